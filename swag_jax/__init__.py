@@ -1,0 +1,1 @@
+"""Neural style transfer in JAX and Flax."""

@@ -1,0 +1,85 @@
+"""One voice for errors: the rule, what arrived, the cure, and near names.
+
+Everything a user can get wrong ends in a `UserError`, a `ValueError` whose message is one complete sentence
+or two: what the rule is, what arrived instead, and what to do about it. The command line prints that message
+and exits with code 2; in Python it is an ordinary exception.
+"""
+
+import difflib
+import math
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Bad input or bad usage, explained in full by its message."""
+
+
+def error(rule: str, *, got: object = None, cure: str | None = None) -> UserError:
+    """Compose the one sentence form of every error of this package.
+
+    Args:
+        rule: What must hold, as a clause without a full stop.
+        got: What arrived instead; left out of the message when `None`.
+        cure: What the user can do, as a clause without a full stop.
+
+    Returns:
+        The exception, to be raised by the caller.
+
+    Example:
+        >>> str(error("size must be at least 32", got=8, cure="pass --size 32 or more"))
+        'size must be at least 32, got 8: pass --size 32 or more.'
+    """
+    message = rule if got is None else f"{rule}, got {got}"
+    return UserError(f"{message}: {cure}." if cure else f"{message}.")
+
+
+def near(name: str, known: Iterable[str], *, limit: int = 3) -> str:
+    """Name the known names that look like `name`, or all of them when none does.
+
+    Example:
+        >>> near("relu41", ["relu4_1", "relu4_2", "conv1_1"], limit=1)
+        'did you mean relu4_1?'
+    """
+    names = list(known)
+    lowered = {candidate.lower(): candidate for candidate in names}
+    close = difflib.get_close_matches(name.lower(), lowered, n=limit, cutoff=0.6)
+    if close:
+        return f"did you mean {' or '.join(lowered[match] for match in close)}?"
+    return f"known: {', '.join(names)}"
+
+
+def check_name(name: str, known: Iterable[str], *, what: str) -> str:
+    """Return `name` if it is known; otherwise raise, offering near names.
+
+    Args:
+        name: The name that arrived.
+        known: Every valid name.
+        what: The noun for the message, such as `"layer"`.
+
+    Raises:
+        UserError: If `name` is not among `known`.
+    """
+    names = list(known)
+    if name not in names:
+        raise UserError(f"unknown {what} {name!r}: {near(name, names)}")
+    return name
+
+
+def check_range(
+    value: float, *, what: str, low: float = -math.inf, high: float = math.inf, open_low: bool = False
+) -> float:
+    """Return `value` if it is finite and lies in `[low, high]` (`(low, high]` with `open_low`).
+
+    Raises:
+        UserError: If it does not.
+    """
+    inside = math.isfinite(value) and (low < value if open_low else low <= value) and value <= high
+    if not inside:
+        bounds = []
+        if low > -math.inf:
+            bounds.append(f"{'greater than' if open_low else 'at least'} {low:g}")
+        if high < math.inf:
+            bounds.append(f"at most {high:g}")
+        rule = " and ".join(bounds) if bounds else "a finite number"
+        raise error(f"{what} must be {rule}", got=value)
+    return value

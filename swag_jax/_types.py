@@ -1,0 +1,38 @@
+"""Array types, each with its range, layout and unit stated once.
+
+Every formula of the package is written for one image in `height width channels` order; `jax.vmap` makes the
+batch. Only the networks in `swag_jax.backbones` see a leading batch axis.
+"""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+Image: TypeAlias = Float[Array, "height width 3"]
+"""One picture: sRGB values in [0, 1], red green blue."""
+
+HostImage: TypeAlias = Float[np.ndarray, "height width 3"]
+"""One picture in host memory: float32 sRGB values in [0, 1], red green blue."""
+
+HostAlpha: TypeAlias = Float[np.ndarray, "height width"]
+"""The opacity of one picture in host memory: float32 in [0, 1], 1 is opaque."""
+
+Images: TypeAlias = Float[Array, "batch height width 3"]
+"""A batch of pictures, each as `Image`; or the network's normalized input of the same shape."""
+
+Features: TypeAlias = Float[Array, "height width channels"]
+"""The activations of one layer for one image."""
+
+Gram: TypeAlias = Float[Array, "channels channels"]
+"""A Gram matrix: inner products of channels over positions."""
+
+Scalar: TypeAlias = Float[Array, ""]
+"""A single number on the device."""
+
+Key: TypeAlias = PRNGKeyArray
+"""A JAX random key (`jax.random.key`)."""
+
+LayerFeatures: TypeAlias = Mapping[str, Features]
+"""Activations by layer name."""
