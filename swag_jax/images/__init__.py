@@ -1,0 +1,16 @@
+"""Pictures: files, sizes, the networks' normalization, and colors."""
+
+from swag_jax.images.color import luminance as luminance
+from swag_jax.images.color import match_color as match_color
+from swag_jax.images.color import transfer_luminance as transfer_luminance
+from swag_jax.images.io import check_output as check_output
+from swag_jax.images.io import read_alpha as read_alpha
+from swag_jax.images.io import read_image as read_image
+from swag_jax.images.io import write_image as write_image
+from swag_jax.images.normalize import NORMALIZATIONS as NORMALIZATIONS
+from swag_jax.images.normalize import denormalize as denormalize
+from swag_jax.images.normalize import normalize as normalize
+from swag_jax.images.resize import fitted as fitted
+from swag_jax.images.resize import resample as resample
+from swag_jax.images.resize import resize as resize
+from swag_jax.images.resize import scales as scales

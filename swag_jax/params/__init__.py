@@ -1,0 +1,33 @@
+"""Weights: known checkpoints, the local store, and conversion of foreign files into our names and layout."""
+
+from swag_jax.params.convert import Converted as Converted
+from swag_jax.params.convert import Setup as Setup
+from swag_jax.params.convert import checkpoint_shapes as checkpoint_shapes
+from swag_jax.params.convert import convert as convert
+from swag_jax.params.convert import inspect as inspect
+from swag_jax.params.convert import read_parameters as read_parameters
+from swag_jax.params.convert import tensors_sha256 as tensors_sha256
+from swag_jax.params.fetch import fetch as fetch
+from swag_jax.params.layouts import LAYOUT_NAMES as LAYOUT_NAMES
+from swag_jax.params.manifest import Checkpoint as Checkpoint
+from swag_jax.params.manifest import Hub as Hub
+from swag_jax.params.manifest import checkpoint as checkpoint
+from swag_jax.params.manifest import checkpoint_of_file as checkpoint_of_file
+from swag_jax.params.manifest import checkpoints as checkpoints
+from swag_jax.params.manifest import default_checkpoint as default_checkpoint
+from swag_jax.params.manifest import embedded_checkpoint as embedded_checkpoint
+from swag_jax.params.manifest import weights_folder as weights_folder
+from swag_jax.params.resolve import WEIGHTS as WEIGHTS
+from swag_jax.params.resolve import Source as Source
+from swag_jax.params.resolve import load as load
+from swag_jax.params.resolve import resolve as resolve
+from swag_jax.params.safetensors_file import read_metadata as read_metadata
+from swag_jax.params.safetensors_file import read_safetensors as read_safetensors
+from swag_jax.params.safetensors_file import write_safetensors as write_safetensors
+from swag_jax.params.store import home as home
+from swag_jax.params.store import install as install
+from swag_jax.params.store import stored as stored
+from swag_jax.params.store import stored_path as stored_path
+from swag_jax.params.store import verify_embedded as verify_embedded
+from swag_jax.params.store import verify_stored as verify_stored
+from swag_jax.params.torch_file import read_torch as read_torch

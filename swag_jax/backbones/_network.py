@@ -1,0 +1,68 @@
+"""What every network offers: named activations up to the deepest one asked for, and nothing deeper."""
+
+import abc
+from collections.abc import Iterable
+
+from flax import nnx
+
+from swag_jax._checks import check_name
+from swag_jax._types import Images
+from swag_jax.backbones._layers import Activations, Operations
+
+
+class Backbone(nnx.Module):
+    """A convolutional network read at its named activations.
+
+    It is a pytree: pass it to `jax.jit` as an argument, never close over it (constants of that size slow
+    compilation down by an order of magnitude).
+
+    Attributes:
+        layers: The names of all activations it holds, shallow to deep.
+        strides: The spacing in image pixels between neighboring positions of each activation.
+        normalization: How pictures in [0, 1] become its input, see `swag_jax.images.normalize`.
+        operations: Precision and kernels of its convolutions and pools.
+    """
+
+    layers: tuple[str, ...]
+    strides: tuple[int, ...]
+    normalization: str
+    operations: Operations
+
+    @abc.abstractmethod
+    def __call__(self, images: Images, *, until: str | None = None) -> dict[str, Activations]:
+        """Return every named activation up to `until` (default: the deepest).
+
+        Args:
+            images: Normalized pictures, `batch height width 3`.
+            until: The deepest layer to compute; nothing deeper is.
+
+        Returns:
+            Activations by layer name, shallow to deep.
+
+        Raises:
+            UserError: If `until` is not a layer of this network.
+        """
+
+    def check_layers(self, layers: Iterable[str]) -> tuple[str, ...]:
+        """Return `layers` in the network's order; raise with near names if one is unknown."""
+        asked = set(layers)
+        for layer in asked:
+            check_name(layer, self.layers, what="layer")
+        return tuple(layer for layer in self.layers if layer in asked)
+
+    def deepest(self, layers: Iterable[str]) -> str:
+        """Return the deepest of `layers`."""
+        return self.check_layers(layers)[-1]
+
+    def minimum_size(self, layers: Iterable[str]) -> int:
+        """Return the smallest image side, in pixels, that gives the deepest of `layers` a whole position."""
+        return self.strides[self.layers.index(self.deepest(layers))]
+
+
+def cut(layers: tuple[str, ...], until: str | None) -> tuple[str, ...]:
+    """Return `layers` up to and including `until`."""
+    if until is None:
+        return layers
+    return layers[: layers.index(check_name(until, layers, what="layer")) + 1]
+
+

@@ -1,0 +1,111 @@
+"""VGG19 without its classifier (Simonyan and Zisserman, ICLR 2015, configuration E), as torchvision lays it out.
+
+Five blocks of 3x3 convolutions, each followed by a ReLU, each block closed by a 2x2 pool. Activations are named
+`conv1_1`, `relu1_1`, ..., `pool1`, ..., `relu5_4`, `pool5`.
+"""
+
+from typing import Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from swag_jax._checks import check_name
+from swag_jax._types import Images
+from swag_jax.backbones._layers import Activations, Conv, Operations
+from swag_jax.backbones._network import Backbone, cut
+
+Pooling: TypeAlias = Literal["max", "average"]
+VGGPadding: TypeAlias = Literal["zeros", "replicate", "reflect"]
+
+POOLINGS: tuple[Pooling, ...] = ("max", "average")
+PADDINGS: tuple[VGGPadding, ...] = ("zeros", "replicate", "reflect")
+
+_BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
+"""(channels, convolutions) of each block: configuration E."""
+
+AVERAGE_POOL_SCALE = 2.0
+"""Factor on average pools that keeps activations at the scale max pools give them; from
+crowsonkb/style-transfer-pytorch, `VGGFeatures.poolings`."""
+
+_SAME = ((1, 1), (1, 1))
+_VALID = ((0, 0), (0, 0))
+
+
+def _names() -> tuple[str, ...]:
+    names: list[str] = []
+    for block, (_, depth) in enumerate(_BLOCKS, 1):
+        for i in range(1, depth + 1):
+            names += [f"conv{block}_{i}", f"relu{block}_{i}"]
+        names.append(f"pool{block}")
+    return tuple(names)
+
+
+LAYERS = _names()
+
+
+class VGG19(Backbone):
+    """VGG19's 16 convolutions, read at their named activations.
+
+    Args:
+        until: The deepest layer to build; convolutions beyond it have no parameters.
+        pooling: `max` as trained, or `average` (smoother gradients, Gatys et al. 2015) times 2 to keep scale.
+        padding: `zeros` as trained; `replicate` repeats the edge at the first convolution (fewer border
+            artifacts, crowsonkb/style-transfer-pytorch); `reflect` mirrors at every convolution (AdaIN's encoder).
+        normalization: How pictures in [0, 1] become its input.
+        operations: Precision and kernels.
+        rngs: Randomness for the initialization.
+    """
+
+    def __init__(
+        self,
+        *,
+        until: str | None = None,
+        pooling: Pooling = "max",
+        padding: VGGPadding = "zeros",
+        normalization: str = "imagenet",
+        operations: Operations | None = None,
+        rngs: nnx.Rngs,
+    ):
+        self.layers = cut(LAYERS, until)
+        # A pool's own activations already have the next block's spacing.
+        self.strides = tuple(2 ** (int(name[4]) - (not name.startswith("pool"))) for name in self.layers)
+        self.pooling = check_name(pooling, POOLINGS, what="pooling")
+        self.padding = check_name(padding, PADDINGS, what="padding")
+        self.normalization = normalization
+        self.operations = operations or Operations()
+        channels = 3
+        for name in self.layers:
+            if name.startswith("conv"):
+                width = _BLOCKS[int(name[4]) - 1][0]
+                setattr(self, name, Conv(channels, width, size=3, rngs=rngs))
+                channels = width
+
+    def __call__(self, images: Images, *, until: str | None = None) -> dict[str, Activations]:
+        """Return every named activation up to `until`."""
+        x = images.astype(self.operations.dtype)
+        activations = {}
+        for name in cut(self.layers, until):
+            x = activations[name] = self._apply(name, x)
+        return activations
+
+    def _apply(self, name: str, x: Activations) -> Activations:
+        if name.startswith("conv"):
+            return self._convolve(name, x)
+        return jax.nn.relu(x) if name.startswith("relu") else self._pool(x)
+
+    def _convolve(self, name: str, x: Activations) -> Activations:
+        layer: Conv = getattr(self, name)
+        if self.padding == "zeros" or (self.padding == "replicate" and name != "conv1_1"):
+            return layer(x, self.operations, padding=_SAME)
+        mode = "edge" if self.padding == "replicate" else "reflect"
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=mode)
+        return layer(x, self.operations, padding=_VALID)
+
+    def _pool(self, x: Activations) -> Activations:
+        if self.pooling == "max":
+            return self.operations.max_pool(x, size=2, stride=2)
+        batch, height, width, channels = x.shape
+        x = x[:, : height // 2 * 2, : width // 2 * 2]
+        windows = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
+        return windows.mean((2, 4)) * AVERAGE_POOL_SCALE

@@ -1,0 +1,146 @@
+"""The networks by name: how each is built, which layers it is read at by default, and where its weights come from."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from swag_jax import params
+from swag_jax._checks import check_name
+from swag_jax.backbones import resnet, vgg
+from swag_jax.backbones._layers import Operations
+from swag_jax.backbones._network import Backbone
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network of the zoo.
+
+    Attributes:
+        create: The network's class, or a partial application of it.
+        content_layer: The default layer of the content loss.
+        style_layers: The default layers of the style loss.
+    """
+
+    create: Callable[..., Backbone]
+    content_layer: str
+    style_layers: tuple[str, ...]
+
+
+# The SWAG paper's taps of ResNet50 (papers: conv1, conv2_3, conv3_4, conv4_6, conv5_3; released code: conv0_0,
+# conv1_2, conv2_3, conv3_5, conv4_2). WideResNet50-2 has the same stages; its taps are our choice.
+_RESNET_TAPS = ("conv4_6", ("conv1", "conv2_3", "conv3_4", "conv4_6", "conv5_3"))
+
+# Gatys et al., CVPR 2016, section 3; for SWAG's VGG19 runs the taps are not published: our choice.
+_VGG_TAPS = ("relu4_2", ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"))
+
+_ZOO: Mapping[str, Entry] = {
+    "vgg19": Entry(vgg.VGG19, *_VGG_TAPS),
+    "resnet50": Entry(functools.partial(resnet.ResNet, width=64), *_RESNET_TAPS),
+    "wide_resnet50_2": Entry(functools.partial(resnet.ResNet, width=128), *_RESNET_TAPS),
+}
+
+NAMES: tuple[str, ...] = tuple(_ZOO)
+"""Every network's name."""
+
+
+def entry(name: str) -> Entry:
+    """Return the zoo's entry for `name`.
+
+    Raises:
+        UserError: If there is none, with near names.
+    """
+    return _ZOO[check_name(name, NAMES, what="backbone")]
+
+
+def create(name: str, *, seed: int = 0, **options: object) -> Backbone:
+    """Build a network with random weights, as PyTorch initializes it (Kaiming normal, fan-out).
+
+    Args:
+        name: One of `NAMES`.
+        seed: Seed of the initialization; equal seeds give equal weights.
+        **options: The network's own arguments (`until`, `operations`, `normalization`; VGG19: `pooling`,
+            `padding`).
+
+    Example:
+        >>> create("resnet50", until="conv1").layers
+        ('conv1',)
+    """
+    return entry(name).create(rngs=nnx.Rngs(seed), **options)
+
+
+def parameter_shapes(name: str, *, until: str | None = None) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every parameter and statistic by its flat name, without allocating any.
+
+    Example:
+        >>> parameter_shapes("vgg19", until="conv1_1")
+        {'conv1_1.bias': (64,), 'conv1_1.kernel': (3, 3, 3, 64)}
+    """
+    abstract = nnx.eval_shape(lambda: create(name, until=until))
+    return {flat: leaf.shape for flat, leaf in sorted(flat_parameters(abstract).items())}
+
+
+def flat_parameters(network: Backbone) -> dict[str, jax.Array]:
+    """Return the network's arrays by flat name, such as `conv2_1.conv1.kernel`."""
+    leaves = nnx.to_flat_state(nnx.state(network))
+    return {".".join(map(str, path)): variable.get_value() for path, variable in leaves}
+
+
+def with_parameters(network: Backbone, arrays: Mapping[str, np.ndarray | jax.Array]) -> Backbone:
+    """Return the network with every array replaced by the one of the same flat name."""
+    definition, state = nnx.split(network)
+    leaves = [
+        (path, variable.replace(jnp.asarray(arrays[".".join(map(str, path))], jnp.float32)))
+        for path, variable in nnx.to_flat_state(state)
+    ]
+    return nnx.merge(definition, nnx.from_flat_state(leaves))
+
+
+def load(
+    name: str,
+    *,
+    weights: str = "auto",
+    layers: tuple[str, ...] | None = None,
+    seed: int = 0,
+    precision: str = "float32",
+    **options: object,
+) -> tuple[Backbone, params.Source]:
+    """Build a network with the weights asked for, down to the deepest of `layers`.
+
+    Args:
+        name: One of `NAMES`.
+        weights: `auto` (the ImageNet checkpoint where it lies in the local store, else the embedded one, else
+            random), `imagenet`, `embedded`, `random`, or the path of a checkpoint.
+        layers: The layers that will be read; default: the zoo's content and style layers.
+        seed: Seed of random weights.
+        precision: `float32`, `tf32` or `bfloat16`.
+        **options: The network's own arguments, over those the weights ask for.
+
+    Returns:
+        The network, and where its weights came from.
+
+    Raises:
+        UserError: If a name is unknown, or the weights are missing, damaged or not deep enough.
+    """
+    known = entry(name)
+    source = params.resolve(name, weights)
+    whole = nnx.eval_shape(lambda: create(name))
+    until = whole.deepest(layers or (known.content_layer, *known.style_layers))
+    options = {"operations": Operations(precision=precision), **_asked_by(source), **options}
+    if source.kind == "random":
+        return create(name, seed=seed, until=until, **options), source
+    arrays = params.load(source, parameter_shapes(name, until=until))
+    skeleton = nnx.eval_shape(lambda: create(name, until=until, **options))
+    return with_parameters(skeleton, arrays), source
+
+
+def _asked_by(source: params.Source) -> dict[str, object]:
+    """Network options that a checkpoint was trained with."""
+    asked: dict[str, object] = {"normalization": source.normalization}
+    if source.padding != "zeros":
+        asked["padding"] = source.padding
+    return asked

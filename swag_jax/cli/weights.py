@@ -1,0 +1,189 @@
+"""`swag-jax weights`: list, fetch, convert and verify checkpoints. Only `fetch` uses the network."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from swag_jax import backbones, params
+from swag_jax._checks import UserError, check_name, error
+
+_SOME_FAILED = 3
+_PIPE_WIDTH = 200
+"""Columns for a table that no terminal shows, wide enough that nothing is cut."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register `weights` and its subcommands; each sets `run`, a function of the parsed arguments.
+
+    Args:
+        subparsers: What `ArgumentParser.add_subparsers` returned.
+    """
+    parser = subparsers.add_parser("weights", help="list, fetch, convert and verify checkpoints")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_list(commands)
+    _add_fetch(commands)
+    _add_convert(commands)
+    _add_verify(commands)
+
+
+def _add_list(commands: Any) -> None:
+    parser = commands.add_parser("list", help="show known and stored checkpoints")
+    parser.set_defaults(run=run_list)
+
+
+def _add_fetch(commands: Any) -> None:
+    parser = commands.add_parser("fetch", help="download, check, convert and store checkpoints")
+    parser.add_argument(
+        "names", nargs="+", metavar="NAME|BACKBONE", help="a checkpoint, or a network for its default one"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run_fetch)
+
+
+def _add_convert(commands: Any) -> None:
+    parser = commands.add_parser("convert", help="convert a file (.pth, .pt, .safetensors) and store it")
+    parser.add_argument("file", type=Path, metavar="FILE", help="the checkpoint; nothing in it is run")
+    parser.add_argument(
+        "--backbone", required=True, metavar="NAME", help=f"its network: {', '.join(backbones.NAMES)}"
+    )
+    parser.add_argument(
+        "--layout", default="auto", metavar="NAME", help=f"{', '.join(params.LAYOUT_NAMES)} (default: auto)"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="OUT", help="write a safetensors file here, not into the store"
+    )
+    parser.set_defaults(run=run_convert)
+
+
+def _add_verify(commands: Any) -> None:
+    parser = commands.add_parser("verify", help="check hashes, names, shapes and values of checkpoints here")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="default: all stored and embedded ones")
+    parser.set_defaults(run=run_verify)
+
+
+def run_list(args: argparse.Namespace) -> int:
+    """Print a table of known and stored checkpoints."""
+    table = Table("name", "backbone", "kind", "license", "top-1", "size", "where")
+    for entry in params.checkpoints():
+        top1 = f"{entry.top1:.1f} %" if entry.top1 else ""
+        table.add_row(
+            entry.name, entry.backbone, entry.kind, entry.license, top1, _size(_path(entry)), _where(entry)
+        )
+    known = {entry.name for entry in params.checkpoints()}
+    for name, path in params.stored().items():
+        if name not in known:
+            backbone = params.read_metadata(path).get("backbone", "unknown")
+            table.add_row(name, backbone, "converted", "", "", _size(path), str(path))
+    console = Console()
+    console.print(table, width=None if console.is_terminal else _PIPE_WIDTH)
+    return 0
+
+
+def run_fetch(args: argparse.Namespace) -> int:
+    """Fetch every checkpoint named."""
+    entries = [_named(name) for name in args.names]
+
+    def fetch(entry: params.Checkpoint) -> str:
+        expected = backbones.parameter_shapes(entry.backbone)
+        return f"{entry.name}: {params.fetch(entry, expected=expected, progress=not args.quiet)}"
+
+    return _each([entry for entry in entries if not _is_here(entry)], fetch)
+
+
+def run_convert(args: argparse.Namespace) -> int:
+    """Convert one file."""
+    expected = backbones.parameter_shapes(args.backbone)
+    converted = params.convert(args.file, args.backbone, expected, args.layout)
+    path = _write(converted, args.file, args.output)
+    facts = converted.metadata
+    print(
+        f"{path}: {facts['backbone']} down to {facts['deepest_layer']}, {facts['layout']} layout, "
+        f"normalization {facts['normalization']}, padding {facts['padding']}"
+    )
+    return 0
+
+
+def run_verify(args: argparse.Namespace) -> int:
+    """Check stored and embedded checkpoints."""
+    embedded = {entry.name: entry for entry in params.checkpoints() if entry.kind == "embedded"}
+    stored = params.stored()
+    here = [*embedded, *stored]
+
+    def verify(name: str) -> str:
+        if name in embedded:
+            params.verify_embedded(embedded[name], backbones.parameter_shapes(embedded[name].backbone))
+        else:
+            backbone = params.read_metadata(stored[name]).get("backbone", "unknown")
+            params.verify_stored(name, backbones.parameter_shapes(backbone))
+        return f"{name}: sound"
+
+    return _each([check_name(name, here, what="checkpoint here") for name in args.names] or here, verify)
+
+
+def _each(items: Iterable[Any], work: Callable[[Any], str]) -> int:
+    """Do all of the work, whatever fails; a single failing item is an error, one of many an exit code of 3."""
+    items = list(items)
+    failed = False
+    for item in items:
+        try:
+            print(work(item))
+        except UserError as problem:
+            if len(items) == 1:
+                raise
+            print(problem, file=sys.stderr)
+            failed = True
+    return _SOME_FAILED if failed else 0
+
+
+def _named(name: str) -> params.Checkpoint:
+    """Find a checkpoint by its own name, or the default one of a network."""
+    default = params.default_checkpoint(name)
+    entry = default or params.checkpoint(name)
+    if entry.kind == "manual":
+        raise error(
+            f"{entry.name} cannot be fetched",
+            cure=f"get {entry.source}, then `swag-jax weights convert FILE --backbone {entry.backbone}`",
+        )
+    return entry
+
+
+def _is_here(entry: params.Checkpoint) -> bool:
+    path = _path(entry)
+    if path is not None:
+        print(f"{entry.name}: already here, {path}")
+    return path is not None
+
+
+def _path(entry: params.Checkpoint) -> Path | None:
+    """Return where a known checkpoint lies on this machine, if it does."""
+    if entry.file is not None:
+        path = params.weights_folder() / entry.file
+    else:
+        path = params.stored_path(entry.name)
+    return path if path.is_file() else None
+
+
+def _where(entry: params.Checkpoint) -> str:
+    if path := _path(entry):
+        return str(path)
+    if entry.kind == "manual":
+        return f"not here: get {entry.source}, then convert it"
+    return f"not here: swag-jax weights fetch {entry.name}"
+
+
+def _size(path: Path | None) -> str:
+    return f"{path.stat().st_size / 1e6:.0f} MB" if path else ""
+
+
+def _write(converted: params.Converted, source: Path, output: Path | None) -> Path:
+    """Write a converted checkpoint to a file, or into the store under its known or its file's name."""
+    if output is not None:
+        params.write_safetensors(output, converted.tensors, converted.metadata)
+        return output
+    known = params.checkpoint_of_file(converted.metadata["source_sha256"])
+    return params.install(known.name if known else source.stem, converted)

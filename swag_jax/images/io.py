@@ -1,0 +1,220 @@
+"""Read and write picture files.
+
+Pictures are float32 `height width 3` arrays of sRGB values in [0, 1]; the opacity of a file is read and
+written apart from its colors, as `height width` in [0, 1] where 1 is opaque. Reading undoes what a file may
+carry (orientation, color profile, palette, CMYK, 16 bits, transparency); writing is all or nothing.
+"""
+
+import os
+import uuid
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageCms
+
+from swag_jax._checks import check_range, error
+from swag_jax._types import HostAlpha, HostImage
+from swag_jax.images import _pixels
+from swag_jax.images._decode import decode, unusable_path
+from swag_jax.images.resize import fitted, resize
+
+OUTPUT_FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+"""The format that each suffix of an output file stands for."""
+
+DEFAULT_QUALITY = 95
+"""Pillow's documentation advises against JPEG qualities above 95: files grow, the picture hardly gains."""
+
+_OPAQUE_SUFFIXES = (".jpg", ".jpeg")
+_ENCODING_FAILURES = (OSError, ValueError, SystemError, MemoryError)
+
+
+def read_image(path: str | PathLike[str], *, size: int | None = None) -> HostImage:
+    """Read a picture as sRGB, upright, over white where it is transparent; the first frame of an animation.
+
+    Args:
+        path: A PNG, JPEG, WebP, TIFF, GIF or BMP file of any Pillow mode.
+        size: The longer side wanted in pixels, smaller or larger than the file's; `None` keeps the size.
+
+    Returns:
+        A float32 array `height width 3` of sRGB values in [0, 1].
+
+    Raises:
+        UserError: If the file is missing, unreadable, no picture, damaged, too small or too large.
+
+    Example:
+        >>> content = read_image("bridge.jpg", size=512)  # doctest: +SKIP
+    """
+    color, alpha = _read(path, size)
+    if alpha is not None:
+        color = color * alpha[..., None] + (1 - alpha[..., None])
+    return _fit(color, size)
+
+
+def read_alpha(path: str | PathLike[str], *, size: int | None = None) -> HostAlpha | None:
+    """Read the opacity of a picture, turned and sized as `read_image` does.
+
+    Args:
+        path: A picture file.
+        size: The longer side wanted in pixels; `None` keeps the size.
+
+    Returns:
+        A float32 array `height width` in [0, 1], 1 is opaque; `None` when the whole picture is opaque.
+
+    Raises:
+        UserError: As `read_image` does.
+
+    Example:
+        >>> alpha = read_alpha("logo.png", size=512)  # doctest: +SKIP
+    """
+    _, alpha = _read(path, size)
+    return None if alpha is None else _fit(alpha, size)
+
+
+def _read(path: str | PathLike[str], size: int | None) -> tuple[HostImage, HostAlpha | None]:
+    picture = decode(path, size)
+    try:
+        return _pixels.colors(picture), _pixels.opacity(picture)
+    except (ValueError, OSError, MemoryError) as cause:
+        raise error(f"{path} must hold readable colors", got=cause, cure="export the file again") from cause
+
+
+def _fit(values: np.ndarray, size: int | None) -> np.ndarray:
+    height, width = values.shape[:2]
+    return values if size is None else resize(values, *fitted(height, width, size))
+
+
+def check_output(path: str | PathLike[str], *, alpha: bool = False) -> None:
+    """Check, before long work starts, that a picture can be written to a path.
+
+    Args:
+        path: The output file, which need not exist.
+        alpha: Whether an opacity will be written with the picture.
+
+    Raises:
+        UserError: If the suffix is unknown or cannot hold the opacity, the path is a folder, or its folder is
+            missing or not writable.
+
+    Example:
+        >>> check_output("out.png", alpha=True)
+    """
+    path = Path(path)
+    _check_suffix(path, alpha)
+    try:
+        _check_folder(path)
+    except OSError as cause:
+        raise unusable_path(path, cause) from cause
+
+
+def _check_suffix(path: Path, alpha: bool) -> None:
+    suffix = path.suffix.lower()
+    if suffix not in OUTPUT_FORMATS:
+        rule = f"the name of an output picture must end in one of {', '.join(OUTPUT_FORMATS)}"
+        raise error(rule, got=repr(path.name), cure="change the suffix, which chooses the format")
+    if alpha and suffix in _OPAQUE_SUFFIXES:
+        able = ", ".join(known for known in OUTPUT_FORMATS if known not in _OPAQUE_SUFFIXES)
+        raise error(f"{path} cannot hold transparency, JPEG has none", cure=f"write one of {able}")
+
+
+def _check_folder(path: Path) -> None:
+    if path.is_dir():
+        raise error(f"{path} must be a file to write", got="a folder", cure="name a file in it")
+    if not path.parent.exists():
+        raise error(f"the folder of {path} must exist", got="no such folder", cure=f"create {path.parent}")
+    if not path.parent.is_dir():
+        raise error(f"the folder of {path} must be a folder", got="a file", cure="choose another folder")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise error(f"the folder of {path} must be writable", got="permission denied", cure="choose another")
+
+
+def write_image(
+    path: str | PathLike[str],
+    image: np.ndarray | jax.Array,
+    *,
+    alpha: np.ndarray | jax.Array | None = None,
+    quality: int = DEFAULT_QUALITY,
+) -> None:
+    """Write a picture with 8 bits per channel and the sRGB profile, all or nothing.
+
+    Args:
+        path: The output file; its suffix, one of `OUTPUT_FORMATS`, chooses the format.
+        image: Floating-point sRGB values `height width 3` in [0, 1]; values outside are clipped.
+        alpha: Opacity `height width` in [0, 1], for every format but JPEG.
+        quality: Of JPEG and WebP, 1 to 100; PNG and TIFF are lossless.
+
+    Raises:
+        UserError: If the path fails `check_output`, an array has another shape or type or holds a value that
+            is not finite, or the file cannot be written.
+
+    Example:
+        >>> write_image("out.png", np.zeros((64, 64, 3), np.float32))  # doctest: +SKIP
+    """
+    check_range(quality, what="quality", low=1, high=100)
+    check_output(path, alpha=alpha is not None)
+    _write_whole(Path(path), _to_picture(image, alpha), quality)
+
+
+def _to_picture(image: np.ndarray | jax.Array, alpha: np.ndarray | jax.Array | None) -> Pillow.Image:
+    channels = _to_bytes(image, what="an image to write")
+    if channels.ndim != 3 or channels.shape[-1] != 3 or channels.size == 0:
+        raise error("an image to write must have shape (height, width, 3)", got=channels.shape)
+    if alpha is None:
+        return Pillow.fromarray(channels)
+    opacity = _to_bytes(alpha, what="an alpha to write")
+    if opacity.shape != channels.shape[:2]:
+        raise error(f"the alpha of this image must have shape {channels.shape[:2]}", got=opacity.shape)
+    return Pillow.fromarray(np.concatenate([channels, opacity[..., None]], axis=-1))
+
+
+def _to_bytes(values: np.ndarray | jax.Array, *, what: str) -> np.ndarray:
+    """Round [0, 1] to 0 .. 255, halves up."""
+    if not jax.numpy.issubdtype(values.dtype, jax.numpy.floating):
+        rule = f"{what} must hold floating-point values in [0, 1]"
+        raise error(rule, got=values.dtype, cure="divide bytes by 255")
+    unit = np.asarray(values).astype(np.float32)
+    if not np.isfinite(unit).all():
+        broken = np.count_nonzero(~np.isfinite(unit))
+        raise error(f"{what} must be finite", got=f"{broken} of {unit.size} values that are NaN or infinite")
+    return np.floor(np.clip(unit, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _write_whole(path: Path, picture: Pillow.Image, quality: int) -> None:
+    """Write beside the target under a short hidden name, then take its place in one step."""
+    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
+    try:
+        with temporary.open("xb") as file:
+            picture.save(file, **_save_options(path, quality))
+        temporary.replace(path)
+    except _ENCODING_FAILURES as cause:
+        reason = f"{type(cause).__name__}: {cause}"
+        cure = "check the free space, the name, and the largest sides of the format"
+        raise error(f"{path} could not be written", got=reason, cure=cure) from cause
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _save_options(path: Path, quality: int) -> dict[str, Any]:
+    name = OUTPUT_FORMATS[path.suffix.lower()]
+    options = {
+        "PNG": {"compress_level": 4},  # of 9; beyond it files shrink little and writing slows down
+        "JPEG": {"quality": quality, "subsampling": 0},  # full chroma: stylization adds fine color detail
+        "WEBP": {"quality": quality},
+        "TIFF": {"compression": "tiff_adobe_deflate"},
+    }
+    return {"format": name, "icc_profile": _srgb_profile(), **options[name]}
+
+
+def _srgb_profile() -> bytes:
+    """Return the bytes of an sRGB profile, without the time of its making: equal images give equal files."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile[:24] + bytes(12) + profile[36:]  # ICC.1:2022, 7.2: bytes 24 to 35 hold date and time

@@ -1,0 +1,150 @@
+"""Sizes and resampling: fit a picture to a size, and the sequence of sizes from coarse to fine.
+
+A *size* is the length of the longer side in pixels; the aspect ratio is kept. Host pictures (numpy) are
+float32 in [0, 1] and are resampled by Pillow; arrays on the device (jax) may hold any value and any trailing
+channels, and are resampled by `jax.image.resize`. Layout is `height width channels` throughout.
+"""
+
+import itertools
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+from PIL import Image as Pillow
+
+from swag_jax._checks import check_name, check_range
+
+SMALLEST_SIZE = 128
+"""The coarsest scale: `min_scale` of https://github.com/crowsonkb/style-transfer-pytorch."""
+
+SCALE_RATIO = 2**0.5
+"""Growth from one scale to the next, as in https://github.com/crowsonkb/style-transfer-pytorch."""
+
+METHODS = ("bicubic", "linear")
+"""How `resample` interpolates; `bicubic` is sharper and may overshoot, `linear` never leaves the range."""
+
+
+def fitted(height: int, width: int, size: int) -> tuple[int, int]:
+    """Find the height and width of a picture whose longer side becomes `size`.
+
+    Args:
+        height: The present height in pixels.
+        width: The present width in pixels.
+        size: The longer side wanted, in pixels.
+
+    Returns:
+        Height and width: the longer one is `size`, the other is rounded (halves up) and at least 1.
+
+    Raises:
+        UserError: If a number is below 1.
+
+    Example:
+        >>> fitted(300, 400, 200)
+        (150, 200)
+    """
+    for name, side in (("height", height), ("width", width), ("size", size)):
+        check_range(side, what=name, low=1)
+    longer = max(height, width)
+    return _scaled(height, size, longer), _scaled(width, size, longer)
+
+
+def _scaled(side: int, size: int, longer: int) -> int:
+    """Round side · size / longer in whole numbers, halves up."""
+    return max(1, (2 * side * size + longer) // (2 * longer))
+
+
+def resize(
+    image: Float[np.ndarray, "height width *channels"], height: int, width: int
+) -> Float[np.ndarray, "new_height new_width *channels"]:
+    """Resample a host picture or its alpha with high quality, up or down.
+
+    Each channel passes through Pillow's Lanczos filter in floating point: the sharpest of its filters, and
+    widened when it shrinks a picture, so nothing aliases. Its small overshoot beside edges is clipped.
+
+    Args:
+        image: Values in [0, 1]; 3 channels, or none for an alpha.
+        height: The new height in pixels.
+        width: The new width in pixels.
+
+    Returns:
+        A float32 array in [0, 1] of the new height and width.
+
+    Raises:
+        UserError: If a side is below 1.
+
+    Example:
+        >>> resize(np.ones((4, 8, 3), np.float32), 2, 4).shape
+        (2, 4, 3)
+    """
+    check_range(height, what="height", low=1)
+    check_range(width, what="width", low=1)
+    image = np.asarray(image, np.float32)
+    if image.shape[:2] == (height, width):
+        return np.clip(image, 0, 1)
+    if image.ndim == 2:
+        return _resize_channel(image, height, width)
+    channels = [_resize_channel(image[..., index], height, width) for index in range(image.shape[-1])]
+    return np.stack(channels, axis=-1)
+
+
+def _resize_channel(
+    channel: Float[np.ndarray, "height width"], height: int, width: int
+) -> Float[np.ndarray, "new_height new_width"]:
+    picture = Pillow.fromarray(np.ascontiguousarray(channel))
+    return np.clip(np.asarray(picture.resize((width, height), Pillow.Resampling.LANCZOS)), 0, 1)
+
+
+def resample(
+    image: Float[Array, "height width *channels"], height: int, width: int, *, method: str = "bicubic"
+) -> Float[Array, "new_height new_width *channels"]:
+    """Resample an array on the device, such as the image under optimization; antialiased when it shrinks.
+
+    Args:
+        image: Any values, any trailing channels.
+        height: The new height in pixels, static under `jax.jit`.
+        width: The new width in pixels, static under `jax.jit`.
+        method: One of `METHODS`. Values are not clipped, since the array need not be a picture.
+
+    Returns:
+        The resampled array, of the same dtype and trailing channels.
+
+    Raises:
+        UserError: If the method is unknown or a side is below 1.
+
+    Example:
+        >>> resample(jax.numpy.ones((4, 8, 3)), 8, 16).shape
+        (8, 16, 3)
+    """
+    check_name(method, METHODS, what="resampling method")
+    check_range(height, what="height", low=1)
+    check_range(width, what="width", low=1)
+    shape = (height, width, *image.shape[2:])
+    return jax.image.resize(image, shape, method, antialias=True)
+
+
+def scales(size: int, *, smallest: int = SMALLEST_SIZE, ratio: float = SCALE_RATIO) -> tuple[int, ...]:
+    """List the sizes of a coarse-to-fine run, ending exactly at `size`.
+
+    The scales are size / ratio^i, rounded, for as long as they are at least `smallest`: the rule of
+    `gen_scales` in https://github.com/crowsonkb/style-transfer-pytorch.
+
+    Args:
+        size: The longer side of the result in pixels.
+        smallest: The least size of the sequence; a smaller `size` stands alone.
+        ratio: Growth from one scale to the next, at least 1.1.
+
+    Returns:
+        Strictly increasing sizes; the last is `size`.
+
+    Raises:
+        UserError: If a size is below 1 or the ratio below 1.1.
+
+    Example:
+        >>> scales(512)
+        (128, 181, 256, 362, 512)
+    """
+    check_range(size, what="size", low=1)
+    check_range(smallest, what="smallest", low=1)
+    check_range(ratio, what="ratio", low=1.1)
+    shrinking = (round(size / ratio**step) for step in itertools.count())
+    return tuple(sorted({size, *itertools.takewhile(lambda scale: scale >= smallest, shrinking)}))

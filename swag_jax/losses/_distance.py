@@ -1,0 +1,18 @@
+"""The squared distance that content and style losses share, and the unit they measure it in."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from swag_jax._types import Scalar
+
+
+def squared_distance(values: Float[Array, "*shape"], target: Float[Array, "*shape"]) -> Scalar:
+    r"""Return :math:`\|v - t\|^2`, accumulated in float32."""
+    return ((values.astype(jnp.float32) - target.astype(jnp.float32)) ** 2).sum()
+
+
+def spread(target: Float[Array, "..."]) -> Scalar:
+    r"""Return :math:`\|t - \bar t\|^2`, but at least a millionth of :math:`\|t\|^2` and never zero."""
+    target = target.astype(jnp.float32)
+    floor = 1e-6 * (target**2).sum() + jnp.finfo(jnp.float32).tiny
+    return jnp.maximum(((target - target.mean()) ** 2).sum(), floor)

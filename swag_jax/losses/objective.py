@@ -1,0 +1,209 @@
+r"""The objective: weighted content, style and variation terms, with every term by name.
+
+.. math:: L(x) = \alpha \sum_l v_l L^l_\text{content}(x) + \beta \sum_l w_l L^l_\text{style}(x) + \gamma L_\text{TV}(x)
+
+Content and style terms compare smoothed features (SWAG eqs. 12 and 13; `swag_jax.smoothing`). What depends on the
+content and the style pictures alone is computed once, as `Targets`. Everything is written for one image and is a pure
+function: `jax.vmap` over image and targets makes the batch.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from swag_jax._checks import check_name, check_range, error
+from swag_jax._types import Features, Gram, Image, Scalar
+from swag_jax.backbones import Backbone
+from swag_jax.features import extract
+from swag_jax.losses import content, style
+from swag_jax.losses.variation import total_variation
+from swag_jax.smoothing import Smoothing, find_temperature, smooth
+from swag_jax.statistics import gram
+
+Normalization: TypeAlias = Literal["relative", "paper", "released"]
+
+NORMALIZATIONS: tuple[Normalization, ...] = ("relative", "paper", "released")
+
+_CONTENT = {"relative": content.relative, "paper": content.paper, "released": content.released}
+_STYLE = {"relative": style.relative, "paper": style.paper, "released": style.released}
+
+Terms: TypeAlias = dict[str, Scalar]
+"""Weighted terms by name (`content/relu4_2`, `style/relu1_1`, ..., `variation`); they sum to the total."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimized.
+
+    Attributes:
+        content_layers: Layers of the content loss.
+        style_layers: Layers of the style loss.
+        content_layer_weights: One weight per content layer; empty: equal weights that sum to one.
+        style_layer_weights: One weight per style layer; empty: equal weights that sum to one.
+        content_weight: Weight of the content loss.
+        style_weight: Weight of the style loss.
+        tv_weight: Weight of the total variation.
+        normalization: `relative` (weights mean the same at every resolution, for every network and under every
+            smoothing), `paper` (SWAG eqs. 3, 4, 12, 13) or `released` (SWAG's code).
+        smoothing: What is done to the activations before they are compared.
+    """
+
+    content_layers: tuple[str, ...] = ("relu4_2",)
+    style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+    content_layer_weights: tuple[float, ...] = ()
+    style_layer_weights: tuple[float, ...] = ()
+    content_weight: float = 1.0
+    style_weight: float = 100.0
+    tv_weight: float = 0.0
+    normalization: Normalization = "relative"
+    smoothing: Smoothing = field(default_factory=Smoothing)
+
+    def __post_init__(self):
+        check_name(self.normalization, NORMALIZATIONS, what="normalization")
+        for name in ("content_weight", "style_weight", "tv_weight"):
+            check_range(getattr(self, name), what=name.replace("_", " "), low=0)
+        _check_weights(self.content_layer_weights, self.content_layers, "content")
+        _check_weights(self.style_layer_weights, self.style_layers, "style")
+        if not self.layers:
+            raise error("an objective needs at least one content or style layer")
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """All layers that are read."""
+        return tuple(dict.fromkeys((*self.content_layers, *self.style_layers)))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Target:
+    """What one layer is compared with.
+
+    Attributes:
+        value: Smoothed features (content) or their Gram matrix (style).
+        temperature: The softmax temperature both sides of the comparison use.
+    """
+
+    value: Features | Gram
+    temperature: Scalar
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Targets:
+    """Everything the objective needs of the content and the style pictures, by layer."""
+
+    content: dict[str, Target]
+    style: dict[str, Target]
+
+
+def content_targets(network: Backbone, image: Image, *, objective: Objective) -> dict[str, Target]:
+    """Return the smoothed features of the content picture by content layer.
+
+    Args:
+        network: The network to read.
+        image: The content picture, of the size that is optimized.
+        objective: Layers and smoothing.
+    """
+    if not objective.content_layers:
+        return {}
+    targets = {}
+    for layer, features in extract(network, image, layers=objective.content_layers).items():
+        smoothing = objective.smoothing.at(layer)
+        temperature = find_temperature(features, smoothing)
+        targets[layer] = Target(smooth(features, smoothing, temperature=temperature), temperature)
+    return targets
+
+
+def style_targets(
+    network: Backbone, images: Sequence[Image], *, objective: Objective, blend: Float[Array, " styles"]
+) -> dict[str, Target]:
+    """Return the blended Gram matrix of the style pictures by style layer.
+
+    Several styles are mixed as the weighted mean of their Gram matrices, all smoothed at one temperature per layer:
+    the weighted geometric mean of the temperatures that each of them asks for.
+
+    Args:
+        network: The network to read.
+        images: One or more style pictures, of any sizes.
+        objective: Layers and smoothing.
+        blend: A non-negative weight per style picture; only their ratios matter.
+    """
+    if not objective.style_layers:
+        return {}
+    weights = blend / blend.sum()
+    features = [extract(network, image, layers=objective.style_layers) for image in images]
+    return {
+        layer: _style_target([f[layer] for f in features], weights, objective.smoothing.at(layer))
+        for layer in features[0]
+    }
+
+
+def _style_target(features: list[Features], weights: Float[Array, " styles"], smoothing: Smoothing) -> Target:
+    logs = jnp.stack([jnp.log(find_temperature(f, smoothing)) for f in features])
+    temperature = jnp.exp(logs @ weights)
+    grams = jnp.stack([gram(smooth(f, smoothing, temperature=temperature)) for f in features])
+    return Target(jnp.tensordot(weights, grams, axes=1), temperature)
+
+
+def evaluate(
+    network: Backbone, image: Image, targets: Targets, *, objective: Objective
+) -> tuple[Scalar, Terms]:
+    """Return the total loss of a picture and its weighted terms by name, which sum to the total.
+
+    Args:
+        network: The network to read.
+        image: The picture, `height width 3` in [0, 1].
+        targets: Of `content_targets` and `style_targets` for the same network and objective.
+        objective: Layers, weights, normalization, smoothing.
+
+    Returns:
+        The total, and the terms, all float32. The form `jax.value_and_grad(..., has_aux=True)` expects.
+    """
+    features = extract(network, image, layers=objective.layers)
+    terms = _content_terms(features, targets.content, objective)
+    terms |= _style_terms(features, targets.style, objective)
+    if objective.tv_weight:
+        terms["variation"] = objective.tv_weight * total_variation(image)
+    return jnp.stack(list(terms.values())).sum(), terms
+
+
+def _content_terms(
+    features: Mapping[str, Features], targets: Mapping[str, Target], objective: Objective
+) -> Terms:
+    terms = {}
+    layers = objective.content_layers
+    for layer, weight in zip(layers, _weights(objective.content_layer_weights, layers), strict=True):
+        smoothing, target = objective.smoothing.at(layer), targets[layer]
+        smoothed = smooth(features[layer], smoothing, temperature=target.temperature)
+        distance = _CONTENT[objective.normalization](smoothed, target.value)
+        terms[f"content/{layer}"] = objective.content_weight * weight * distance
+    return terms
+
+
+def _style_terms(
+    features: Mapping[str, Features], targets: Mapping[str, Target], objective: Objective
+) -> Terms:
+    terms = {}
+    layers = objective.style_layers
+    for layer, weight in zip(layers, _weights(objective.style_layer_weights, layers), strict=True):
+        smoothing, target = objective.smoothing.at(layer), targets[layer]
+        smoothed = smooth(features[layer], smoothing, temperature=target.temperature)
+        distance = _STYLE[objective.normalization](gram(smoothed), target.value)
+        terms[f"style/{layer}"] = objective.style_weight * weight * distance
+    return terms
+
+
+def _weights(weights: tuple[float, ...], layers: tuple[str, ...]) -> tuple[float, ...]:
+    return weights or tuple(1 / len(layers) for _ in layers)
+
+
+def _check_weights(weights: tuple[float, ...], layers: tuple[str, ...], family: str) -> None:
+    if weights and len(weights) != len(layers):
+        rule = f"there must be one {family} layer weight per {family} layer ({len(layers)})"
+        raise error(rule, got=len(weights))
+    for weight in weights:
+        check_range(weight, what=f"a {family} layer weight", low=0)

@@ -1,0 +1,60 @@
+"""Coarse to fine: the scales of a run and how its steps are shared among them."""
+
+from dataclasses import dataclass
+
+from swag_jax._checks import error
+from swag_jax.images import fitted, scales
+from swag_jax.optimize.settings import Settings
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One scale of a run.
+
+    Attributes:
+        size: Longer side in pixels.
+        height: Height in pixels.
+        width: Width in pixels.
+        steps: Steps taken at this scale.
+    """
+
+    size: int
+    height: int
+    width: int
+    steps: int
+
+    @property
+    def work(self) -> int:
+        """Pixels times steps, to which the time is about proportional."""
+        return self.height * self.width * self.steps
+
+
+def plan(shape: tuple[int, int], settings: Settings, *, minimum_size: int) -> tuple[Scale, ...]:
+    """Lay out the scales of a run, coarse to fine.
+
+    Args:
+        shape: Height and width of the content picture.
+        settings: Sizes and steps.
+        minimum_size: The smallest side the network can take; coarser scales are left out.
+
+    Returns:
+        The scales. Steps are shared equally, the finest takes the remainder; with fewer steps than scales, the
+        coarsest scales are left out.
+
+    Raises:
+        UserError: If the finest scale is too small for the network.
+    """
+    sizes = scales(
+        settings.size, smallest=min(settings.smallest_size, settings.size), ratio=settings.scale_ratio
+    )
+    shapes = [(size, *fitted(*shape, size)) for size in sizes]
+    fitting = [s for s in shapes if min(s[1:]) >= minimum_size]
+    if not fitting:
+        _, height, width = shapes[-1]
+        needed = -(-minimum_size * max(shape) // min(shape))
+        rule = f"the shorter side must be at least {minimum_size} pixels for the deepest layer"
+        raise error(rule, got=f"{height}x{width}", cure=f"pass --size {needed} or more, or shallower layers")
+    fitting = fitting[-settings.steps :]
+    share = settings.steps // len(fitting)
+    shares = [share] * (len(fitting) - 1) + [settings.steps - share * (len(fitting) - 1)]
+    return tuple(Scale(*fit, steps) for fit, steps in zip(fitting, shares, strict=True))

@@ -1,0 +1,128 @@
+"""Settings of a stylization: frozen, hashable, made of numbers, names and tuples.
+
+Presets are values of `Settings`; the flags of the command line, their defaults and their help come from it and from
+the `Objective` and `Smoothing` inside it.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal, Self, TypeAlias
+
+from swag_jax._checks import UserError, check_name, check_range, error, near
+from swag_jax.backbones import PADDINGS, POOLINGS, PRECISIONS, Precision
+from swag_jax.losses import Objective
+from swag_jax.optimize.lbfgs import LBFGS
+from swag_jax.optimize.solvers import Adam
+
+SolverName: TypeAlias = Literal["lbfgs", "adam"]
+Colors: TypeAlias = Literal["style", "luminance", "match"]
+Init: TypeAlias = Literal["content", "statistics", "noise"]
+
+SOLVERS: tuple[SolverName, ...] = ("lbfgs", "adam")
+COLORS: tuple[Colors, ...] = ("style", "luminance", "match")
+INITS: tuple[Init, ...] = ("content", "statistics", "noise")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a picture is stylized.
+
+    Attributes:
+        backbone: The network whose activations define content and style.
+        weights: The network's weights: auto (ImageNet where it lies in the local store, else the embedded ones, else
+            random), imagenet, embedded, random, or the path of a checkpoint.
+        pooling: VGG19's pooling: max, or average times 2.
+        padding: VGG19's padding: auto (as the weights were trained), zeros, replicate (at the first convolution) or
+            reflect (everywhere).
+        objective: Layers, weights, normalization and smoothing of the losses.
+        size: Longer side of the result in pixels.
+        smallest_size: Longer side of the coarsest scale in pixels; equal to size, there is one scale only.
+        scale_ratio: Growth of the size from one scale to the next.
+        steps: Steps in all, each one evaluation of loss and gradient; shared equally among the scales.
+        solver: lbfgs or adam.
+        learning_rate: Adam's step size, in units of the picture's range.
+        averaging: Decay of the running mean of Adam's pictures that becomes the result; 0 returns the last picture.
+        memory: Pairs of differences that L-BFGS keeps.
+        init: Where to start: content, statistics (noise with the mean and deviation of the style's colors), noise, or
+            the path of a picture (from the command line).
+        style_scale: Longer side of the style picture as a multiple of size: larger gives larger strokes.
+        blend: Weight of each style picture; empty: equal weights.
+        colors: Whose colors the result has: style; luminance (the content's chroma under the result's luminance); or
+            match (the style is first recolored to the content's mean and covariance).
+        seed: Seed of random weights and of noise.
+        precision: float32 (full), tf32 (the default of PyTorch's convolutions) or bfloat16 (network only; losses and
+            picture stay float32).
+    """
+
+    backbone: str = "vgg19"
+    weights: str = "auto"
+    pooling: str = "max"
+    padding: str = "auto"
+    objective: Objective = field(default_factory=Objective)
+    size: int = 512
+    smallest_size: int = 128
+    scale_ratio: float = 2.0
+    steps: int = 300
+    solver: SolverName = "lbfgs"
+    learning_rate: float = 0.02
+    averaging: float = 0.0
+    memory: int = 10
+    init: str = "content"
+    style_scale: float = 1.0
+    blend: tuple[float, ...] = ()
+    colors: Colors = "style"
+    seed: int = 0
+    precision: Precision = "tf32"
+
+    def __post_init__(self):
+        check_name(self.pooling, POOLINGS, what="pooling")
+        check_name(self.padding, ("auto", *PADDINGS), what="padding")
+        check_name(self.solver, SOLVERS, what="solver")
+        check_name(self.init, INITS, what="init")
+        check_name(self.colors, COLORS, what="colors")
+        check_name(self.precision, PRECISIONS, what="precision")
+        for name in ("size", "smallest_size", "steps"):
+            check_range(getattr(self, name), what=name.replace("_", " "), low=1)
+        check_range(self.scale_ratio, what="scale ratio", low=1.1)
+        check_range(self.style_scale, what="style scale", low=0.05, high=20)
+        for weight in self.blend:
+            check_range(weight, what="a blend weight", low=0)
+        if self.blend and not sum(self.blend):
+            raise error("at least one blend weight must be greater than 0", got=self.blend)
+        _ = self.method
+
+    @property
+    def method(self) -> LBFGS | Adam:
+        """The solver as a value."""
+        if self.solver == "adam":
+            return Adam(learning_rate=self.learning_rate, averaging=self.averaging)
+        return LBFGS(memory=self.memory)
+
+    def replace(self, **changes: object) -> Self:
+        """Return a copy with attributes changed, those of the objective and its smoothing included.
+
+        Raises:
+            UserError: If an attribute is unknown or a value is out of range.
+
+        Example:
+            >>> Settings().replace(size=256, style_weight=30.0, kind="softmax").objective.style_weight
+            30.0
+        """
+        own, inner = _names(self), _names(self.objective)
+        innermost = _names(self.objective.smoothing)
+        for name in changes:
+            if name not in own | inner | innermost:
+                raise UserError(f"unknown setting {name!r}: {near(name, sorted(own | inner | innermost))}")
+        chosen = {name: value for name, value in changes.items() if name in own}
+        objective = chosen.pop("objective", self.objective)
+        smoothing = _changed(changes.get("smoothing", objective.smoothing), changes, innermost)
+        objective = _changed(objective, {**changes, "smoothing": smoothing}, inner)
+        return dataclasses.replace(self, objective=objective, **chosen)
+
+
+def _names(value: object) -> set[str]:
+    return {f.name for f in dataclasses.fields(value)}  # pyright: ignore[reportArgumentType]
+
+
+def _changed(value, changes: dict[str, object], names: set[str]):
+    return dataclasses.replace(value, **{name: changes[name] for name in changes if name in names})

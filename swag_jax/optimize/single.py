@@ -1,0 +1,424 @@
+"""One picture by optimization: the pure solve of one scale, and the coarse-to-fine driver around it."""
+
+import functools
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import ArrayLike
+
+from swag_jax._checks import error
+from swag_jax._types import HostImage, Image, Key
+from swag_jax.backbones import Backbone, load
+from swag_jax.images import fitted, match_color, resize, transfer_luminance
+from swag_jax.losses import Objective, Targets, Terms, content_targets, evaluate, style_targets
+from swag_jax.optimize import memory
+from swag_jax.optimize.pyramid import Scale, plan
+from swag_jax.optimize.result import NonFiniteLossError, Progress, Result
+from swag_jax.optimize.settings import Settings
+from swag_jax.optimize.solvers import Evaluate, History, Solver, State, run
+from swag_jax.params import Source
+
+Callback: TypeAlias = Callable[[Progress], object]
+"""Called between chunks of steps; returning True stops the run."""
+
+STEPS_BETWEEN_CALLBACKS = {"cpu": 5, "gpu": 20, "tpu": 20}
+"""Steps of one compiled chunk: long enough that dispatch costs nothing, short enough for a live display."""
+
+
+def objective_with_gradient(network: Backbone, targets: Targets, objective: Objective) -> Evaluate:
+    """Return picture -> ((loss, terms), gradient), as solvers want it."""
+    return jax.value_and_grad(
+        lambda image: evaluate(network, image, targets, objective=objective), has_aux=True
+    )
+
+
+def make_targets(
+    network: Backbone, content: Image, styles: Sequence[Image], *, objective: Objective, blend: ArrayLike
+) -> Targets:
+    """Compute everything the objective needs of the content and the style pictures. Pure.
+
+    Args:
+        network: The network to read.
+        content: The content picture at the size that is optimized.
+        styles: One or more style pictures, of any sizes.
+        objective: Layers and smoothing.
+        blend: A non-negative weight per style picture.
+    """
+    return Targets(
+        content=content_targets(network, content, objective=objective),
+        style=style_targets(
+            network, styles, objective=objective, blend=jnp.asarray(blend, jnp.float32)
+        ),
+    )
+
+
+def solve(
+    network: Backbone,
+    content: Image,
+    styles: Sequence[Image],
+    *,
+    objective: Objective,
+    solver: Solver,
+    steps: int,
+    init: Image | None = None,
+) -> tuple[Image, History]:
+    """Stylize one picture at one scale, as a pure function to be jitted, vmapped or sharded.
+
+    Args:
+        network: The network to read.
+        content: `height width 3` in [0, 1].
+        styles: One or more style pictures, of any sizes, mixed equally.
+        objective: What is minimized.
+        solver: `LBFGS()` or `Adam()`.
+        steps: Steps, each one evaluation of loss and gradient.
+        init: Where to start; default: the content.
+
+    Returns:
+        The picture in [0, 1], and the loss (`total`) and every weighted term by step.
+
+    Example:
+        >>> import jax
+        >>> from swag_jax import backbones
+        >>> network = backbones.create("vgg19", until="relu1_1")
+        >>> objective = Objective(content_layers=("relu1_1",), style_layers=("relu1_1",))
+        >>> batch = jax.random.uniform(jax.random.key(0), (2, 32, 32, 3))
+        >>> def one(content, style):
+        ...     return solve(network, content, [style], objective=objective, solver=Settings().method, steps=2)
+        >>> images, history = jax.vmap(one)(batch, batch[::-1])
+        >>> images.shape, history["total"].shape
+        ((2, 32, 32, 3), (2, 2))
+    """
+    targets = make_targets(network, content, styles, objective=objective, blend=jnp.ones(len(styles)))
+    evaluation = objective_with_gradient(network, targets, objective)
+    state = solver.init(content if init is None else init, _terms(evaluation, content))
+    state, history = run(evaluation, solver, state, steps=steps)
+    return solver.picture(state), history
+
+
+def stylize(
+    content: ArrayLike,
+    style: ArrayLike | Sequence[ArrayLike],
+    *,
+    settings: Settings | None = None,
+    key: Key | None = None,
+    init: ArrayLike | None = None,
+    callback: Callback | None = None,
+    every: int | None = None,
+) -> Result:
+    """Paint `content` in the manner of `style` by optimizing a picture, coarse to fine.
+
+    Args:
+        content: The content picture, `height width 3` in [0, 1].
+        style: The style picture, or several to be mixed; any sizes.
+        settings: Network, losses, solver and sizes; see `swag_jax.presets`.
+        key: Randomness of the initial noise; default: from `settings.seed`.
+        init: A picture to start from, instead of what `settings.init` says.
+        callback: Called with a `Progress` between chunks of steps; returning True stops the run.
+        every: Steps between calls of `callback`; default: 5 on the CPU, 20 elsewhere.
+
+    Returns:
+        The picture at the content's aspect ratio with `settings.size` as its longer side, and the run's record.
+
+    Raises:
+        UserError: If an input or a setting is bad.
+        NonFiniteLossError: If a loss is not finite, naming step and term.
+        OutOfMemoryError: If the device's memory does not hold the run, naming the size that would fit.
+
+    Example:
+        >>> import numpy as np
+        >>> content, style = np.random.default_rng(0).random((2, 32, 48, 3))
+        >>> result = stylize(content, style, settings=Settings(size=48, steps=4))
+        >>> result.image.shape
+        (32, 48, 3)
+    """
+    settings = settings or Settings()
+    started = time.perf_counter()
+    pictures = _Pictures(
+        content=_as_picture(content, "content"),
+        styles=tuple(_as_picture(s, "style") for s in _listed(style)),
+        init=None if init is None else _as_picture(init, "init"),
+    )
+    _check_blend(settings, pictures)
+    network, source = _load(settings)
+    minimum = network.minimum_size(settings.objective.layers)
+    scales = plan(pictures.content.shape[:2], settings, minimum_size=minimum)
+    job = _Job(settings, network, source, _recolored(pictures, settings), scales, callback, every)
+    job.seconds["load"] = time.perf_counter() - started
+    return job.run(jax.random.key(settings.seed) if key is None else key)
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """The pictures of a run at their own sizes, in host memory."""
+
+    content: HostImage
+    styles: tuple[HostImage, ...]
+    init: HostImage | None
+
+
+@dataclass
+class _Job:
+    """One run of `stylize`: what it works on, and what it has recorded so far."""
+
+    settings: Settings
+    network: Backbone
+    source: Source
+    pictures: _Pictures
+    scales: tuple[Scale, ...]
+    callback: Callback | None
+    every: int | None
+    history: list[dict[str, np.ndarray]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=lambda: {"compile": 0.0, "optimize": 0.0})
+    step: int = 0
+    stopped: bool = False
+
+    def run(self, key: Key) -> Result:
+        """Work through the scales."""
+        state = None
+        for scale in self.scales:
+            state = self._run_scale(scale, state, key)
+            if self.stopped:
+                break
+        assert state is not None  # plan() never returns an empty tuple
+        return self._result(np.asarray(self.settings.method.picture(state)))
+
+    def _run_scale(self, scale: Scale, state: State | None, key: Key) -> State:
+        settings, began = self.settings, time.perf_counter()
+        targets = self._targets(scale)
+        state = self._start(scale, targets, key) if state is None else self._carry(state, scale)
+        remaining, length = scale.steps, min(self._chunk_length, scale.steps)
+        compiled = self._compile(targets, state, length, scale)
+        self.seconds["compile"] += time.perf_counter() - began
+        while remaining and not self.stopped:
+            if length > remaining:
+                length = remaining
+                compiled = self._compile(targets, state, length, scale)
+            began = time.perf_counter()
+            state, history = _guarded(compiled, self.network, targets, state, size=scale.size)
+            self._record(jax.device_get(history))
+            took = time.perf_counter() - began
+            self.seconds["optimize"] += took
+            remaining -= length
+            self._report(state, scale, remaining, length / took)
+        return state
+
+    @property
+    def _chunk_length(self) -> int:
+        return self.every or STEPS_BETWEEN_CALLBACKS.get(jax.default_backend(), 20)
+
+    def _targets(self, scale: Scale) -> Targets:
+        settings = self.settings
+        content = jnp.asarray(resize(self.pictures.content, scale.height, scale.width))
+        styles = [jnp.asarray(resize(s, *self._style_shape(s, scale))) for s in self.pictures.styles]
+        blend = jnp.asarray(settings.blend or [1.0] * len(styles), jnp.float32)
+        return _targets(self.network, content, styles, objective=settings.objective, blend=blend)
+
+    def _style_shape(self, style: HostImage, scale: Scale) -> tuple[int, int]:
+        """Return a style's height and width at `scale`: never too small for the deepest layer."""
+        height, width = style.shape[:2]
+        minimum = self.network.minimum_size(self.settings.objective.layers)
+        least = math.ceil(minimum * max(height, width) / min(height, width))
+        return fitted(height, width, max(round(scale.size * self.settings.style_scale), least))
+
+    def _start(self, scale: Scale, targets: Targets, key: Key) -> State:
+        return _initialized(
+            self.network,
+            targets,
+            self._initial(scale, key),
+            objective=self.settings.objective,
+            solver=self.settings.method,
+        )
+
+    def _initial(self, scale: Scale, key: Key) -> Image:
+        shape, pictures = (scale.height, scale.width), self.pictures
+        if pictures.init is not None:
+            return jnp.asarray(resize(pictures.init, *shape))
+        if self.settings.init == "content":
+            return jnp.asarray(resize(pictures.content, *shape))
+        if self.settings.init == "noise":
+            return jax.random.uniform(key, (*shape, 3))
+        colors = jnp.asarray(pictures.styles[0]).reshape(-1, 3)
+        noise = jax.random.normal(key, (*shape, 3))
+        return jnp.clip(colors.mean(0)[None, None] + colors.std(0)[None, None] * noise, 0, 1)
+
+    def _carry(self, state: State, scale: Scale) -> State:
+        return _resized(state, solver=self.settings.method, height=scale.height, width=scale.width)
+
+    def _compile(self, targets: Targets, state: State, length: int, scale: Scale):
+        lowered = _chunk.lower(
+            self.network,
+            targets,
+            state,
+            objective=self.settings.objective,
+            solver=self.settings.method,
+            steps=length,
+        )
+        compiled = lowered.compile()
+        memory.check_fits(compiled, size=scale.size, device=jax.devices()[0])
+        return compiled
+
+    def _record(self, history: dict[str, np.ndarray]) -> None:
+        self.history.append(history)
+        totals = history["total"]
+        if not np.isfinite(totals).all():
+            self._raise_non_finite(history)
+        self.step += len(totals)
+
+    def _raise_non_finite(self, history: dict[str, np.ndarray]) -> None:
+        first = int(np.flatnonzero(~np.isfinite(history["total"]))[0])
+        bad = [name for name, values in history.items() if name != "total" and not np.isfinite(values[first])]
+        name = bad[0] if bad else "total"
+        raise NonFiniteLossError(
+            step=self.step + first + 1, term=name, value=float(history[name][first]), source=self.source
+        )
+
+    def _report(self, state: State, scale: Scale, remaining: int, rate: float) -> None:
+        if bool(state.failed):
+            raise NonFiniteLossError(step=self.step, term="gradient", value=float("nan"), source=self.source)
+        if self.callback is None:
+            return
+        ahead = sum(s.work for s in self.scales[self.scales.index(scale) + 1 :])
+        pixels = scale.height * scale.width
+        progress = Progress(
+            step=self.step,
+            steps=self.settings.steps,
+            height=scale.height,
+            width=scale.width,
+            losses={name: float(values[-1]) for name, values in self.history[-1].items()},
+            rate=rate,
+            seconds=self.seconds["compile"] + self.seconds["optimize"],
+            seconds_left=(remaining * pixels + ahead) / (rate * pixels),
+            picture=lambda: self._finished(np.asarray(self.settings.method.picture(state))),
+        )
+        self.stopped = self.callback(progress) is True and self.step < self.settings.steps
+
+    def _result(self, image: HostImage) -> Result:
+        names = self.history[0]
+        taken = [s.steps for s in self.scales]
+        return Result(
+            image=self._finished(image),
+            history={name: np.concatenate([chunk[name] for chunk in self.history]) for name in names},
+            sizes=tuple((s.height, s.width) for s in self.scales),
+            steps=tuple(taken),
+            status="stopped" if self.stopped else "done",
+            settings=self.settings,
+            source=self.source,
+            seconds=dict(self.seconds),
+        )
+
+    def _finished(self, image: HostImage) -> HostImage:
+        """Give the picture the content's colors where that is asked for."""
+        if self.settings.colors != "luminance":
+            return image
+        content = resize(self.pictures.content, *image.shape[:2])
+        return np.asarray(transfer_luminance(jnp.asarray(content), jnp.asarray(image)))
+
+
+@functools.partial(jax.jit, static_argnames=("objective", "solver", "steps"), donate_argnames=("state",))
+def _chunk(
+    network: Backbone,
+    targets: Targets,
+    state: State,
+    *,
+    objective: Objective,
+    solver: Solver,
+    steps: int,
+) -> tuple[State, History]:
+    return run(objective_with_gradient(network, targets, objective), solver, state, steps=steps)
+
+
+_targets = functools.partial(jax.jit, static_argnames=("objective",))(make_targets)
+
+
+@functools.partial(jax.jit, static_argnames=("objective", "solver"))
+def _initialized(
+    network: Backbone, targets: Targets, image: Image, *, objective: Objective, solver: Solver
+) -> State:
+    return solver.init(image, _terms(objective_with_gradient(network, targets, objective), image))
+
+
+@functools.partial(jax.jit, static_argnames=("solver", "height", "width"))
+def _resized(state: State, *, solver: Solver, height: int, width: int) -> State:
+    return solver.resized(state, height, width)
+
+
+def _guarded(compiled, *arrays, size: int):
+    """Run a compiled chunk; say which size would fit where the device runs out of memory."""
+    try:
+        return compiled(*arrays)
+    except jax.errors.JaxRuntimeError as failure:
+        if "RESOURCE_EXHAUSTED" not in str(failure):
+            raise
+        device = jax.devices()[0]
+        needed, free = memory.needed_bytes(compiled), memory.free_bytes(device)
+        raise memory.out_of_memory(size=size, needed=max(needed, 2 * free), free=free) from failure
+
+
+def _terms(evaluation: Evaluate, image: Image) -> Terms:
+    """Return the terms' names with abstract values, without evaluating anything."""
+    return jax.eval_shape(evaluation, image)[0][1]
+
+
+def _load(settings: Settings) -> tuple[Backbone, Source]:
+    options: dict[str, object] = {}
+    if settings.backbone == "vgg19":
+        options["pooling"] = settings.pooling
+        if settings.padding != "auto":
+            options["padding"] = settings.padding
+    elif settings.pooling != "max" or settings.padding != "auto":
+        raise error(
+            "pooling and padding can only be chosen for vgg19", got=settings.backbone, cure="leave them out"
+        )
+    return load(
+        settings.backbone,
+        weights=settings.weights,
+        layers=settings.objective.layers,
+        seed=settings.seed,
+        precision=settings.precision,
+        **options,
+    )
+
+
+def _recolored(pictures: _Pictures, settings: Settings) -> _Pictures:
+    """Give the styles the content's colors where that is asked for."""
+    if settings.colors != "match":
+        return pictures
+    content = jnp.asarray(pictures.content)
+    styles = tuple(np.asarray(match_color(jnp.asarray(s), content)) for s in pictures.styles)
+    return _Pictures(pictures.content, styles, pictures.init)
+
+
+def _listed(style: ArrayLike | Sequence[ArrayLike]) -> Sequence[ArrayLike]:
+    return style if isinstance(style, (list, tuple)) else [style]
+
+
+def _as_picture(image: ArrayLike, what: str) -> HostImage:
+    """Return a float32 host picture; raise if it is not `height width 3` with finite values in [0, 1]."""
+    picture = np.asarray(image)
+    if picture.ndim != 3 or picture.shape[2] != 3:
+        raise error(f"the {what} picture must have shape (height, width, 3)", got=picture.shape)
+    if not np.issubdtype(picture.dtype, np.floating):
+        raise error(
+            f"the {what} picture must have floating-point values in [0, 1]",
+            got=picture.dtype,
+            cure="divide 8-bit values by 255",
+        )
+    low, high = float(picture.min()), float(picture.max())
+    if not (low >= 0 and high <= 1):
+        cure = "divide by 255" if high > 1 else "clip it"
+        raise error(f"the {what} picture must lie in [0, 1]", got=f"[{low:g}, {high:g}]", cure=cure)
+    return picture.astype(np.float32)
+
+
+def _check_blend(settings: Settings, pictures: _Pictures) -> None:
+    if not pictures.styles:
+        raise error("there must be at least one style picture", got=0)
+    if settings.blend and len(settings.blend) != len(pictures.styles):
+        rule = f"there must be one blend weight per style picture ({len(pictures.styles)})"
+        raise error(rule, got=len(settings.blend))

@@ -1,0 +1,202 @@
+"""Solvers whose parameter is the picture: one protocol, and Adam.
+
+A solver is a frozen value; its state is a pytree that always holds the picture. One step costs exactly one
+value-and-gradient of the objective, so that N steps of any solver are N evaluations, singly and under `jax.vmap`.
+
+A step whose loss or gradient is not finite marks the state as failed; a failed state no longer changes, and keeps the
+loss and terms that failed it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol, Self, TypeAlias, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array, Bool, Float, PyTree
+
+from swag_jax._checks import check_range
+from swag_jax._types import Image, Scalar
+from swag_jax.images import resample
+from swag_jax.losses import Terms
+
+Evaluate: TypeAlias = Callable[[Image], tuple[tuple[Scalar, Terms], Image]]
+"""Picture -> ((loss, terms), gradient): `jax.value_and_grad(..., has_aux=True)` of the objective."""
+
+History: TypeAlias = dict[str, Float[Array, " steps"]]
+"""The loss (`total`) and every term by step."""
+
+
+class State(Protocol):
+    """What every solver's state holds."""
+
+    @property
+    def image(self) -> Image:
+        """The picture as optimized; not clipped to [0, 1] by every solver."""
+        ...
+
+    @property
+    def loss(self) -> Scalar:
+        """The loss at the last evaluation that counted; infinite before the first."""
+        ...
+
+    @property
+    def terms(self) -> Terms:
+        """The terms of that loss."""
+        ...
+
+    @property
+    def failed(self) -> Bool[Array, ""]:
+        """Whether a loss or gradient that is not finite has stopped the solver."""
+        ...
+
+
+S = TypeVar("S", bound=State)
+
+
+class Solver(Protocol[S]):
+    """A method that improves a picture, one evaluation per step."""
+
+    def init(self, image: Image, terms: Terms) -> S:
+        """Return the state before the first step; `terms` only gives the names."""
+        ...
+
+    def step(self, evaluate: Evaluate, state: S) -> S:
+        """Evaluate once and move on."""
+        ...
+
+    def resized(self, state: S, height: int, width: int) -> S:
+        """Return the state carried to a picture of another size."""
+        ...
+
+    def picture(self, state: S) -> Image:
+        """Return the result so far, in [0, 1]."""
+        ...
+
+
+def run(evaluate: Evaluate, solver: Solver[S], state: S, *, steps: int) -> tuple[S, History]:
+    """Take `steps` steps in one `lax.scan`.
+
+    Pure; may be jitted and vmapped.
+
+    Args:
+        evaluate: The objective with its gradient.
+        solver: The method.
+        state: Where to start.
+        steps: How many steps, each one evaluation.
+
+    Returns:
+        The state after the last step, and the history: `total` and every term, `steps` float32 numbers each.
+    """
+
+    def body(state: S, _: None) -> tuple[S, dict[str, Scalar]]:
+        state = solver.step(evaluate, state)
+        return state, {"total": state.loss, **state.terms}
+
+    return lax.scan(body, state, None, length=steps)
+
+
+def is_finite(loss: Scalar, gradient: Image) -> Bool[Array, ""]:
+    """Tell whether the loss and every entry of the gradient are finite."""
+    return jnp.isfinite(loss) & jnp.isfinite(gradient).all()
+
+
+def select(condition: Bool[Array, ""], chosen: PyTree, otherwise: PyTree) -> PyTree:
+    """Choose between two equal-shaped trees, leaf by leaf."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), chosen, otherwise)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class AdamState:
+    """State of `Adam`.
+
+    Attributes:
+        image: The picture, in [0, 1].
+        loss: Loss of the picture before the last step.
+        terms: Its terms.
+        moments: Optax's first and second moments and step count.
+        average: Exponential moving average of the picture, not yet corrected for its start at zero.
+        failed: Whether a loss or gradient was not finite.
+    """
+
+    image: Image
+    loss: Scalar
+    terms: Terms
+    moments: optax.ScaleByAdamState
+    average: Image
+    failed: Bool[Array, ""]
+
+    def replace(self, **changes: object) -> Self:
+        """Return a copy with some attributes changed."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam on the picture, which is clipped to [0, 1] after every step.
+
+    Attributes:
+        learning_rate: Step size in units of the picture's range. 0.02: crowsonkb/style-transfer-pytorch.
+        decay_first: Decay of the gradient's running mean. 0.9, as there.
+        decay_second: Decay of the squared gradient's running mean. 0.99, as there.
+        averaging: Decay of the running mean of the picture that is returned instead of the last one; 0 turns it
+            off. 0.99 there, where thousands of steps are taken.
+    """
+
+    learning_rate: float = 0.02
+    decay_first: float = 0.9
+    decay_second: float = 0.99
+    averaging: float = 0.0
+
+    def __post_init__(self):
+        check_range(self.learning_rate, what="learning rate", low=0, open_low=True)
+        check_range(self.averaging, what="averaging", low=0, high=0.9999)
+
+    @property
+    def _transform(self) -> optax.GradientTransformation:
+        return optax.scale_by_adam(self.decay_first, self.decay_second)
+
+    def init(self, image: Image, terms: Terms) -> AdamState:
+        """Return the state before the first step."""
+        return AdamState(
+            image=image,
+            loss=jnp.float32(jnp.inf),
+            terms=jax.tree.map(lambda _: jnp.float32(jnp.nan), terms),
+            moments=self._transform.init(image),
+            average=jnp.zeros_like(image),
+            failed=jnp.array(False),
+        )
+
+    def step(self, evaluate: Evaluate, state: AdamState) -> AdamState:
+        """Evaluate once and take Adam's step."""
+        (loss, terms), gradient = evaluate(state.image)
+        update, moments = self._transform.update(gradient, state.moments, state.image)
+        image = jnp.clip(state.image - self.learning_rate * update, 0, 1)
+        average = self.averaging * state.average + (1 - self.averaging) * image
+        moved = AdamState(image, loss, terms, moments, average, jnp.array(False))
+        stopped = state.replace(loss=loss, terms=terms, failed=jnp.array(True))
+        after = select(is_finite(loss, gradient), moved, stopped)
+        return select(state.failed, state, after)
+
+    def resized(self, state: AdamState, height: int, width: int) -> AdamState:
+        """Resample picture, moments and average; a second moment stays non-negative."""
+        moments = state.moments._replace(
+            mu=resample(state.moments.mu, height, width),
+            nu=jnp.maximum(resample(state.moments.nu, height, width, method="linear"), 0),
+        )
+        return state.replace(
+            image=jnp.clip(resample(state.image, height, width), 0, 1),
+            moments=moments,
+            average=resample(state.average, height, width),
+        )
+
+    def picture(self, state: AdamState) -> Image:
+        """Return the averaged picture, or the last one where averaging is off."""
+        if not self.averaging:
+            return state.image
+        weight = 1 - jnp.float32(self.averaging) ** state.moments.count
+        average = state.average / jnp.maximum(weight, jnp.finfo(jnp.float32).tiny)
+        return jnp.where(weight > 0, jnp.clip(average, 0, 1), state.image)

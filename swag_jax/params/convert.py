@@ -1,0 +1,225 @@
+"""Foreign checkpoints to our parameters: strict both ways, with every failure in one report.
+
+Every name the network needs must come out, and every key that goes in must be used or dropped by a rule. A
+file may end before the network does (our own VGG19 ends at conv5_1), but has no gaps.
+"""
+
+import hashlib
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from swag_jax._checks import UserError, error
+from swag_jax.params._files import check_file, file_sha256
+from swag_jax.params.layouts import NATIVE, Layout, Shapes, Tensors, find_layout
+from swag_jax.params.safetensors_file import read_metadata, read_safetensors, safetensors_shapes
+from swag_jax.params.torch_file import read_torch, torch_shapes
+
+CONVERTER_VERSION = "1"
+"""Grows when the same checkpoint would convert to other numbers."""
+
+_REPORTED = 20
+"""A report names so many failures and counts the rest."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A checkpoint in our names and layout.
+
+    Attributes:
+        tensors: float32 arrays by flat name; kernels in (height, width, in, out) order.
+        metadata: Where they come from and how the network must be set up: `backbone`, `layout`,
+            `normalization`, `padding`, `deepest_layer`, `source_name`, `source_sha256`, `converter_version`
+            and `tensors_sha256`.
+    """
+
+    tensors: Tensors
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a checkpoint is laid out, and what it asks of its network.
+
+    Attributes:
+        layout: The layout's name.
+        normalization: How pictures in [0, 1] become the network's input.
+        padding: What convolutions see beyond the edge.
+        deepest_layer: The last layer, such as `conv5_1`, that the checkpoint reaches.
+    """
+
+    layout: str
+    normalization: str
+    padding: str
+    deepest_layer: str
+
+
+def convert(source: Path, backbone: str, expected: Shapes, layout: str = "auto") -> Converted:
+    """Read a checkpoint and bring it into our names and layout.
+
+    Args:
+        source: A safetensors or PyTorch file.
+        backbone: The network it is for.
+        expected: The shape of every parameter of the whole network by flat name.
+        layout: How the file lays out its weights; `auto` tells by its keys.
+
+    Raises:
+        UserError: If the file cannot be read or does not fit; one line for every misfit.
+    """
+    tensors = read_parameters(source, backbone, expected, layout)
+    setup = inspect(source, backbone, layout)
+    origin = {"source_name": source.name, "source_sha256": file_sha256(source)}
+    if setup.layout == NATIVE.name:
+        origin |= read_metadata(source)
+    metadata = {
+        **origin,
+        "backbone": backbone,
+        "layout": origin.get("layout", setup.layout),
+        "normalization": setup.normalization,
+        "padding": setup.padding,
+        "deepest_layer": setup.deepest_layer,
+        "converter_version": CONVERTER_VERSION,
+        "tensors_sha256": tensors_sha256(tensors),
+    }
+    return Converted(tensors, metadata)
+
+
+def inspect(source: Path, backbone: str, layout: str = "auto") -> Setup:
+    """Tell how a checkpoint is laid out and what it asks of its network, from its keys alone.
+
+    Raises:
+        UserError: If the file cannot be read or is of another network.
+    """
+    shapes = checkpoint_shapes(source)
+    found = find_layout(shapes, backbone=backbone, name=layout, where=source)
+    ours = read_metadata(source) if found is NATIVE else {}
+    names = [name for key in shapes if (name := found.rename(key)) is not None]
+    return Setup(
+        found.name,
+        ours.get("normalization", found.normalization),
+        ours.get("padding", found.padding),
+        layer_of(max(names, key=depth_of)),
+    )
+
+
+def read_parameters(
+    source: Path, backbone: str, expected: Shapes, layout: str = "auto", *, whole: bool = True
+) -> Tensors:
+    """Read a checkpoint's tensors in our names and layout.
+
+    Args:
+        source: A safetensors or PyTorch file.
+        backbone: The network it is for.
+        expected: The shape of every parameter by flat name: of the whole network, or down to some layer.
+        layout: How the file lays out its weights; `auto` tells by its keys.
+        whole: `True`: the file may end early, and layers beyond `expected` are misfits. `False`: the file
+            must reach the end of `expected`, and what lies deeper is not read.
+
+    Returns:
+        float32 arrays by flat name.
+
+    Raises:
+        UserError: If the file cannot be read or does not fit; one line for every misfit.
+    """
+    shapes = checkpoint_shapes(source)
+    found = find_layout(shapes, backbone=backbone, name=layout, where=source)
+    plan, misfits = _plan(found, shapes, expected, whole=whole)
+    foreign, unusable = _read_floats(source, [*plan, *dict(found.folded)])
+    if misfits or unusable:
+        raise _report(source, backbone, found, misfits + unusable)
+    prepared = found.prepare(foreign)
+    return {name: np.ascontiguousarray(found.arrange(prepared[key])) for key, name in plan.items()}
+
+
+def checkpoint_shapes(source: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of a safetensors or PyTorch file, by its own keys.
+
+    Raises:
+        UserError: If the file cannot be read.
+    """
+    return safetensors_shapes(source) if _is_safetensors(source) else torch_shapes(source)
+
+
+def tensors_sha256(tensors: Mapping[str, np.ndarray]) -> str:
+    """Return one SHA-256 over all names, shapes and values: the same for the same weights in any file."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype.str} {tensors[name].shape}\n".encode())
+        digest.update(np.ascontiguousarray(tensors[name]).data)
+    return digest.hexdigest()
+
+
+def layer_of(name: str) -> str:
+    """Return the layer of a parameter: `conv2_1` of `conv2_1.conv1.kernel`."""
+    return name.split(".", 1)[0]
+
+
+def depth_of(name: str) -> tuple[int, ...]:
+    """Return what sorts parameters and layers from shallow to deep: (2, 1) for `conv2_1.conv1.kernel`."""
+    return tuple(map(int, re.findall(r"\d+", layer_of(name))))
+
+
+def _is_safetensors(source: Path) -> bool:
+    # By content, since users rename files: a safetensors file is a 64-bit length and then a JSON object.
+    with check_file(source).open("rb") as file:
+        return file.read(9)[8:] == b"{" or source.suffix == ".safetensors"
+
+
+def _plan(
+    layout: Layout, shapes: Shapes, expected: Shapes, *, whole: bool
+) -> tuple[dict[str, str], list[str]]:
+    """Decide which foreign key becomes which parameter, and list what does not fit."""
+    plan: dict[str, str] = {}
+    misfits = []
+    end = max(map(depth_of, expected))
+    for key, shape in shapes.items():
+        name = layout.rename(key)
+        if name is not None and name in expected:
+            plan[key] = name
+            if layout.shape(shape) != tuple(expected[name]):
+                misfits.append(f"{name} has shape {layout.shape(shape)}, expected {tuple(expected[name])}")
+        elif name is not None and not whole and depth_of(name) > end:
+            continue
+        elif not layout.dropped(key) and key not in dict(layout.folded):
+            misfits.append(f"unexpected {key}")
+    misfits += [
+        f"{key} has shape {shapes[key]}, expected {shape}"
+        for key, shape in layout.folded
+        if shapes[key] != shape
+    ]
+    return plan, misfits + _missing(plan.values(), expected, whole=whole)
+
+
+def _missing(present: Collection[str], expected: Shapes, *, whole: bool) -> list[str]:
+    reached = max(map(depth_of, present)) if whole and present else max(map(depth_of, expected))
+    return [
+        f"missing {name}"
+        for name in sorted(expected, key=depth_of)
+        if name not in present and depth_of(name) <= reached
+    ]
+
+
+def _read_floats(source: Path, keys: Iterable[str]) -> tuple[Tensors, list[str]]:
+    """Read tensors as float32, and list those that are not finite floating-point numbers."""
+    read = read_safetensors if _is_safetensors(source) else read_torch
+    floats, unusable = {}, []
+    for key, value in read(source, keys).items():
+        if value.dtype.kind != "f" and value.dtype.name != "bfloat16":
+            unusable.append(f"{key} holds {value.dtype} numbers, expected floating-point ones")
+        # Numbers beyond float32 become infinite here, and are counted as such.
+        with np.errstate(over="ignore"):
+            floats[key] = value.astype(np.float32)
+        if bad := np.count_nonzero(~np.isfinite(floats[key])):
+            unusable.append(f"{key} holds {bad} NaN or infinite values")
+    return floats, unusable
+
+
+def _report(source: Path, backbone: str, layout: Layout, misfits: list[str]) -> UserError:
+    shown = misfits[:_REPORTED]
+    if len(misfits) > _REPORTED:
+        shown.append(f"... and {len(misfits) - _REPORTED} more")
+    rule = f"{source} must fit {backbone} (read in the {layout.name} layout); misfits: {len(misfits)}"
+    return error("\n  ".join([rule, *shown]))

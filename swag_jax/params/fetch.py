@@ -1,0 +1,168 @@
+"""Fetching checkpoints: the only part of the package that uses the network.
+
+A download is resumed where it broke off, checked against its hash, converted and put into the local store.
+"""
+
+import contextlib
+import http.client
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import huggingface_hub
+from huggingface_hub import utils as hub_utils
+from rich.console import Console
+from rich.progress import Progress
+
+from swag_jax._checks import UserError, error
+from swag_jax.params._files import file_sha256
+from swag_jax.params.convert import convert
+from swag_jax.params.layouts import Shapes
+from swag_jax.params.manifest import Checkpoint, Hub
+from swag_jax.params.store import home, install
+
+_CHUNK = 1 << 20
+_TIMEOUT_SECONDS = 30.0
+_SHA256_DIGITS = 64
+
+
+def fetch(
+    checkpoint: Checkpoint,
+    *,
+    expected: Shapes,
+    progress: bool = True,
+    endpoint: str | None = None,
+    cache: Path | None = None,
+) -> Path:
+    """Download a checkpoint, check its hash, convert it and put it into the local store.
+
+    Args:
+        checkpoint: What to fetch.
+        expected: The shape of every parameter of its whole network.
+        progress: Whether to show a progress bar on standard error.
+        endpoint: Another address for the hub; default: `$HF_ENDPOINT`, else huggingface.co.
+        cache: Where the hub's files are kept; default: the hub's own cache, shared with other programs.
+
+    Returns:
+        The path in the store.
+
+    Raises:
+        UserError: If it cannot be fetched, its hash is wrong, or it does not fit its network.
+    """
+    path = _download(checkpoint, progress=progress, endpoint=endpoint, cache=cache)
+    # The two addresses of a checkpoint may lay it out differently, so its keys tell.
+    stored = install(checkpoint.name, convert(path, checkpoint.backbone, expected))
+    if path.parent == _downloads():
+        path.unlink()
+    return stored
+
+
+def _download(checkpoint: Checkpoint, *, progress: bool, endpoint: str | None, cache: Path | None) -> Path:
+    """Try the hub, then the other address; report both if both are out of reach."""
+    problems = []
+    if checkpoint.hub is not None:
+        try:
+            with _hub_progress(progress):
+                return _from_hub(checkpoint.hub, checkpoint.sha256, endpoint, cache)
+        except UserError:
+            raise
+        # The hub client's exceptions for a broken network differ from version to version.
+        except Exception as problem:
+            problems.append(f"{checkpoint.hub.repository} on the Hugging Face hub: {_first_line(problem)}")
+    if checkpoint.url is not None:
+        try:
+            return _from_url(checkpoint.url, checkpoint.url_sha256_prefix or "", progress=progress)
+        except (OSError, http.client.HTTPException) as problem:
+            problems.append(f"{checkpoint.url}: {_first_line(problem)}")
+    raise error(
+        f"cannot fetch {checkpoint.name} from " + " nor from ".join(problems or [checkpoint.source]),
+        cure=f"fetch it where there is a network, then "
+        f"`swag-jax weights convert FILE --backbone {checkpoint.backbone}`",
+    )
+
+
+def _from_hub(hub: Hub, sha256: str | None, endpoint: str | None, cache: Path | None) -> Path:
+    url = huggingface_hub.hf_hub_url(hub.repository, hub.file, revision=hub.revision, endpoint=endpoint)
+    # Without a hash in the manifest the hub's own of that commit must do: a large file's etag is its SHA-256.
+    published = sha256 or huggingface_hub.get_hf_file_metadata(url).etag or ""
+    if len(published) != _SHA256_DIGITS:
+        raise error(f"{url} must have a sha256 published by the hub", got=published or "none")
+    path = Path(
+        huggingface_hub.hf_hub_download(
+            hub.repository, hub.file, revision=hub.revision, endpoint=endpoint, cache_dir=cache
+        )
+    )
+    # The hub's cache holds a link to the file itself: a damaged one must go with what it points to.
+    _check_prefix(path, published, remove=(path.resolve(), path))
+    return path
+
+
+@contextlib.contextmanager
+def _hub_progress(shown: bool) -> Iterator[None]:
+    """Silence the hub's progress bars for a while; they have no switch but this one."""
+    if shown or hub_utils.are_progress_bars_disabled():
+        yield
+        return
+    hub_utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        hub_utils.enable_progress_bars()
+
+
+def _downloads() -> Path:
+    return home() / "downloads"
+
+
+def _from_url(url: str, sha256_prefix: str, *, progress: bool) -> Path:
+    path = _downloads() / url.rsplit("/", 1)[-1]
+    partial = path.with_name(f"{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _append(url, partial, progress=progress)
+    _check_prefix(partial, sha256_prefix, remove=(partial,))
+    return partial.replace(path)
+
+
+def _append(url: str, partial: Path, *, progress: bool) -> None:
+    """Download the rest of a file behind what is already there."""
+    start = partial.stat().st_size if partial.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"})
+    with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+        # 206 is a part as asked for; 200 means a server that only sends the whole.
+        resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
+        start = start if resumed else 0
+        total = start + int(response.headers["Content-Length"])
+        with (
+            partial.open("ab" if resumed else "wb") as file,
+            _bar(partial.stem, start, total, progress) as bar,
+        ):
+            while chunk := response.read(_CHUNK):
+                bar(file.write(chunk))
+    if partial.stat().st_size != total:
+        raise OSError(
+            f"the connection closed after {partial.stat().st_size} of {total} bytes; run again to resume"
+        )
+
+
+@contextlib.contextmanager
+def _bar(name: str, start: int, total: int, shown: bool) -> Iterator[Callable[[int], None]]:
+    with Progress(console=Console(stderr=True), disable=not shown) as progress:
+        task = progress.add_task(name, completed=start, total=total)
+        yield lambda size: progress.advance(task, size)
+
+
+def _check_prefix(path: Path, published: str, *, remove: tuple[Path, ...]) -> None:
+    """Check a download against its published hash, or the first digits of it; remove another file."""
+    found = file_sha256(path)
+    if not found.startswith(published):
+        for damaged in remove:
+            damaged.unlink(missing_ok=True)
+        raise error(
+            f"the download {path.name} must have sha256 {published}",
+            got=found,
+            cure="it was removed: fetch it again, and do not use it if this repeats",
+        )
+
+
+def _first_line(problem: Exception) -> str:
+    return f"{type(problem).__name__}: {problem}".splitlines()[0].strip().rstrip(".")

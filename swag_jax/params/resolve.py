@@ -1,0 +1,214 @@
+"""From what the user asks for (`auto`, `imagenet`, `embedded`, `random`, a path) to weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from swag_jax._checks import UserError, error, near
+from swag_jax.params._files import check_file, file_sha256
+from swag_jax.params.convert import depth_of, inspect, layer_of, read_parameters
+from swag_jax.params.layouts import Shapes, Tensors
+from swag_jax.params.manifest import (
+    Checkpoint,
+    checkpoint_of_file,
+    checkpoints,
+    default_checkpoint,
+    embedded_checkpoint,
+    weights_folder,
+)
+from swag_jax.params.safetensors_file import read_metadata
+from swag_jax.params.store import stored, stored_path
+
+WEIGHTS = ("auto", "imagenet", "embedded", "random")
+"""What `--weights` accepts beside a path or the name of a stored checkpoint."""
+
+SourceKind: TypeAlias = Literal["imagenet", "embedded", "file", "random"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a network's weights come from, and what they ask of it.
+
+    Attributes:
+        kind: `imagenet` (from the store, trained on ImageNet), `embedded`, `file`, or `random`.
+        name: What to call them.
+        backbone: The network they are for.
+        path: The file; `None` for random weights.
+        sha256: SHA-256 of the original checkpoint; `None` for random weights.
+        normalization: How pictures in [0, 1] become the network's input.
+        padding: What convolutions see beyond the edge.
+        deepest_layer: The last layer they reach; `None` for the whole network.
+        note: What to know about them; may be empty.
+    """
+
+    kind: SourceKind
+    name: str
+    backbone: str
+    path: Path | None = None
+    sha256: str | None = None
+    normalization: str = "imagenet"
+    padding: str = "zeros"
+    deepest_layer: str | None = None
+    note: str = ""
+
+    def describe(self) -> str:
+        """Say in one line what they are.
+
+        Example:
+            >>> Source("random", "random", "vgg19", note="not trained").describe()
+            'random (not trained)'
+        """
+        return f"{self.name} ({self.note})" if self.note else self.name
+
+    def advice(self) -> str | None:
+        """Say in one line how to get better ones; `None` where these are as good as known."""
+        better = default_checkpoint(self.backbone)
+        if self.kind in ("imagenet", "file") or better is None:
+            return None
+        return f"for weights trained on ImageNet: {_fetch_command(better)}"
+
+
+def resolve(backbone: str, weights: str = "auto") -> Source:
+    """Find the weights a user asks for.
+
+    Args:
+        backbone: The network they are for.
+        weights: `auto` (the ImageNet checkpoint if it is in the local store, else the embedded one, else
+            random), `imagenet`, `embedded`, `random`, the name of a stored checkpoint, or the path of any
+            file that can be converted.
+
+    Raises:
+        UserError: If they are not here, cannot be read, or are of another network.
+    """
+    if weights == "random":
+        return _random(backbone)
+    if weights == "auto":
+        return _imagenet(backbone) or _embedded(backbone) or _random(backbone)
+    if weights == "imagenet":
+        return _imagenet(backbone) or _raise_not_stored(backbone)
+    if weights == "embedded":
+        return _embedded(backbone) or _raise_not_embedded(backbone)
+    if weights in stored():
+        return _stored(backbone, weights)
+    return _file(backbone, Path(weights).expanduser())
+
+
+def load(source: Source, expected: Shapes) -> Tensors:
+    """Read the weights of a source.
+
+    Args:
+        source: What `resolve` found; not a random one.
+        expected: The shape of every parameter by flat name, down to the deepest layer needed. Layers beyond
+            it are not read.
+
+    Returns:
+        float32 arrays by flat name; kernels in (height, width, in, out) order.
+
+    Raises:
+        UserError: If the weights end before `expected` does, are damaged, or do not fit.
+    """
+    if source.path is None:
+        raise error("random weights are made by the network, not loaded")
+    needed = layer_of(max(expected, key=depth_of))
+    if source.deepest_layer is not None and depth_of(source.deepest_layer) < depth_of(needed):
+        better = default_checkpoint(source.backbone)
+        deeper = f"run `{_fetch_command(better)}`" if better else "pass a complete checkpoint"
+        raise error(
+            f"{source.name} reaches down to {source.deepest_layer}, not to {needed}",
+            cure=f"use shallower layers, or {deeper}",
+        )
+    return read_parameters(source.path, source.backbone, expected, whole=False)
+
+
+def _random(backbone: str) -> Source:
+    return Source("random", "random", backbone, note="not trained")
+
+
+def _imagenet(backbone: str) -> Source | None:
+    entry = default_checkpoint(backbone)
+    return _stored(backbone, entry.name) if entry and stored_path(entry.name).is_file() else None
+
+
+def _embedded(backbone: str) -> Source | None:
+    entry = embedded_checkpoint(backbone)
+    if entry is None:
+        return None
+    note = f"embedded; trained on {entry.trained_on}, not ImageNet"
+    path = check_file(weights_folder() / str(entry.file))
+    return _from_entry(entry, "embedded", path, note)
+
+
+def _from_entry(entry: Checkpoint, kind: SourceKind, path: Path, note: str) -> Source:
+    return Source(
+        kind,
+        entry.name,
+        entry.backbone,
+        path,
+        entry.sha256,
+        entry.normalization,
+        entry.padding,
+        entry.deepest_layer,
+        note,
+    )
+
+
+def _stored(backbone: str, name: str) -> Source:
+    path = stored_path(name)
+    metadata = read_metadata(path)
+    setup = inspect(path, backbone)
+    entry = next((entry for entry in checkpoints() if entry.name == name), None)
+    return Source(
+        "imagenet" if entry and entry.kind == "imagenet" else "file",
+        name,
+        backbone,
+        path,
+        metadata.get("source_sha256"),
+        setup.normalization,
+        setup.padding,
+        setup.deepest_layer,
+        f"trained on {entry.trained_on}" if entry else "from the local store",
+    )
+
+
+def _file(backbone: str, path: Path) -> Source:
+    if not path.exists() and not path.suffix and path.parent == Path():
+        raise _unknown(str(path))
+    sha256 = file_sha256(check_file(path))
+    setup = inspect(path, backbone)
+    known = checkpoint_of_file(sha256)
+    return Source(
+        "file",
+        path.name,
+        backbone,
+        path,
+        sha256,
+        setup.normalization,
+        setup.padding,
+        setup.deepest_layer,
+        f"the file of {known.name}" if known else f"{setup.layout} layout",
+    )
+
+
+def _unknown(weights: str) -> UserError:
+    names = [*WEIGHTS, *stored(), *(entry.name for entry in checkpoints() if entry.kind == "imagenet")]
+    if weights in names:
+        return error(f"{weights} is not in the local store", cure=f"run `swag-jax weights fetch {weights}`")
+    return UserError(f"unknown weights {weights!r}: {near(weights, names)} A file's path is fine too.")
+
+
+def _raise_not_stored(backbone: str) -> Source:
+    entry = default_checkpoint(backbone)
+    if entry is None:
+        raise error(f"no ImageNet checkpoint of {backbone} is known", cure="pass --weights random or a file")
+    raise error(f"{entry.name} is not in the local store", cure=f"run `{_fetch_command(entry)}`")
+
+
+def _raise_not_embedded(backbone: str) -> Source:
+    raise error(
+        f"no checkpoint of {backbone} comes with the package",
+        cure="pass --weights imagenet or random",
+    )
+
+
+def _fetch_command(entry: Checkpoint) -> str:
+    return f"swag-jax weights fetch {entry.name}"

@@ -1,0 +1,69 @@
+"""Safetensors files: names, shapes, metadata and tensors, each read without the others."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from swag_jax._checks import error
+from swag_jax.params._files import check_file, replacing
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator:
+    """Open a safetensors file, and turn what goes wrong while reading it into one clear error."""
+    try:
+        with safe_open(check_file(path), framework="np") as file:
+            yield file
+    # TypeError: a precision that numpy lacks, such as bfloat16 or float8.
+    except (SafetensorError, OSError, TypeError, UnicodeDecodeError) as problem:
+        raise error(
+            f"{path} must be a complete safetensors file",
+            got=f"one that cannot be read ({problem})",
+            cure="download it again",
+        ) from problem
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a safetensors file; empty if it has none.
+
+    Raises:
+        UserError: If the file is not a complete safetensors file.
+    """
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
+
+
+def safetensors_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor, reading only the header.
+
+    Raises:
+        UserError: If the file is not a complete safetensors file.
+    """
+    with _opened(path) as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+def read_safetensors(path: Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+    """Read tensors, all by default, in the file's precision.
+
+    Raises:
+        UserError: If the file is not a complete safetensors file, or has no tensor of that name.
+    """
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write tensors and metadata at once: `path` holds all of them, or what it held before.
+
+    Raises:
+        UserError: If the file cannot be written.
+    """
+    with replacing(path) as temporary:
+        # The writer takes each array's bytes as they lie, so a transposed view must be copied first.
+        whole = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+        save_file(whole, temporary, dict(metadata))

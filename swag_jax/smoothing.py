@@ -1,0 +1,191 @@
+r"""Activation smoothing: what SWAG puts between the network's activations and the losses.
+
+Residual networks have peaky activations: a few entries are many times larger than the rest and rule every Gram
+matrix. SWAG passes the activations through a softmax, *inside the losses only*:
+
+.. math:: \sigma(F)_{ik} = \exp(F_{ik} / T) \,/ \sum_{m,n} \exp(F_{mn} / T)
+
+Functions here take the features of one image (`height width channels`); `jax.vmap` smooths each image of a batch
+by itself. Kinds of smoothing, as `Smoothing.kind` and on the command line:
+
+* `none`: the identity.
+* `softmax`: over all channels and positions (SWAG eq. 11).
+* `channel-softmax`: over the channels at each position (SWAG's first release, 2021-03-31).
+* `spatial-softmax`: over the positions of each channel.
+* `scale`: multiplication by a constant (what the released code enables since 2021-04-28, with 0.001).
+
+**The `auto` temperature.** The paper's formula has T = 1. That is sharp for a deep residual layer, whose largest
+activations are above 100 (the softmax of its last stage puts 70 % of its mass on one entry), and nearly flat
+for a layer whose activations stay below 1 (then the Gram matrix sees little beyond channel means). `auto`
+instead asks for the same *contrast* everywhere: T is the temperature at which the softmax of the layer's target is a
+fixed distance away from uniform,
+
+.. math:: \mathrm{KL}(\sigma \,\|\, \text{uniform}) = \log N - H(\sigma) = \kappa
+
+averaged over the softmax's groups, with :math:`\kappa` = `AUTO_DIVERGENCE`. It makes the smoothed features
+independent of the activations' scale (T(cF) = c T(F)) and of the resolution (KL, unlike entropy, does not grow with
+N), and it bounds their peakiness: with :math:`\kappa` = 0.5 the mass is spread over at least
+:math:`e^{-0.5}` = 61 % of all entries, in the sense of perplexity.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from swag_jax._checks import check_name, check_range
+from swag_jax._types import Features, Scalar
+
+Kind: TypeAlias = Literal["none", "softmax", "channel-softmax", "spatial-softmax", "scale"]
+
+KINDS: tuple[Kind, ...] = ("none", "softmax", "channel-softmax", "spatial-softmax", "scale")
+
+_AXES: dict[str, tuple[int, ...]] = {
+    "softmax": (0, 1, 2),
+    "channel-softmax": (2,),
+    "spatial-softmax": (0, 1),
+}
+
+AUTO_DIVERGENCE = 0.5
+"""Nats between the smoothed target and the uniform distribution. Our choice: for Gaussian activations the
+divergence is s²/2 with s = standard deviation / T, so 0.5 puts T at one standard deviation."""
+
+_SEARCH_STEPS = 16
+"""Safeguarded Newton steps of the temperature search; 6 to 9 reach float32 precision on the activations of random
+and trained networks, the rest is for distributions with one extreme entry."""
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """A smoothing by name, with its parameters.
+
+    Attributes:
+        kind: One of `KINDS`.
+        temperature: The softmax's T: `auto`, or a number > 0 (the paper: 1).
+        scale: The factor of kind `scale` (released code: 0.001).
+        layers: The layers to smooth; `None` smooths all, others stay as they are.
+    """
+
+    kind: Kind = "none"
+    temperature: float | Literal["auto"] = "auto"
+    scale: float = 0.001
+    layers: tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        check_name(self.kind, KINDS, what="smoothing")
+        if self.temperature != "auto":
+            check_range(self.temperature, what="temperature", low=0, open_low=True)
+        check_range(self.scale, what="scale", low=0, open_low=True)
+
+    @property
+    def axes(self) -> tuple[int, ...] | None:
+        """The axes of `height width channels` that a softmax sums to one over; `None` if it is not a softmax."""
+        return _AXES.get(self.kind)
+
+    def at(self, layer: str) -> "Smoothing":
+        """Return the smoothing that this one means for `layer`: itself, or none."""
+        return self if self.layers is None or layer in self.layers else Smoothing()
+
+
+def softmax(features: Features, *, axes: tuple[int, ...], temperature: float | Scalar = 1.0) -> Features:
+    """Return exp(F / T) normalized to sum to one over `axes` (SWAG eq. 11 for all three).
+
+    Args:
+        features: `height width channels`.
+        axes: The axes to normalize over.
+        temperature: T > 0.
+
+    Returns:
+        Non-negative float32 values of the same shape.
+    """
+    return jax.nn.softmax(features.astype(jnp.float32) / temperature, axis=axes)
+
+
+def smooth(features: Features, smoothing: Smoothing, *, temperature: float | Scalar = 1.0) -> Features:
+    """Smooth one layer's features for a loss.
+
+    A softmax is multiplied by the number of entries it sums over, which makes its *mean* one: its values would
+    otherwise shrink with the picture's size and leave the range in which float32 squares are exact. It is a
+    constant factor, so nothing changes but the scale of the loss.
+
+    Args:
+        features: `height width channels`.
+        smoothing: What to do.
+        temperature: T, as `find_temperature` gives it; only read by the softmax kinds.
+
+    Returns:
+        The smoothed features, of the same shape; float32 unless kind is `none`.
+    """
+    if smoothing.kind == "none":
+        return features
+    if smoothing.axes is None:
+        return features.astype(jnp.float32) * smoothing.scale
+    return softmax(features, axes=smoothing.axes, temperature=temperature) * _count(features, smoothing.axes)
+
+
+def find_temperature(features: Features, smoothing: Smoothing) -> Scalar:
+    """Return the temperature that `smoothing` means for a target's features.
+
+    Args:
+        features: The activations of the target (the content or the style picture), `height width channels`.
+        smoothing: The smoothing; its fixed temperature, or 1 where it has none, is returned as it is.
+
+    Returns:
+        T > 0, to be used for the target and for the picture that is compared with it.
+    """
+    if smoothing.axes is None:
+        return jnp.float32(1.0)
+    if smoothing.temperature != "auto":
+        return jnp.float32(smoothing.temperature)
+    return auto_temperature(features, axes=smoothing.axes)
+
+
+def auto_temperature(features: Features, *, axes: tuple[int, ...]) -> Scalar:
+    r"""Return the T at which the softmax over `axes` is `AUTO_DIVERGENCE` nats away from uniform.
+
+    Solves :math:`\sqrt{2\,\mathrm{KL}(\beta)} = \sqrt{2\kappa}` for :math:`\beta = 1/T` by Newton steps kept inside a
+    bracket; the square root is nearly linear in :math:`\beta`, with slope one standard deviation at zero. Features
+    without any spread get T = 1. Where even the sharpest softmax stays closer to uniform (more than 61 % of the
+    entries share the maximum), the sharpest of the bracket is returned.
+    """
+    x = features.astype(jnp.float32)
+    spread = x.std()
+    x = (x - x.max(axes, keepdims=True)) / jnp.where(spread > 0, spread, 1.0)
+    goal = jnp.sqrt(2 * jnp.float32(AUTO_DIVERGENCE))
+
+    def newton(_, bracket):
+        low, beta, high = bracket
+        divergence, slope = _divergence(x, axes, beta)
+        root = jnp.sqrt(2 * divergence)
+        low, high = jnp.where(root < goal, beta, low), jnp.where(root < goal, high, beta)
+        step = beta + (goal - root) * root / jnp.maximum(slope, 1e-12)
+        inside = (low < step) & (step < high)
+        return low, jnp.where(inside, step, jnp.sqrt(low * high)), high
+
+    # One standard deviation is the answer for Gaussian features; no spread of activations seen is 1e4 times off.
+    start = (jnp.float32(1e-4), jnp.float32(1.0), jnp.float32(1e4))
+    _, beta, _ = lax.fori_loop(0, _SEARCH_STEPS, newton, start)
+    return jnp.where(spread > 0, spread / beta, 1.0)
+
+
+def _divergence(x: Features, axes: tuple[int, ...], beta: Scalar) -> tuple[Scalar, Scalar]:
+    r"""Return KL(softmax(beta x) || uniform) and its derivative by beta, averaged over the groups.
+
+    With p the softmax: KL = log N + beta E_p[x] - log sum exp(beta x), and dKL/dbeta = beta Var_p[x].
+    """
+    p = jax.nn.softmax(beta * x, axis=axes)
+    mean = (p * x).sum(axes, keepdims=True)
+    variance = (p * (x - mean) ** 2).sum(axes)
+    log_sum = jax.nn.logsumexp(beta * x, axis=axes)
+    divergence = jnp.log(jnp.float32(_count(x, axes))) + beta * mean.squeeze(axes) - log_sum
+    return jnp.maximum(divergence.mean(), 0.0), beta * variance.mean()
+
+
+def _count(features: Features, axes: tuple[int, ...]) -> int:
+    """The number of entries in one group of a softmax over `axes`."""
+    count = 1
+    for axis in axes:
+        count *= features.shape[axis]
+    return count

@@ -1,0 +1,57 @@
+"""Statistics of one layer's features: Gram matrices and normalized entropy.
+
+Features are `height width channels` of one image; `jax.vmap` makes the batch. All results are float32, whatever
+the features' precision.
+"""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from swag_jax._types import Features, Gram, Scalar
+
+
+def gram(features: Features) -> Gram:
+    r"""Return the mean over positions of the outer products of the channels.
+
+    .. math:: G_{ij} = \frac{1}{M} \sum_k F_{ik} F_{jk}, \quad M = \text{height} \cdot \text{width}
+
+    Eq. 1 of the SWAG paper sums over positions; the mean makes it independent of the picture's size, and the
+    losses put the paper's factors back (`swag_jax.losses.style`). Positions are summed in float32.
+
+    Args:
+        features: `height width channels`.
+
+    Returns:
+        The symmetric, positive semi-definite `channels channels` matrix.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> gram(jnp.array([[[1.0, 2.0]], [[3.0, 0.0]]])).tolist()
+        [[5.0, 1.0], [1.0, 2.0]]
+    """
+    height, width, _ = features.shape
+    products = jnp.einsum(
+        "hwi,hwj->ij",
+        features,
+        features,
+        precision=lax.Precision.HIGHEST,
+        preferred_element_type=jnp.float32,
+    )
+    return products / (height * width)
+
+
+def normalized_entropy(probabilities: Float[Array, "..."]) -> Scalar:
+    r"""Return the entropy of a distribution as a share of the largest possible one, in [0, 1].
+
+    .. math:: H_n = -\frac{1}{\log N} \sum_n p_n \log p_n
+
+    Args:
+        probabilities: N non-negative numbers, of any shape, that sum to one.
+
+    References:
+        Eqs. 6 and 8 of the SWAG paper as its author describes them: the textbook entropy, normalized to [0, 1].
+    """
+    p = probabilities.astype(jnp.float32)
+    terms = jnp.where(p > 0, p * jnp.log(jnp.where(p > 0, p, 1.0)), 0.0)
+    return -terms.sum() / jnp.log(jnp.float32(p.size))
