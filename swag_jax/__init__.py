@@ -1,1 +1,38 @@
-"""Neural style transfer in JAX and Flax."""
+"""Neural style transfer in JAX and Flax, with SWAG's activation smoothing.
+
+>>> import swag_jax as swag
+>>> content, style = swag.sample("harbor", size=64), swag.sample("swirls", size=64)
+>>> result = swag.stylize(content, style, settings=swag.presets.gatys_vgg19.replace(size=64, steps=2))
+>>> result.image.shape
+(48, 64, 3)
+"""
+
+from swag_jax import backbones as backbones
+from swag_jax import images as images
+from swag_jax import losses as losses
+from swag_jax import params as params
+from swag_jax import presets as presets
+from swag_jax._checks import UserError as UserError
+from swag_jax.backbones import Backbone as Backbone
+from swag_jax.backbones import load as load_backbone
+from swag_jax.features import extract as extract_features
+from swag_jax.images import read_image as read_image
+from swag_jax.images import sample as sample
+from swag_jax.images import write_image as write_image
+from swag_jax.losses import Objective as Objective
+from swag_jax.losses import Targets as Targets
+from swag_jax.losses import evaluate as evaluate
+from swag_jax.optimize import LBFGS as LBFGS
+from swag_jax.optimize import Adam as Adam
+from swag_jax.optimize import NonFiniteLossError as NonFiniteLossError
+from swag_jax.optimize import OutOfMemoryError as OutOfMemoryError
+from swag_jax.optimize import Progress as Progress
+from swag_jax.optimize import Result as Result
+from swag_jax.optimize import Settings as Settings
+from swag_jax.optimize import make_targets as make_targets
+from swag_jax.optimize import solve as solve
+from swag_jax.optimize import stylize as stylize
+from swag_jax.smoothing import Smoothing as Smoothing
+from swag_jax.smoothing import auto_temperature as auto_temperature
+from swag_jax.smoothing import smooth as smooth
+from swag_jax.statistics import gram as gram

@@ -19,11 +19,20 @@ HostImage: TypeAlias = Float[np.ndarray, "height width 3"]
 HostAlpha: TypeAlias = Float[np.ndarray, "height width"]
 """The opacity of one picture in host memory: float32 in [0, 1], 1 is opaque."""
 
+AnyImage: TypeAlias = Float[Array, "_ _ 3"]
+"""One of several pictures that may differ in size; otherwise as `Image`."""
+
 Images: TypeAlias = Float[Array, "batch height width 3"]
 """A batch of pictures, each as `Image`; or the network's normalized input of the same shape."""
 
-Features: TypeAlias = Float[Array, "height width channels"]
-"""The activations of one layer for one image."""
+Features: TypeAlias = Float[Array, "rows columns channels"]
+"""The activations of one layer for one image; rows and columns count positions, not pixels."""
+
+AnyFeatures: TypeAlias = Float[Array, "_ _ _"]
+"""One of several layers' activations, which differ in size; otherwise as `Features`."""
+
+LayerFeatures: TypeAlias = Mapping[str, AnyFeatures]
+"""Activations by layer name."""
 
 Gram: TypeAlias = Float[Array, "channels channels"]
 """A Gram matrix: inner products of channels over positions."""
@@ -33,6 +42,3 @@ Scalar: TypeAlias = Float[Array, ""]
 
 Key: TypeAlias = PRNGKeyArray
 """A JAX random key (`jax.random.key`)."""
-
-LayerFeatures: TypeAlias = Mapping[str, Features]
-"""Activations by layer name."""

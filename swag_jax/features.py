@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
-from swag_jax._types import Features, Image
+from swag_jax._types import AnyFeatures, Image
 from swag_jax.backbones import Backbone
 from swag_jax.images import normalize
 
 
-def extract(network: Backbone, image: Image, *, layers: Iterable[str]) -> dict[str, Features]:
+def extract(network: Backbone, image: Image, *, layers: Iterable[str]) -> dict[str, AnyFeatures]:
     """Return the activations of one picture at `layers`, computing nothing deeper than the deepest.
 
     Args:

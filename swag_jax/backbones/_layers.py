@@ -25,8 +25,8 @@ from jaxtyping import Array, Float
 
 from swag_jax._checks import check_name
 
-Activations: TypeAlias = Float[Array, "batch height width channels"]
-Kernel: TypeAlias = Float[Array, "kernel_height kernel_width channels_in channels_out"]
+Activations: TypeAlias = Float[Array, "batch _ _ _"]
+Kernel: TypeAlias = Float[Array, "_ _ channels_in channels_out"]
 Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 Precision: TypeAlias = Literal["float32", "tf32", "bfloat16"]
 Kernels: TypeAlias = Literal["auto", "plain", "cpu"]
@@ -130,9 +130,7 @@ def _cpu_convolve_backward(stride, padding, precision, saved, gradient):
     before = [kernel.shape[d] - 1 - padding[d][0] for d in range(2)]
     after = [x.shape[1 + d] - covered[d] - before[d] + kernel.shape[d] - 1 for d in range(2)]
     turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-    dx = _convolve(
-        gradient, turned, 1, tuple(zip(before, after, strict=True)), precision, input_dilation=stride
-    )
+    dx = _convolve(gradient, turned, 1, tuple(zip(before, after, strict=True)), precision, input_dilation=stride)
     # dL/dk: correlate the input with the gradient, batch and channels exchanged.
     end = [kernel.shape[d] - 1 + covered[d] - x.shape[1 + d] - padding[d][0] for d in range(2)]
     dk = lax.conv_general_dilated(
@@ -162,9 +160,7 @@ def _window_slices(x, axis: int, size: int, stride: int, padding: int) -> list[A
         edges = [(0, 0, 0)] * x.ndim
         edges[axis] = (padding, padding, 0)
         x = lax.pad(x, jnp.array(-jnp.inf, x.dtype), edges)
-    return [
-        lax.slice_in_dim(x, k, k + (windows - 1) * stride + 1, stride, axis=axis) for k in range(size)
-    ]
+    return [lax.slice_in_dim(x, k, k + (windows - 1) * stride + 1, stride, axis=axis) for k in range(size)]
 
 
 def _cpu_max_pool_forward(x, axis, size, stride, padding):

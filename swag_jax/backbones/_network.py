@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from flax import nnx
 
-from swag_jax._checks import check_name
+from swag_jax._checks import check_name, error
 from swag_jax._types import Images
 from swag_jax.backbones._layers import Activations, Operations
 
@@ -44,8 +44,10 @@ class Backbone(nnx.Module):
         """
 
     def check_layers(self, layers: Iterable[str]) -> tuple[str, ...]:
-        """Return `layers` in the network's order; raise with near names if one is unknown."""
+        """Return `layers` in the network's order; raise with near names if one is unknown, or none is given."""
         asked = set(layers)
+        if not asked:
+            raise error("at least one layer must be named", cure=f"choose among {', '.join(self.layers)}")
         for layer in asked:
             check_name(layer, self.layers, what="layer")
         return tuple(layer for layer in self.layers if layer in asked)
@@ -64,5 +66,3 @@ def cut(layers: tuple[str, ...], until: str | None) -> tuple[str, ...]:
     if until is None:
         return layers
     return layers[: layers.index(check_name(until, layers, what="layer")) + 1]
-
-

@@ -81,13 +81,17 @@ def parameter_shapes(name: str, *, until: str | None = None) -> dict[str, tuple[
         {'conv1_1.bias': (64,), 'conv1_1.kernel': (3, 3, 3, 64)}
     """
     abstract = nnx.eval_shape(lambda: create(name, until=until))
-    return {flat: leaf.shape for flat, leaf in sorted(flat_parameters(abstract).items())}
+    return {flat: variable.get_value().shape for flat, variable in sorted(_variables(abstract).items())}
 
 
 def flat_parameters(network: Backbone) -> dict[str, jax.Array]:
     """Return the network's arrays by flat name, such as `conv2_1.conv1.kernel`."""
+    return {flat: variable.get_value() for flat, variable in _variables(network).items()}
+
+
+def _variables(network: Backbone) -> dict[str, nnx.Variable]:
     leaves = nnx.to_flat_state(nnx.state(network))
-    return {".".join(map(str, path)): variable.get_value() for path, variable in leaves}
+    return {".".join(map(str, path)): variable for path, variable in leaves}
 
 
 def with_parameters(network: Backbone, arrays: Mapping[str, np.ndarray | jax.Array]) -> Backbone:

@@ -13,6 +13,7 @@ from swag_jax import backbones, params
 from swag_jax._checks import UserError, check_name, error
 
 _SOME_FAILED = 3
+_STORED = "store"
 _PIPE_WIDTH = 200
 """Columns for a table that no terminal shows, wide enough that nothing is cut."""
 
@@ -48,9 +49,7 @@ def _add_fetch(commands: Any) -> None:
 def _add_convert(commands: Any) -> None:
     parser = commands.add_parser("convert", help="convert a file (.pth, .pt, .safetensors) and store it")
     parser.add_argument("file", type=Path, metavar="FILE", help="the checkpoint; nothing in it is run")
-    parser.add_argument(
-        "--backbone", required=True, metavar="NAME", help=f"its network: {', '.join(backbones.NAMES)}"
-    )
+    parser.add_argument("--backbone", required=True, metavar="NAME", help=f"its network: {', '.join(backbones.NAMES)}")
     parser.add_argument(
         "--layout", default="auto", metavar="NAME", help=f"{', '.join(params.LAYOUT_NAMES)} (default: auto)"
     )
@@ -68,19 +67,19 @@ def _add_verify(commands: Any) -> None:
 
 def run_list(args: argparse.Namespace) -> int:
     """Print a table of known and stored checkpoints."""
-    table = Table("name", "backbone", "kind", "license", "top-1", "size", "where")
+    table = Table(box=None, pad_edge=False)
+    for column in ("name", "backbone", "kind", "license", "size", "where"):
+        table.add_column(column, overflow="fold")
     for entry in params.checkpoints():
-        top1 = f"{entry.top1:.1f} %" if entry.top1 else ""
-        table.add_row(
-            entry.name, entry.backbone, entry.kind, entry.license, top1, _size(_path(entry)), _where(entry)
-        )
+        path = _path(entry)
+        table.add_row(entry.name, entry.backbone, entry.kind, entry.license, _size(path), _where(entry, path))
     known = {entry.name for entry in params.checkpoints()}
     for name, path in params.stored().items():
         if name not in known:
             backbone = params.read_metadata(path).get("backbone", "unknown")
-            table.add_row(name, backbone, "converted", "", "", _size(path), str(path))
-    console = Console()
-    console.print(table, width=None if console.is_terminal else _PIPE_WIDTH)
+            table.add_row(name, backbone, "converted", "", _size(path), _STORED)
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
+    print(f"store: {params.home() / 'weights'}; package: {params.weights_folder()}")
     return 0
 
 
@@ -112,7 +111,7 @@ def run_verify(args: argparse.Namespace) -> int:
     """Check stored and embedded checkpoints."""
     embedded = {entry.name: entry for entry in params.checkpoints() if entry.kind == "embedded"}
     stored = params.stored()
-    here = [*embedded, *stored]
+    here = list(dict.fromkeys([*embedded, *stored]))
 
     def verify(name: str) -> str:
         if name in embedded:
@@ -126,7 +125,7 @@ def run_verify(args: argparse.Namespace) -> int:
 
 
 def _each(items: Iterable[Any], work: Callable[[Any], str]) -> int:
-    """Do all of the work, whatever fails; a single failing item is an error, one of many an exit code of 3."""
+    """Do all of the work, whatever fails: a single item's failure is an error, one of many exit code 3."""
     items = list(items)
     failed = False
     for item in items:
@@ -161,19 +160,15 @@ def _is_here(entry: params.Checkpoint) -> bool:
 
 def _path(entry: params.Checkpoint) -> Path | None:
     """Return where a known checkpoint lies on this machine, if it does."""
-    if entry.file is not None:
-        path = params.weights_folder() / entry.file
-    else:
-        path = params.stored_path(entry.name)
+    in_package = entry.file and params.weights_folder() / entry.file
+    path = in_package or params.stored_path(entry.name)
     return path if path.is_file() else None
 
 
-def _where(entry: params.Checkpoint) -> str:
-    if path := _path(entry):
-        return str(path)
-    if entry.kind == "manual":
-        return f"not here: get {entry.source}, then convert it"
-    return f"not here: swag-jax weights fetch {entry.name}"
+def _where(entry: params.Checkpoint, path: Path | None) -> str:
+    if path is not None:
+        return "package" if entry.kind == "embedded" else _STORED
+    return "not here; yours to convert" if entry.kind == "manual" else "not here; fetch it"
 
 
 def _size(path: Path | None) -> str:
@@ -186,4 +181,8 @@ def _write(converted: params.Converted, source: Path, output: Path | None) -> Pa
         params.write_safetensors(output, converted.tensors, converted.metadata)
         return output
     known = params.checkpoint_of_file(converted.metadata["source_sha256"])
-    return params.install(known.name if known else source.stem, converted)
+    name = known.name if known else source.stem
+    # Under a published checkpoint's name, `--weights imagenet` would take the file for that checkpoint.
+    if known is None and name in (entry.name for entry in params.checkpoints()):
+        raise error(f"{source} is not the published {name}: its sha256 differs", cure="rename it or pass -o OUT")
+    return params.install(name, converted)

@@ -14,3 +14,7 @@ from swag_jax.images.resize import fitted as fitted
 from swag_jax.images.resize import resample as resample
 from swag_jax.images.resize import resize as resize
 from swag_jax.images.resize import scales as scales
+from swag_jax.images.samples import CONTENTS as CONTENTS
+from swag_jax.images.samples import STYLES as STYLES
+from swag_jax.images.samples import sample as sample
+from swag_jax.images.sheet import sheet as sheet

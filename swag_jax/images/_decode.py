@@ -57,7 +57,8 @@ def decode(path: str | PathLike[str], size: int | None) -> Pillow.Image:
 
 def _decode_first_frame(path: Path, size: int | None) -> Pillow.Image:
     try:
-        with Pillow.open(path, formats=FORMATS) as picture:
+        # From an open file, not a path: Pillow 13 memory-maps uncompressed TIFF by path and turns it wrongly.
+        with path.open("rb") as file, Pillow.open(file, formats=FORMATS) as picture:
             _check_sides(path, *picture.size, size)
             picture.load()
             return _turned_upright(picture)

@@ -142,8 +142,6 @@ def _inverse_root(variances: Variances) -> Variances:
     return jnp.where(varies, lax.rsqrt(jnp.where(varies, variances, 1)), 0)
 
 
-def _product(
-    left: Float[Array, "rows inner"], right: Float[Array, "inner columns"]
-) -> Float[Array, "rows columns"]:
+def _product(left: Float[Array, "rows inner"], right: Float[Array, "inner columns"]) -> Float[Array, "rows columns"]:
     """Multiply in full precision, also where the device would round to fewer bits."""
     return jnp.matmul(left, right, precision=lax.Precision.HIGHEST)

@@ -6,7 +6,6 @@ carry (orientation, color profile, palette, CMYK, 16 bits, transparency); writin
 """
 
 import os
-import uuid
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 
 from swag_jax._checks import check_range, error
+from swag_jax._files import replacing
 from swag_jax._types import HostAlpha, HostImage
 from swag_jax.images import _pixels
 from swag_jax.images._decode import decode, unusable_path
@@ -36,7 +36,7 @@ DEFAULT_QUALITY = 95
 """Pillow's documentation advises against JPEG qualities above 95: files grow, the picture hardly gains."""
 
 _OPAQUE_SUFFIXES = (".jpg", ".jpeg")
-_ENCODING_FAILURES = (OSError, ValueError, SystemError, MemoryError)
+_ENCODING_FAILURES = (ValueError, SystemError, MemoryError)
 
 
 def read_image(path: str | PathLike[str], *, size: int | None = None) -> HostImage:
@@ -53,7 +53,11 @@ def read_image(path: str | PathLike[str], *, size: int | None = None) -> HostIma
         UserError: If the file is missing, unreadable, no picture, damaged, too small or too large.
 
     Example:
-        >>> content = read_image("bridge.jpg", size=512)  # doctest: +SKIP
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_image(f"{folder}/gray.png", np.full((64, 48, 3), 0.5, np.float32))
+        ...     read_image(f"{folder}/gray.png", size=32).shape
+        (32, 24, 3)
     """
     color, alpha = _read(path, size)
     if alpha is not None:
@@ -75,7 +79,12 @@ def read_alpha(path: str | PathLike[str], *, size: int | None = None) -> HostAlp
         UserError: As `read_image` does.
 
     Example:
-        >>> alpha = read_alpha("logo.png", size=512)  # doctest: +SKIP
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     gray, alpha = np.ones((64, 48, 3), np.float32), np.zeros((64, 48), np.float32)
+        ...     write_image(f"{folder}/glass.png", gray, alpha=alpha)
+        ...     read_alpha(f"{folder}/glass.png", size=32).shape
+        (32, 24)
     """
     _, alpha = _read(path, size)
     return None if alpha is None else _fit(alpha, size)
@@ -157,11 +166,15 @@ def write_image(
             is not finite, or the file cannot be written.
 
     Example:
-        >>> write_image("out.png", np.zeros((64, 64, 3), np.float32))  # doctest: +SKIP
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_image(f"{folder}/black.webp", np.zeros((64, 48, 3), np.float32), quality=90)
     """
     check_range(quality, what="quality", low=1, high=100)
     check_output(path, alpha=alpha is not None)
-    _write_whole(Path(path), _to_picture(image, alpha), quality)
+    target, picture = Path(path), _to_picture(image, alpha)
+    with replacing(target) as temporary:
+        _encode(picture, temporary, quality, target=target)
 
 
 def _to_picture(image: np.ndarray | jax.Array, alpha: np.ndarray | jax.Array | None) -> Pillow.Image:
@@ -188,19 +201,16 @@ def _to_bytes(values: np.ndarray | jax.Array, *, what: str) -> np.ndarray:
     return np.floor(np.clip(unit, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def _write_whole(path: Path, picture: Pillow.Image, quality: int) -> None:
-    """Write beside the target under a short hidden name, then take its place in one step."""
-    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
+def _encode(picture: Pillow.Image, path: Path, quality: int, *, target: Path) -> None:
+    """Write `picture` to `path` in the format and with the options of `target`."""
     try:
-        with temporary.open("xb") as file:
-            picture.save(file, **_save_options(path, quality))
-        temporary.replace(path)
+        with path.open("xb") as file:
+            picture.save(file, **_save_options(target, quality))
     except _ENCODING_FAILURES as cause:
         reason = f"{type(cause).__name__}: {cause}"
-        cure = "check the free space, the name, and the largest sides of the format"
-        raise error(f"{path} could not be written", got=reason, cure=cure) from cause
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise error(
+            f"{target} could not be written", got=reason, cure="check the largest sides of the format"
+        ) from cause
 
 
 def _save_options(path: Path, quality: int) -> dict[str, Any]:

@@ -101,7 +101,5 @@ def _ordered(image: Float[Array, "*batch 3"], known: Normalization) -> Float[Arr
     return image[..., ::-1] if known.is_bgr else image
 
 
-def _spread(
-    statistic: tuple[float, float, float], like: Float[Array, "*batch 3"]
-) -> Float[Array, "*batch 3"]:
+def _spread(statistic: tuple[float, float, float], like: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
     return jnp.broadcast_to(jnp.asarray(statistic, like.dtype), like.shape)

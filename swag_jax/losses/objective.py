@@ -8,7 +8,7 @@ function: `jax.vmap` over image and targets makes the batch.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import jax
@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from swag_jax._checks import check_name, check_range, error
-from swag_jax._types import Features, Gram, Image, Scalar
-from swag_jax.backbones import Backbone
+from swag_jax._types import AnyFeatures, AnyImage, Features, Gram, Image, LayerFeatures, Scalar
+from swag_jax.backbones import Backbone, entry
 from swag_jax.features import extract
 from swag_jax.losses import content, style
 from swag_jax.losses.variation import total_variation
@@ -40,20 +40,20 @@ class Objective:
     """What is minimized.
 
     Attributes:
-        content_layers: Layers of the content loss.
-        style_layers: Layers of the style loss.
+        content_layers: Layers of the content loss; empty: the backbone's default, filled in by `for_backbone`.
+        style_layers: Layers of the style loss; empty likewise.
         content_layer_weights: One weight per content layer; empty: equal weights that sum to one.
         style_layer_weights: One weight per style layer; empty: equal weights that sum to one.
-        content_weight: Weight of the content loss.
-        style_weight: Weight of the style loss.
-        tv_weight: Weight of the total variation.
+        content_weight: Weight of the content loss; 0 leaves it out (texture synthesis).
+        style_weight: Weight of the style loss; 0 leaves it out (content reconstruction).
+        tv_weight: Weight of the total variation; 0 leaves it out.
         normalization: `relative` (weights mean the same at every resolution, for every network and under every
             smoothing), `paper` (SWAG eqs. 3, 4, 12, 13) or `released` (SWAG's code).
         smoothing: What is done to the activations before they are compared.
     """
 
-    content_layers: tuple[str, ...] = ("relu4_2",)
-    style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+    content_layers: tuple[str, ...] = ()
+    style_layers: tuple[str, ...] = ()
     content_layer_weights: tuple[float, ...] = ()
     style_layer_weights: tuple[float, ...] = ()
     content_weight: float = 1.0
@@ -68,13 +68,24 @@ class Objective:
             check_range(getattr(self, name), what=name.replace("_", " "), low=0)
         _check_weights(self.content_layer_weights, self.content_layers, "content")
         _check_weights(self.style_layer_weights, self.style_layers, "style")
-        if not self.layers:
-            raise error("an objective needs at least one content or style layer")
+        if not self.content_weight and not self.style_weight:
+            raise error("the content or the style weight must be greater than 0", got="0 for both")
 
     @property
     def layers(self) -> tuple[str, ...]:
         """All layers that are read."""
-        return tuple(dict.fromkeys((*self.content_layers, *self.style_layers)))
+        content = self.content_layers if self.content_weight else ()
+        style = self.style_layers if self.style_weight else ()
+        return tuple(dict.fromkeys((*content, *style)))
+
+    def for_backbone(self, name: str) -> "Objective":
+        """Return the objective with the zoo's default layers of backbone `name` where none are given."""
+        known = entry(name)
+        return replace(
+            self,
+            content_layers=self.content_layers or (known.content_layer,),
+            style_layers=self.style_layers or known.style_layers,
+        )
 
 
 @jax.tree_util.register_dataclass
@@ -108,7 +119,7 @@ def content_targets(network: Backbone, image: Image, *, objective: Objective) ->
         image: The content picture, of the size that is optimized.
         objective: Layers and smoothing.
     """
-    if not objective.content_layers:
+    if not objective.content_weight:
         return {}
     targets = {}
     for layer, features in extract(network, image, layers=objective.content_layers).items():
@@ -119,7 +130,7 @@ def content_targets(network: Backbone, image: Image, *, objective: Objective) ->
 
 
 def style_targets(
-    network: Backbone, images: Sequence[Image], *, objective: Objective, blend: Float[Array, " styles"]
+    network: Backbone, images: Sequence[AnyImage], *, objective: Objective, blend: Float[Array, " styles"]
 ) -> dict[str, Target]:
     """Return the blended Gram matrix of the style pictures by style layer.
 
@@ -132,7 +143,7 @@ def style_targets(
         objective: Layers and smoothing.
         blend: A non-negative weight per style picture; only their ratios matter.
     """
-    if not objective.style_layers:
+    if not objective.style_weight:
         return {}
     weights = blend / blend.sum()
     features = [extract(network, image, layers=objective.style_layers) for image in images]
@@ -142,16 +153,14 @@ def style_targets(
     }
 
 
-def _style_target(features: list[Features], weights: Float[Array, " styles"], smoothing: Smoothing) -> Target:
+def _style_target(features: list[AnyFeatures], weights: Float[Array, " styles"], smoothing: Smoothing) -> Target:
     logs = jnp.stack([jnp.log(find_temperature(f, smoothing)) for f in features])
     temperature = jnp.exp(logs @ weights)
     grams = jnp.stack([gram(smooth(f, smoothing, temperature=temperature)) for f in features])
     return Target(jnp.tensordot(weights, grams, axes=1), temperature)
 
 
-def evaluate(
-    network: Backbone, image: Image, targets: Targets, *, objective: Objective
-) -> tuple[Scalar, Terms]:
+def evaluate(network: Backbone, image: Image, targets: Targets, *, objective: Objective) -> tuple[Scalar, Terms]:
     """Return the total loss of a picture and its weighted terms by name, which sum to the total.
 
     Args:
@@ -164,16 +173,17 @@ def evaluate(
         The total, and the terms, all float32. The form `jax.value_and_grad(..., has_aux=True)` expects.
     """
     features = extract(network, image, layers=objective.layers)
-    terms = _content_terms(features, targets.content, objective)
-    terms |= _style_terms(features, targets.style, objective)
+    terms: Terms = {}
+    if objective.content_weight:
+        terms |= _content_terms(features, targets.content, objective)
+    if objective.style_weight:
+        terms |= _style_terms(features, targets.style, objective)
     if objective.tv_weight:
         terms["variation"] = objective.tv_weight * total_variation(image)
     return jnp.stack(list(terms.values())).sum(), terms
 
 
-def _content_terms(
-    features: Mapping[str, Features], targets: Mapping[str, Target], objective: Objective
-) -> Terms:
+def _content_terms(features: LayerFeatures, targets: Mapping[str, Target], objective: Objective) -> Terms:
     terms = {}
     layers = objective.content_layers
     for layer, weight in zip(layers, _weights(objective.content_layer_weights, layers), strict=True):
@@ -184,9 +194,7 @@ def _content_terms(
     return terms
 
 
-def _style_terms(
-    features: Mapping[str, Features], targets: Mapping[str, Target], objective: Objective
-) -> Terms:
+def _style_terms(features: LayerFeatures, targets: Mapping[str, Target], objective: Objective) -> Terms:
     terms = {}
     layers = objective.style_layers
     for layer, weight in zip(layers, _weights(objective.style_layer_weights, layers), strict=True):
@@ -202,7 +210,7 @@ def _weights(weights: tuple[float, ...], layers: tuple[str, ...]) -> tuple[float
 
 
 def _check_weights(weights: tuple[float, ...], layers: tuple[str, ...], family: str) -> None:
-    if weights and len(weights) != len(layers):
+    if weights and layers and len(weights) != len(layers):
         rule = f"there must be one {family} layer weight per {family} layer ({len(layers)})"
         raise error(rule, got=len(weights))
     for weight in weights:

@@ -44,9 +44,7 @@ def plan(shape: tuple[int, int], settings: Settings, *, minimum_size: int) -> tu
     Raises:
         UserError: If the finest scale is too small for the network.
     """
-    sizes = scales(
-        settings.size, smallest=min(settings.smallest_size, settings.size), ratio=settings.scale_ratio
-    )
+    sizes = scales(settings.size, smallest=min(settings.smallest_size, settings.size), ratio=settings.scale_ratio)
     shapes = [(size, *fitted(*shape, size)) for size in sizes]
     fitting = [s for s in shapes if min(s[1:]) >= minimum_size]
     if not fitting:

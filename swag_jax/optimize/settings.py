@@ -6,7 +6,7 @@ the `Objective` and `Smoothing` inside it.
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Literal, Self, TypeAlias
+from typing import Literal, TypeAlias
 
 from swag_jax._checks import UserError, check_name, check_range, error, near
 from swag_jax.backbones import PADDINGS, POOLINGS, PRECISIONS, Precision
@@ -31,7 +31,7 @@ class Settings:
         backbone: The network whose activations define content and style.
         weights: The network's weights: auto (ImageNet where it lies in the local store, else the embedded ones, else
             random), imagenet, embedded, random, or the path of a checkpoint.
-        pooling: VGG19's pooling: max, or average times 2.
+        pooling: VGG19's pooling: average (times 2, which keeps the scale; smoother pictures) or max (as trained).
         padding: VGG19's padding: auto (as the weights were trained), zeros, replicate (at the first convolution) or
             reflect (everywhere).
         objective: Layers, weights, normalization and smoothing of the losses.
@@ -43,8 +43,7 @@ class Settings:
         learning_rate: Adam's step size, in units of the picture's range.
         averaging: Decay of the running mean of Adam's pictures that becomes the result; 0 returns the last picture.
         memory: Pairs of differences that L-BFGS keeps.
-        init: Where to start: content, statistics (noise with the mean and deviation of the style's colors), noise, or
-            the path of a picture (from the command line).
+        init: Where to start: content, statistics (noise with the mean and deviation of the style's colors) or noise.
         style_scale: Longer side of the style picture as a multiple of size: larger gives larger strokes.
         blend: Weight of each style picture; empty: equal weights.
         colors: Whose colors the result has: style; luminance (the content's chroma under the result's luminance); or
@@ -56,7 +55,7 @@ class Settings:
 
     backbone: str = "vgg19"
     weights: str = "auto"
-    pooling: str = "max"
+    pooling: str = "average"
     padding: str = "auto"
     objective: Objective = field(default_factory=Objective)
     size: int = 512
@@ -66,7 +65,7 @@ class Settings:
     solver: SolverName = "lbfgs"
     learning_rate: float = 0.02
     averaging: float = 0.0
-    memory: int = 10
+    memory: int = 20
     init: str = "content"
     style_scale: float = 1.0
     blend: tuple[float, ...] = ()
@@ -89,7 +88,7 @@ class Settings:
             check_range(weight, what="a blend weight", low=0)
         if self.blend and not sum(self.blend):
             raise error("at least one blend weight must be greater than 0", got=self.blend)
-        _ = self.method
+        _ = self.method, self.full_objective
 
     @property
     def method(self) -> LBFGS | Adam:
@@ -98,7 +97,12 @@ class Settings:
             return Adam(learning_rate=self.learning_rate, averaging=self.averaging)
         return LBFGS(memory=self.memory)
 
-    def replace(self, **changes: object) -> Self:
+    @property
+    def full_objective(self) -> Objective:
+        """The objective with the backbone's default layers where none are given."""
+        return self.objective.for_backbone(self.backbone)
+
+    def replace(self, **changes: object) -> "Settings":
         """Return a copy with attributes changed, those of the objective and its smoothing included.
 
         Raises:

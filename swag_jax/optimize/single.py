@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from swag_jax._checks import error
-from swag_jax._types import HostImage, Image, Key
+from swag_jax._types import AnyImage, HostImage, Image, Key
 from swag_jax.backbones import Backbone, load
 from swag_jax.images import fitted, match_color, resize, transfer_luminance
 from swag_jax.losses import Objective, Targets, Terms, content_targets, evaluate, style_targets
@@ -33,13 +33,11 @@ STEPS_BETWEEN_CALLBACKS = {"cpu": 5, "gpu": 20, "tpu": 20}
 
 def objective_with_gradient(network: Backbone, targets: Targets, objective: Objective) -> Evaluate:
     """Return picture -> ((loss, terms), gradient), as solvers want it."""
-    return jax.value_and_grad(
-        lambda image: evaluate(network, image, targets, objective=objective), has_aux=True
-    )
+    return jax.value_and_grad(lambda image: evaluate(network, image, targets, objective=objective), has_aux=True)
 
 
 def make_targets(
-    network: Backbone, content: Image, styles: Sequence[Image], *, objective: Objective, blend: ArrayLike
+    network: Backbone, content: Image, styles: Sequence[AnyImage], *, objective: Objective, blend: ArrayLike
 ) -> Targets:
     """Compute everything the objective needs of the content and the style pictures. Pure.
 
@@ -52,16 +50,14 @@ def make_targets(
     """
     return Targets(
         content=content_targets(network, content, objective=objective),
-        style=style_targets(
-            network, styles, objective=objective, blend=jnp.asarray(blend, jnp.float32)
-        ),
+        style=style_targets(network, styles, objective=objective, blend=jnp.asarray(blend, jnp.float32)),
     )
 
 
 def solve(
     network: Backbone,
     content: Image,
-    styles: Sequence[Image],
+    styles: Sequence[AnyImage],
     *,
     objective: Objective,
     solver: Solver,
@@ -146,7 +142,7 @@ def stylize(
     )
     _check_blend(settings, pictures)
     network, source = _load(settings)
-    minimum = network.minimum_size(settings.objective.layers)
+    minimum = network.minimum_size(settings.full_objective.layers)
     scales = plan(pictures.content.shape[:2], settings, minimum_size=minimum)
     job = _Job(settings, network, source, _recolored(pictures, settings), scales, callback, every)
     job.seconds["load"] = time.perf_counter() - started
@@ -217,12 +213,12 @@ class _Job:
         content = jnp.asarray(resize(self.pictures.content, scale.height, scale.width))
         styles = [jnp.asarray(resize(s, *self._style_shape(s, scale))) for s in self.pictures.styles]
         blend = jnp.asarray(settings.blend or [1.0] * len(styles), jnp.float32)
-        return _targets(self.network, content, styles, objective=settings.objective, blend=blend)
+        return _targets(self.network, content, styles, objective=settings.full_objective, blend=blend)
 
     def _style_shape(self, style: HostImage, scale: Scale) -> tuple[int, int]:
         """Return a style's height and width at `scale`: never too small for the deepest layer."""
         height, width = style.shape[:2]
-        minimum = self.network.minimum_size(self.settings.objective.layers)
+        minimum = self.network.minimum_size(self.settings.full_objective.layers)
         least = math.ceil(minimum * max(height, width) / min(height, width))
         return fitted(height, width, max(round(scale.size * self.settings.style_scale), least))
 
@@ -231,7 +227,7 @@ class _Job:
             self.network,
             targets,
             self._initial(scale, key),
-            objective=self.settings.objective,
+            objective=self.settings.full_objective,
             solver=self.settings.method,
         )
 
@@ -255,7 +251,7 @@ class _Job:
             self.network,
             targets,
             state,
-            objective=self.settings.objective,
+            objective=self.settings.full_objective,
             solver=self.settings.method,
             steps=length,
         )
@@ -337,9 +333,7 @@ _targets = functools.partial(jax.jit, static_argnames=("objective",))(make_targe
 
 
 @functools.partial(jax.jit, static_argnames=("objective", "solver"))
-def _initialized(
-    network: Backbone, targets: Targets, image: Image, *, objective: Objective, solver: Solver
-) -> State:
+def _initialized(network: Backbone, targets: Targets, image: Image, *, objective: Objective, solver: Solver) -> State:
     return solver.init(image, _terms(objective_with_gradient(network, targets, objective), image))
 
 
@@ -372,13 +366,11 @@ def _load(settings: Settings) -> tuple[Backbone, Source]:
         if settings.padding != "auto":
             options["padding"] = settings.padding
     elif settings.pooling != "max" or settings.padding != "auto":
-        raise error(
-            "pooling and padding can only be chosen for vgg19", got=settings.backbone, cure="leave them out"
-        )
+        raise error("pooling and padding can only be chosen for vgg19", got=settings.backbone, cure="leave them out")
     return load(
         settings.backbone,
         weights=settings.weights,
-        layers=settings.objective.layers,
+        layers=settings.full_objective.layers,
         seed=settings.seed,
         precision=settings.precision,
         **options,

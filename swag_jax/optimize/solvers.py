@@ -9,7 +9,7 @@ loss and terms that failed it.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, Self, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ History: TypeAlias = dict[str, Float[Array, " steps"]]
 """The loss (`total`) and every term by step."""
 
 
+@runtime_checkable
 class State(Protocol):
     """What every solver's state holds."""
 
@@ -56,6 +57,7 @@ class State(Protocol):
 S = TypeVar("S", bound=State)
 
 
+@runtime_checkable
 class Solver(Protocol[S]):
     """A method that improves a picture, one evaluation per step."""
 
@@ -129,7 +131,7 @@ class AdamState:
     average: Image
     failed: Bool[Array, ""]
 
-    def replace(self, **changes: object) -> Self:
+    def replace(self, **changes: object) -> "AdamState":
         """Return a copy with some attributes changed."""
         return replace(self, **changes)
 

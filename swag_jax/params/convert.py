@@ -168,9 +168,7 @@ def _is_safetensors(source: Path) -> bool:
         return file.read(9)[8:] == b"{" or source.suffix == ".safetensors"
 
 
-def _plan(
-    layout: Layout, shapes: Shapes, expected: Shapes, *, whole: bool
-) -> tuple[dict[str, str], list[str]]:
+def _plan(layout: Layout, shapes: Shapes, expected: Shapes, *, whole: bool) -> tuple[dict[str, str], list[str]]:
     """Decide which foreign key becomes which parameter, and list what does not fit."""
     plan: dict[str, str] = {}
     misfits = []
@@ -186,9 +184,7 @@ def _plan(
         elif not layout.dropped(key) and key not in dict(layout.folded):
             misfits.append(f"unexpected {key}")
     misfits += [
-        f"{key} has shape {shapes[key]}, expected {shape}"
-        for key, shape in layout.folded
-        if shapes[key] != shape
+        f"{key} has shape {shapes[key]}, expected {shape}" for key, shape in layout.folded if shapes[key] != shape
     ]
     return plan, misfits + _missing(plan.values(), expected, whole=whole)
 

@@ -4,7 +4,9 @@ A download is resumed where it broke off, checked against its hash, converted an
 """
 
 import contextlib
+import http
 import http.client
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,12 +70,12 @@ def _download(checkpoint: Checkpoint, *, progress: bool, endpoint: str | None, c
             raise
         # The hub client's exceptions for a broken network differ from version to version.
         except Exception as problem:
-            problems.append(f"{checkpoint.hub.repository} on the Hugging Face hub: {_first_line(problem)}")
+            problems.append(f"{checkpoint.hub.repository} on the Hugging Face hub ({_first_line(problem)})")
     if checkpoint.url is not None:
         try:
             return _from_url(checkpoint.url, checkpoint.url_sha256_prefix or "", progress=progress)
         except (OSError, http.client.HTTPException) as problem:
-            problems.append(f"{checkpoint.url}: {_first_line(problem)}")
+            problems.append(f"{checkpoint.url} ({_first_line(problem)})")
     raise error(
         f"cannot fetch {checkpoint.name} from " + " nor from ".join(problems or [checkpoint.source]),
         cure=f"fetch it where there is a network, then "
@@ -83,8 +85,13 @@ def _download(checkpoint: Checkpoint, *, progress: bool, endpoint: str | None, c
 
 def _from_hub(hub: Hub, sha256: str | None, endpoint: str | None, cache: Path | None) -> Path:
     url = huggingface_hub.hf_hub_url(hub.repository, hub.file, revision=hub.revision, endpoint=endpoint)
-    # Without a hash in the manifest the hub's own of that commit must do: a large file's etag is its SHA-256.
-    published = sha256 or huggingface_hub.get_hf_file_metadata(url).etag or ""
+    cached = huggingface_hub.try_to_load_from_cache(hub.repository, hub.file, cache, hub.revision)
+    published = sha256 or ""
+    if not (sha256 and isinstance(cached, str)):
+        # Asked first, since this fails at once without a network, where a download retries for half a minute.
+        etag = huggingface_hub.get_hf_file_metadata(url).etag
+        # Without a hash in the manifest the hub's of that commit must do: a large file's etag is its SHA-256.
+        published = sha256 or etag or ""
     if len(published) != _SHA256_DIGITS:
         raise error(f"{url} must have a sha256 published by the hub", got=published or "none")
     path = Path(
@@ -118,7 +125,12 @@ def _from_url(url: str, sha256_prefix: str, *, progress: bool) -> Path:
     path = _downloads() / url.rsplit("/", 1)[-1]
     partial = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    _append(url, partial, progress=progress)
+    try:
+        _append(url, partial, progress=progress)
+    except urllib.error.HTTPError as problem:
+        # Nothing lies beyond what is here: the last run ended between the download and its check.
+        if problem.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
     _check_prefix(partial, sha256_prefix, remove=(partial,))
     return partial.replace(path)
 
@@ -139,9 +151,7 @@ def _append(url: str, partial: Path, *, progress: bool) -> None:
             while chunk := response.read(_CHUNK):
                 bar(file.write(chunk))
     if partial.stat().st_size != total:
-        raise OSError(
-            f"the connection closed after {partial.stat().st_size} of {total} bytes; run again to resume"
-        )
+        raise OSError(f"the connection closed after {partial.stat().st_size} of {total} bytes; run again to resume")
 
 
 @contextlib.contextmanager

@@ -158,9 +158,7 @@ def fold_color_convolution(tensors: Tensors) -> Tensors:
     return folded
 
 
-NATIVE = Layout(
-    "native", "", (r"conv\d\S*\.kernel",), (Rule(r"conv\d\S*", lambda m: m[0]),), axes=(0, 1, 2, 3)
-)
+NATIVE = Layout("native", "", (r"conv\d\S*\.kernel",), (Rule(r"conv\d\S*", lambda m: m[0]),), axes=(0, 1, 2, 3))
 """Our own files: names and layout as they are."""
 
 _TIMM_VGG = Layout(
@@ -225,7 +223,7 @@ def find_layout(shapes: Shapes, *, backbone: str, name: str = "auto", where: obj
         keys = ", ".join(list(shapes)[:3])
         raise error(
             f"{where} must hold weights of {backbone} in {_asked(name)}",
-            got=f"a file that looks like a {looks} checkpoint" if looks else f"keys such as {keys}",
+            got=f"what looks like a checkpoint of {looks}" if looks else f"keys such as {keys}",
             cure=_cure(looks, backbone, fitting),
         )
     return chosen[0]
@@ -239,11 +237,7 @@ def _cure(looks: str | None, backbone: str, fitting: Iterable[Layout]) -> str:
     if looks != backbone and looks in _FAMILIES:
         return f"pass --backbone {looks}, or a checkpoint of {backbone}"
     names = " or ".join(dict.fromkeys(layout.name for layout in fitting))
-    return (
-        f"pass --layout {names}"
-        if names and looks in (None, backbone)
-        else f"pass a checkpoint of {backbone}"
-    )
+    return f"pass --layout {names}" if names and looks in (None, backbone) else f"pass a checkpoint of {backbone}"
 
 
 def looks_like(shapes: Shapes) -> str | None:
@@ -286,7 +280,7 @@ def _native_resnet(shapes: Shapes) -> str:
 
 def _vgg(shapes: Shapes) -> str:
     places = {int(m[1]) for key in shapes if (m := re.fullmatch(r"features\.(\d+)\.weight", key))}
-    if shapes["features.0.weight"][2:] != (3, 3):
+    if shapes["features.0.weight"][2:] == (11, 11):
         return "alexnet"
     if "features.1.running_mean" in shapes:
         return "vgg with batch norm"

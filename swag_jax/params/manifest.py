@@ -124,9 +124,7 @@ def default_checkpoint(backbone: str) -> Checkpoint | None:
 
 def embedded_checkpoint(backbone: str) -> Checkpoint | None:
     """Return the checkpoint of a network that comes with the package, or `None`."""
-    return next(
-        (entry for entry in checkpoints() if entry.backbone == backbone and entry.kind == "embedded"), None
-    )
+    return next((entry for entry in checkpoints() if entry.backbone == backbone and entry.kind == "embedded"), None)
 
 
 def checkpoint_of_file(sha256: str) -> Checkpoint | None:

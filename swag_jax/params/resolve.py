@@ -90,7 +90,7 @@ def resolve(backbone: str, weights: str = "auto") -> Source:
         return _embedded(backbone) or _raise_not_embedded(backbone)
     if weights in stored():
         return _stored(backbone, weights)
-    return _file(backbone, Path(weights).expanduser())
+    return _file(backbone, weights)
 
 
 def load(source: Source, expected: Shapes) -> Tensors:
@@ -170,10 +170,16 @@ def _stored(backbone: str, name: str) -> Source:
     )
 
 
-def _file(backbone: str, path: Path) -> Source:
-    if not path.exists() and not path.suffix and path.parent == Path():
-        raise _unknown(str(path))
-    sha256 = file_sha256(check_file(path))
+def _file(backbone: str, weights: str) -> Source:
+    path = Path(weights)
+    try:
+        check_file(path)
+    except UserError:
+        # A word without a folder or a suffix is a misspelled name rather than a path.
+        if path.parent == Path() and not path.suffix:
+            raise _unknown(weights) from None
+        raise
+    sha256 = file_sha256(path)
     setup = inspect(path, backbone)
     known = checkpoint_of_file(sha256)
     return Source(

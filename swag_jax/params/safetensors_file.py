@@ -9,7 +9,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from swag_jax._checks import error
-from swag_jax.params._files import check_file, replacing
+from swag_jax._files import replacing
+from swag_jax.params._files import check_file
 
 
 @contextlib.contextmanager
@@ -66,4 +67,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: M
     with replacing(path) as temporary:
         # The writer takes each array's bytes as they lie, so a transposed view must be copied first.
         whole = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-        save_file(whole, temporary, dict(metadata))
+        try:
+            save_file(whole, temporary, dict(metadata))
+        except SafetensorError as problem:
+            raise OSError(problem) from problem

@@ -31,7 +31,7 @@ def stored_path(name: str) -> Path:
         UserError: If `name` cannot be a file name.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise error("a checkpoint's name must be letters, digits and . _ -", got=repr(name))
+        raise error("a checkpoint's name must be letters, digits and . _ -", got=repr(name), cure="rename it")
     return home() / "weights" / f"{name}{_SUFFIX}"
 
 
@@ -80,6 +80,4 @@ def verify_embedded(entry: Checkpoint, expected: Shapes) -> None:
 
 def _check_hash(path: Path, found: str, recorded: str | None) -> None:
     if found != recorded:
-        raise error(
-            f"{path} must have the recorded sha256 {recorded}", got=found, cure="fetch or convert it again"
-        )
+        raise error(f"{path} must have the recorded sha256 {recorded}", got=found, cure="fetch or convert it again")

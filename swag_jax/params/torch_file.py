@@ -10,12 +10,14 @@ import collections
 import contextlib
 import io
 import math
+import mmap
 import pickle
+import pickletools
 import struct
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, BinaryIO, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -63,6 +65,7 @@ class _View(NamedTuple):
     stride: tuple[int, ...]
 
 
+_Readable: TypeAlias = io.BytesIO | mmap.mmap
 _BytesOf: TypeAlias = Callable[[Iterable[_Storage]], dict[str, bytes]]
 
 
@@ -73,7 +76,7 @@ class _Unpickler(pickle.Unpickler):
     and bound methods: nothing whose change would outlive the read.
     """
 
-    def __init__(self, file: BinaryIO | io.BytesIO):
+    def __init__(self, file: _Readable):
         super().__init__(file, encoding="utf-8")
         self.storages: dict[str, _Storage] = {}
 
@@ -183,7 +186,21 @@ def _read_zip(file: BinaryIO) -> tuple[object, _BytesOf]:
     def bytes_of(storages: Iterable[_Storage]) -> dict[str, bytes]:
         return {storage.key: _stored(archive, f"{root}data/{storage.key}") for storage in storages}
 
-    return _Unpickler(io.BytesIO(_stored(archive, pickled))).load(), bytes_of
+    content, _ = _unpickled(io.BytesIO(_stored(archive, pickled)))
+    return content, bytes_of
+
+
+def _unpickled(file: _Readable) -> tuple[Any, dict[str, _Storage]]:
+    """Unpickle what comes next, and return it with every storage it names."""
+    start = file.tell()
+    for opcode, argument, position in pickletools.genops(file):  # pyright: ignore[reportArgumentType]
+        # The places of the unpickler's memory are numbered from 0; a far one would reserve all before it.
+        stores = opcode.name in ("PUT", "BINPUT", "LONG_BINPUT")
+        if stores and not 0 <= int(argument or 0) <= int(position or 0):
+            raise pickle.UnpicklingError("a memo place beyond the file")
+    file.seek(start)
+    unpickler = _Unpickler(file)
+    return unpickler.load(), unpickler.storages
 
 
 def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
@@ -195,31 +212,33 @@ def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _read_legacy(file: BinaryIO) -> tuple[object, _BytesOf]:
-    # The order of torch/serialization.py, `_legacy_save`: magic number, version, system, content, storage
-    # keys, then for every key a little-endian 64-bit element count and the elements.
-    if _Unpickler(file).load() != _LEGACY_MAGIC or _Unpickler(file).load() != _LEGACY_PROTOCOL:
-        raise ValueError("no PyTorch header")
-    system = _Unpickler(file).load()
+    # Mapped, since a read can then not reserve more memory than the file has bytes, whatever length it claims.
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    # The order of torch/serialization.py, `_legacy_save`: magic number, version, system, content, storage keys.
+    for expected in (_LEGACY_MAGIC, _LEGACY_PROTOCOL):
+        if _unpickled(mapped)[0] != expected:
+            raise ValueError("no PyTorch header")
+    system, _ = _unpickled(mapped)
     if not isinstance(system, dict) or not system.get("little_endian"):
         raise ValueError("big-endian storages")
-    unpickler = _Unpickler(file)
-    content = unpickler.load()
-    keys = _Unpickler(file).load()
+    content, known = _unpickled(mapped)
+    keys, _ = _unpickled(mapped)
+    in_file = [known[key] for key in keys]
+    return content, lambda wanted: _legacy_storages(mapped, in_file, set(wanted))
 
-    def bytes_of(storages: Iterable[_Storage]) -> dict[str, bytes]:
-        wanted = {storage.key for storage in storages}
-        buffers = {}
-        for key in keys:
-            size = _byte_size(unpickler.storages[key])
-            if struct.unpack("<q", file.read(8))[0] != unpickler.storages[key].size:
-                raise ValueError(f"storage {key} has another size than announced")
-            if key in wanted:
-                buffers[key] = file.read(size)
-            else:
-                file.seek(size, io.SEEK_CUR)
-        return buffers
 
-    return content, bytes_of
+def _legacy_storages(mapped: mmap.mmap, in_file: list[_Storage], wanted: set[_Storage]) -> dict[str, bytes]:
+    """Read storages as they follow the pickles: for each its 64-bit element count, then the elements."""
+    buffers = {}
+    for storage in in_file:
+        size = _byte_size(storage)
+        if struct.unpack("<q", mapped.read(8))[0] != storage.size:
+            raise ValueError(f"storage {storage.key} has another size than announced")
+        if storage in wanted:
+            buffers[storage.key] = mapped.read(size)
+        else:
+            mapped.seek(size, io.SEEK_CUR)
+    return buffers
 
 
 def _byte_size(storage: _Storage) -> int:

@@ -1,10 +1,10 @@
 """Pictures that the package draws itself, for demonstrations and tests.
 
-Each picture is computed from formulas and seeded random numbers: no files, no fonts, no downloads. The same name
-gives the same scene at every size, as `HostImage`: float32 `(height, width, 3)`, sRGB in [0, 1].
+Each picture is computed from formulas and seeded random numbers: no files, no fonts, no downloads. The same
+name gives the same scene at every size, as `HostImage`: float32 `(height, width, 3)`, sRGB in [0, 1].
 
-Contents look like photographs: clear objects, depth, gradients of light, fine texture. Styles look like works of
-art: one palette each, and strokes, lines, panes or points at several scales.
+Contents look like photographs: clear objects, depth, gradients of light, fine texture. Styles look like works
+of art: one palette each, and strokes, lines, panes or points at several scales.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ import numpy as np
 from swag_jax import _checks
 from swag_jax._types import HostImage
 from swag_jax.images.samples import (
+    cat,
     dots,
     embers,
     harbor,
@@ -25,7 +26,7 @@ from swag_jax.images.samples import (
 )
 from swag_jax.images.samples._field import Canvas, Field
 
-CONTENTS: tuple[str, ...] = ("harbor", "mountains", "still_life")
+CONTENTS: tuple[str, ...] = ("harbor", "cat", "mountains", "still_life")
 """Names of the samples that look like photographs."""
 
 STYLES: tuple[str, ...] = ("swirls", "embers", "woodcut", "mosaic", "dots")
@@ -33,6 +34,7 @@ STYLES: tuple[str, ...] = ("swirls", "embers", "woodcut", "mosaic", "dots")
 
 _PICTURES: dict[str, tuple[float, Callable[[Canvas], Field]]] = {
     "harbor": (harbor.ASPECT, harbor.draw),
+    "cat": (cat.ASPECT, cat.draw),
     "mountains": (mountains.ASPECT, mountains.draw),
     "still_life": (still_life.ASPECT, still_life.draw),
     "swirls": (swirls.ASPECT, swirls.draw),
@@ -44,7 +46,7 @@ _PICTURES: dict[str, tuple[float, Callable[[Canvas], Field]]] = {
 """Width over height, and the drawing, of each sample."""
 
 _SMALLEST, _LARGEST = 16, 4096
-_FINEST_DRAWING = 512
+_FINEST_DRAWING = 384
 """Pictures are drawn at least this large and averaged down, so that small ones do not lose thin lines."""
 
 
@@ -53,7 +55,7 @@ def sample(name: str, *, size: int = 256) -> HostImage:
 
     Args:
         name: One of `CONTENTS` or `STYLES`.
-        size: The longer side in pixels, from 16 to 4096; the shorter side follows from the picture's own shape.
+        size: The longer side in pixels, 16 to 4096; the shorter follows from the picture's own shape.
 
     Returns:
         The picture, float32 `(height, width, 3)`, sRGB in [0, 1]; equal in every call.

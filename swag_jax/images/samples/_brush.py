@@ -1,7 +1,7 @@
 """Brushes: strokes that follow a flow, laid over each other as thick paint and lit from the side.
 
-Paint is an RGBA picture whose fourth channel is the thickness of the paint, so one drawing call lays color and
-relief together.
+Paint is an RGBA picture whose fourth channel is the thickness of the paint, so one drawing call lays
+color and relief together.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def blank(canvas: Canvas, color: Color) -> Image.Image:
 
 
 def scatter(canvas: Canvas, count: int, rng: np.random.Generator) -> Field:
-    """Draw about `count` points spread evenly over the canvas and slightly past its border, in random order."""
+    """Draw about `count` points evenly over the canvas and slightly past its border, in random order."""
     columns = max(1, round((count * canvas.aspect) ** 0.5))
     rows = max(1, round(columns / canvas.aspect))
     cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 2)

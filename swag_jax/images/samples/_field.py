@@ -1,7 +1,7 @@
 """Fields: smooth functions of the plane that the sample pictures are made of.
 
-A canvas spans x in [0, aspect] rightward and y in [0, 1] downward, whatever its number of pixels, so a picture
-is the same scene at every size. Colors are sRGB values in [0, 1]; fields are float32.
+A canvas spans x in [0, aspect] rightward and y in [0, 1] downward, whatever its number of pixels, so a
+picture is the same scene at every size. Colors are sRGB values in [0, 1]; fields are float32.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,9 @@ Field: TypeAlias = Float[np.ndarray, "..."]
 
 Color: TypeAlias = tuple[float, float, float]
 """One sRGB color, each channel in [0, 1]."""
+
+Shape: TypeAlias = tuple[Field, Sequence[float]]
+"""One polygon: its corners `(n, 2)` and its color."""
 
 _TABLE = 128
 _MASK_OVERSAMPLING = 2
@@ -40,9 +43,7 @@ class Canvas:
         """Give the coordinates x and y of all pixel centers, each `(height, width)`."""
         x = (np.arange(self.width, dtype=np.float32) + 0.5) * np.float32(self.aspect / self.width)
         y = (np.arange(self.height, dtype=np.float32) + 0.5) / np.float32(self.height)
-        return np.broadcast_to(x, (self.height, self.width)), np.broadcast_to(
-            y[:, None], (self.height, self.width)
-        )
+        return np.broadcast_to(x, (self.height, self.width)), np.broadcast_to(y[:, None], (self.height, self.width))
 
     def mask(self, *polygons: Sequence[tuple[float, float]] | Field) -> Field:
         """Give the coverage in [0, 1] of some polygons, with soft edges."""
@@ -60,14 +61,24 @@ class Canvas:
         scale = self.width / self.aspect
         return rows, slice(max(0, int(left * scale)), max(0, int(right * scale)) + 1)
 
-    def paint(self, picture: Field, shapes: Sequence[tuple[Field, Color]]) -> Field:
-        """Paint many small polygons over a picture, in order; each is its corners and its color."""
+    def paint(self, picture: Field, shapes: Sequence[Shape]) -> Field:
+        """Paint many small polygons over a picture, in order."""
         image = Image.fromarray((255.0 * clamp(picture) + 0.5).astype(np.uint8))
         draw = ImageDraw.Draw(image)
         for corners, color in shapes:
             points = (np.asarray(corners) * self.height).reshape(-1).tolist()
             draw.polygon(points, fill=(int(255 * color[0]), int(255 * color[1]), int(255 * color[2])))
         return np.asarray(image, np.float32) / np.float32(255.0)
+
+
+def f32(values: Sequence[float] | Sequence[Sequence[float]] | Field) -> Field:
+    """Make a float32 array, of a color or of points."""
+    return np.asarray(values, np.float32)
+
+
+def solid(condition: np.ndarray) -> Field:
+    """Give 1 where a condition holds and 0 elsewhere."""
+    return condition.astype(np.float32)
 
 
 def clamp(field: Field, low: float = 0.0, high: float = 1.0) -> Field:
@@ -83,7 +94,7 @@ def step(field: Field, low: float, high: float) -> Field:
 
 def mix(first: Field | Color, second: Field | Color, amount: Field) -> Field:
     """Go from the first color to the second as the amount, a field without channels, goes from 0 to 1."""
-    first, second = np.asarray(first, np.float32), np.asarray(second, np.float32)
+    first, second = f32(first), f32(second)
     return first + (second - first) * amount[..., None]
 
 
@@ -111,7 +122,7 @@ def palette(codes: str) -> tuple[Color, ...]:
 
 
 def _corners(x: Field, y: Field, seed: int) -> tuple[list[Field], Field, Field]:
-    """Look up the random values at the four lattice points around each point, and the offsets from the first."""
+    """Look up the random values at the four lattice points around each point, and its offset."""
     table = np.random.default_rng(seed).uniform(-1.0, 1.0, _TABLE * _TABLE).astype(np.float32)
     column, row = np.floor(x), np.floor(y)
     left, top = column.astype(np.int32) % _TABLE, (row.astype(np.int32) % _TABLE) * _TABLE

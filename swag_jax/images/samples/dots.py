@@ -9,11 +9,13 @@ from swag_jax.images.samples._field import (
     Color,
     Field,
     clamp,
+    f32,
     fractal,
     mix,
     noise,
     palette,
     ramp,
+    solid,
     step,
     tint,
 )
@@ -59,7 +61,7 @@ def _split(colors: Field, spread: float, rng: np.random.Generator) -> Field:
     pure = gray + 1.35 * (colors - gray) + rng.normal(0.0, spread, colors.shape)
     chance = rng.random((len(colors), 1))
     pure = np.where(chance < 0.07, gray - 0.75 * (colors - gray) + 0.06, pure)
-    pure = np.where(chance > 0.88, 0.55 * pure + 0.45 * np.float32((1.0, 0.93, 0.66)), pure)
+    pure = np.where(chance > 0.88, 0.55 * pure + 0.45 * f32((1.0, 0.93, 0.66)), pure)
     return clamp(pure.astype(np.float32))
 
 
@@ -90,14 +92,12 @@ def _sail(color: Field, x: Field, y: Field, cx: float, foot: float, height: floa
     """Add a white sail with its hull and its reflection."""
     rise = (foot - y) / height
     half = 0.32 * height * (1.0 - rise)
-    color = mix(
-        color, (0.99, 0.96, 0.88), ((np.abs(x - cx) < half) & (rise > 0) & (rise < 1)) * np.float32(1)
-    )
+    color = mix(color, (0.99, 0.96, 0.88), solid((np.abs(x - cx) < half) & (rise > 0) & (rise < 1)))
     mirror = (y - foot - 0.012) / height
     below = (np.abs(x - cx) < 0.32 * height * (1 - mirror)) & (mirror > 0) & (mirror < 1)
     color = mix(color, (0.93, 0.93, 0.9), 0.5 * below)
     hull = (np.abs(y - foot - 0.005) < 0.007) & (np.abs(x - cx) < 0.4 * height)
-    return mix(color, tint("5a2d20"), hull * np.float32(1))
+    return mix(color, tint("5a2d20"), solid(hull))
 
 
 def _tree(color: Field, x: Field, y: Field, cx: float, cy: float, radius: float) -> Field:
@@ -106,7 +106,7 @@ def _tree(color: Field, x: Field, y: Field, cx: float, cy: float, radius: float)
     color = mix(
         color,
         ramp(clamp(0.5 + (x - cx) / radius * 5), palette("2a2244 6b4030 b8803f")),
-        trunk * np.float32(1),
+        solid(trunk),
     )
     ragged = 1.0 + 0.28 * fractal(x * 14, y * 14, 13, 3)
     distance = np.hypot(x - cx, (y - cy) * 1.05) / (radius * ragged)
@@ -122,13 +122,11 @@ def _person(
     shadow = step(1.0 - np.hypot((side + 0.28) / 0.42, (rise - 0.0) / 0.05), 0.0, 0.3)
     color = mix(color, _SHADE[0], 0.85 * shadow)
     half = np.where(rise < 0.5, 0.17 - 0.2 * rise, 0.05 + 0.10 * np.sin(np.clip((rise - 0.5) * 9, 0, np.pi)))
-    body = ((np.abs(side) < half) & (rise > 0) & (rise < 0.80)) * np.float32(1)
-    lit = mix(np.broadcast_to(np.float32(dress), color.shape), (1.0, 0.9, 0.7), 0.35 * step(side, 0.0, 0.15))
+    body = solid((np.abs(side) < half) & (rise > 0) & (rise < 0.80))
+    lit = mix(dress, (1.0, 0.9, 0.7), 0.35 * step(side, 0.0, 0.15))
     color = mix(color, lit, body)
-    head = (np.hypot(side, rise - 0.85) < 0.07) * np.float32(1)
+    head = solid(np.hypot(side, rise - 0.85) < 0.07)
     color = mix(color, tint("f0c49a"), head)
-    dome = ((np.hypot((side - 0.04) / 0.27, (rise - 0.90) / 0.22) < 1) & (rise > 0.90)) * np.float32(1)
-    bright = mix(
-        np.broadcast_to(np.float32(parasol), color.shape), (1.0, 0.95, 0.75), 0.5 * step(side, 0.0, 0.3)
-    )
+    dome = solid((np.hypot((side - 0.04) / 0.27, (rise - 0.90) / 0.22) < 1) & (rise > 0.90))
+    bright = mix(parasol, (1.0, 0.95, 0.75), 0.5 * step(side, 0.0, 0.3))
     return mix(color, bright, dome)

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from swag_jax.images.samples._brush import Brush, blank, finish, lay, pick, scatter
-from swag_jax.images.samples._field import Canvas, Field, clamp, fractal, mix, noise, palette, ramp, step
+from swag_jax.images.samples._field import Canvas, Field, clamp, f32, fractal, mix, noise, palette, ramp, step
 
 ASPECT = 1.0
 
@@ -39,7 +39,7 @@ def _railing(paint: Image.Image, canvas: Canvas, rng: np.random.Generator) -> No
         starts = np.stack([x, 0.60 + 0.62 * x - lift + rng.normal(0.0, 0.002, 60)], -1).astype(np.float32)
         colors = ramp(rng.random(60) * 0.8, _DECK)
         brush = Brush(60, 0.16, width, bristles=2, jitter=0.02, shade=0.04)
-        lay(paint, canvas, starts, colors, lambda p: np.float32((0.85, 0.53)) + 0.0 * p, brush, rng)
+        lay(paint, canvas, starts, colors, lambda p: f32((0.85, 0.53)) + 0.0 * p, brush, rng)
 
 
 def _height(x: Field, y: Field) -> Field:
@@ -80,9 +80,7 @@ def _target(canvas: Canvas) -> Field:
     glow = np.exp(-(((x - _SUN[0]) ** 2 + (y - _SUN[1]) ** 2) / 0.006))
     color = mix(color, (1.0, 0.93, 0.62), clamp(1.3 * glow))
     water = ramp(clamp(0.5 + 0.5 * np.sin(level * 46.0 + 2.0 * noise(x * 4, y * 9, 61))), _WATER)
-    streak = clamp(1.0 - np.abs(x - _SUN[0] - 0.05 * np.sin(y * 40)) / 0.09) * step(
-        np.sin(level * 95.0), 0.0, 0.6
-    )
+    streak = clamp(1.0 - np.abs(x - _SUN[0] - 0.05 * np.sin(y * 40)) / 0.09) * step(np.sin(level * 95.0), 0.0, 0.6)
     water = mix(water, _FIRE[4], 0.75 * streak)
     shore = _shore(x)
     color = mix(color, water, step(y - shore, 0.0, 0.01))

@@ -3,8 +3,20 @@
 import numpy as np
 
 from swag_jax.images.samples._field import (
-    Canvas, Color, Field, bump, clamp, fractal, mix, noise, palette, ramp, step, tint,
-)  # fmt: skip
+    Canvas,
+    Field,
+    Shape,
+    bump,
+    clamp,
+    f32,
+    fractal,
+    mix,
+    noise,
+    palette,
+    ramp,
+    step,
+    tint,
+)
 
 ASPECT = 4 / 3
 
@@ -62,7 +74,7 @@ def _coast(color: Field, x: Field, y: Field) -> Field:
         line = x[0]
         rise = level * step(-line, -reach, -0.02) + 0.6 * level * step(line, 1.55 - reach, 1.5)
         crest = _HORIZON - rise * (1.0 + 0.35 * fractal(line * 7, line * 0, seed, 4)) + 0.002
-        soft = mix(np.broadcast_to(np.float32(tone), color.shape), _SKY[4], 0.45 * step(y, 0.52, 0.60))
+        soft = mix(tone, _SKY[4], 0.45 * step(y, 0.52, 0.60))
         color = mix(color, soft, step(y - crest[None], -0.001, 0.002))
     return color
 
@@ -76,9 +88,7 @@ def _sea(color: Field, x: Field, y: Field, canvas: Canvas) -> Field:
     fade = step(below, 0.0, 0.05)
     row = 2 * _HORIZON - y * 1.0 - 0.02 - (0.02 + 0.30 * below) * (0.6 + 0.55 * swell) * fade
     rows = np.clip(row * canvas.height, 0, _HORIZON * canvas.height - 2).astype(np.int32)
-    columns = np.clip((x + 0.02 * swell * fade) / canvas.aspect * canvas.width, 0, canvas.width - 1).astype(
-        np.int32
-    )
+    columns = np.clip((x + 0.02 * swell * fade) / canvas.aspect * canvas.width, 0, canvas.width - 1).astype(np.int32)
     deep = ramp(clamp(0.35 + 0.60 * swell + 0.2 * fade), _SEA)
     facing = clamp(0.30 + 1.1 * below + 0.30 * swell * fade)
     water = mix(color[rows, columns], deep, facing)
@@ -98,7 +108,7 @@ def _outline(line: Field) -> tuple[Field, Field]:
 
 
 def _island(color: Field, x: Field, y: Field, canvas: Canvas) -> Field:
-    """Set the rock into the sea with its foam and its dark mirror, then build the lighthouse and its house."""
+    """Set the rock into the sea with its foam and its dark mirror, then build on it."""
     rows, columns = canvas.window(0.60, 0.08, ASPECT, 1.0)
     part, u, v = color[rows, columns], x[rows, columns], y[rows, columns]
     part = _rock(part, u, v, canvas)
@@ -138,11 +148,7 @@ def _cylinder(x: Field, half: Field | float) -> Field:
 
 def _inside(x: Field, half: Field | float, y: Field, low: float, high: float) -> Field:
     """Give 1 where |x| < half and low < y < high, with edges about a pixel wide."""
-    return (
-        step(half - np.abs(x), -0.0008, 0.0008)
-        * step(y - low, -0.0008, 0.0008)
-        * step(high - y, -0.0008, 0.0008)
-    )
+    return step(half - np.abs(x), -0.0008, 0.0008) * step(y - low, -0.0008, 0.0008) * step(high - y, -0.0008, 0.0008)
 
 
 def _tower(color: Field, x: Field, y: Field) -> Field:
@@ -152,42 +158,36 @@ def _tower(color: Field, x: Field, y: Field) -> Field:
     half = broad + (slim - broad) * clamp(rise, 0.0, 1.2) ** 0.8
     band = step(np.sin((rise * 5.0 + 0.5) * np.pi), -0.06, 0.06)
     stone = 0.93 + 0.07 * noise(u / half * 9, y * 150, 161) + 0.06 * fractal(u * 60, y * 12, 162, 3)
-    wall = mix(np.broadcast_to(np.float32(_WHITE), color.shape), _RED, band)
-    warm = np.float32((1.06, 0.96, 0.86))
-    color = mix(
-        color, wall * (stone * _cylinder(u, half))[..., None] * warm, _inside(u, half, rise, 0.0, 0.84)
-    )
+    wall = mix(_WHITE, _RED, band)
+    warm = f32((1.06, 0.96, 0.86))
+    color = mix(color, wall * (stone * _cylinder(u, half))[..., None] * warm, _inside(u, half, rise, 0.0, 0.84))
     for place in (0.18, 0.40, 0.62):
         color = mix(color, tint("2b2026"), _inside(u + 0.004, 0.0055, rise, place, place + 0.045))
-    iron = np.float32(tint("54434a"))
+    iron = f32(tint("54434a"))
     for low, high, wide in ((0.835, 0.86, 0.044), (0.90, 0.908, 0.042), (0.985, 1.0, 0.031)):
         color = mix(color, iron * (1.35 * _cylinder(u, wide))[..., None], _inside(u, wide, rise, low, high))
     posts = step(np.abs(np.sin(u * 420.0)), 0.8, 0.95) * _inside(u, 0.042, rise, 0.86, 0.905)
     color = mix(color, iron, posts)
     glass = _inside(u, 0.021, rise, 0.86, 0.985)
     lamp = np.exp(-((u / 0.016) ** 2) - ((rise - 0.925) / 0.05) ** 2)
-    color = mix(
-        color, mix(np.broadcast_to(np.float32(tint("7c6f78")), color.shape), tint("fff3b8"), lamp), glass
-    )
+    color = mix(color, mix(tint("7c6f78"), tint("fff3b8"), lamp), glass)
     color = mix(color, iron, glass * step(np.abs(np.sin(u * 210.0 + 1.57)), 0.93, 0.99))
     dome = 0.030 * np.sqrt(clamp(1.0 - ((rise - 1.0) / 0.085) ** 2))
-    color = mix(color, np.float32(_RED) * _cylinder(u, 0.03)[..., None], _inside(u, dome, rise, 1.0, 1.085))
+    color = mix(color, f32(_RED) * _cylinder(u, 0.03)[..., None], _inside(u, dome, rise, 1.0, 1.085))
     color = mix(color, iron, _inside(u, 0.0018, rise, 1.08, 1.14))
     halo = np.exp(-np.hypot(u, y - (foot + 0.02 - 0.925 * tall)) / 0.05)
-    return color + (0.38 * halo)[..., None] * np.float32((1.0, 0.85, 0.5))
+    return color + (0.38 * halo)[..., None] * f32((1.0, 0.85, 0.5))
 
 
 def _house(color: Field, x: Field, y: Field) -> Field:
     """Build the keeper's house beside the tower."""
     u, v = x - 1.165, 0.585 - y
     plaster = 0.9 + 0.12 * fractal(x * 50, y * 50, 171, 3)
-    color = mix(color, np.float32(tint("d9c3a8")) * plaster[..., None], _inside(u, 0.062, v, 0.0, 0.055))
-    color = mix(
-        color, np.float32(tint("f6d9ae")) * plaster[..., None], _inside(u + 0.042, 0.020, v, 0.0, 0.055)
-    )
+    color = mix(color, f32(tint("d9c3a8")) * plaster[..., None], _inside(u, 0.062, v, 0.0, 0.055))
+    color = mix(color, f32(tint("f6d9ae")) * plaster[..., None], _inside(u + 0.042, 0.020, v, 0.0, 0.055))
     tiles = 0.85 + 0.18 * np.sin(v * 900) + 0.2 * noise(x * 130, y * 60, 172)
     roof = _inside(u, 0.072 - 0.45 * clamp(v - 0.05), v, 0.05, 0.098)
-    color = mix(color, np.float32(tint("9c4a35")) * tiles[..., None], roof)
+    color = mix(color, f32(tint("9c4a35")) * tiles[..., None], roof)
     color = mix(color, tint("6a4a40"), _inside(u - 0.028, 0.007, v, 0.085, 0.118))
     for place in (-0.010, 0.020, 0.046):
         color = mix(color, tint("3a3440"), _inside(u - place, 0.0065, v, 0.018, 0.040))
@@ -202,28 +202,28 @@ def _boats(color: Field, canvas: Canvas) -> Field:
     return canvas.paint(color, [shape for place in places for shape in _boat(*place)])
 
 
-def _boat(center: float, foot: float, tall: float) -> list[tuple[Field, Color]]:
-    """Give the shapes of one boat: sails in panels that darken away from the sun, mast, planked hull, crew."""
+def _boat(center: float, foot: float, tall: float) -> list[Shape]:
+    """Give the shapes of one boat: paneled sails, mast, planked hull, crew."""
 
     def place(points: list[tuple[float, float]]) -> Field:
-        return np.float32([(center + px * tall, foot - py * tall) for px, py in points])
+        return f32([(center + px * tall, foot - py * tall) for px, py in points])
 
-    shapes: list[tuple[Field, Color]] = []
+    shapes: list[Shape] = []
     fine = tall > 0.1
     panels = 14 if fine else 3
     for k in range(panels):
         low, high = k / panels, (k + 1) / panels
         light = 0.72 + 0.28 * np.sin(0.6 + 2.2 * (low + high) / 2) - (0.05 if k % 2 else 0.0)
         main, jib = (
-            (light * np.float32(tint("fbe9cc"))).tolist(),
-            (light * np.float32(tint("e8a07a"))).tolist(),
+            (light * f32(tint("fbe9cc"))).tolist(),
+            (light * f32(tint("e8a07a"))).tolist(),
         )
         shapes.append((place([_sail(low, 0), _sail(low, 1), _sail(high, 1), _sail(high, 0)]), tuple(main)))
         shapes.append((place([_jib(low, 0), _jib(low, 1), _jib(high, 1), _jib(high, 0)]), tuple(jib)))
     shapes.append((place([(-0.008, 0.08), (0.008, 0.08), (0.006, 0.99), (-0.006, 0.99)]), tint("4a2f22")))
     for k in range(7 if fine else 1):
         low, high = (k / 7, (k + 1) / 7) if fine else (0.0, 1.0)
-        tone = (np.float32(tint("7c2f22")) * (1.15 - 0.6 * high) + 0.04 * (k == 1)).tolist()
+        tone = (f32(tint("7c2f22")) * (1.15 - 0.6 * high) + 0.04 * (k == 1)).tolist()
         shapes.append((place([_hull(low, 0), _hull(low, 1), _hull(high, 1), _hull(high, 0)]), tuple(tone)))
     rim = [(-0.37, 0.105), (0.42, 0.135), (0.42, 0.118), (-0.37, 0.090)]
     shapes.append((place(rim), tint("f3ddb6")))
@@ -264,17 +264,13 @@ def _jib(rise: float, side: int) -> tuple[float, float]:
 
 def _hull(drop: float, side: int) -> tuple[float, float]:
     """Border of the hull: stern (side 0) or bow (side 1), at a drop in [0, 1] below the rim."""
-    return (
-        (-0.37 + 0.05 * drop, 0.10 - 0.12 * drop)
-        if side == 0
-        else (0.42 - 0.14 * drop**0.7, 0.13 - 0.15 * drop)
-    )
+    return (-0.37 + 0.05 * drop, 0.10 - 0.12 * drop) if side == 0 else (0.42 - 0.14 * drop**0.7, 0.13 - 0.15 * drop)
 
 
-def _mirror(center: float, foot: float, tall: float) -> list[tuple[Field, Color]]:
-    """Break the boat's image on the waves below it: short bars of sail color and a dark one under the hull."""
+def _mirror(center: float, foot: float, tall: float) -> list[Shape]:
+    """Break the boat's image on the waves below it: short bars of sail color, dark ones at the hull."""
     rng = np.random.default_rng(round(1000 * center))
-    shapes: list[tuple[Field, Color]] = []
+    shapes: list[Shape] = []
     for drop in np.sort(rng.uniform(0.0, 0.75, 70 if tall > 0.1 else 14)) * tall:
         share = drop / tall
         spread = tall * (0.30 * (1 - share) if share > 0.12 else 0.36)
@@ -283,7 +279,7 @@ def _mirror(center: float, foot: float, tall: float) -> list[tuple[Field, Color]
         tone = tint("4c2018") if share < 0.12 else (tint("e9c9a4") if rng.random() < 0.6 else tint("b98a78"))
         points = [(middle - wide, foot + drop), (middle, foot + drop - thick), (middle + wide, foot + drop),
                   (middle, foot + drop + thick)]  # fmt: skip
-        shapes.append((np.float32(points), tone))
+        shapes.append((f32(points), tone))
     return shapes
 
 

@@ -1,6 +1,9 @@
-"""The style `mosaic`: a sun over waves in stained glass, glowing panes of uneven color between dark leading."""
+"""The style `mosaic`: a sun over waves in stained glass, glowing panes between dark leading."""
+
+from typing import TypeAlias
 
 import numpy as np
+from jaxtyping import Int
 
 from swag_jax.images.samples._field import (
     Canvas,
@@ -16,6 +19,9 @@ from swag_jax.images.samples._field import (
 )
 
 ASPECT = 1.0
+
+Parts: TypeAlias = Int[np.ndarray, "..."]
+"""Indices into `_PANES` at some points of the plane."""
 
 _ROWS = 29.0
 """Panes along the height."""
@@ -59,9 +65,7 @@ def _heart(column: Field, row: Field) -> tuple[Field, Field]:
 
 def _panes(u: Field, v: Field) -> tuple[tuple[Field, Field], tuple[Field, Field], Field]:
     """Find the pane of each point: its square, the offset to its heart, and the distance to its border."""
-    strips = [
-        _panes_strip(*strip) for strip in zip(np.array_split(u, 16), np.array_split(v, 16), strict=True)
-    ]
+    strips = [_panes_strip(*strip) for strip in zip(np.array_split(u, 16), np.array_split(v, 16), strict=True)]
     found = [np.concatenate(part) for part in zip(*strips, strict=True)]
     return (found[0], found[1]), (found[2], found[3]), found[4]
 
@@ -91,7 +95,7 @@ def _panes_strip(u: Field, v: Field) -> tuple[Field, Field, Field, Field, Field]
     return home_x, home_y, near_x, near_y, edge
 
 
-def _motif(x: Field, y: Field) -> Field:
+def _motif(x: Field, y: Field) -> Parts:
     """Number the part of the motif at each point, an index into `_PANES`."""
     angle = np.arctan2(y - _SUN[1], x - _SUN[0])
     distance = np.hypot(x - _SUN[0], y - _SUN[1])
@@ -106,7 +110,7 @@ def _motif(x: Field, y: Field) -> Field:
 
 
 def _glass(
-    x: Field, y: Field, home: tuple[Field, Field], offset: tuple[Field, Field], edge: Field, part: Field
+    x: Field, y: Field, home: tuple[Field, Field], offset: tuple[Field, Field], edge: Field, part: Parts
 ) -> Field:
     """Color the panes: a shade each, streaks within, brighter to the middle and to one side."""
     shade = _hash(*home, 5)

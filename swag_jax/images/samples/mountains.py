@@ -1,4 +1,4 @@
-"""The content `mountains`: snowy ridges in morning haze above a still lake, with firs and a cabin on the shore.
+"""The content `mountains`: snowy ridges in morning haze above a still lake, with firs and a cabin.
 
 The mountains are a height field that is looked at in perspective: for each column of pixels the terrain is
 sampled along its line of sight, and each row takes the first sample that rises to it.
@@ -7,8 +7,21 @@ sampled along its line of sight, and each row takes the first sample that rises 
 import numpy as np
 
 from swag_jax.images.samples._field import (
-    Canvas, Color, Field, clamp, fractal, mix, noise, noise_slopes, palette, ramp, step, tint,
-)  # fmt: skip
+    Canvas,
+    Field,
+    Shape,
+    clamp,
+    f32,
+    fractal,
+    mix,
+    noise,
+    noise_slopes,
+    palette,
+    ramp,
+    solid,
+    step,
+    tint,
+)
 
 ASPECT = 4 / 3
 
@@ -18,7 +31,7 @@ _EYE = 0.30
 """Height of the eye above the lake."""
 _LENS = 1.05
 _NEAR, _FAR, _SLICES = 5.0, 46.0, 420
-_SUN = np.array([-0.62, 0.52, -0.30], np.float32) / np.float32(0.863)
+_SUN = (-0.72, 0.60, -0.35)
 """Direction to the sun: from the left, behind the eye; x rightward, y upward, z into the picture."""
 _SKY = palette("2f6fb5 5b98d2 9cc6e6 dfe9ea f8e6c8")
 _HAZE_COOL, _HAZE_WARM = tint("a9c3dd"), tint("f3dcc0")
@@ -45,7 +58,7 @@ def _sky(x: Field, y: Field) -> Field:
     """Shade the sky from deep blue to warm haze, with thin high clouds."""
     rise = y / _HORIZON
     color = ramp(clamp(rise * 1.05 + 0.12 * (0.5 - x)), _SKY)
-    depth = 1.0 / (0.75 - y)
+    depth = 1.0 / (0.75 - np.minimum(y, _HORIZON))
     cloud = fractal((x - 0.6) * depth * 1.1, depth * 2.6, 3, 6)
     cover = step(cloud + 0.25 * fractal(x * 3, y * 9, 13, 3), 0.05, 0.75)
     return mix(color, mix(np.full_like(color, 1.0), _HAZE_WARM, rise * 0.8), 0.75 * cover)
@@ -95,7 +108,7 @@ def _visible(canvas: Canvas) -> Field:
 
 def _land(color: Field, canvas: Canvas) -> Field:
     """Color the visible terrain by height and slope, light it, and veil it by distance."""
-    x, y = canvas.grid()
+    x, _ = canvas.grid()
     depth = _visible(canvas)
     seen = np.isfinite(depth)
     z = depth[seen]
@@ -107,13 +120,13 @@ def _land(color: Field, canvas: Canvas) -> Field:
     norm = 1.0 / np.sqrt(1.0 + slope_x * slope_x + slope_z * slope_z)
     lit = clamp((-slope_x * _SUN[0] + _SUN[1] - slope_z * _SUN[2]) * norm)
     ground = _ground(across, z, here, norm)
-    light = mix(np.broadcast_to(np.float32((0.30, 0.38, 0.55)), ground.shape), (1.25, 1.12, 0.92), lit)
+    light = mix((0.30, 0.38, 0.55), (1.25, 1.12, 0.92), lit)
     veil = clamp(
         1.0
-        - np.exp(-((clamp(z - 8.0, 0, 99) * 0.028) ** 1.4))
-        + 0.45 * np.exp(-clamp(here, 0, 9) * 1.6) * step(z, 12, 26)
+        - np.exp(-((clamp(z - 8.0, 0.0, 99.0) * 0.028) ** 1.4))
+        + 0.45 * np.exp(-clamp(here, 0.0, 9.0) * 1.6) * step(z, 12.0, 26.0)
     )
-    haze = mix(np.broadcast_to(np.float32(_HAZE_COOL), ground.shape), _HAZE_WARM, clamp(0.9 - x[seen]))
+    haze = mix(_HAZE_COOL, _HAZE_WARM, clamp(0.9 - x[seen]))
     result = color.copy()
     result[seen] = mix(clamp(ground * light), haze, 0.9 * veil)
     return result
@@ -125,9 +138,7 @@ def _ground(across: Field, depth: Field, height: Field, upright: Field) -> Field
     color = ramp(clamp(0.5 + 0.5 * rough), _ROCK)
     grass = step(upright + 0.15 * rough, 0.50, 0.72) * step(-height + 0.5 * rough, -2.6, -1.4)
     color = mix(color, ramp(clamp(0.5 + 0.5 * rough), _EARTH), grass)
-    trees = step(noise(across * 9, depth * 9, 65) + rough, -0.9, 0.2) * step(
-        -height + 0.6 * rough, -1.7, -1.0
-    )
+    trees = step(noise(across * 9, depth * 9, 65) + rough, -0.9, 0.2) * step(-height + 0.6 * rough, -1.7, -1.0)
     speck = 0.5 + 0.5 * noise(across * 26, depth * 26, 66)
     color = mix(color, ramp(speck, _FOREST), 0.92 * trees)
     snow = step(height + 0.7 * rough, 2.3, 3.1) * step(upright + 0.10 * rough, 0.34, 0.52)
@@ -145,9 +156,9 @@ def _lake(color: Field, x: Field, y: Field, canvas: Canvas) -> Field:
     column = x + 0.010 * calm * ripple
     rows = np.clip(row * canvas.height, 0, canvas.height - 1).astype(np.int32)
     columns = np.clip(column / canvas.aspect * canvas.width, 0, canvas.width - 1).astype(np.int32)
-    mirror = color[rows, columns] * np.float32((0.78, 0.86, 0.90))
+    mirror = color[rows, columns] * f32((0.78, 0.86, 0.90))
     water = mix(mirror, tint("123a4c"), clamp(0.12 + 1.25 * below))
-    water = water + (0.10 * calm * clamp(ripple, -1, 1) * step(below, 0.02, 0.2))[..., None]
+    water = water + (0.10 * calm * clamp(ripple, -1.0, 1.0) * step(below, 0.02, 0.2))[..., None]
     return mix(color, clamp(water), step(y - shore, -0.001, 0.001))
 
 
@@ -179,7 +190,7 @@ def _bank(color: Field, x: Field, y: Field, canvas: Canvas) -> Field:
 
 def _box(x: Field, y: Field, left: float, top: float, right: float, bottom: float) -> Field:
     """Give 1 inside a rectangle and 0 outside."""
-    return ((x > left) & (x < right) & (y > top) & (y < bottom)).astype(np.float32)
+    return solid((x > left) & (x < right) & (y > top) & (y < bottom))
 
 
 def _cabin(color: Field, x: Field, y: Field) -> Field:
@@ -187,25 +198,24 @@ def _cabin(color: Field, x: Field, y: Field) -> Field:
     left, foot, tall = _CABIN
     u, v = (x - left) / tall, (foot - y) / tall
     logs = 0.75 + 0.25 * np.abs(np.sin(v * 22.0)) + 0.12 * fractal(u * 4, v * 30, 90, 2)
-    gable = ((u > 0) & (u < 0.8) & (v > 0) & (v < 0.55 + 0.5 * (0.4 - np.abs(u - 0.4)) / 0.4)) * np.float32(1)
-    color = mix(color, np.float32(tint("b9783f")) * logs[..., None], gable)
-    wall = ((u >= 0.8) & (u < 2.0) & (v > 0) & (v < 0.56)) * np.float32(1)
-    color = mix(color, np.float32(tint("6b4229")) * logs[..., None], wall)
+    peak = 0.55 + 0.5 * (0.4 - np.abs(u - 0.4)) / 0.4
+    gable = solid((u > 0) & (u < 0.8) & (v > 0) & (v < peak))
+    color = mix(color, f32(tint("b9783f")) * logs[..., None], gable)
+    wall = solid((u >= 0.8) & (u < 2.0) & (v > 0) & (v < 0.56))
+    color = mix(color, f32(tint("6b4229")) * logs[..., None], wall)
     lean = clamp((v - 0.50) / 0.58)
-    roof = ((u > 0.85 - 0.45 * lean) & (u < 2.1 - 0.40 * lean) & (v > 0.5) & (v < 1.08)) * np.float32(1)
+    roof = solid((u > 0.85 - 0.45 * lean) & (u < 2.1 - 0.40 * lean) & (v > 0.5) & (v < 1.08))
     shingle = 0.8 + 0.2 * np.sin(v * 60) + 0.25 * noise(u * 14, v * 14, 91)
-    color = mix(color, np.float32(tint("8a3b2c")) * shingle[..., None], roof)
+    color = mix(color, f32(tint("8a3b2c")) * shingle[..., None], roof)
     eave = np.abs(v - (0.50 + 0.58 * (1 - np.abs(u - 0.4) / 0.45))) < 0.035
-    color = mix(color, tint("3c2218"), eave * (u > -0.06) * (u < 0.86) * (v > 0.46) * np.float32(1))
+    color = mix(color, tint("3c2218"), solid(eave & (u > -0.06) & (u < 0.86) & (v > 0.46)))
     color = mix(color, tint("7d746c"), _box(u, v, 1.45, 0.9, 1.65, 1.32))
     for place in (1.0, 1.5):
         color = mix(color, tint("ffd27a"), _box(u, v, place, 0.17, place + 0.24, 0.42))
     color = mix(color, tint("40261a"), _box(u, v, 0.28, 0.0, 0.52, 0.40))
     drift = u - 1.55 - 0.35 * (v - 1.3) ** 1.0 - 0.25 * noise(v * 2.0, v * 0, 92)
     smoke = (
-        np.exp(-((drift / (0.08 + 0.16 * clamp(v - 1.3, 0, 3))) ** 2))
-        * step(v, 1.3, 1.45)
-        * step(-v, -3.4, -1.4)
+        np.exp(-((drift / (0.08 + 0.16 * clamp(v - 1.3, 0.0, 3.0))) ** 2)) * step(v, 1.3, 1.45) * step(-v, -3.4, -1.4)
     )
     return mix(color, (0.93, 0.93, 0.95), 0.55 * smoke)
 
@@ -226,9 +236,9 @@ def _firs(color: Field, canvas: Canvas) -> Field:
     return canvas.paint(color, shapes)
 
 
-def _fir(x: float, foot: float, tall: float, rng: np.random.Generator) -> list[tuple[Field, Color]]:
-    """Grow one fir from the foot up: a trunk, then boughs of many needles, lighter where the sun meets them."""
-    trunk = np.float32([(x - 0.013 * tall, foot), (x + 0.013 * tall, foot), (x, foot - tall)])
+def _fir(x: float, foot: float, tall: float, rng: np.random.Generator) -> list[Shape]:
+    """Grow one fir from the foot up: a trunk, then boughs of many needles, lighter to the sun."""
+    trunk = f32([(x - 0.013 * tall, foot), (x + 0.013 * tall, foot), (x, foot - tall)])
     rise = np.sort(rng.uniform(0.05, 0.99, 60 + int(190 * tall)))
     side = rng.uniform(-1.0, 1.0, len(rise))
     reach = 0.19 * tall * (1.04 - rise) ** 0.85 * rng.uniform(0.45, 1.1, len(rise))
@@ -240,9 +250,7 @@ def _fir(x: float, foot: float, tall: float, rng: np.random.Generator) -> list[t
     return [(trunk, _FIR[0]), *_needles(root, tip, thick, light, rng)]
 
 
-def _needles(
-    root: Field, tip: Field, thick: Field, light: Field, rng: np.random.Generator
-) -> list[tuple[Field, Color]]:
+def _needles(root: Field, tip: Field, thick: Field, light: Field, rng: np.random.Generator) -> list[Shape]:
     """Give the needles of some boughs: slim triangles that hang along each bough and point outward."""
     count, places = len(root), np.linspace(0.1, 1.0, 7)[:, None]
     along = root[:, None] + (tip - root)[:, None] * places

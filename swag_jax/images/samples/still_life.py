@@ -1,19 +1,21 @@
-"""The content `still_life`: a painted jug, apples, a pear, a lemon and grapes on a table, in light from a window.
+"""The content `still_life`: a painted jug, apples, a pear, a lemon and grapes, lit by a window.
 
-The scene is solid: each thing is a signed distance function, met by marching along the lines of sight. Shadows
-and the dimness between things come from a few balls that stand in for each thing.
+The scene is solid: each thing is a signed distance function, met by marching along the lines of sight.
+Shadows and the dimness between things come from a few balls that stand in for each thing.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Int
 
 from swag_jax.images.samples._field import (
     Canvas,
     Color,
     Field,
     clamp,
+    f32,
     fractal,
     mix,
     noise,
@@ -34,11 +36,15 @@ _LAMP_RADIUS = 0.75
 _KEY, _FILL, _AMBIENT = (1.42, 1.20, 0.92), (0.07, 0.09, 0.14), (0.105, 0.11, 0.145)
 _WALL_DEPTH = 2.3
 _STEPS = 44
+_CHUNKS = 24
+"""Points are lit in so many parts, small enough for the processor's cache."""
 
 _WOOD = palette("3a1d10 6b3a1c 94592c b57a41 7d4826")
 _WALL = palette("4a5a54 6a7a6b 8f9a7e")
 _GLAZE, _COBALT = tint("f1ede2"), palette("1c3f95 2f66c0 143070")
 
+_RINGS = ((0.19, 0.05), (0.33, 0.03), (1.24, 0.035), (1.52, 0.05), (2.06, 0.035))
+"""Height and half width of the painted rings of the jug."""
 _GRAPES = np.array(
     [(0.0, 0.15, 0.0), (0.27, 0.15, 0.06), (0.53, 0.15, 0.0), (0.13, 0.15, -0.24), (0.40, 0.15, -0.23),
      (-0.25, 0.15, -0.10), (0.14, 0.38, -0.06), (0.39, 0.38, -0.05), (0.25, 0.36, 0.16), (-0.07, 0.37, 0.13),
@@ -76,13 +82,12 @@ def draw(canvas: Canvas) -> Field:
     nearest = np.sqrt(np.sum((point - _EYE[:, None]) ** 2, axis=0))
     for index, thing in enumerate(_THINGS):
         which, local, facing = _meet(thing, ray, nearest)
-        point[:, which] = local + np.float32(thing.place)[:, None]
+        point[:, which] = local + f32(thing.place)[:, None]
         normal[:, which], color[which] = facing, thing.color(local, facing)
-        gloss[:, which] = np.float32(thing.gloss)[:, None]
+        gloss[:, which] = f32(thing.gloss)[:, None]
         owner[which] = index
-    light = np.concatenate(
-        [_light(*part) for part in zip(*(np.array_split(a, 24, axis=-1) for a in (ray, point, normal, gloss, owner)),
-                                       np.array_split(color, 24), strict=True)])  # fmt: skip
+    parts = [np.array_split(field, _CHUNKS, axis=-1) for field in (ray, point, normal, gloss, owner, color.T)]
+    light = np.concatenate([_light(*part) for part in zip(*parts, strict=True)])
     picture = light.reshape(canvas.height, canvas.width, 3)
     vignette = 1.0 - 0.22 * ((x / canvas.aspect - 0.45) ** 2 + (y - 0.5) ** 2) * 2.0
     return clamp(picture * vignette[..., None])
@@ -126,9 +131,7 @@ def _table(point: Field) -> tuple[Field, Field]:
     """Color and normal of the table: planks with grain, and a striped cloth that lies in folds."""
     across, along = point[0], point[2]
     plank = np.floor(along * 1.15 + 0.3)
-    grain = fractal(
-        across * 0.9 + plank * 7.3, along * 16.0 + 0.8 * noise(across * 1.5, along * 3, 211), 212, 4
-    )
+    grain = fractal(across * 0.9 + plank * 7.3, along * 16.0 + 0.8 * noise(across * 1.5, along * 3, 211), 212, 4)
     ring = np.sin(34.0 * (along + 0.06 * noise(across * 0.8 + plank * 3, along * 2.0, 216)) + 3 * grain)
     color = ramp(clamp(0.5 + 0.26 * grain + 0.10 * ring + 0.12 * np.sin(plank * 2.4)), _WOOD)
     gap = np.abs((along * 1.15 + 0.3) % 1.0 - 0.5)
@@ -141,29 +144,26 @@ def _table(point: Field) -> tuple[Field, Field]:
     slope_x = (fractal((side + reach) * 2.2 + 0.4 * along, along * 0.9 + side + reach, 221, 3) - fold) / reach
     stripe = step(np.abs((side * 3.3) % 1.0 - 0.5), 0.36, 0.39)
     weave = 0.95 + 0.05 * np.sin(side * 190) * np.sin(along * 190)
-    linen = (
-        mix(np.broadcast_to(np.float32(tint("ece3cf")), color.shape), tint("a33a30"), stripe)
-        * weave[..., None]
-    )
+    linen = mix(tint("ece3cf"), tint("a33a30"), stripe) * weave[..., None]
     shade = 1.0 - 0.6 * step(edge - side, -0.02, 0.10) * step(side - edge, -0.10, 0.0)
     normal = np.stack([-0.22 * slope_x * cloth, np.ones_like(side), 0.06 * slope_x * cloth])
     normal = normal / np.sqrt(np.sum(normal * normal, axis=0))
     return mix(color * shade[..., None], linen, cloth), normal
 
 
-def _meet(thing: Thing, ray: Field, nearest: Field) -> tuple[Field, Field, Field]:
+def _meet(thing: Thing, ray: Field, nearest: Field) -> tuple[Int[np.ndarray, " hits"], Field, Field]:
     """March the lines of sight to one thing.
 
     Args:
         thing: The thing.
         ray: All directions `(3, n)`.
-        nearest: How far each line of sight has been seen to reach; shortened in place where it meets the thing.
+        nearest: How far each line of sight has been seen to reach; shortened in place where it meets it.
 
     Returns:
         Which lines meet it, the points around its origin, and the normals there.
     """
-    origin = _EYE - np.float32(thing.place)
-    center = np.float32(thing.bound[:3]) - origin
+    origin = _EYE - f32(thing.place)
+    center = f32(thing.bound[:3]) - origin
     closest = center @ ray
     gap = float(center @ center) - closest * closest
     which = np.flatnonzero(gap < thing.bound[3] ** 2)
@@ -182,7 +182,7 @@ def _meet(thing: Thing, ray: Field, nearest: Field) -> tuple[Field, Field, Field
 
 def _normal(distance: Callable[[Field], Field], point: Field) -> Field:
     """Direction in which the distance grows, from differences at the corners of a tetrahedron."""
-    corners = np.float32([(1, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1)])
+    corners = f32([(1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0)])
     total = sum(corner[:, None] * distance(point + np.float32(2e-3) * corner[:, None]) for corner in corners)
     normal = np.asarray(total, np.float32)
     return normal / (np.sqrt(np.sum(normal * normal, axis=0)) + 1e-9)
@@ -202,20 +202,20 @@ def _light(ray: Field, point: Field, normal: Field, gloss: Field, owner: Field, 
     spark = gloss[0] * clamp(np.sum(normal * half, axis=0)) ** gloss[1] * shadow
     rim = 0.13 * gloss[0] * clamp(1.0 + np.sum(normal * ray, axis=0)) ** 4 * open_sky
     energy = sum(
-        part[:, None] * np.float32(tone)
+        part[:, None] * f32(tone)
         for part, tone in ((key, _KEY), (fill, _FILL), (open_sky * (0.75 + 0.25 * normal[1]), _AMBIENT))
     )
-    linear = color**2.2 * energy + (1.1 * spark + rim)[:, None] * np.float32((1.0, 0.96, 0.88))
+    linear = color.T**2.2 * energy + (1.1 * spark + rim)[:, None] * f32((1.0, 0.96, 0.88))
     return clamp(1.0 - np.exp(-1.45 * linear)) ** np.float32(1 / 2.2)
 
 
 def _shade(point: Field, normal: Field, toward: Field, far: Field, owner: Field) -> tuple[Field, Field]:
-    """Give how much of the window and how much of the sky each point sees past the balls of the other things."""
+    """Give how much of the window and of the sky each point sees past the balls of the other things."""
     shadow, open_sky = np.ones_like(far), np.ones_like(far)
     for index, thing in enumerate(_THINGS):
         other = owner != index
         for bx, by, bz, radius in thing.balls:
-            place = np.float32((bx, by, bz)) + np.float32(thing.place)
+            place = f32((bx, by, bz)) + f32(thing.place)
             to_ball = place[:, None] - point
             along = np.sum(to_ball * toward, axis=0)
             square = np.sum(to_ball * to_ball, axis=0)
@@ -250,13 +250,13 @@ def _jug_color(p: Field, _: Field) -> Field:
     """Cobalt bands, leaves and dots on a white glaze."""
     turn, height = np.arctan2(p[2], p[0]), p[1]
     brush = 0.5 + 0.5 * fractal(turn * 9, height * 9, 231, 3)
-    color = np.broadcast_to(np.float32(_GLAZE), (p.shape[1], 3)) * (0.97 + 0.03 * brush)[:, None]
+    color = f32(_GLAZE) * (0.97 + 0.03 * brush)[:, None]
     petal = np.cos(turn * 7.0 + 1.1 * np.sin((height - 0.8) * 6.0)) - np.abs(height - 0.82) * 3.4
     vine = 0.055 - np.abs(height - 0.82 - 0.16 * np.sin(turn * 7.0))
     dots = np.cos(turn * 22.0) - 16.0 * np.abs(height - 1.36)
-    marks = np.maximum.reduce([petal - 0.18, vine * 9.0, (0.035 - np.abs(height - 1.24)) * 20, dots - 0.2,
-        (0.05 - np.abs(height - 1.52)) * 20, (0.03 - np.abs(height - 0.33)) * 20, (0.05 - np.abs(height - 0.19)) * 20,
-        (0.035 - np.abs(height - 2.06)) * 20, np.cos(turn * 14.0) - 0.35 - np.abs(height - 1.78) * 9.0])  # fmt: skip
+    darts = np.cos(turn * 14.0) - 0.35 - np.abs(height - 1.78) * 9.0
+    rings = [20.0 * (half - np.abs(height - level)) for level, half in _RINGS]
+    marks = np.maximum.reduce([petal - 0.18, vine * 9.0, dots - 0.2, darts, *rings])
     return mix(color, ramp(brush, _COBALT), step(marks + 0.12 * (brush - 0.5), -0.04, 0.10))
 
 
@@ -270,9 +270,7 @@ def _apple(p: Field) -> Field:
     return np.minimum(flesh * 0.9, stem)
 
 
-def _apple_color(
-    ground: tuple[Color, ...], blush: tuple[Color, ...], side: float
-) -> Callable[[Field, Field], Field]:
+def _apple_color(ground: tuple[Color, ...], blush: tuple[Color, ...], side: float) -> Callable[[Field, Field], Field]:
     """Give the skin of an apple: ground color, blush in streaks toward one side, lenticels, brown stem."""
 
     def color(p: Field, normal: Field) -> Field:
@@ -338,26 +336,33 @@ def _grapes(p: Field) -> Field:
 def _grape_color(p: Field, normal: Field) -> Field:
     """Dark purple to wine red from grape to grape, with bloom on top."""
     bloom = clamp(0.35 + 0.5 * normal[1] + 0.5 * fractal(p[0] * 6, p[1] * 6 + p[2] * 5, 271, 3))
-    base = ramp(
-        clamp(0.5 + 0.5 * noise(p[0] * 3.5, p[2] * 3.5 + p[1] * 2, 276)), palette("2a1030 4a1640 6c1f3a")
-    )
+    base = ramp(clamp(0.5 + 0.5 * noise(p[0] * 3.5, p[2] * 3.5 + p[1] * 2, 276)), palette("2a1030 4a1640 6c1f3a"))
     return mix(base, tint("8d86b0"), 0.42 * bloom)
 
 
-_APPLE_BALLS = ((0.0, 0.0, 0.0, 0.45),)
+_RED = _apple_color(palette("d9a63a e6c04a"), palette("8e1420 b81e22 d23a2a"), 3.6)
+_GREEN = _apple_color(palette("8fae3c b7c44c"), palette("b04a2c c9663a"), 1.2)
+_APPLE_BALLS, _APPLE_BOUND = ((0.0, 0.0, 0.0, 0.45),), (0.0, 0.06, 0.0, 0.62)
+_JUG_BALLS = (
+    (0.0, 0.42, 0.0, 0.62),
+    (0.0, 0.85, 0.0, 0.80),
+    (0.0, 1.25, 0.0, 0.58),
+    (0.0, 1.65, 0.0, 0.34),
+    (0.0, 1.95, 0.0, 0.34),
+)
+_PEAR_BALLS = ((0.0, 0.42, 0.0, 0.44), (0.04, 0.90, 0.0, 0.27))
+_LEMON_BALLS = ((0.13, 0.0, 0.08, 0.28), (-0.13, 0.0, -0.08, 0.28))
+_GRAPE_BALLS = (
+    (0.0, 0.16, -0.1, 0.26),
+    (0.3, 0.2, 0.0, 0.30),
+    (0.25, 0.42, 0.03, 0.26),
+    (0.62, 0.14, -0.05, 0.24),
+)
 _THINGS = (
-    Thing((-0.92, 0.0, 0.75), _jug, _jug_color,
-          ((0, 0.42, 0, 0.62), (0, 0.85, 0, 0.80), (0, 1.25, 0, 0.58), (0, 1.65, 0, 0.34), (0, 1.95, 0, 0.34)),
-          (0.1, 1.05, 0.0, 1.35), (0.9, 130.0)),
-    Thing((0.38, 0.335, -0.55), _apple, _apple_color(palette("d9a63a e6c04a"), palette("8e1420 b81e22 d23a2a"), 3.6),
-          _APPLE_BALLS, (0, 0.06, 0, 0.62), (0.75, 70.0)),
-    Thing((1.62, 0.335, 0.62), _apple, _apple_color(palette("8fae3c b7c44c"), palette("b04a2c c9663a"), 1.2),
-          _APPLE_BALLS, (0, 0.06, 0, 0.62), (0.7, 70.0)),
-    Thing((0.62, 0.0, 0.72), _pear, _pear_color, ((0, 0.42, 0, 0.44), (0.04, 0.90, 0, 0.27)),
-          (0.05, 0.70, 0, 0.78), (0.45, 36.0)),
-    Thing((-0.72, 0.30, -0.95), _lemon, _lemon_color, ((0.13, 0, 0.08, 0.28), (-0.13, 0, -0.08, 0.28)),
-          (0, 0, 0, 0.52), (0.5, 40.0)),
-    Thing((1.22, 0.0, -0.55), _grapes, _grape_color,
-          ((0, 0.16, -0.1, 0.26), (0.3, 0.2, 0, 0.30), (0.25, 0.42, 0.03, 0.26), (0.62, 0.14, -0.05, 0.24)),
-          (0.26, 0.3, -0.05, 0.80), (0.55, 60.0)),
-)  # fmt: skip
+    Thing((-0.92, 0.0, 0.75), _jug, _jug_color, _JUG_BALLS, (0.1, 1.05, 0.0, 1.35), (0.9, 130.0)),
+    Thing((0.38, 0.335, -0.55), _apple, _RED, _APPLE_BALLS, _APPLE_BOUND, (0.75, 70.0)),
+    Thing((1.62, 0.335, 0.62), _apple, _GREEN, _APPLE_BALLS, _APPLE_BOUND, (0.7, 70.0)),
+    Thing((0.62, 0.0, 0.72), _pear, _pear_color, _PEAR_BALLS, (0.05, 0.70, 0.0, 0.78), (0.45, 36.0)),
+    Thing((-0.72, 0.30, -0.95), _lemon, _lemon_color, _LEMON_BALLS, (0.0, 0.0, 0.0, 0.52), (0.5, 40.0)),
+    Thing((1.22, 0.0, -0.55), _grapes, _grape_color, _GRAPE_BALLS, (0.26, 0.3, -0.05, 0.80), (0.55, 60.0)),
+)

@@ -8,6 +8,7 @@ from swag_jax.images.samples._field import (
     Canvas,
     Field,
     clamp,
+    f32,
     fractal,
     mix,
     noise,
@@ -141,7 +142,7 @@ def _village(paint: Image.Image, canvas: Canvas, target: Field, rng: np.random.G
     """Lay short upright strokes over the houses, so that their walls and windows stand out."""
     for hx, hy in _HOUSES:
         spread = rng.uniform((-0.034, -0.06), (0.034, 0.028), (110, 2))
-        starts = (spread + (hx, hy)).astype(np.float32)
+        starts = (spread + f32((hx, hy))).astype(np.float32)
         colors = pick(target, starts, canvas)
         brush = Brush(110, 0.011, 0.0065, bristles=1, jitter=0.03, bend=2)
-        lay(paint, canvas, starts, colors, lambda p: np.float32((0.2, 1.0)) + 0.0 * p, brush, rng)
+        lay(paint, canvas, starts, colors, lambda p: f32((0.2, 1.0)) + 0.0 * p, brush, rng)

@@ -46,7 +46,7 @@ def draw(canvas: Canvas) -> Field:
     rng = np.random.default_rng(3)
     sheet = Image.fromarray((255 * _background(canvas)).astype(np.uint8))
     pen = ImageDraw.Draw(sheet)
-    scale = canvas.height
+    scale = float(canvas.height)
     _hatch_sky(pen, scale, rng)
     for upper, lower, bands in _WAVES[:1]:
         _wave(pen, scale, _curve(upper), _curve(lower), bands, rng)
@@ -126,9 +126,7 @@ def _wave(
         _line(pen, scale, curve, 0.0065)
 
 
-def _dashes(
-    pen: ImageDraw.ImageDraw, scale: float, curve: Field, index: int, rng: np.random.Generator
-) -> None:
+def _dashes(pen: ImageDraw.ImageDraw, scale: float, curve: Field, index: int, rng: np.random.Generator) -> None:
     """Cut some short fine lines along a curve: light ones in dark bands, dark ones in light bands."""
     light = sum(_BLUES[index % len(_BLUES)]) < 1.4
     for _ in range(4):
@@ -147,9 +145,7 @@ def _bubbles(pen: ImageDraw.ImageDraw, scale: float, bubbles: Field) -> None:
             pen.ellipse(box, fill=_fill(color))
 
 
-def _claw(
-    root: Field, angle: float, size: float, curl: float, depth: int, rng: np.random.Generator
-) -> list[Field]:
+def _claw(root: Field, angle: float, size: float, curl: float, depth: int, rng: np.random.Generator) -> list[Field]:
     """Grow one hooked finger of foam as a chain of bubbles, with smaller fingers on its outer side."""
     found, point = [], np.array(root, np.float64)
     for k in range(8):
@@ -175,16 +171,12 @@ def _great_foam(pen: ImageDraw.ImageDraw, scale: float, rng: np.random.Generator
     for place in range(104, 140, 6):
         claws += _claw(face[place], 1.2 + rng.uniform(-0.3, 0.3), 0.075, 0.16, 1, rng)
     _bubbles(pen, scale, np.concatenate(claws))
-    drops = np.stack(
-        [rng.uniform(0.45, 1.0, 90), rng.uniform(0.03, 0.62, 90), rng.uniform(0.002, 0.006, 90)], -1
-    )
+    drops = np.stack([rng.uniform(0.45, 1.0, 90), rng.uniform(0.03, 0.62, 90), rng.uniform(0.002, 0.006, 90)], -1)
     drops = drops[drops[:, 1] > 0.12 + 0.5 * (drops[:, 0] - 0.55)]
     _bubbles(pen, scale, drops[drops[:, 0] > 0.62])
 
 
-def _crest(
-    pen: ImageDraw.ImageDraw, scale: float, edge: Field, size: float, rng: np.random.Generator
-) -> None:
+def _crest(pen: ImageDraw.ImageDraw, scale: float, edge: Field, size: float, rng: np.random.Generator) -> None:
     """Edge a wave with a row of small foam."""
     edge = np.repeat(edge, 2, axis=0)
     places = edge + np.abs(rng.normal(0.0, size * 0.5, edge.shape)) * (0.3, -1.0) + (0.0, size * 0.4)

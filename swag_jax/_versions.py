@@ -1,0 +1,16 @@
+"""The versions that a result depends on, for reports."""
+
+import platform
+from importlib import metadata
+
+_PACKAGES = ("swag-jax", "jax", "jaxlib", "flax", "optax", "numpy", "pillow")
+
+
+def installed() -> dict[str, str]:
+    """Return the version of Python, of this package and of the packages that compute its results.
+
+    Example:
+        >>> sorted(installed())
+        ['flax', 'jax', 'jaxlib', 'numpy', 'optax', 'pillow', 'python', 'swag-jax']
+    """
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}

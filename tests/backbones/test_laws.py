@@ -1,0 +1,140 @@
+"""Laws that every backbone keeps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from swag_jax import backbones
+from swag_jax._checks import UserError
+from swag_jax.features import extract
+
+EARLY = {"vgg19": "relu2_1", "resnet50": "conv2_1", "wide_resnet50_2": "conv2_1"}
+
+# Convolutions of VGG19; torchvision's published totals less the 2,049,000 of the classifier for the others.
+PARAMETERS = {"vgg19": 20_024_384, "resnet50": 25_557_032 - 2_049_000, "wide_resnet50_2": 68_883_240 - 2_049_000}
+
+IMAGE = jax.random.uniform(jax.random.key(0), (40, 52, 3))
+BATCH = jax.random.uniform(jax.random.key(1), (3, 40, 52, 3))
+
+
+@pytest.fixture(params=backbones.NAMES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def network(name):
+    return backbones.create(name, until=EARLY[name])
+
+
+def close(a, b, tolerance=1e-5):
+    assert a.keys() == b.keys()
+    for layer in a:
+        np.testing.assert_allclose(a[layer], b[layer], rtol=tolerance, atol=tolerance * float(jnp.abs(b[layer]).max()))
+
+
+def test_parameter_count_is_the_published_one(name):
+    abstract = nnx.eval_shape(lambda: backbones.create(name))
+    assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(abstract, nnx.Param))) == PARAMETERS[name]
+
+
+def test_parameter_shapes_name_every_array(name):
+    shapes = backbones.parameter_shapes(name, until=EARLY[name])
+    arrays = backbones.flat_parameters(backbones.create(name, until=EARLY[name]))
+    assert shapes == {flat: array.shape for flat, array in arrays.items()}
+
+
+def test_batched_equals_single(network):
+    run = jax.jit(lambda network, images: network(images))
+    batched = run(network, BATCH)
+    for i in range(len(BATCH)):
+        close(run(network, BATCH[i : i + 1]), {layer: x[i : i + 1] for layer, x in batched.items()})
+
+
+def test_vmap_equals_loop(network):
+    layers = network.layers[-1:]
+    mapped = jax.vmap(lambda image: extract(network, image, layers=layers))(BATCH)
+    for i, image in enumerate(BATCH):
+        close(extract(network, image, layers=layers), {layer: x[i] for layer, x in mapped.items()})
+
+
+def test_jit_equals_eager(network):
+    close(jax.jit(lambda n, x: n(x))(network, BATCH[:1]), network(BATCH[:1]))
+
+
+def test_early_stop_equals_full_pass_and_goes_no_deeper(network):
+    early, full = network(BATCH[:1], until=network.layers[1]), network(BATCH[:1])
+    assert tuple(early) == network.layers[:2]
+    assert tuple(full) == network.layers
+    close(early, {layer: full[layer] for layer in early}, 0)
+
+
+def test_early_stop_computes_fewer_convolutions(name):
+    network = nnx.eval_shape(lambda: backbones.create(name))
+    shape = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    text = jax.jit(lambda n, x: n(x, until=n.layers[0])).lower(network, shape).as_text()
+    assert text.count("stablehlo.convolution") == 1
+
+
+def test_unused_parameters_are_not_built(name):
+    assert len(backbones.parameter_shapes(name, until=EARLY[name])) < len(backbones.parameter_shapes(name)) / 3
+
+
+def test_gradient_at_the_image_is_finite_and_not_zero(network):
+    def energy(image):
+        return sum((x**2).mean() for x in extract(network, image, layers=network.layers).values())
+
+    gradient = jax.grad(energy)(IMAGE)
+    assert bool(jnp.isfinite(gradient).all())
+    assert float(jnp.abs(gradient).max()) > 0
+
+
+def test_seeded_initialization_repeats(name):
+    first, again, other = (
+        backbones.flat_parameters(backbones.create(name, until=EARLY[name], seed=seed)) for seed in (3, 3, 4)
+    )
+    for flat in first:
+        np.testing.assert_array_equal(first[flat], again[flat])
+    kernels = [flat for flat in first if flat.endswith("kernel")]
+    assert all(not np.array_equal(first[flat], other[flat]) for flat in kernels)
+
+
+def test_initialization_follows_pytorch(name):
+    arrays = backbones.flat_parameters(backbones.create(name, until=EARLY[name]))
+    for flat, array in arrays.items():
+        if flat.endswith("kernel"):
+            height, width, _, out = array.shape
+            goal = (2 / (height * width * out)) ** 0.5  # Kaiming normal, fan-out, ReLU
+            # The sample deviation of n normal numbers is within 5 standard errors, goal / sqrt(2 n).
+            assert abs(float(array.std()) - goal) < 5 * goal / (2 * array.size) ** 0.5
+        else:
+            ones = flat.endswith(("scale", "variance"))
+            np.testing.assert_array_equal(array, np.ones_like(array) if ones else np.zeros_like(array))
+
+
+def test_strides_are_the_ratio_of_sizes(name):
+    network = nnx.eval_shape(lambda: backbones.create(name))
+    shapes = jax.eval_shape(lambda n, x: n(x), network, jax.ShapeDtypeStruct((1, 128, 96, 3), jnp.float32))
+    for layer, stride in zip(network.layers, network.strides, strict=True):
+        assert shapes[layer].shape[1:3] == (128 // stride, 96 // stride)
+
+
+def test_unknown_layer_offers_near_names(name):
+    network = nnx.eval_shape(lambda: backbones.create(name))
+    layer = network.layers[-2]
+    with pytest.raises(UserError, match=f"unknown layer '{layer}x': did you mean .*{layer}"):
+        network.check_layers([layer + "x"])
+    with pytest.raises(UserError, match="at least one layer must be named"):
+        network.check_layers([])
+
+
+def test_bfloat16_stays_near_float32(name):
+    operations = backbones.Operations(precision="bfloat16")
+    low = backbones.create(name, until=EARLY[name], operations=operations)(BATCH[:1])
+    high = backbones.create(name, until=EARLY[name])(BATCH[:1])
+    for layer in high:
+        assert low[layer].dtype == jnp.bfloat16
+        error = jnp.linalg.norm((low[layer] - high[layer]).ravel()) / jnp.linalg.norm(high[layer].ravel())
+        assert float(error) < 0.02

@@ -1,0 +1,174 @@
+import argparse
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from swag_jax import params
+from swag_jax._checks import UserError
+from swag_jax.cli import weights
+
+EXPECTED = {
+    "conv1_1.kernel": (3, 3, 3, 2),
+    "conv1_1.bias": (2,),
+    "conv1_2.kernel": (3, 3, 2, 2),
+    "conv1_2.bias": (2,),
+}
+
+
+def run(*words):
+    parser = argparse.ArgumentParser()
+    weights.add_parser(parser.add_subparsers(required=True))
+    args = parser.parse_args(["weights", *map(str, words)])
+    return args.run(args)
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("SWAG_JAX_HOME", str(tmp_path / "home"))
+    return tmp_path / "home" / "weights"
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A VGG19 of two small convolutions."""
+    monkeypatch.setattr("swag_jax.backbones.parameter_shapes", lambda name: EXPECTED)
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A checkpoint of it in torchvision's layout."""
+    rng = np.random.default_rng(0)
+    shapes = {"0.weight": (2, 3, 3, 3), "0.bias": (2,), "2.weight": (2, 2, 3, 3), "2.bias": (2,)}
+    tensors = {f"features.{key}": rng.random(shape, np.float32) for key, shape in shapes.items()}
+    save_file(tensors, tmp_path / "mine.safetensors")
+    return tmp_path / "mine.safetensors"
+
+
+def test_list_shows_every_known_checkpoint_uncut(capsys):
+    assert run("list") == 0
+    printed = capsys.readouterr().out
+    rows = {words[0]: words[1:] for line in printed.splitlines() if (words := line.split())}
+    assert set(rows) >= {entry.name for entry in params.checkpoints()}
+    assert rows["vgg19-tiny-imagenet"] == ["vgg19", "embedded", "Apache-2.0", "26", "MB", "package"]
+    assert rows["resnet50-imagenet"] == [
+        "resnet50",
+        "imagenet",
+        "BSD-3-Clause",
+        *["not", "here;", "fetch", "it"],
+    ]
+
+
+def test_list_shows_what_was_converted(small, file, capsys):
+    run("convert", file, "--backbone", "vgg19")
+    capsys.readouterr()
+    run("list")
+    assert "mine                         vgg19            converted" in capsys.readouterr().out
+
+
+def test_convert_into_the_store(small, file, store, capsys):
+    assert run("convert", file, "--backbone", "vgg19") == 0
+    path = store / "mine.safetensors"
+    assert capsys.readouterr().out == (
+        f"{path}: vgg19 down to conv1_2, torchvision layout, normalization imagenet, padding zeros\n"
+    )
+    assert params.load(params.resolve("vgg19", "mine"), EXPECTED)["conv1_1.kernel"].shape == (3, 3, 3, 2)
+
+
+def test_convert_to_a_file(small, file, store, tmp_path):
+    out = tmp_path / "new" / "out.safetensors"
+    assert run("convert", file, "--backbone", "vgg19", "--layout", "torchvision", "-o", out) == 0
+    assert [path.name for path in out.parent.iterdir()] == ["out.safetensors"]
+    assert not store.exists()
+
+
+def test_convert_takes_no_published_name_for_another_file(small, file):
+    renamed = file.rename(file.with_name("vgg19-imagenet.safetensors"))
+    with pytest.raises(UserError, match="is not the published vgg19-imagenet"):
+        run("convert", renamed, "--backbone", "vgg19")
+
+
+def test_convert_gives_a_published_file_its_name(small, file, store, monkeypatch):
+    monkeypatch.setattr("swag_jax.params.checkpoint_of_file", lambda sha256: params.checkpoint("vgg19-imagenet"))
+    assert run("convert", file, "--backbone", "vgg19") == 0
+    assert [path.name for path in store.iterdir()] == ["vgg19-imagenet.safetensors"]
+    assert params.resolve("vgg19", "imagenet").path == store / "vgg19-imagenet.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--backbone", "vgg91"), "unknown backbone 'vgg91': did you mean vgg19"),
+        (("--backbone", "resnet50"), "looks like a checkpoint of vgg19"),
+        (("--backbone", "vgg19", "--layout", "x"), "unknown layout 'x'"),
+        (("--backbone", "vgg19"), r"conv1_1\.kernel has shape \(3, 3, 3, 2\), expected \(3, 3, 3, 64\)"),
+    ],
+)
+def test_convert_of_bad_input_writes_nothing(words, message, file, store):
+    with pytest.raises(UserError, match=message):
+        run("convert", file, *words)
+    assert not store.exists()
+
+
+def test_verify_everything_here(capsys):
+    assert run("verify") == 0
+    assert capsys.readouterr().out == "vgg19-tiny-imagenet: sound\n"
+
+
+def test_verify_reports_every_failure_and_goes_on(small, file, store, capsys):
+    run("convert", file, "--backbone", "vgg19")
+    (store / "broken.safetensors").write_bytes(b"garbage")
+    capsys.readouterr()
+    assert run("verify", "broken", "mine") == 3
+    printed = capsys.readouterr()
+    assert printed.out == "mine: sound\n"
+    assert "must be a complete safetensors file" in printed.err
+
+
+def test_verify_of_one_damaged_file_is_an_error(store):
+    store.mkdir(parents=True)
+    (store / "broken.safetensors").write_bytes(b"garbage")
+    with pytest.raises(UserError, match="must be a complete safetensors file"):
+        run("verify", "broken")
+    with pytest.raises(UserError, match="unknown checkpoint here 'nothing'"):
+        run("verify", "nothing")
+
+
+@pytest.fixture
+def fetched(monkeypatch, tmp_path):
+    """Names that were fetched; `resnet50-imagenet-v2` is out of reach."""
+    names = []
+
+    def fetch(entry, *, expected, progress):
+        names.append(entry.name)
+        if entry.name == "resnet50-imagenet-v2":
+            raise UserError("cannot fetch it.")
+        assert expected["conv1.kernel"] == (7, 7, 3, 64)
+        return tmp_path / entry.name
+
+    monkeypatch.setattr("swag_jax.params.fetch", fetch)
+    return names
+
+
+def test_fetch_by_name_and_by_network(fetched, tmp_path, capsys):
+    assert run("fetch", "resnet50", "wide_resnet50_2-imagenet") == 0
+    assert fetched == ["resnet50-imagenet", "wide_resnet50_2-imagenet"]
+    assert capsys.readouterr().out.splitlines()[0] == f"resnet50-imagenet: {tmp_path / 'resnet50-imagenet'}"
+
+
+def test_fetch_goes_on_after_a_failure(fetched, capsys):
+    assert run("fetch", "resnet50-imagenet-v2", "resnet50") == 3
+    assert fetched == ["resnet50-imagenet-v2", "resnet50-imagenet"]
+    assert capsys.readouterr().err == "cannot fetch it.\n"
+    with pytest.raises(UserError, match="cannot fetch it"):
+        run("fetch", "resnet50-imagenet-v2")
+
+
+def test_fetch_of_what_is_here_or_cannot_be_fetched(fetched, capsys):
+    assert run("fetch", "vgg19-tiny-imagenet") == 0
+    assert "vgg19-tiny-imagenet: already here" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"vgg19-normalized-adain cannot be fetched: get vgg_normalised\.pth"):
+        run("fetch", "resnet50", "vgg19-normalized-adain")
+    with pytest.raises(UserError, match="unknown checkpoint 'vgg16'"):
+        run("fetch", "resnet50", "vgg16")
+    assert fetched == []

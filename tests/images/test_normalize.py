@@ -1,0 +1,67 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from swag_jax._checks import UserError
+from swag_jax.images import NORMALIZATIONS, denormalize, normalize
+
+
+def picture(*leading: int) -> jnp.ndarray:
+    return jnp.asarray(np.random.default_rng(0).random((*leading, 3), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("normalization", "color", "expected"),
+    [
+        ("imagenet", (0.485, 0.456, 0.406), (0, 0, 0)),
+        ("imagenet", (0.485 + 0.229, 0.456 - 0.224, 0.406 + 0.45), (1, -1, 2)),
+        ("imagenet", (0, 0, 0), (-2.117904, -2.035714, -1.804444)),
+        ("caffe", (0, 0, 0), (-103.939, -116.779, -123.68)),
+        ("caffe", (1, 0, 0), (-103.939, -116.779, 255 - 123.68)),
+        ("caffe", (123.68 / 255, 116.779 / 255, 103.939 / 255), (0, 0, 0)),
+        ("none", (0.1, 0.2, 0.3), (0.1, 0.2, 0.3)),
+    ],
+)
+def test_known_colors(normalization, color, expected):
+    normalized = normalize(jnp.full((2, 2, 3), jnp.asarray([[color]], jnp.float32)), normalization)
+    np.testing.assert_allclose(normalized, np.broadcast_to(expected, (2, 2, 3)), atol=2e-5)
+
+
+@pytest.mark.parametrize("leading", [(), (5,), (4, 5), (2, 4, 5), (2, 1, 4, 5)])
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_there_and_back(normalization, leading):
+    image = picture(*leading)
+    there = jax.jit(normalize, static_argnums=1)(image, normalization)
+    back = jax.jit(denormalize, static_argnums=1)(there, normalization)
+    np.testing.assert_allclose(back, image, atol=1e-6)
+
+
+@pytest.mark.parametrize("function", [normalize, denormalize])
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_keeps_the_dtype(function, normalization, dtype):
+    assert function(picture(4, 5).astype(dtype), normalization).dtype == dtype
+
+
+def test_low_precision_is_rounded_only_once():
+    image = picture(4, 5).astype(jnp.bfloat16)
+    expected = normalize(image.astype(jnp.float32), "caffe").astype(jnp.bfloat16)
+    np.testing.assert_array_equal(normalize(image, "caffe"), expected)
+
+
+def test_none_changes_nothing():
+    np.testing.assert_array_equal(normalize(picture(4, 5), "none"), picture(4, 5))
+    np.testing.assert_array_equal(denormalize(picture(4, 5), "none"), picture(4, 5))
+
+
+def test_batch_equals_singles():
+    images = picture(3, 4, 5)
+    singles = jnp.stack([normalize(image, "caffe") for image in images])
+    np.testing.assert_array_equal(normalize(images, "caffe"), singles)
+
+
+@pytest.mark.parametrize("function", [normalize, denormalize])
+def test_unknown_name(function):
+    with pytest.raises(UserError, match="unknown normalization 'imagnet': did you mean imagenet"):
+        function(picture(4, 5), "imagnet")

@@ -1,0 +1,193 @@
+import hashlib
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from swag_jax._checks import UserError
+from swag_jax.params.convert import convert, depth_of, inspect, read_parameters, tensors_sha256
+from swag_jax.params.safetensors_file import write_safetensors
+
+VGG19_PLACES = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
+ADAIN_PLACES = (2, 5, 9, 12, 16, 19, 22, 25, 29, 32, 35, 38, 42, 45, 48, 51)
+CLASSIFIERS = {
+    "torchvision": ("classifier.0.weight", "classifier.6.bias"),
+    "timm": ("pre_logits.fc1.weight", "pre_logits.fc2.bias", "head.fc.weight"),
+}
+
+
+def check(network, tensors):
+    assert sorted(tensors) == sorted(network.expected)
+    for name in network.expected:
+        assert tensors[name].dtype == np.float32
+        np.testing.assert_array_equal(tensors[name], network.ours(name), strict=True)
+
+
+@pytest.mark.parametrize("layout", ["torchvision", "timm"])
+@pytest.mark.parametrize("asked", ["auto", "as it is"])
+def test_vgg19_with_its_classifier(layout, asked, vgg, tmp_path):
+    vgg.foreign |= {key: np.ones((2, 2), np.float32) for key in CLASSIFIERS[layout]}
+    path = vgg.save(tmp_path / "x.safetensors")
+    converted = convert(path, "vgg19", vgg.expected, layout if asked == "as it is" else "auto")
+    check(vgg, converted.tensors)
+    assert converted.metadata == {
+        "backbone": "vgg19",
+        "layout": layout,
+        "normalization": "imagenet",
+        "padding": "zeros",
+        "deepest_layer": "conv5_4",
+        "source_name": "x.safetensors",
+        "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "converter_version": "1",
+        "tensors_sha256": tensors_sha256(converted.tensors),
+    }
+
+
+def test_resnet_with_its_classifier_and_counters(resnet, tmp_path):
+    resnet.foreign |= {"fc.weight": np.ones((2, 2), np.float32), "fc.bias": np.ones(2, np.float32)}
+    resnet.foreign |= {
+        "bn1.num_batches_tracked": np.array(5),
+        "layer2.1.bn3.num_batches_tracked": np.array(5),
+    }
+    converted = convert(resnet.save(tmp_path / "x.safetensors"), "resnet50", resnet.expected)
+    check(resnet, converted.tensors)
+    assert converted.metadata["deepest_layer"] == "conv5_1"
+
+
+def test_adain_is_folded_and_asks_for_reflection(vgg, tmp_path):
+    places = dict(zip(VGG19_PLACES, ADAIN_PLACES, strict=True))
+    adain = {}
+    for key, value in vgg.foreign.items():
+        _, place, field = key.split(".")
+        adain[f"{places[int(place)]}.{field}"] = np.ascontiguousarray(value)
+    adain |= {
+        "0.weight": 2 * np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1),
+        "0.bias": np.ones(3, np.float32),
+    }
+    save_file(adain, tmp_path / "x.safetensors")
+    converted = convert(tmp_path / "x.safetensors", "vgg19", vgg.expected)
+    assert converted.metadata["normalization"] == "none"
+    assert converted.metadata["padding"] == "reflect"
+    kernel, bias = vgg.ours("conv1_1.kernel"), vgg.ours("conv1_1.bias")
+    np.testing.assert_array_equal(converted.tensors["conv1_1.kernel"], 2 * kernel)
+    np.testing.assert_allclose(converted.tensors["conv1_1.bias"], bias + kernel.sum(axis=(0, 1, 2)), rtol=1e-6)
+    np.testing.assert_array_equal(converted.tensors["conv5_4.kernel"], vgg.ours("conv5_4.kernel"))
+
+
+def test_half_precision_and_bfloat16_become_float32(vgg, tmp_path):
+    vgg.foreign = {key: value.astype(np.float16) for key, value in vgg.foreign.items()}
+    check(vgg, convert(vgg.save(tmp_path / "x.safetensors"), "vgg19", vgg.expected).tensors)
+
+
+def test_our_own_file_converts_to_itself(vgg, tmp_path):
+    first = convert(vgg.save(tmp_path / "x.safetensors"), "vgg19", vgg.expected)
+    first.metadata.update(normalization="none", padding="reflect")
+    write_safetensors(tmp_path / "ours.safetensors", first.tensors, first.metadata)
+    again = convert(tmp_path / "ours.safetensors", "vgg19", vgg.expected)
+    check(vgg, again.tensors)
+    assert again.metadata == first.metadata
+
+
+def cut(network, deepest):
+    """End a checkpoint after a layer."""
+    network.foreign = {
+        key: network.foreign[key] for name, key in network.names.items() if depth_of(name) <= depth_of(deepest)
+    }
+    return network
+
+
+def test_a_file_may_end_early(vgg, tmp_path):
+    path = cut(vgg, "conv5_1").save(tmp_path / "x.safetensors")
+    converted = convert(path, "vgg19", vgg.expected)
+    assert len(converted.tensors) == 26
+    assert converted.metadata["deepest_layer"] == "conv5_1"
+    assert inspect(path, "vgg19").deepest_layer == "conv5_1"
+
+
+def test_a_gap_and_half_a_layer_are_errors(vgg, tmp_path):
+    cut(vgg, "conv3_1")
+    del vgg.foreign["features.5.weight"], vgg.foreign["features.10.bias"]
+    with pytest.raises(UserError) as caught:
+        convert(vgg.save(tmp_path / "x.safetensors"), "vgg19", vgg.expected)
+    assert str(caught.value).splitlines()[1:] == ["  missing conv2_1.kernel", "  missing conv3_1.bias."]
+
+
+def test_every_failure_is_in_one_report(vgg, tmp_path):
+    foreign = vgg.foreign
+    foreign["features.0.weight"] = np.ones((2, 3, 3, 5), np.float32)
+    foreign["features.2.bias"] = np.float32([np.nan, np.inf])
+    foreign["features.5.bias"] = np.array([1, 2, 3])
+    foreign["features.7.bias"] = np.float64([1e300, 0, 0])
+    foreign["extra.thing"] = np.ones(1, np.float32)
+    del foreign["features.10.bias"]
+    with pytest.raises(UserError) as caught:
+        convert(vgg.save(tmp_path / "x.safetensors"), "vgg19", vgg.expected)
+    head, *lines = str(caught.value).splitlines()
+    assert head.endswith("must fit vgg19 (read in the torchvision layout); misfits: 6")
+    assert sorted(line.strip().rstrip(".") for line in lines) == [
+        "conv1_1.kernel has shape (3, 5, 3, 2), expected (3, 3, 3, 2)",
+        "features.2.bias holds 2 NaN or infinite values",
+        "features.5.bias holds int64 numbers, expected floating-point ones",
+        "features.7.bias holds 1 NaN or infinite values",
+        "missing conv3_1.bias",
+        "unexpected extra.thing",
+    ]
+
+
+def test_a_long_report_is_cut_and_counted(vgg, tmp_path):
+    vgg.foreign |= {f"extra.{i}": np.ones(1, np.float32) for i in range(25)}
+    with pytest.raises(UserError) as caught:
+        convert(vgg.save(tmp_path / "x.safetensors"), "vgg19", vgg.expected)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 22
+    assert lines[-1] == "  ... and 5 more."
+
+
+def test_the_misshapen_color_convolution_of_adain(vgg, tmp_path):
+    adain = {"0.weight": np.ones((3, 1, 1, 1)), "0.bias": np.ones(3), "2.weight": np.ones((2, 3, 3, 3))}
+    save_file({**adain, "2.bias": np.ones(2)}, tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match=r"0\.weight has shape \(3, 1, 1, 1\), expected \(3, 3, 1, 1\)"):
+        convert(tmp_path / "x.safetensors", "vgg19", vgg.expected)
+
+
+def test_another_architecture_is_named(resnet, vgg, tmp_path):
+    with pytest.raises(UserError, match="looks like a checkpoint of resnet"):
+        convert(resnet.save(tmp_path / "x.safetensors"), "vgg19", vgg.expected)
+    with pytest.raises(UserError, match="looks like a checkpoint of vgg19: pass --backbone vgg19"):
+        convert(vgg.save(tmp_path / "y.safetensors"), "resnet50", resnet.expected)
+
+
+def test_part_of_a_file_reads_only_that_part(vgg, tmp_path):
+    vgg.foreign["features.34.weight"] = np.full_like(vgg.foreign["features.34.weight"], np.nan)
+    path = vgg.save(tmp_path / "x.safetensors")
+    upper = {name: shape for name, shape in vgg.expected.items() if depth_of(name) <= (4, 1)}
+    tensors = read_parameters(path, "vgg19", upper, whole=False)
+    assert sorted(tensors) == sorted(upper)
+    with pytest.raises(UserError, match=r"features\.34\.weight holds"):
+        read_parameters(path, "vgg19", vgg.expected, whole=False)
+
+
+def test_part_of_a_file_must_be_there(vgg, tmp_path):
+    path = cut(vgg, "conv1_1").save(tmp_path / "x.safetensors")
+    upper = {name: shape for name, shape in vgg.expected.items() if depth_of(name) <= (1, 2)}
+    with pytest.raises(UserError, match=r"missing conv1_2\.kernel\n  missing conv1_2\.bias"):
+        read_parameters(path, "vgg19", upper, whole=False)
+
+
+def test_a_safetensors_file_under_a_torch_name(vgg, tmp_path):
+    check(vgg, convert(vgg.save(tmp_path / "x.pth"), "vgg19", vgg.expected).tensors)
+
+
+@pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
+def test_garbage(name, vgg, tmp_path):
+    (tmp_path / name).write_bytes(b"garbage")
+    with pytest.raises(UserError, match="x"):
+        convert(tmp_path / name, "vgg19", vgg.expected)
+
+
+def test_the_hash_over_tensors_is_the_files_content_only(vgg, tmp_path):
+    tensors = convert(vgg.save(tmp_path / "x.safetensors"), "vgg19", vgg.expected).tensors
+    write_safetensors(tmp_path / "y.safetensors", dict(reversed(tensors.items())), {"other": "metadata"})
+    assert tensors_sha256(load_file(tmp_path / "y.safetensors")) == tensors_sha256(tensors)
+    tensors["conv1_1.bias"] = tensors["conv1_1.bias"] + 1
+    assert tensors_sha256(load_file(tmp_path / "y.safetensors")) != tensors_sha256(tensors)

@@ -1,0 +1,85 @@
+import json
+import re
+
+import pytest
+
+from swag_jax._checks import UserError
+from swag_jax.params import (
+    LAYOUT_NAMES,
+    checkpoint,
+    checkpoint_of_file,
+    checkpoints,
+    default_checkpoint,
+    embedded_checkpoint,
+    weights_folder,
+)
+from swag_jax.params._files import file_sha256
+
+HEX64 = re.compile(r"[0-9a-f]{64}")
+HEX40 = re.compile(r"[0-9a-f]{40}")
+
+
+def test_names_are_unique_and_each_network_has_one_default():
+    names = [entry.name for entry in checkpoints()]
+    assert len(set(names)) == len(names) == 7
+    defaults = {entry.backbone: entry.name for entry in checkpoints() if entry.default}
+    assert defaults == {
+        "vgg19": "vgg19-imagenet",
+        "resnet50": "resnet50-imagenet",
+        "wide_resnet50_2": "wide_resnet50_2-imagenet",
+    }
+    assert {entry.name for entry in checkpoints() if entry.default} == set(defaults.values())
+
+
+@pytest.mark.parametrize("entry", checkpoints(), ids=lambda entry: entry.name)
+def test_every_entry_is_complete_and_pinned(entry):
+    assert entry.layout in LAYOUT_NAMES[1:]
+    assert entry.normalization in ("imagenet", "none")
+    assert entry.padding in ("zeros", "reflect")
+    assert entry.license
+    assert entry.terms
+    assert entry.pinned_by
+    assert entry.sha256 is None or HEX64.fullmatch(entry.sha256)
+    if entry.hub is not None:
+        assert HEX40.fullmatch(entry.hub.revision)
+    if entry.url is not None:
+        assert entry.url.endswith(f"-{entry.url_sha256_prefix}.pth")
+    if entry.kind == "imagenet":
+        assert entry.hub or entry.url
+    else:
+        assert entry.sha256
+        assert entry.hub is entry.url is None
+
+
+def test_the_embedded_checkpoint_is_here_and_undamaged():
+    entry = embedded_checkpoint("vgg19")
+    assert entry is not None
+    assert file_sha256(weights_folder() / str(entry.file)) == entry.sha256
+    assert embedded_checkpoint("resnet50") is None
+
+
+def test_lookups():
+    assert checkpoint("resnet50-imagenet") is default_checkpoint("resnet50")
+    assert default_checkpoint("no_resnet50") is None
+    with pytest.raises(UserError, match="unknown checkpoint 'vgg19-imagnet': did you mean vgg19-imagenet"):
+        checkpoint("vgg19-imagnet")
+
+
+def test_a_file_is_known_by_its_hash_or_its_published_digits():
+    known = checkpoint("resnet50-imagenet")
+    assert checkpoint_of_file(str(known.sha256)) is known
+    assert checkpoint_of_file("0676ba61" + 56 * "0") is known
+    assert checkpoint_of_file(64 * "0") is None
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"checkpoints": [{}]}', '{"checkpoints": [{"hub": null}]}'])
+def test_a_damaged_manifest(content, tmp_path, monkeypatch):
+    (tmp_path / "manifest.json").write_text(content)
+    monkeypatch.setattr("swag_jax.params.manifest.weights_folder", lambda: tmp_path)
+    with pytest.raises(UserError, match="must be this package's list of checkpoints"):
+        checkpoints()
+
+
+def test_no_unknown_fields():
+    entries = json.loads((weights_folder() / "manifest.json").read_text())["checkpoints"]
+    assert all(set(entry) == set(entries[0]) for entry in entries)
