@@ -14,8 +14,7 @@ from swag_jax import params as params
 from swag_jax import presets as presets
 from swag_jax._checks import UserError as UserError
 from swag_jax.backbones import Backbone as Backbone
-from swag_jax.backbones import load as load_backbone
-from swag_jax.features import extract as extract_features
+from swag_jax.features import extract as extract
 from swag_jax.images import read_image as read_image
 from swag_jax.images import sample as sample
 from swag_jax.images import write_image as write_image

@@ -8,13 +8,16 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 Image: TypeAlias = Float[Array, "height width 3"]
 """One picture: sRGB values in [0, 1], red green blue."""
 
 HostImage: TypeAlias = Float[np.ndarray, "height width 3"]
 """One picture in host memory: float32 sRGB values in [0, 1], red green blue."""
+
+AnyHostImage: TypeAlias = Float[np.ndarray, "_ _ 3"]
+"""One of several pictures in host memory that may differ in size; otherwise as `HostImage`."""
 
 HostAlpha: TypeAlias = Float[np.ndarray, "height width"]
 """The opacity of one picture in host memory: float32 in [0, 1], 1 is opaque."""
@@ -39,6 +42,12 @@ Gram: TypeAlias = Float[Array, "channels channels"]
 
 Scalar: TypeAlias = Float[Array, ""]
 """A single number on the device."""
+
+Flag: TypeAlias = Bool[Array, ""]
+"""True or false on the device."""
+
+Count: TypeAlias = Int[Array, ""]
+"""A whole number on the device."""
 
 Key: TypeAlias = PRNGKeyArray
 """A JAX random key (`jax.random.key`)."""

@@ -28,6 +28,7 @@ N), and it bounds their peakiness: with :math:`\kappa` = 0.5 the mass is spread 
 :math:`e^{-0.5}` = 61 % of all entries, in the sense of perplexity.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -36,6 +37,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from swag_jax._checks import check_name, check_range
+from swag_jax._numerics import widen
 from swag_jax._types import Features, Scalar
 
 Kind: TypeAlias = Literal["none", "softmax", "channel-softmax", "spatial-softmax", "scale"]
@@ -100,7 +102,7 @@ def softmax(features: Features, *, axes: tuple[int, ...], temperature: float | S
     Returns:
         Non-negative float32 values of the same shape.
     """
-    return jax.nn.softmax(features.astype(jnp.float32) / temperature, axis=axes)
+    return jax.nn.softmax(widen(features) / temperature, axis=axes)
 
 
 def smooth(features: Features, smoothing: Smoothing, *, temperature: float | Scalar = 1.0) -> Features:
@@ -121,7 +123,7 @@ def smooth(features: Features, smoothing: Smoothing, *, temperature: float | Sca
     if smoothing.kind == "none":
         return features
     if smoothing.axes is None:
-        return features.astype(jnp.float32) * smoothing.scale
+        return widen(features) * smoothing.scale
     return softmax(features, axes=smoothing.axes, temperature=temperature) * _count(features, smoothing.axes)
 
 
@@ -136,9 +138,9 @@ def find_temperature(features: Features, smoothing: Smoothing) -> Scalar:
         T > 0, to be used for the target and for the picture that is compared with it.
     """
     if smoothing.axes is None:
-        return jnp.float32(1.0)
+        return jnp.ones((), widen(features).dtype)
     if smoothing.temperature != "auto":
-        return jnp.float32(smoothing.temperature)
+        return jnp.asarray(smoothing.temperature, widen(features).dtype)
     return auto_temperature(features, axes=smoothing.axes)
 
 
@@ -150,10 +152,10 @@ def auto_temperature(features: Features, *, axes: tuple[int, ...]) -> Scalar:
     without any spread get T = 1. Where even the sharpest softmax stays closer to uniform (more than 61 % of the
     entries share the maximum), the sharpest of the bracket is returned.
     """
-    x = features.astype(jnp.float32)
+    x = widen(features)
     spread = x.std()
     x = (x - x.max(axes, keepdims=True)) / jnp.where(spread > 0, spread, 1.0)
-    goal = jnp.sqrt(2 * jnp.float32(AUTO_DIVERGENCE))
+    goal = math.sqrt(2 * AUTO_DIVERGENCE)
 
     def newton(_, bracket):
         low, beta, high = bracket
@@ -161,11 +163,12 @@ def auto_temperature(features: Features, *, axes: tuple[int, ...]) -> Scalar:
         root = jnp.sqrt(2 * divergence)
         low, high = jnp.where(root < goal, beta, low), jnp.where(root < goal, high, beta)
         step = beta + (goal - root) * root / jnp.maximum(slope, 1e-12)
-        inside = (low < step) & (step < high)
+        # At the root the step is an edge of the bracket; a bisection would leave it again.
+        inside = (low <= step) & (step <= high)
         return low, jnp.where(inside, step, jnp.sqrt(low * high)), high
 
     # One standard deviation is the answer for Gaussian features; no spread of activations seen is 1e4 times off.
-    start = (jnp.float32(1e-4), jnp.float32(1.0), jnp.float32(1e4))
+    start = tuple(jnp.asarray(beta, x.dtype) for beta in (1e-4, 1.0, 1e4))
     _, beta, _ = lax.fori_loop(0, _SEARCH_STEPS, newton, start)
     return jnp.where(spread > 0, spread / beta, 1.0)
 
@@ -179,7 +182,7 @@ def _divergence(x: Features, axes: tuple[int, ...], beta: Scalar) -> tuple[Scala
     mean = (p * x).sum(axes, keepdims=True)
     variance = (p * (x - mean) ** 2).sum(axes)
     log_sum = jax.nn.logsumexp(beta * x, axis=axes)
-    divergence = jnp.log(jnp.float32(_count(x, axes))) + beta * mean.squeeze(axes) - log_sum
+    divergence = math.log(_count(x, axes)) + beta * mean.squeeze(axes) - log_sum
     return jnp.maximum(divergence.mean(), 0.0), beta * variance.mean()
 
 

@@ -1,13 +1,16 @@
 """Statistics of one layer's features: Gram matrices and normalized entropy.
 
 Features are `height width channels` of one image; `jax.vmap` makes the batch. All results are float32, whatever
-the features' precision.
+the features' precision (float64 stays float64).
 """
+
+import math
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from swag_jax._numerics import widen
 from swag_jax._types import Features, Gram, Scalar
 
 
@@ -36,7 +39,7 @@ def gram(features: Features) -> Gram:
         features,
         features,
         precision=lax.Precision.HIGHEST,
-        preferred_element_type=jnp.float32,
+        preferred_element_type=jnp.promote_types(features.dtype, jnp.float32),
     )
     return products / (height * width)
 
@@ -52,6 +55,6 @@ def normalized_entropy(probabilities: Float[Array, "..."]) -> Scalar:
     References:
         Eqs. 6 and 8 of the SWAG paper as its author describes them: the textbook entropy, normalized to [0, 1].
     """
-    p = probabilities.astype(jnp.float32)
+    p = widen(probabilities)
     terms = jnp.where(p > 0, p * jnp.log(jnp.where(p > 0, p, 1.0)), 0.0)
-    return -terms.sum() / jnp.log(jnp.float32(p.size))
+    return -terms.sum() / math.log(p.size)

@@ -83,7 +83,8 @@ class Operations:
         if any(map(any, padding)):
             return _cpu_convolve(x, kernel, stride, padding, precision)
         width = (x.shape[2] - kernel.shape[1]) // stride + 1
-        return _cpu_convolve(x, kernel, stride, ((0, 0), (0, stride)), precision)[:, :, :width]
+        wider: Activations = _cpu_convolve(x, kernel, stride, ((0, 0), (0, stride)), precision)
+        return wider[:, :, :width]
 
     def max_pool(self, x: Activations, *, size: int, stride: int, padding: int = 0) -> Activations:
         """Take the maximum over windows; rows and columns that fill no window are dropped, as in PyTorch."""
@@ -244,7 +245,8 @@ class ConvNorm(nnx.Module):
     def __call__(self, x: Activations, operations: Operations) -> Activations:
         """Convolve with half-kernel zero padding and normalize."""
         a, b = self.norm.affine()
-        edge = (self.kernel.shape[0] // 2,) * 2
+        half = self.kernel.shape[0] // 2
+        edge = (half, half)
         kernel = self.kernel[...] * a[None, None, None]
         y = operations.convolve(x, kernel, stride=self.stride, padding=(edge, edge))
         return y + b.astype(x.dtype)[None, None, None]

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from flax import nnx
 from swag_jax import params
 from swag_jax._checks import check_name
 from swag_jax.backbones import resnet, vgg
-from swag_jax.backbones._layers import Operations
+from swag_jax.backbones._layers import Operations, Precision
 from swag_jax.backbones._network import Backbone
 
 
@@ -57,7 +58,7 @@ def entry(name: str) -> Entry:
     return _ZOO[check_name(name, NAMES, what="backbone")]
 
 
-def create(name: str, *, seed: int = 0, **options: object) -> Backbone:
+def create(name: str, *, seed: int = 0, **options: Any) -> Backbone:
     """Build a network with random weights, as PyTorch initializes it (Kaiming normal, fan-out).
 
     Args:
@@ -110,8 +111,8 @@ def load(
     weights: str = "auto",
     layers: tuple[str, ...] | None = None,
     seed: int = 0,
-    precision: str = "float32",
-    **options: object,
+    precision: Precision = "float32",
+    **options: Any,
 ) -> tuple[Backbone, params.Source]:
     """Build a network with the weights asked for, down to the deepest of `layers`.
 
@@ -142,9 +143,9 @@ def load(
     return with_parameters(skeleton, arrays), source
 
 
-def _asked_by(source: params.Source) -> dict[str, object]:
+def _asked_by(source: params.Source) -> dict[str, Any]:
     """Network options that a checkpoint was trained with."""
-    asked: dict[str, object] = {"normalization": source.normalization}
+    asked: dict[str, Any] = {"normalization": source.normalization}
     if source.padding != "zeros":
         asked["padding"] = source.padding
     return asked

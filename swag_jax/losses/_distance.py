@@ -3,16 +3,17 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from swag_jax._numerics import widen
 from swag_jax._types import Scalar
 
 
 def squared_distance(values: Float[Array, "*shape"], target: Float[Array, "*shape"]) -> Scalar:
-    r"""Return :math:`\|v - t\|^2`, accumulated in float32."""
-    return ((values.astype(jnp.float32) - target.astype(jnp.float32)) ** 2).sum()
+    r"""Return :math:`\|v - t\|^2`, accumulated in float32 at least."""
+    return ((widen(values) - widen(target)) ** 2).sum()
 
 
 def spread(target: Float[Array, "..."]) -> Scalar:
     r"""Return :math:`\|t - \bar t\|^2`, but at least a millionth of :math:`\|t\|^2` and never zero."""
-    target = target.astype(jnp.float32)
-    floor = 1e-6 * (target**2).sum() + jnp.finfo(jnp.float32).tiny
+    target = widen(target)
+    floor = 1e-6 * (target**2).sum() + float(jnp.finfo(jnp.float32).tiny)
     return jnp.maximum(((target - target.mean()) ** 2).sum(), floor)

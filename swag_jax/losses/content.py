@@ -3,8 +3,6 @@
 `features` and `target` are `height width channels`, raw or smoothed; results are float32 numbers >= 0.
 """
 
-import jax.numpy as jnp
-
 from swag_jax._types import Features, Scalar
 from swag_jax.losses._distance import spread, squared_distance
 
@@ -28,7 +26,7 @@ def released(features: Features, target: Features) -> Scalar:
         >>> float(released(jnp.full((2, 2, 1), 3.0), jnp.ones((2, 2, 1))))
         4.0
     """
-    return squared_distance(features, target) / jnp.float32(target.size)
+    return squared_distance(features, target) / float(target.size)
 
 
 def relative(features: Features, target: Features) -> Scalar:

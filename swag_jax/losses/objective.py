@@ -78,6 +78,13 @@ class Objective:
         style = self.style_layers if self.style_weight else ()
         return tuple(dict.fromkeys((*content, *style)))
 
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the terms that `evaluate` returns, in its order."""
+        content = tuple(f"content/{layer}" for layer in self.content_layers if self.content_weight)
+        style = tuple(f"style/{layer}" for layer in self.style_layers if self.style_weight)
+        return (*content, *style, *(("variation",) if self.tv_weight else ()))
+
     def for_backbone(self, name: str) -> "Objective":
         """Return the objective with the zoo's default layers of backbone `name` where none are given."""
         known = entry(name)

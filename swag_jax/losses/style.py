@@ -4,8 +4,6 @@ Both matrices are means over positions (`swag_jax.statistics.gram`), A = F F^T /
 differ in size; D is the number of channels. Where both have M positions, the formulas equal the published ones.
 """
 
-import jax.numpy as jnp
-
 from swag_jax._types import Gram, Scalar
 from swag_jax.losses._distance import spread, squared_distance
 
@@ -20,7 +18,7 @@ def paper(gram: Gram, target: Gram) -> Scalar:
         >>> float(paper(4 * jnp.eye(2), jnp.zeros((2, 2))))
         2.0
     """
-    return squared_distance(gram, target) / (4 * jnp.float32(target.shape[0]) ** 2)
+    return squared_distance(gram, target) / (4.0 * target.shape[0] ** 2)
 
 
 def released(gram: Gram, target: Gram) -> Scalar:
@@ -33,7 +31,7 @@ def released(gram: Gram, target: Gram) -> Scalar:
         >>> float(released(4 * jnp.eye(2), jnp.zeros((2, 2))))
         2.0
     """
-    return squared_distance(gram, target) / jnp.float32(target.shape[0]) ** 4
+    return squared_distance(gram, target) / float(target.shape[0]) ** 4
 
 
 def relative(gram: Gram, target: Gram) -> Scalar:

@@ -13,17 +13,21 @@ No branch, no inner loop: the cost is one evaluation and a few passes over the m
 """
 
 from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from swag_jax._checks import check_range
-from swag_jax._types import Image, Scalar
+from swag_jax._types import Count, Flag, Image, Scalar
 from swag_jax.images import resample
 from swag_jax.losses import Terms
 from swag_jax.optimize.solvers import Evaluate, is_finite, select
+
+Memory: TypeAlias = Any
+"""`optax.ScaleByLBFGSState`, whose fields optax types as arbitrary trees."""
 
 SUFFICIENT_DECREASE = 1e-4
 """Armijo's constant; Nocedal and Wright, Numerical Optimization, 2006, section 3.1."""
@@ -58,12 +62,12 @@ class LBFGSState:
     loss: Scalar
     terms: Terms
     gradient: Image
-    memory: optax.ScaleByLBFGSState
+    memory: Memory
     direction: Image
     length: Scalar
     slope: Scalar
-    rejections: Int[Array, ""]
-    failed: Bool[Array, ""]
+    rejections: Count
+    failed: Flag
 
     def replace(self, **changes: object) -> "LBFGSState":
         """Return a copy with some attributes changed."""
@@ -89,16 +93,16 @@ class LBFGS:
         check_range(self.first_step, what="first step", low=0, open_low=True)
 
     @property
-    def _transform(self) -> optax.GradientTransformation:
+    def _transform(self) -> Any:
         return optax.scale_by_lbfgs(self.memory)
 
-    def init(self, image: Image, terms: Terms) -> LBFGSState:
+    def init(self, image: Image, terms: tuple[str, ...]) -> LBFGSState:
         """Return the state before the first step, whose trial point is `image` itself."""
         zero = jnp.zeros_like(image)
         return LBFGSState(
             image=image,
             loss=jnp.float32(jnp.inf),
-            terms=jax.tree.map(lambda _: jnp.float32(jnp.nan), terms),
+            terms=dict.fromkeys(terms, jnp.float32(jnp.nan)),
             gradient=zero,
             memory=self._transform.init(image),
             direction=zero,
@@ -144,7 +148,7 @@ class LBFGS:
             failed=jnp.array(False),
         )
 
-    def _reject(self, state: LBFGSState, loss: Scalar, finite: Bool[Array, ""]) -> LBFGSState:
+    def _reject(self, state: LBFGSState, loss: Scalar, finite: Flag) -> LBFGSState:
         """Stay and shorten the step; after `PATIENCE` rejections start anew with steepest descent."""
         rejections = state.rejections + 1
         anew = rejections % PATIENCE == 0
@@ -175,7 +179,7 @@ class LBFGS:
         steps, changes = resize(old.diff_params_memory), area * resize(old.diff_updates_memory)
         curvature = jnp.einsum("khwc,khwc->k", steps, changes)
         known = (old.weights_memory != 0) & (curvature > 0)
-        start = self.init(jnp.clip(resample(state.image, height, width), 0, 1), state.terms)
+        start = self.init(jnp.clip(resample(state.image, height, width), 0, 1), tuple(state.terms))
         memory = start.memory._replace(
             # One less: the next update stores the newest pair once more, in its own slot.
             count=jnp.maximum(old.count - 1, 0),
@@ -190,7 +194,7 @@ class LBFGS:
         return jnp.clip(state.image, 0, 1)
 
 
-def _with_pairs(memory: optax.ScaleByLBFGSState, touched: optax.ScaleByLBFGSState) -> optax.ScaleByLBFGSState:
+def _with_pairs(memory: Memory, touched: Memory) -> Memory:
     """Return `memory` with the stored pairs of `touched`, an update of it that was not accepted.
 
     They differ only in the slot that the next accepted step overwrites. Taking them over lets XLA update the pairs
@@ -202,8 +206,8 @@ def _with_pairs(memory: optax.ScaleByLBFGSState, touched: optax.ScaleByLBFGSStat
 
 
 def _with_last_pair(
-    memory: optax.ScaleByLBFGSState, trial: Image, gradient: Image, *, fresh: Bool[Array, ""]
-) -> optax.ScaleByLBFGSState:
+    memory: Memory, trial: Image, gradient: Image, *, fresh: Flag
+) -> Memory:
     """Give `memory` the previous point and gradient that its next update differs from.
 
     At the first evaluation of a size there is none: the point is chosen such that the update reproduces the newest
@@ -220,7 +224,7 @@ def _with_last_pair(
     )
 
 
-def _shrunk(state: LBFGSState, loss: Scalar, finite: Bool[Array, ""]) -> Scalar:
+def _shrunk(state: LBFGSState, loss: Scalar, finite: Flag) -> Scalar:
     """Return the minimum of the parabola through f(x), its slope and the rejected f(x + t d), safeguarded."""
     t = state.length
     bend = loss - state.loss - t * state.slope

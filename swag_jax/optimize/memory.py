@@ -1,15 +1,28 @@
-"""Whether a compiled program fits into the device's memory, and which picture size would."""
+"""Whether a run fits into the device's memory, and which picture size would.
 
+What a chunk of steps takes is what its compiled program says, and all of it but the network's weights grows with the
+picture's pixels. A program compiled for a small picture therefore tells what a large one will take, before anything
+large is computed, allocated or compiled.
+"""
+
+import contextlib
 import math
+from collections.abc import Iterator
 
 import jax
 import psutil
 from jax.stages import Compiled
+from jaxlib.xla_client import Device
 
+from swag_jax.optimize.pyramid import Scale
 from swag_jax.optimize.result import OutOfMemoryError
 
 HEADROOM = 0.95
 """Share of the free memory that a run may ask for; the rest is left to the allocator's fragmentation."""
+
+ANALYZED_SIZE = 512
+"""Longer side up to which a scale is analyzed in place of a larger one. At 512 pixels, the parts that do not grow
+(Gram matrices) are below a tenth of the whole for every network and its default layers."""
 
 
 def needed_bytes(compiled: Compiled) -> int:
@@ -25,7 +38,7 @@ def needed_bytes(compiled: Compiled) -> int:
     )
 
 
-def free_bytes(device: jax.Device) -> int:
+def free_bytes(device: Device) -> int:
     """Return how much memory of `device` is free: what the allocator may still take, or the host's."""
     statistics = device.memory_stats() or {}
     if "bytes_limit" in statistics:
@@ -33,21 +46,58 @@ def free_bytes(device: jax.Device) -> int:
     return psutil.virtual_memory().available
 
 
-def check_fits(compiled: Compiled, *, size: int, device: jax.Device) -> None:
-    """Raise if a run at picture size `size` needs more memory than `device` has free.
+def analyzed_scale(scales: tuple[Scale, ...]) -> Scale:
+    """Return the scale to analyze in place of the finest of `scales`.
+
+    It is one of them if one is small enough, since that will be compiled anyway; else a small square.
+    """
+    small = [scale for scale in scales if scale.size <= ANALYZED_SIZE]
+    return small[-1] if small else Scale(ANALYZED_SIZE, ANALYZED_SIZE, ANALYZED_SIZE, scales[-1].steps)
+
+
+def check_fits(compiled: Compiled, scale: Scale, *, fixed: int, analyzed: Scale | None = None, device: Device) -> None:
+    """Raise if a run at `scale` needs more memory than `device` has free.
+
+    Args:
+        compiled: The program of one chunk of steps.
+        scale: The scale to be run.
+        fixed: Bytes of it that do not grow with the picture: the network's weights.
+        analyzed: The scale that `compiled` was compiled for; default: `scale` itself.
+        device: Where it will run.
 
     Raises:
         OutOfMemoryError: Naming what it needs, what is free, and the size that would fit.
     """
-    needed, free = needed_bytes(compiled), int(HEADROOM * free_bytes(device))
-    if needed > free:
-        raise out_of_memory(size=size, needed=needed, free=free)
+    growth = 1.0 if analyzed is None else scale.pixels / analyzed.pixels
+    growing = max(needed_bytes(compiled) - fixed, 0) * growth
+    free = HEADROOM * free_bytes(device)
+    if fixed + growing > free:
+        rule = f"a run must fit into memory, got {_gib(fixed + growing)} needed at size {scale.size}"
+        fitting = scale.size * math.sqrt(max(free - fixed, 0) / growing) if growing else 0
+        raise OutOfMemoryError(f"{rule} and {_gib(free)} free: {_cure(fitting)}")
 
 
-def out_of_memory(*, size: int, needed: int, free: int) -> OutOfMemoryError:
-    """Compose the error; memory grows with the number of pixels, so the size with its square root."""
-    fitting = int(size * math.sqrt(free / needed)) // 16 * 16
-    return OutOfMemoryError(
-        f"a run must fit into memory, got {needed / 2**30:.1f} GiB needed at size {size} and {free / 2**30:.1f} GiB "
-        f"free: pass --size {fitting} or less, or --precision bfloat16."
-    )
+@contextlib.contextmanager
+def explained(size: int) -> Iterator[None]:
+    """Turn the failure of an allocation, on the device or the host, into one that names a smaller size.
+
+    Raises:
+        OutOfMemoryError: Naming half as many pixels.
+    """
+    try:
+        yield
+    except (jax.errors.JaxRuntimeError, MemoryError) as failure:
+        if not isinstance(failure, MemoryError) and "RESOURCE_EXHAUSTED" not in str(failure):
+            raise
+        rule = f"a run must fit into memory, which was used up at size {size}"
+        raise OutOfMemoryError(f"{rule}: {_cure(size / math.sqrt(2))}") from failure
+
+
+def _cure(fitting: float) -> str:
+    """Name the largest multiple of 16 that fits, if there is one."""
+    size = int(fitting) // 16 * 16
+    return f"pass --size {size} or less, or --precision bfloat16." if size else "free some memory first."
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB"

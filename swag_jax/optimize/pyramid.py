@@ -24,9 +24,14 @@ class Scale:
     steps: int
 
     @property
+    def pixels(self) -> int:
+        """Pixels of the picture, to which the memory is about proportional."""
+        return self.height * self.width
+
+    @property
     def work(self) -> int:
         """Pixels times steps, to which the time is about proportional."""
-        return self.height * self.width * self.steps
+        return self.pixels * self.steps
 
 
 def plan(shape: tuple[int, int], settings: Settings, *, minimum_size: int) -> tuple[Scale, ...]:

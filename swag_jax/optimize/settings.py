@@ -6,13 +6,13 @@ the `Objective` and `Smoothing` inside it.
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from swag_jax._checks import UserError, check_name, check_range, error, near
 from swag_jax.backbones import PADDINGS, POOLINGS, PRECISIONS, Precision
 from swag_jax.losses import Objective
 from swag_jax.optimize.lbfgs import LBFGS
-from swag_jax.optimize.solvers import Adam
+from swag_jax.optimize.solvers import Adam, Solver
 
 SolverName: TypeAlias = Literal["lbfgs", "adam"]
 Colors: TypeAlias = Literal["style", "luminance", "match"]
@@ -31,7 +31,8 @@ class Settings:
         backbone: The network whose activations define content and style.
         weights: The network's weights: auto (ImageNet where it lies in the local store, else the embedded ones, else
             random), imagenet, embedded, random, or the path of a checkpoint.
-        pooling: VGG19's pooling: average (times 2, which keeps the scale; smoother pictures) or max (as trained).
+        pooling: VGG19's pooling: auto (average), average (times 2, which keeps the scale; smoother pictures) or max (as
+            trained).
         padding: VGG19's padding: auto (as the weights were trained), zeros, replicate (at the first convolution) or
             reflect (everywhere).
         objective: Layers, weights, normalization and smoothing of the losses.
@@ -55,7 +56,7 @@ class Settings:
 
     backbone: str = "vgg19"
     weights: str = "auto"
-    pooling: str = "average"
+    pooling: str = "auto"
     padding: str = "auto"
     objective: Objective = field(default_factory=Objective)
     size: int = 512
@@ -74,7 +75,7 @@ class Settings:
     precision: Precision = "tf32"
 
     def __post_init__(self):
-        check_name(self.pooling, POOLINGS, what="pooling")
+        check_name(self.pooling, ("auto", *POOLINGS), what="pooling")
         check_name(self.padding, ("auto", *PADDINGS), what="padding")
         check_name(self.solver, SOLVERS, what="solver")
         check_name(self.init, INITS, what="init")
@@ -91,7 +92,7 @@ class Settings:
         _ = self.method, self.full_objective
 
     @property
-    def method(self) -> LBFGS | Adam:
+    def method(self) -> Solver:
         """The solver as a value."""
         if self.solver == "adam":
             return Adam(learning_rate=self.learning_rate, averaging=self.averaging)
@@ -102,7 +103,7 @@ class Settings:
         """The objective with the backbone's default layers where none are given."""
         return self.objective.for_backbone(self.backbone)
 
-    def replace(self, **changes: object) -> "Settings":
+    def replace(self, **changes: Any) -> "Settings":
         """Return a copy with attributes changed, those of the objective and its smoothing included.
 
         Raises:
@@ -118,15 +119,15 @@ class Settings:
             if name not in own | inner | innermost:
                 raise UserError(f"unknown setting {name!r}: {near(name, sorted(own | inner | innermost))}")
         chosen = {name: value for name, value in changes.items() if name in own}
-        objective = chosen.pop("objective", self.objective)
+        objective: Any = chosen.pop("objective", self.objective)
         smoothing = _changed(changes.get("smoothing", objective.smoothing), changes, innermost)
         objective = _changed(objective, {**changes, "smoothing": smoothing}, inner)
         return dataclasses.replace(self, objective=objective, **chosen)
 
 
-def _names(value: object) -> set[str]:
-    return {f.name for f in dataclasses.fields(value)}  # pyright: ignore[reportArgumentType]
+def _names(value: Any) -> set[str]:
+    return {f.name for f in dataclasses.fields(value)}
 
 
-def _changed(value, changes: dict[str, object], names: set[str]):
+def _changed(value: Any, changes: dict[str, Any], names: set[str]) -> Any:
     return dataclasses.replace(value, **{name: changes[name] for name in changes if name in names})

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from swag_jax._checks import error
-from swag_jax._types import AnyImage, HostImage, Image, Key
+from swag_jax._types import AnyHostImage, AnyImage, HostImage, Image, Key
 from swag_jax.backbones import Backbone, load
 from swag_jax.images import fitted, match_color, resize, transfer_luminance
-from swag_jax.losses import Objective, Targets, Terms, content_targets, evaluate, style_targets
+from swag_jax.losses import Objective, Targets, content_targets, evaluate, style_targets
 from swag_jax.optimize import memory
 from swag_jax.optimize.pyramid import Scale, plan
 from swag_jax.optimize.result import NonFiniteLossError, Progress, Result
@@ -92,7 +92,7 @@ def solve(
     """
     targets = make_targets(network, content, styles, objective=objective, blend=jnp.ones(len(styles)))
     evaluation = objective_with_gradient(network, targets, objective)
-    state = solver.init(content if init is None else init, _terms(evaluation, content))
+    state = solver.init(content if init is None else init, objective.terms)
     state, history = run(evaluation, solver, state, steps=steps)
     return solver.picture(state), history
 
@@ -153,9 +153,9 @@ def stylize(
 class _Pictures:
     """The pictures of a run at their own sizes, in host memory."""
 
-    content: HostImage
-    styles: tuple[HostImage, ...]
-    init: HostImage | None
+    content: AnyHostImage
+    styles: tuple[AnyHostImage, ...]
+    init: AnyHostImage | None
 
 
 @dataclass
@@ -184,10 +184,10 @@ class _Job:
         assert state is not None  # plan() never returns an empty tuple
         return self._result(np.asarray(self.settings.method.picture(state)))
 
-    def _run_scale(self, scale: Scale, state: State | None, key: Key) -> State:
-        settings, began = self.settings, time.perf_counter()
+    def _run_scale(self, scale: Scale, previous: State | None, key: Key) -> State:
+        began = time.perf_counter()
         targets = self._targets(scale)
-        state = self._start(scale, targets, key) if state is None else self._carry(state, scale)
+        state: Any = self._start(scale, key) if previous is None else self._carry(previous, scale)
         remaining, length = scale.steps, min(self._chunk_length, scale.steps)
         compiled = self._compile(targets, state, length, scale)
         self.seconds["compile"] += time.perf_counter() - began
@@ -222,14 +222,9 @@ class _Job:
         least = math.ceil(minimum * max(height, width) / min(height, width))
         return fitted(height, width, max(round(scale.size * self.settings.style_scale), least))
 
-    def _start(self, scale: Scale, targets: Targets, key: Key) -> State:
-        return _initialized(
-            self.network,
-            targets,
-            self._initial(scale, key),
-            objective=self.settings.full_objective,
-            solver=self.settings.method,
-        )
+    def _start(self, scale: Scale, key: Key) -> State:
+        settings = self.settings
+        return _initialized(self._initial(scale, key), solver=settings.method, terms=settings.full_objective.terms)
 
     def _initial(self, scale: Scale, key: Key) -> Image:
         shape, pictures = (scale.height, scale.width), self.pictures
@@ -332,9 +327,9 @@ def _chunk(
 _targets = functools.partial(jax.jit, static_argnames=("objective",))(make_targets)
 
 
-@functools.partial(jax.jit, static_argnames=("objective", "solver"))
-def _initialized(network: Backbone, targets: Targets, image: Image, *, objective: Objective, solver: Solver) -> State:
-    return solver.init(image, _terms(objective_with_gradient(network, targets, objective), image))
+@functools.partial(jax.jit, static_argnames=("solver", "terms"))
+def _initialized(image: Image, *, solver: Solver, terms: tuple[str, ...]) -> State:
+    return solver.init(image, terms)
 
 
 @functools.partial(jax.jit, static_argnames=("solver", "height", "width"))
@@ -354,18 +349,13 @@ def _guarded(compiled, *arrays, size: int):
         raise memory.out_of_memory(size=size, needed=max(needed, 2 * free), free=free) from failure
 
 
-def _terms(evaluation: Evaluate, image: Image) -> Terms:
-    """Return the terms' names with abstract values, without evaluating anything."""
-    return jax.eval_shape(evaluation, image)[0][1]
-
-
 def _load(settings: Settings) -> tuple[Backbone, Source]:
     options: dict[str, object] = {}
     if settings.backbone == "vgg19":
-        options["pooling"] = settings.pooling
+        options["pooling"] = "average" if settings.pooling == "auto" else settings.pooling
         if settings.padding != "auto":
             options["padding"] = settings.padding
-    elif settings.pooling != "max" or settings.padding != "auto":
+    elif settings.pooling != "auto" or settings.padding != "auto":
         raise error("pooling and padding can only be chosen for vgg19", got=settings.backbone, cure="leave them out")
     return load(
         settings.backbone,
@@ -386,7 +376,7 @@ def _recolored(pictures: _Pictures, settings: Settings) -> _Pictures:
     return _Pictures(pictures.content, styles, pictures.init)
 
 
-def _listed(style: ArrayLike | Sequence[ArrayLike]) -> Sequence[ArrayLike]:
+def _listed(style: Any) -> Sequence[ArrayLike]:
     return style if isinstance(style, (list, tuple)) else [style]
 
 

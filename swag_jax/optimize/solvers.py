@@ -9,16 +9,16 @@ loss and terms that failed it.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from swag_jax._checks import check_range
-from swag_jax._types import Image, Scalar
+from swag_jax._types import Flag, Image, Scalar
 from swag_jax.images import resample
 from swag_jax.losses import Terms
 
@@ -49,7 +49,7 @@ class State(Protocol):
         ...
 
     @property
-    def failed(self) -> Bool[Array, ""]:
+    def failed(self) -> Flag:
         """Whether a loss or gradient that is not finite has stopped the solver."""
         ...
 
@@ -61,8 +61,8 @@ S = TypeVar("S", bound=State)
 class Solver(Protocol[S]):
     """A method that improves a picture, one evaluation per step."""
 
-    def init(self, image: Image, terms: Terms) -> S:
-        """Return the state before the first step; `terms` only gives the names."""
+    def init(self, image: Image, terms: tuple[str, ...]) -> S:
+        """Return the state before the first step, for an objective with terms of these names."""
         ...
 
     def step(self, evaluate: Evaluate, state: S) -> S:
@@ -100,12 +100,12 @@ def run(evaluate: Evaluate, solver: Solver[S], state: S, *, steps: int) -> tuple
     return lax.scan(body, state, None, length=steps)
 
 
-def is_finite(loss: Scalar, gradient: Image) -> Bool[Array, ""]:
+def is_finite(loss: Scalar, gradient: Image) -> Flag:
     """Tell whether the loss and every entry of the gradient are finite."""
     return jnp.isfinite(loss) & jnp.isfinite(gradient).all()
 
 
-def select(condition: Bool[Array, ""], chosen: PyTree, otherwise: PyTree) -> PyTree:
+def select(condition: Flag, chosen: PyTree, otherwise: PyTree) -> PyTree:
     """Choose between two equal-shaped trees, leaf by leaf."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), chosen, otherwise)
 
@@ -129,7 +129,7 @@ class AdamState:
     terms: Terms
     moments: optax.ScaleByAdamState
     average: Image
-    failed: Bool[Array, ""]
+    failed: Flag
 
     def replace(self, **changes: object) -> "AdamState":
         """Return a copy with some attributes changed."""
@@ -158,15 +158,15 @@ class Adam:
         check_range(self.averaging, what="averaging", low=0, high=0.9999)
 
     @property
-    def _transform(self) -> optax.GradientTransformation:
+    def _transform(self) -> Any:
         return optax.scale_by_adam(self.decay_first, self.decay_second)
 
-    def init(self, image: Image, terms: Terms) -> AdamState:
+    def init(self, image: Image, terms: tuple[str, ...]) -> AdamState:
         """Return the state before the first step."""
         return AdamState(
             image=image,
             loss=jnp.float32(jnp.inf),
-            terms=jax.tree.map(lambda _: jnp.float32(jnp.nan), terms),
+            terms=dict.fromkeys(terms, jnp.float32(jnp.nan)),
             moments=self._transform.init(image),
             average=jnp.zeros_like(image),
             failed=jnp.array(False),
@@ -185,9 +185,11 @@ class Adam:
 
     def resized(self, state: AdamState, height: int, width: int) -> AdamState:
         """Resample picture, moments and average; a second moment stays non-negative."""
+        mean: Any = state.moments.mu
+        square: Any = state.moments.nu
         moments = state.moments._replace(
-            mu=resample(state.moments.mu, height, width),
-            nu=jnp.maximum(resample(state.moments.nu, height, width, method="linear"), 0),
+            mu=resample(mean, height, width),
+            nu=jnp.maximum(resample(square, height, width, method="linear"), 0),
         )
         return state.replace(
             image=jnp.clip(resample(state.image, height, width), 0, 1),

@@ -1,0 +1,94 @@
+import math
+
+import pytest
+
+from swag_jax import UserError
+from swag_jax._checks import check_name, check_range, error, near
+
+LAYERS = ["relu1_1", "relu4_1", "relu4_2", "conv5_3"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({}, "size must be even."),
+        ({"got": 7}, "size must be even, got 7."),
+        ({"cure": "pass --size 8"}, "size must be even: pass --size 8."),
+        ({"got": 0, "cure": "pass --size 8"}, "size must be even, got 0: pass --size 8."),
+    ],
+)
+def test_error_is_one_sentence(arguments, text):
+    assert str(error("size must be even", **arguments)) == text
+
+
+def test_user_error_is_a_value_error():
+    assert isinstance(error("no"), UserError)
+    assert issubclass(UserError, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("relu41", "did you mean relu4_1 or relu4_2 or relu1_1?"),
+        ("RELU4_1", "did you mean relu4_1 or relu4_2 or relu1_1?"),
+        ("CONV5_3", "did you mean conv5_3?"),
+        ("xyz", "known: relu1_1, relu4_1, relu4_2, conv5_3"),
+        ("", "known: relu1_1, relu4_1, relu4_2, conv5_3"),
+    ],
+)
+def test_near_names(name, text):
+    assert near(name, LAYERS) == text
+
+
+def test_near_names_are_limited():
+    assert near("relu41", LAYERS, limit=1) == "did you mean relu4_1?"
+
+
+def test_near_names_keep_their_case():
+    assert near("vgg19", ["VGG19", "ResNet50"]) == "did you mean VGG19?"
+
+
+def test_known_name_is_returned():
+    assert check_name("conv5_3", LAYERS, what="layer") == "conv5_3"
+    assert check_name("conv5_3", (name for name in LAYERS), what="layer") == "conv5_3"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("conv53", "unknown layer 'conv53': did you mean conv5_3?"),
+        ("CONV5_3", "unknown layer 'CONV5_3': did you mean conv5_3?"),
+        ("x", "unknown layer 'x': known: relu1_1, relu4_1, relu4_2, conv5_3"),
+    ],
+)
+def test_unknown_name_is_explained(name, text):
+    with pytest.raises(UserError) as caught:
+        check_name(name, (name for name in LAYERS), what="layer")
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "bounds"),
+    [(1, {"low": 1}), (5.5, {"low": 1, "high": 5.5}), (-3.0, {}), (1e-9, {"low": 0, "open_low": True})],
+)
+def test_value_in_range_is_returned(value, bounds):
+    assert check_range(value, what="size", **bounds) is value
+
+
+@pytest.mark.parametrize(
+    ("value", "bounds", "text"),
+    [
+        (0, {"low": 1}, "size must be at least 1, got 0."),
+        (0.0, {"low": 0, "open_low": True}, "size must be greater than 0, got 0.0."),
+        (21, {"low": 0.05, "high": 20}, "size must be at least 0.05 and at most 20, got 21."),
+        (2, {"high": 1}, "size must be at most 1, got 2."),
+        (math.nan, {}, "size must be a finite number, got nan."),
+        (math.inf, {}, "size must be a finite number, got inf."),
+        (-math.inf, {"high": 1}, "size must be at most 1, got -inf."),
+        (math.nan, {"low": 0, "high": 1}, "size must be at least 0 and at most 1, got nan."),
+    ],
+)
+def test_value_out_of_range_is_explained(value, bounds, text):
+    with pytest.raises(UserError) as caught:
+        check_range(value, what="size", **bounds)
+    assert str(caught.value) == text

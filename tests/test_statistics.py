@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from swag_jax.statistics import gram, normalized_entropy
+
+GOLDEN = dict(np.load(Path(__file__).parent / "reference" / "losses.npz"))
+
+FEATURES = jax.random.normal(jax.random.key(0), (6, 7, 5))
+
+
+def test_gram_by_hand():
+    """Two channels at the positions (1, 2), (0, -1) and (3, 0): sums 1 + 9, 2, 4 + 1, over three positions."""
+    features = jnp.array([[[1.0, 2.0], [0.0, -1.0], [3.0, 0.0]]])
+    np.testing.assert_allclose(gram(features), [[10 / 3, 2 / 3], [2 / 3, 5 / 3]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("layer", ["shallow", "deep"])
+def test_gram_matches_pytorch(layer):
+    found = gram(jnp.asarray(GOLDEN[f"image_{layer}"]))
+    np.testing.assert_allclose(found, GOLDEN[f"gram_positions_{layer}"], rtol=1e-5, atol=1e-6)
+
+
+def test_gram_is_symmetric_and_positive_semidefinite():
+    matrix = np.asarray(gram(FEATURES[:2, :2]))  # 4 positions, 5 channels: one eigenvalue is zero
+    np.testing.assert_allclose(matrix, matrix.T, rtol=1e-6)
+    assert np.linalg.eigvalsh(matrix).min() > -1e-6
+
+
+def test_gram_is_blind_to_the_order_of_positions():
+    shuffled = jax.random.permutation(jax.random.key(1), FEATURES.reshape(-1, 5)).reshape(3, 14, 5)
+    np.testing.assert_allclose(gram(shuffled), gram(FEATURES), rtol=1e-5, atol=1e-6)
+
+
+def test_gram_does_not_depend_on_the_number_of_positions():
+    np.testing.assert_allclose(gram(jnp.tile(FEATURES, (2, 3, 1))), gram(FEATURES), rtol=1e-5, atol=1e-6)
+
+
+def test_gram_of_bfloat16_is_summed_in_float32():
+    """1024 ones and their squares: a bfloat16 sum would stop growing at 256."""
+    matrix = gram(jnp.ones((32, 32, 2), jnp.bfloat16))
+    assert matrix.dtype == jnp.float32
+    np.testing.assert_array_equal(matrix, np.ones((2, 2)))
+    low = FEATURES.astype(jnp.bfloat16)
+    np.testing.assert_allclose(gram(low), gram(low.astype(jnp.float32)), rtol=1e-5, atol=1e-6)
+
+
+def test_gram_of_a_batch_is_that_of_each_image():
+    batch = jax.random.normal(jax.random.key(2), (3, 6, 7, 5))
+    np.testing.assert_allclose(jax.vmap(gram)(batch), [gram(x) for x in batch], rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_match_finite_differences():
+    with jax.enable_x64(True):
+        features = jnp.asarray(np.random.default_rng(0).standard_normal((3, 4, 5)))
+        assert gram(features).dtype == jnp.float64
+        check_grads(lambda x: gram(jnp.asarray(x)), (features,), order=1, atol=1e-8, rtol=1e-8, eps=1e-4)
+        p = jax.nn.softmax(features)
+        check_grads(lambda x: normalized_entropy(jnp.asarray(x)), (p,), order=1, atol=1e-7, rtol=1e-7, eps=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "entropy"),
+    [
+        (np.full((2, 3, 4), 1 / 24), 1.0),
+        ([0.0, 1.0, 0.0], 0.0),
+        ([[0.5, 0.0], [0.0, 0.5]], 0.5),
+        ([0.25, 0.75], (0.25 * np.log(4) + 0.75 * np.log(4 / 3)) / np.log(2)),
+    ],
+)
+def test_normalized_entropy_by_hand(probabilities, entropy):
+    found = normalized_entropy(jnp.asarray(probabilities, jnp.float32))
+    assert float(found) == pytest.approx(entropy, rel=1e-6, abs=1e-7)
+
+
+def test_normalized_entropy_has_a_finite_gradient_beside_zeros():
+    gradient = jax.grad(normalized_entropy)(jnp.array([0.5, 0.0, 0.5]))
+    assert bool(jnp.isfinite(gradient).all())
