@@ -34,14 +34,14 @@ class SwagSide:
             style_weight=job.style_weight,
             tv_weight=job.tv_weight,
         )
-        self.network, _ = backbones.load(
+        network, _ = backbones.load(
             job.backbone, weights=job.weights, layers=self.objective.layers, precision=job.precision
         )
+        self.network = jax.jit(lambda network: network.frozen())(network)
         with np.load(job.pictures) as pictures:
             self.content, style = (jnp.asarray(pictures[name]) for name in ("content", "style"))
         self.targets = jax.jit(self._targets)(self.network, self.content, style)
-        terms = jax.eval_shape(self._loss, self.network, self.targets, self.content)[1]
-        self.start = jax.jit(lambda image: self.solver.init(image, terms))
+        self.start = jax.jit(lambda image: self.solver.init(image, self.objective.terms))
         self.chunk = jax.jit(self._chunk, donate_argnums=2)
         self.state = self.start(self.content)
         self.iterate()

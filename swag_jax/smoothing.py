@@ -64,10 +64,10 @@ class Smoothing:
     """A smoothing by name, with its parameters.
 
     Attributes:
-        kind: One of `KINDS`.
+        kind: `none`, `softmax` (over all channels and positions), `channel-softmax`, `spatial-softmax` or `scale`.
         temperature: The softmax's T: `auto`, or a number > 0 (the paper: 1).
         scale: The factor of kind `scale` (released code: 0.001).
-        layers: The layers to smooth; `None` smooths all, others stay as they are.
+        layers: The layers to smooth, all where none are named; others stay as they are.
     """
 
     kind: Kind = "none"
@@ -151,6 +151,10 @@ def auto_temperature(features: Features, *, axes: tuple[int, ...]) -> Scalar:
     bracket; the square root is nearly linear in :math:`\beta`, with slope one standard deviation at zero. Features
     without any spread get T = 1. Where even the sharpest softmax stays closer to uniform (more than 61 % of the
     entries share the maximum), the sharpest of the bracket is returned.
+
+    Args:
+        features: `height width channels`.
+        axes: The axes the softmax sums over, `Smoothing.axes`.
     """
     x = widen(features)
     spread = x.std()

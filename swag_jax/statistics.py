@@ -6,6 +6,7 @@ the features' precision (float64 stays float64).
 
 import math
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -20,7 +21,7 @@ def gram(features: Features) -> Gram:
     .. math:: G_{ij} = \frac{1}{M} \sum_k F_{ik} F_{jk}, \quad M = \text{height} \cdot \text{width}
 
     Eq. 1 of the SWAG paper sums over positions; the mean makes it independent of the picture's size, and the
-    losses put the paper's factors back (`swag_jax.losses.style`). Positions are summed in float32.
+    losses put the paper's factors back (`swag_jax.losses.style`). Positions are summed in float32 at least.
 
     Args:
         features: `height width channels`.
@@ -33,15 +34,35 @@ def gram(features: Features) -> Gram:
         >>> gram(jnp.array([[[1.0, 2.0]], [[3.0, 0.0]]])).tolist()
         [[5.0, 1.0], [1.0, 2.0]]
     """
-    height, width, _ = features.shape
-    products = jnp.einsum(
-        "hwi,hwj->ij",
-        features,
-        features,
-        precision=lax.Precision.HIGHEST,
-        preferred_element_type=jnp.promote_types(features.dtype, jnp.float32),
-    )
-    return products / (height * width)
+    rows, columns, channels = features.shape
+    flat = features.reshape(rows * columns, channels)
+    products = _products if rows * columns > channels else _plain_products
+    return products(flat) / (rows * columns)
+
+
+def _plain_products(flat: Float[Array, "positions channels"]) -> Gram:
+    wide = jnp.promote_types(flat.dtype, jnp.float32)
+    return jnp.matmul(flat.T, flat, precision=lax.Precision.HIGHEST, preferred_element_type=wide)
+
+
+@jax.custom_vjp
+def _products(flat: Float[Array, "positions channels"]) -> Gram:
+    """F^T F with one matrix product in its gradient, F (G + G^T), where differentiation would make two."""
+    return _plain_products(flat)
+
+
+def _products_forward(flat):
+    return _plain_products(flat), flat
+
+
+def _products_backward(flat, gradient):
+    both = (gradient + gradient.T).astype(flat.dtype)
+    wide = jnp.promote_types(flat.dtype, jnp.float32)
+    product = jnp.matmul(flat, both, precision=lax.Precision.HIGHEST, preferred_element_type=wide)
+    return (product.astype(flat.dtype),)
+
+
+_products.defvjp(_products_forward, _products_backward)
 
 
 def normalized_entropy(probabilities: Float[Array, "..."]) -> Scalar:

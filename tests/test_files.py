@@ -28,13 +28,18 @@ def test_missing_folders_are_made(tmp_path):
     assert path.read_text() == "new"
 
 
+def write_half(path, failure):
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        raise failure
+
+
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
 def test_a_failure_keeps_the_old_file_and_leaves_nothing(tmp_path, failure):
     path = tmp_path / "out.txt"
     path.write_text("old")
-    with pytest.raises(failure), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise failure
+    with pytest.raises(failure):
+        write_half(path, failure)
     assert path.read_text() == "old"
     assert names(tmp_path) == ["out.txt"]
 

@@ -26,7 +26,7 @@ from jaxtyping import Array, Float
 from swag_jax._checks import check_name
 
 Activations: TypeAlias = Float[Array, "batch _ _ _"]
-Kernel: TypeAlias = Float[Array, "_ _ channels_in channels_out"]
+Kernel: TypeAlias = Float[Array, "_ _ _ _"]
 Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 Precision: TypeAlias = Literal["float32", "tf32", "bfloat16"]
 Kernels: TypeAlias = Literal["auto", "plain", "cpu"]
@@ -69,26 +69,45 @@ class Operations:
         return jnp.dtype(jnp.bfloat16 if self.precision == "bfloat16" else jnp.float32)
 
     @property
-    def _cpu(self) -> bool:
+    def turns_kernels(self) -> bool:
+        """Whether the CPU's forms are used, whose gradient needs turned kernels."""
         return self.kernels == "cpu" or (self.kernels == "auto" and jax.default_backend() == "cpu")
 
     def convolve(
-        self, x: Activations, kernel: Kernel, *, stride: int = 1, padding: Padding = ((0, 0), (0, 0))
+        self,
+        x: Activations,
+        kernel: Kernel,
+        *,
+        turned: Kernel | None = None,
+        stride: int = 1,
+        padding: Padding = ((0, 0), (0, 0)),
     ) -> Activations:
-        """Cross-correlate as PyTorch does: zero `padding` ((top, bottom), (left, right)) and one stride."""
+        """Cross-correlate as PyTorch does.
+
+        Args:
+            x: `batch height width channels_in`.
+            kernel: `height width channels_in channels_out`.
+            turned: `turn(kernel)`, where it has been computed before.
+            stride: Step in both directions.
+            padding: Zeros (above, below), (left, right).
+        """
         kernel = kernel.astype(x.dtype)
         precision = _MATRIX_PRECISION[self.precision]
-        if not self._cpu:
+        if not self.turns_kernels:
             return _convolve(x, kernel, stride, padding, precision)
-        if any(map(any, padding)):
-            return _cpu_convolve(x, kernel, stride, padding, precision)
+        padded = any(map(any, padding))
+        if kernel.shape[:2] == (1, 1) and not padded:
+            return _convolve_points(x[:, ::stride, ::stride], kernel, precision)
+        turned = turn(kernel) if turned is None else turned.astype(x.dtype)
+        if padded:
+            return _cpu_convolve(x, kernel, turned, stride, padding, precision)
         width = (x.shape[2] - kernel.shape[1]) // stride + 1
-        wider: Activations = _cpu_convolve(x, kernel, stride, ((0, 0), (0, stride)), precision)
+        wider: Activations = _cpu_convolve(x, kernel, turned, stride, ((0, 0), (0, stride)), precision)
         return wider[:, :, :width]
 
     def max_pool(self, x: Activations, *, size: int, stride: int, padding: int = 0) -> Activations:
         """Take the maximum over windows; rows and columns that fill no window are dropped, as in PyTorch."""
-        if self._cpu:
+        if self.turns_kernels:
             for axis in (2, 1):
                 x = _cpu_max_pool(x, axis, size, stride, padding)
             return x
@@ -115,23 +134,34 @@ def _convolve(x, kernel, stride, padding, precision, *, input_dilation=1) -> Act
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _cpu_convolve(x, kernel, stride, padding, precision) -> Activations:
+def _convolve_points(x: Activations, kernel: Kernel, precision: lax.Precision) -> Activations:
+    """Convolve with a 1x1 kernel: a matrix product over channels, which XLA's CPU backend runs faster as such."""
+    points = x.reshape(-1, x.shape[-1])
+    return jnp.matmul(points, kernel[0, 0], precision=precision).reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def turn(kernel: Kernel) -> Kernel:
+    """Turn a kernel by 180 degrees and exchange its channels: the kernel of the convolution's gradient."""
+    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _cpu_convolve(x, kernel, turned, stride, padding, precision) -> Activations:
     return _convolve(x, kernel, stride, padding, precision)
 
 
-def _cpu_convolve_forward(x, kernel, stride, padding, precision):
-    return _convolve(x, kernel, stride, padding, precision), (x, kernel)
+def _cpu_convolve_forward(x, kernel, turned, stride, padding, precision):
+    return _convolve(x, kernel, stride, padding, precision), (x, kernel, turned)
 
 
 def _cpu_convolve_backward(stride, padding, precision, saved, gradient):
-    x, kernel = saved
+    x, kernel, turned = saved
     covered = [(gradient.shape[1 + d] - 1) * stride + 1 for d in range(2)]
-    # dL/dx: correlate the gradient, dilated by the stride, with the kernel turned by 180 degrees.
+    # dL/dx: correlate the gradient, dilated by the stride, with the turned kernel.
     before = [kernel.shape[d] - 1 - padding[d][0] for d in range(2)]
     after = [x.shape[1 + d] - covered[d] - before[d] + kernel.shape[d] - 1 for d in range(2)]
-    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-    dx = _convolve(gradient, turned, 1, tuple(zip(before, after, strict=True)), precision, input_dilation=stride)
+    edges = tuple(zip(before, after, strict=True))
+    dx = _convolve(gradient, turned, 1, edges, precision, input_dilation=stride)
     # dL/dk: correlate the input with the gradient, batch and channels exchanged.
     end = [kernel.shape[d] - 1 + covered[d] - x.shape[1 + d] - padding[d][0] for d in range(2)]
     dk = lax.conv_general_dilated(
@@ -143,7 +173,7 @@ def _cpu_convolve_backward(stride, padding, precision, saved, gradient):
         dimension_numbers=_DIMENSIONS,
         precision=precision,
     ).transpose(1, 2, 0, 3)
-    return dx, dk
+    return dx, dk, None
 
 
 _cpu_convolve.defvjp(_cpu_convolve_forward, _cpu_convolve_backward)
@@ -172,21 +202,37 @@ def _cpu_max_pool_forward(x, axis, size, stride, padding):
 def _cpu_max_pool_backward(axis, size, stride, padding, saved, gradient):
     x, y = saved
     free = jnp.ones(y.shape, bool)
-    dx = jnp.zeros_like(x)
-    for k, entry in enumerate(_window_slices(x, axis, size, stride, padding)):
+    shares = []
+    for entry in _window_slices(x, axis, size, stride, padding):
         first = (entry == y) & free
         free &= ~first
-        share = jnp.where(first, gradient, jnp.zeros((), gradient.dtype))
-        dx += _spread(share, axis, k - padding, stride, x.shape[axis])
-    return (dx,)
+        shares.append(jnp.where(first, gradient, jnp.zeros((), gradient.dtype)))
+    return (_interleaved(shares, axis, stride, padding, x.shape[axis]),)
 
 
-def _spread(share, axis: int, offset: int, stride: int, length: int) -> Activations:
-    """Put entry i of `share` at position `offset + i * stride` of a line of zeros."""
-    covered = (share.shape[axis] - 1) * stride + 1
-    edges = [(0, 0, 0)] * share.ndim
-    edges[axis] = (offset, length - covered - offset, stride - 1)
-    return lax.pad(share, jnp.zeros((), share.dtype), edges)
+def _interleaved(shares: list[Activations], axis: int, stride: int, padding: int, length: int) -> Activations:
+    """Add up entry i of `shares[k]` at position k + i * stride - padding of a line of `length`.
+
+    Positions with equal remainder by the stride are summed as one line each; the lines are then interleaved.
+    """
+    cells = -(-(length + padding) // stride)
+    lines = [_sum_shifted(shares[k::stride], axis, cells) for k in range(min(stride, len(shares)))]
+    lines += [jnp.zeros_like(lines[0])] * (stride - len(lines))
+    joined = jnp.stack(lines, axis + 1)
+    shape = (*joined.shape[:axis], cells * stride, *joined.shape[axis + 2 :])
+    return lax.slice_in_dim(joined.reshape(shape), padding, padding + length, axis=axis)
+
+
+def _sum_shifted(shares: list[Activations], axis: int, length: int) -> Activations:
+    """Add up `shares[j]` shifted by j along `axis`, cut or filled with zeros to `length`."""
+    total = None
+    for shift, share in enumerate(shares):
+        edges = [(0, 0, 0)] * share.ndim
+        edges[axis] = (shift, length - share.shape[axis] - shift, 0)
+        moved = lax.pad(share, jnp.zeros((), share.dtype), edges)
+        total = moved if total is None else total + moved
+    assert total is not None  # there is at least one share
+    return total
 
 
 _cpu_max_pool.defvjp(_cpu_max_pool_forward, _cpu_max_pool_backward)
@@ -196,6 +242,35 @@ def kaiming_normal(rngs: nnx.Rngs, shape: tuple[int, int, int, int]) -> Kernel:
     """Draw a kernel from N(0, 2 / fan_out): torchvision's rule for VGG and ResNet convolutions."""
     fan_out = shape[0] * shape[1] * shape[3]
     return jax.random.normal(rngs.params(), shape) * (2 / fan_out) ** 0.5
+
+
+class FrozenConv(nnx.Module):
+    """A convolution of a network that will not change: norm folded in, gradient's kernel computed ahead.
+
+    Attributes:
+        kernel: `size size channels_in channels_out`.
+        bias: `channels_out`.
+        turned: `turn(kernel)` where the operations need it.
+    """
+
+    def __init__(self, kernel: Kernel, bias: Array, *, stride: int, operations: Operations):
+        kernel = kernel.astype(operations.dtype)
+        self.kernel = nnx.Param(kernel)
+        self.bias = nnx.Param(bias.astype(operations.dtype))
+        self.turned = nnx.Param(turn(kernel)) if operations.turns_kernels and kernel.shape[0] > 1 else None
+        self.stride = stride
+
+    def __call__(self, x: Activations, operations: Operations, *, padding: Padding | None = None) -> Activations:
+        """Convolve, with half-kernel zero padding by default, and add the bias."""
+        half = self.kernel.shape[0] // 2
+        y = operations.convolve(
+            x,
+            self.kernel[...],
+            turned=None if self.turned is None else self.turned[...],
+            stride=self.stride,
+            padding=((half, half), (half, half)) if padding is None else padding,
+        )
+        return y + self.bias[...][None, None, None]
 
 
 class Conv(nnx.Module):
@@ -210,10 +285,13 @@ class Conv(nnx.Module):
         self.kernel = nnx.Param(kaiming_normal(rngs, (size, size, channels_in, channels_out)))
         self.bias = nnx.Param(jnp.zeros(channels_out))
 
-    def __call__(self, x: Activations, operations: Operations, *, padding: Padding) -> Activations:
-        """Convolve and add the bias."""
-        bias = self.bias[...].astype(x.dtype)
-        return operations.convolve(x, self.kernel[...], padding=padding) + bias[None, None, None]
+    def frozen(self, operations: Operations) -> FrozenConv:
+        """Return what computes the same with parameters that will not change."""
+        return FrozenConv(self.kernel[...], self.bias[...], stride=1, operations=operations)
+
+    def __call__(self, x: Activations, operations: Operations, *, padding: Padding | None = None) -> Activations:
+        """Convolve, with half-kernel zero padding by default, and add the bias."""
+        return self.frozen(operations)(x, operations, padding=padding)
 
 
 class BatchNorm(nnx.Module):
@@ -242,11 +320,12 @@ class ConvNorm(nnx.Module):
         self.norm = BatchNorm(channels_out)
         self.stride = stride
 
+    def frozen(self, operations: Operations) -> FrozenConv:
+        """Return what computes the same with parameters and statistics that will not change."""
+        a, b = self.norm.affine()
+        kernel = self.kernel[...] * a[None, None, None]
+        return FrozenConv(kernel, b, stride=self.stride, operations=operations)
+
     def __call__(self, x: Activations, operations: Operations) -> Activations:
         """Convolve with half-kernel zero padding and normalize."""
-        a, b = self.norm.affine()
-        half = self.kernel.shape[0] // 2
-        edge = (half, half)
-        kernel = self.kernel[...] * a[None, None, None]
-        y = operations.convolve(x, kernel, stride=self.stride, padding=(edge, edge))
-        return y + b.astype(x.dtype)[None, None, None]
+        return self.frozen(operations)(x, operations)

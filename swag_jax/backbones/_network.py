@@ -2,12 +2,13 @@
 
 import abc
 from collections.abc import Iterable
+from typing import Any
 
 from flax import nnx
 
 from swag_jax._checks import check_name, error
 from swag_jax._types import Images
-from swag_jax.backbones._layers import Activations, Operations
+from swag_jax.backbones._layers import Activations, Conv, ConvNorm, FrozenConv, Operations
 
 
 class Backbone(nnx.Module):
@@ -43,6 +44,14 @@ class Backbone(nnx.Module):
             UserError: If `until` is not a layer of this network.
         """
 
+    def frozen(self) -> "Backbone":
+        """Return an equal network for parameters that will not change.
+
+        Batch norms are folded into the convolutions, kernels are cast to the network's precision, and what their
+        gradients need is computed ahead, once instead of at every step. Pure: works under `jax.jit`.
+        """
+        return _frozen(self, self.operations)
+
     def check_layers(self, layers: Iterable[str]) -> tuple[str, ...]:
         """Return `layers` in the network's order; raise with near names if one is unknown, or none is given."""
         asked = set(layers)
@@ -59,6 +68,17 @@ class Backbone(nnx.Module):
     def minimum_size(self, layers: Iterable[str]) -> int:
         """Return the smallest image side, in pixels, that gives the deepest of `layers` a whole position."""
         return self.strides[self.layers.index(self.deepest(layers))]
+
+
+def _frozen(module: Any, operations: Operations) -> Any:
+    """Return a copy of `module` with every convolution in it frozen."""
+    copy = nnx.merge(*nnx.split(module))
+    for name, child in vars(module).items():
+        if isinstance(child, Conv | ConvNorm):
+            setattr(copy, name, child.frozen(operations))
+        elif isinstance(child, nnx.Module) and not isinstance(child, FrozenConv):
+            setattr(copy, name, _frozen(child, operations))
+    return copy
 
 
 def cut(layers: tuple[str, ...], until: str | None) -> tuple[str, ...]:

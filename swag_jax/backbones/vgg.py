@@ -12,7 +12,7 @@ from flax import nnx
 
 from swag_jax._checks import check_name
 from swag_jax._types import Images
-from swag_jax.backbones._layers import Activations, Conv, Operations
+from swag_jax.backbones._layers import Activations, Conv, FrozenConv, Operations
 from swag_jax.backbones._network import Backbone, cut
 
 Pooling: TypeAlias = Literal["max", "average"]
@@ -28,7 +28,6 @@ AVERAGE_POOL_SCALE = 2.0
 """Factor on average pools that keeps activations at the scale max pools give them; from
 crowsonkb/style-transfer-pytorch, `VGGFeatures.poolings`."""
 
-_SAME = ((1, 1), (1, 1))
 _VALID = ((0, 0), (0, 0))
 
 
@@ -95,9 +94,9 @@ class VGG19(Backbone):
         return jax.nn.relu(x) if name.startswith("relu") else self._pool(x)
 
     def _convolve(self, name: str, x: Activations) -> Activations:
-        layer: Conv = getattr(self, name)
+        layer: Conv | FrozenConv = getattr(self, name)
         if self.padding == "zeros" or (self.padding == "replicate" and name != "conv1_1"):
-            return layer(x, self.operations, padding=_SAME)
+            return layer(x, self.operations)
         mode = "edge" if self.padding == "replicate" else "reflect"
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=mode)
         return layer(x, self.operations, padding=_VALID)

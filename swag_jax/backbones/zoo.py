@@ -52,6 +52,9 @@ NAMES: tuple[str, ...] = tuple(_ZOO)
 def entry(name: str) -> Entry:
     """Return the zoo's entry for `name`.
 
+    Args:
+        name: One of `NAMES`.
+
     Raises:
         UserError: If there is none, with near names.
     """
@@ -67,6 +70,9 @@ def create(name: str, *, seed: int = 0, **options: Any) -> Backbone:
         **options: The network's own arguments (`until`, `operations`, `normalization`; VGG19: `pooling`,
             `padding`).
 
+    Returns:
+        The network, with float32 parameters.
+
     Example:
         >>> create("resnet50", until="conv1").layers
         ('conv1',)
@@ -77,6 +83,10 @@ def create(name: str, *, seed: int = 0, **options: Any) -> Backbone:
 def parameter_shapes(name: str, *, until: str | None = None) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter and statistic by its flat name, without allocating any.
 
+    Args:
+        name: One of `NAMES`.
+        until: The deepest layer to count; default: the whole network.
+
     Example:
         >>> parameter_shapes("vgg19", until="conv1_1")
         {'conv1_1.bias': (64,), 'conv1_1.kernel': (3, 3, 3, 64)}
@@ -85,8 +95,25 @@ def parameter_shapes(name: str, *, until: str | None = None) -> dict[str, tuple[
     return {flat: variable.get_value().shape for flat, variable in sorted(_variables(abstract).items())}
 
 
+def layer_names(name: str) -> tuple[str, ...]:
+    """Return the names of all layers of a network, shallow to deep, without allocating any.
+
+    Args:
+        name: One of `NAMES`.
+
+    Example:
+        >>> layer_names("vgg19")[:2]
+        ('conv1_1', 'relu1_1')
+    """
+    return nnx.eval_shape(lambda: create(name)).layers
+
+
 def flat_parameters(network: Backbone) -> dict[str, jax.Array]:
-    """Return the network's arrays by flat name, such as `conv2_1.conv1.kernel`."""
+    """Return the network's arrays by flat name, such as `conv2_1.conv1.kernel`.
+
+    Args:
+        network: Any network of the zoo, not frozen.
+    """
     return {flat: variable.get_value() for flat, variable in _variables(network).items()}
 
 
@@ -96,7 +123,12 @@ def _variables(network: Backbone) -> dict[str, nnx.Variable]:
 
 
 def with_parameters(network: Backbone, arrays: Mapping[str, np.ndarray | jax.Array]) -> Backbone:
-    """Return the network with every array replaced by the one of the same flat name."""
+    """Return the network with every array replaced by the one of the same flat name.
+
+    Args:
+        network: Any network of the zoo, not frozen.
+        arrays: An array for each of its flat names.
+    """
     definition, state = nnx.split(network)
     leaves = [
         (path, variable.replace(jnp.asarray(arrays[".".join(map(str, path))], jnp.float32)))
@@ -132,7 +164,7 @@ def load(
         UserError: If a name is unknown, or the weights are missing, damaged or not deep enough.
     """
     known = entry(name)
-    source = params.resolve(name, weights)
+    source = params.resolve(name, weights=weights)
     whole = nnx.eval_shape(lambda: create(name))
     until = whole.deepest(layers or (known.content_layer, *known.style_layers))
     options = {"operations": Operations(precision=precision), **_asked_by(source), **options}

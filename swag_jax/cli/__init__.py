@@ -1,6 +1,7 @@
 """The command line: one file per command; bad input ends in one clear line and exit code 2."""
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return parsed.run(parsed)
     except UserError as problem:
-        print(f"swag-jax: {problem}", file=sys.stderr)
+        print(f"swag-jax: {' '.join(str(problem).split())}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("swag-jax: interrupted", file=sys.stderr)
@@ -44,6 +45,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _cache_compilations() -> None:
     """Keep compiled programs on disk, beside the weights, so that the second run starts at once."""
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(params.home() / "compiled"))
+    folder = params.home() / "compiled"
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    with contextlib.suppress(OSError):  # where nothing can be kept, everything still works
+        folder.mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

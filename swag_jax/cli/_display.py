@@ -1,7 +1,7 @@
 """What a person sees while a picture is made: one live line, or plain lines where there is no terminal."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -12,21 +12,42 @@ from swag_jax.optimize import Progress as StylizeProgress
 SECONDS_BETWEEN_LINES = 10
 """Pause between plain lines, when the output goes to a file."""
 
+_TITLE_WIDTH = 20
+_BAR_WIDTH = 12
+_FAMILIES = ("total", "content", "style", "variation")
+_LEAST_IMPORTANT_FIRST = ("size", "variation", "content", "rate", "style", "total")
+"""What a narrow terminal does without, in this order; the step and the time left always stay."""
+
 
 class Display:
-    """Shows the progress of stylizations on standard error; a callback for `stylize`.
+    """Shows the progress of a stylization on standard error; a callback for `stylize`.
+
+    Nothing but the live line is shown before the first step is done, so that bad input found on the way there ends
+    in one line.
 
     Attributes:
-        quiet: Show nothing.
+        title: What is being made.
+        opening: Lines to be printed with the first progress.
         also: Called with every progress; its result is passed on, so that it can stop the run.
     """
 
-    def __init__(self, title: str, *, quiet: bool, also: Callable[[StylizeProgress], object] | None = None):
-        self.title, self.quiet, self.also = title, quiet, also
+    def __init__(
+        self,
+        title: str,
+        *,
+        quiet: bool,
+        opening: Sequence[str] = (),
+        also: Callable[[StylizeProgress], object] | None = None,
+    ):
+        self.title, self.opening, self.also = title, list(opening), also
         self.console = Console(stderr=True, quiet=quiet, highlight=False)
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[line]}"))
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=_BAR_WIDTH),
+            TextColumn("{task.fields[line]}", markup=False),
+        )
         self._bar = Progress(*columns, console=self.console, disable=quiet or not self.console.is_terminal)
-        self._task = self._bar.add_task(title, total=None, line="compiling")
+        self._task = self._bar.add_task(_shortened(title, _TITLE_WIDTH), total=None, line="compiling")
         self._spoken = time.monotonic()
 
     def __enter__(self) -> "Display":
@@ -36,41 +57,62 @@ class Display:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if kind is not None:
+            self._bar.update(self._task, visible=False)
         self._bar.stop()
 
     def say(self, text: str) -> None:
         """Print one line above the progress."""
-        self.console.print(text, soft_wrap=True, markup=False)
+        self.console.print(text, soft_wrap=True, markup=False, emoji=False)
 
     def __call__(self, progress: StylizeProgress) -> object:
         """Show one progress."""
-        line = summary(progress)
+        while self.opening:
+            self.say(self.opening.pop(0))
+        # What stands beside the text: title and bar, each followed by a space.
+        room = self.console.width - min(len(self.title), _TITLE_WIDTH) - _BAR_WIDTH - 2
+        line = summary(progress, width=room)
         self._bar.update(self._task, completed=progress.step, total=progress.steps, line=line)
         plain = not self.console.is_terminal
         if plain and (time.monotonic() - self._spoken > SECONDS_BETWEEN_LINES or progress.step == progress.steps):
             self._spoken = time.monotonic()
-            self.say(f"{self.title}: {line}")
+            self.say(f"{self.title}: {summary(progress)}")
         return self.also(progress) if self.also else None
 
 
-def summary(progress: StylizeProgress) -> str:
-    """Say where a run is: step, size, losses by family, rate and time left."""
-    families = {
-        family: sum(v for name, v in progress.losses.items() if name.split("/")[0] == family)
-        for family in ("total", "content", "style", "variation")
-        if any(name.split("/")[0] == family for name in progress.losses)
+def summary(progress: StylizeProgress, *, width: int | None = None) -> str:
+    """Say where a run is: step, size, losses by family, rate and time left; what matters most if `width` is small."""
+    parts = {
+        "step": f"{progress.step}/{progress.steps}",
+        "size": f"{progress.width}x{progress.height}",
+        **{family: f"{family} {value:.4g}" for family, value in _by_family(progress.losses).items()},
+        "rate": f"{progress.rate:.3g} steps/s",
+        "left": f"{clock(progress.seconds_left)} left",
     }
-    losses = "  ".join(f"{family} {value:.4g}" for family, value in families.items())
-    place = f"step {progress.step}/{progress.steps}  {progress.width}x{progress.height}"
-    return f"{place}  {losses}  {progress.rate:.2f} steps/s  {clock(progress.seconds_left)} left"
+    for name in _LEAST_IMPORTANT_FIRST:
+        if width is None or len("  ".join(parts.values())) <= width:
+            break
+        parts.pop(name, None)
+    return "  ".join(parts.values())
+
+
+def _by_family(losses: dict[str, float]) -> dict[str, float]:
+    """Add up the terms of each family."""
+    members = {family: [v for name, v in losses.items() if name.split("/")[0] == family] for family in _FAMILIES}
+    return {family: sum(values) for family, values in members.items() if values}
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def clock(seconds: float) -> str:
-    """Write a duration as minutes and seconds.
+    """Write a duration as minutes and seconds, and hours if there are any.
 
     Example:
-        >>> clock(83.4)
-        '1:23'
+        >>> clock(83.4), clock(7384)
+        ('1:23', '2:03:04')
     """
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -8,65 +8,111 @@ import types
 import typing
 from typing import Any, NoReturn
 
-from swag_jax._checks import check_name
+from swag_jax._checks import check_name, near
 from swag_jax.backbones import NAMES
 from swag_jax.losses import Objective
 from swag_jax.optimize import Settings
 from swag_jax.presets import OF_BACKBONE, PRESETS
 from swag_jax.smoothing import Smoothing
 
-_RENAMED = {"kind": "smoothing", "scale": "smoothing_scale", "layers": "smoothing_layers"}
+RENAMED = {"kind": "smoothing", "scale": "smoothing_scale", "layers": "smoothing_layers"}
 """Settings whose flag has another name than the attribute; all are the smoothing's."""
 
-_HIDDEN = {"objective", "smoothing", "colors", "init"}
-"""Attributes without a flag of their own: two hold other settings, two have flags that take more than a name."""
+HIDDEN = {"objective", "smoothing", "init"}
+"""Attributes without a flag of their own: two hold other settings, `--init` also takes a picture's path."""
+
+_DEFAULT_BACKBONE = Settings().backbone
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser that takes no abbreviations and whose errors are one line, with near names."""
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, allow_abbrev=False, **options)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Parse; an unknown flag is an error here, where the flags that look like it are known."""
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(self._explain(unknown))
+        return namespace, unknown
+
+    def _explain(self, unknown: list[str]) -> str:
+        flags = [word.partition("=")[0] for word in unknown if word.startswith("--")]
+        if not flags:
+            return f"unexpected {' '.join(unknown)}: name all pictures together, before the flags"
+        known = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+        # An abbreviation is closest to what it abbreviates, whatever its length.
+        close = [flag for flag in known if flag.startswith(flags[0])] or known
+        return f"unknown flag {flags[0]}: {near(flags[0], close)}"
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with code 2."""
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for every attribute of `Settings`, `Objective` and `Smoothing`; unset ones stay `None`."""
+def add_settings(parser: argparse.ArgumentParser, **defaults: object) -> None:
+    """Add a flag for every attribute of `Settings`, `Objective` and `Smoothing`; unset ones stay `None`.
+
+    Args:
+        parser: Where to add them.
+        **defaults: Defaults of this command that differ from the presets'.
+    """
     parser.add_argument(
-        "--preset", metavar="NAME", help=f"named settings to start from: {', '.join(PRESETS)} (default: by backbone)"
+        "--preset",
+        metavar="NAME",
+        help=f"Named settings to start from: {', '.join(PRESETS)} (default: the backbone's, {_default_preset()})",
     )
     for owner, title in ((Settings, "settings"), (Objective, "losses"), (Smoothing, "smoothing")):
         group = parser.add_argument_group(title)
         documented, hints = attribute_help(owner), typing.get_type_hints(owner)
         for field in dataclasses.fields(owner):
-            if field.name not in _HIDDEN:
-                _add_flag(group, field, hints[field.name], documented[field.name])
+            if field.name not in HIDDEN:
+                shown = str(defaults[field.name]) if field.name in defaults else default_text(owner, field.name)
+                _add_flag(group, field.name, hints[field.name], f"{documented[field.name]} (default: {shown})")
+    parser.set_defaults(**{f"setting_{name}": value for name, value in defaults.items()})
 
 
-def _add_flag(group, field: dataclasses.Field, hint: Any, text: str) -> None:
-    flag = _RENAMED.get(field.name, field.name)
+def _add_flag(group: Any, name: str, hint: Any, text: str) -> None:
     convert, metavar = _converter(hint)
-    default = _shown(field.default)
     group.add_argument(
-        f"--{flag.replace('_', '-')}",
-        dest=f"setting_{field.name}",
+        f"--{RENAMED.get(name, name).replace('_', '-')}",
+        dest=f"setting_{name}",
         type=convert,
         metavar=metavar,
-        help=f"{text} (default: {default})".replace("%", "%%"),
+        help=text.replace("%", "%%").replace("`", ""),
     )
 
 
-def _shown(default: object) -> str:
-    if default in ((), None):
-        return "by backbone or preset" if default == () else "all"
-    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+def _default_preset() -> str:
+    return OF_BACKBONE[_DEFAULT_BACKBONE]
 
 
-def _converter(hint: Any):
+def default_text(owner: type, name: str) -> str:
+    """Say what a setting is where its flag is not given, as the command line starts from a preset.
+
+    Example:
+        >>> default_text(Settings, "size"), default_text(Smoothing, "kind")
+        ('512', 'by preset; gatys-vgg19: none')
+    """
+    values = {preset: getattr(_part(settings, owner), name) for preset, settings in PRESETS.items()}
+    value = values[_default_preset()]
+    shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    shown = {"": "none given", "None": "all"}.get(shown, shown)
+    same = name == "backbone" or all(other == value for other in values.values())
+    return shown if same else f"by preset; {_default_preset()}: {shown}"
+
+
+def _part(settings: Settings, owner: type) -> Any:
+    """Return the value of class `owner` among the settings and what is inside them."""
+    return next(v for v in (settings, settings.objective, settings.objective.smoothing) if isinstance(v, owner))
+
+
+def _converter(hint: Any) -> tuple[Any, str]:
     """Return what turns a flag's text into a value of the annotated type, and its name in the help."""
     options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     if float in options and len(options) > 1:
-        return _number_or_name, "T"
+        return _number_or(*(name for option in options for name in typing.get_args(option))), "T"
     kind = next(option for option in options if option is not type(None))
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
@@ -76,18 +122,19 @@ def _converter(hint: Any):
     return str, "NAME"
 
 
-def _number_or_name(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+def _number_or(*names: str) -> Any:
+    def number(text: str) -> float | str:
+        return text if text in names else float(text)
+
+    number.__name__ = f"number or {' or '.join(names)}"
+    return number
 
 
-def _listed(item: type):
+def _listed(item: type) -> Any:
     def values(text: str) -> tuple:
-        return tuple(item(part) for part in text.split(",") if part)
+        return tuple(item(part.strip()) for part in text.split(",") if part.strip())
 
-    values.__name__ = f"comma-separated {item.__name__}"
+    values.__name__ = "comma-separated names" if item is str else "comma-separated numbers"
     return values
 
 
@@ -112,6 +159,6 @@ def chosen_settings(arguments: argparse.Namespace) -> Settings:
         for name, value in vars(arguments).items()
         if name.startswith("setting_") and value is not None
     }
-    backbone = check_name(given.get("backbone", "vgg19"), NAMES, what="backbone")
+    backbone = check_name(given.get("backbone", _DEFAULT_BACKBONE), NAMES, what="backbone")
     preset = check_name(arguments.preset or OF_BACKBONE[backbone], PRESETS, what="preset")
     return PRESETS[preset].replace(**given)

@@ -3,14 +3,15 @@
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 from swag_jax._checks import error
-from swag_jax._types import HostImage
+from swag_jax._types import AnyHostImage
 from swag_jax.cli._display import Display, clock
 from swag_jax.cli._flags import add_settings, chosen_settings
-from swag_jax.cli.stylize import announce
+from swag_jax.cli.stylize import describe_weights
 from swag_jax.images import sample, sheet, write_image
-from swag_jax.optimize import Settings, stylize
+from swag_jax.optimize import stylize
 
 CONTENTS = ("harbor", "mountains")
 STYLES = ("swirls", "woodcut", "mosaic")
@@ -20,60 +21,50 @@ STEPS = 60
 """Size and steps that finish all six pictures in under 90 seconds on two CPU cores, see `benchmarks/README.md`."""
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: Any) -> None:
     """Register the command."""
     parser = commands.add_parser(
         "demo",
         help="stylize pictures that the package draws itself",
+        usage="swag-jax demo [-o DIR] [flags]",
         description="Stylize drawn pictures with drawn styles and write a before/after sheet. Needs no files and no "
-        f"network. Defaults differ from stylize: --size {SIZE} --steps {STEPS}.",
+        "network.",
     )
+    folder = Path("swag-demo")
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("swag-demo"), metavar="DIR", help="(default: swag-demo)"
+        "-o", "--output", type=Path, default=folder, metavar="DIR", help=f"Folder to write to (default: {folder})"
     )
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    add_settings(parser)
-    parser.set_defaults(run=run, setting_size=SIZE, setting_steps=STEPS)
+    parser.add_argument("--quiet", action="store_true", help="Print nothing but errors")
+    add_settings(parser, size=SIZE, steps=STEPS)
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Stylize every pair, then write the sheet."""
-    settings, folder = chosen_settings(arguments), arguments.output
-    _make_folder(folder)
-    began = time.perf_counter()
+    settings, folder, began = chosen_settings(arguments), arguments.output, time.perf_counter()
+    opening = describe_weights(settings)
     contents = {name: sample(name, size=settings.size) for name in CONTENTS}
     styles = {name: sample(name, size=settings.size) for name in STYLES}
+    _make_folder(folder)
     results = {}
-    for content in CONTENTS:
-        for style in STYLES:
-            image = _stylized(
-                contents[content], styles[style], settings, f"{content} × {style}", arguments.quiet, not results
-            )
-            results[content, style] = image
-            write_image(folder / f"{content}_{style}.png", image)
+    for content, style in ((content, style) for content in CONTENTS for style in STYLES):
+        with Display(f"{content} + {style}", quiet=arguments.quiet, opening=opening) as display:
+            image = stylize(contents[content], styles[style], settings=settings, callback=display).image
+        write_image(folder / f"{content}_{style}.png", image)
+        results[content, style], opening = image, []
     write_image(folder / "sheet.png", _sheet(contents, styles, results))
-    with Display("demo", quiet=arguments.quiet) as display:
-        display.say(f"wrote {folder / 'sheet.png'} and {len(results)} pictures in {clock(time.perf_counter() - began)}")
+    seconds = clock(time.perf_counter() - began)
+    Display("demo", quiet=arguments.quiet).say(f"wrote {folder / 'sheet.png'} and {len(results)} pictures in {seconds}")
     return 0
 
 
-def _stylized(
-    content: HostImage, style: HostImage, settings: Settings, title: str, quiet: bool, first: bool
-) -> HostImage:
-    with Display(title, quiet=quiet) as display:
-        if first:
-            announce(display, settings)
-        return stylize(content, style, settings=settings, callback=display).image
-
-
 def _sheet(
-    contents: dict[str, HostImage], styles: dict[str, HostImage], results: dict[tuple[str, str], HostImage]
-) -> HostImage:
+    contents: dict[str, AnyHostImage], styles: dict[str, AnyHostImage], results: dict[tuple[str, str], AnyHostImage]
+) -> AnyHostImage:
     """Contents down the side, styles along the top, results in the cells."""
     rows = [[None, *styles.values()]]
     rows += [[content, *(results[name, style] for style in styles)] for name, content in contents.items()]
-    captions = [["", *styles], *([name, *("" for _ in styles)] for name in contents)]
-    return sheet(rows, captions=captions)
+    return sheet(rows, row_labels=["", *contents], column_labels=["", *styles])
 
 
 def _make_folder(folder: Path) -> None:

@@ -4,47 +4,59 @@ import argparse
 import contextlib
 import datetime
 import json
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from swag_jax import _versions, params
 from swag_jax._checks import error
 from swag_jax._files import replacing
+from swag_jax._types import HostAlpha, HostImage
 from swag_jax.cli._display import Display, clock
 from swag_jax.cli._flags import add_settings, chosen_settings
 from swag_jax.images import check_output, read_alpha, read_image, resize, write_image
+from swag_jax.images.io import OUTPUT_FORMATS
 from swag_jax.optimize import Progress, Result, Settings, stylize
-from swag_jax.optimize.settings import COLORS, INITS
+from swag_jax.optimize.settings import INITS
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: Any) -> None:
     """Register the command."""
     parser = commands.add_parser(
         "stylize",
         help="one picture by optimization",
-        description="Paint the CONTENT picture in the manner of one or more STYLE pictures.",
+        usage="swag-jax stylize CONTENT STYLE [STYLE ...] -o OUT [flags]",
+        description="Paint the CONTENT picture in the manner of one or more STYLE pictures. Ctrl-C stops early and "
+        "keeps the picture so far.",
     )
-    parser.add_argument("content", type=Path, metavar="CONTENT", help="the picture to repaint")
-    parser.add_argument("styles", type=Path, nargs="+", metavar="STYLE", help="a painting; several are mixed")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="png, jpg, webp or tiff")
+    parser.add_argument("content", type=Path, metavar="CONTENT", help="The picture to repaint")
+    parser.add_argument("styles", type=Path, nargs="+", metavar="STYLE", help="A painting; several are mixed")
+    suffixes = ", ".join(OUTPUT_FORMATS)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=f"The result: {suffixes}")
     parser.add_argument(
         "--keep-colors",
-        nargs="?",
+        action="store_const",
         const="luminance",
-        choices=COLORS,
         dest="setting_colors",
-        help="keep the content's colors: by luminance (default) or by match, recoloring the style first",
+        help="Keep the content's colors: short for --colors luminance",
     )
     parser.add_argument(
-        "--init", metavar="INIT", help=f"where to start: {', '.join(INITS)}, or a picture's path (default: content)"
+        "--init",
+        metavar="INIT",
+        help=f"Where to start: {', '.join(INITS)}, or a picture's path (default: {Settings().init})",
     )
-    parser.add_argument("--every", type=int, metavar="N", help="also write the picture after every N steps")
-    parser.add_argument("--report", type=Path, metavar="FILE.json", help="settings, weights, losses, seconds, versions")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument(
+        "--every", type=int, metavar="N", help="Also write the picture after every N steps, as OUT-00N (default: no)"
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE.json", help="Write settings, weights, losses, seconds and versions here"
+    )
+    parser.add_argument("--quiet", action="store_true", help="Print nothing but errors")
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -52,63 +64,90 @@ def add_parser(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check everything first, then work, then write."""
     settings, init = _settings(arguments)
-    check_output(arguments.output)
-    if arguments.report is not None:
-        _check_report(arguments.report)
-    if arguments.every is not None and arguments.every < 1:
-        raise error("--every must be at least 1", got=arguments.every)
+    _check_outputs(arguments)
     content = read_image(arguments.content)
     styles = [read_image(path) for path in arguments.styles]
     start = None if init is None else read_image(init)
-    with _stoppable() as interrupted:
-        snapshots = _Snapshots(arguments, interrupted)
-        with Display(arguments.output.name, quiet=arguments.quiet, also=snapshots) as display:
-            announce(display, settings)
+    writer = _Writer(arguments)
+    display = Display(arguments.output.name, quiet=arguments.quiet, opening=describe_weights(settings), also=writer)
+    with _stoppable(display.say) as writer.interrupted:
+        with display:
             result = stylize(content, styles, settings=settings, init=start, callback=display, every=arguments.every)
-        _write(arguments, result, display)
+        writer.write(arguments.output, result.image)
+    if arguments.report is not None:
+        write_report(arguments.report, arguments, result)
+    display.say(_closing(arguments.output, result))
     return 0
 
 
-def announce(display: Display, settings: Settings) -> None:
+def describe_weights(settings: Settings) -> list[str]:
     """Say which weights are used, and how to get better ones."""
-    source = params.resolve(settings.backbone, settings.weights)
-    display.say(f"weights: {source.describe()}")
-    if advice := source.advice():
-        display.say(f"         {advice}")
+    source = params.resolve(settings.backbone, weights=settings.weights)
+    advice = source.advice()
+    return [f"weights: {source.describe()}", *([f"         {advice}"] if advice else [])]
 
 
 def _settings(arguments: argparse.Namespace) -> tuple[Settings, Path | None]:
     """Return the settings and the path of the starting picture, if one was given."""
     settings = chosen_settings(arguments)
-    if arguments.init is None or arguments.init in INITS:
-        return settings.replace(**({"init": arguments.init} if arguments.init else {})), None
+    if arguments.init is None:
+        return settings, None
+    if arguments.init in INITS:
+        return settings.replace(init=arguments.init), None
     return settings, Path(arguments.init)
 
 
-class _Snapshots:
-    """Writes the picture so far after every N steps, and stops the run after Ctrl-C."""
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """Raise unless all that will be written can be, and none of it over a picture that is read."""
+    output, report = arguments.output, arguments.report
+    check_output(output)
+    if any(_same(output, path) for path in (arguments.content, *arguments.styles, Path(arguments.init or ""))):
+        raise error("the output must not be one of the pictures that are read", got=output, cure="choose another -o")
+    if report is not None and (report.is_dir() or not report.parent.is_dir() or not os.access(report.parent, os.W_OK)):
+        raise error("--report must name a file in an existing, writable folder", got=report)
+    if report is not None and report.absolute() == output.absolute():
+        raise error("the report must not be the output", got=report, cure="name it .json")
+    if arguments.every is not None and arguments.every < 1:
+        raise error("--every must be at least 1", got=arguments.every)
 
-    def __init__(self, arguments: argparse.Namespace, interrupted: list[bool]):
+
+def _same(output: Path, path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return output.samefile(path)
+    return False
+
+
+class _Writer:
+    """Writes the picture so far after every N steps with the content's transparency, and stops the run when asked."""
+
+    def __init__(self, arguments: argparse.Namespace):
         self.output: Path = arguments.output
         self.every: int | None = arguments.every
-        self.interrupted = interrupted
+        self.interrupted: list[bool] = []
+        opaque = OUTPUT_FORMATS[self.output.suffix.lower()] == "JPEG"
+        self.alpha: HostAlpha | None = None if opaque else read_alpha(arguments.content)
 
     def __call__(self, progress: Progress) -> bool:
         if self.every and progress.step % self.every == 0 and progress.step < progress.steps:
             name = f"{self.output.stem}-{progress.step:05d}{self.output.suffix}"
-            write_image(self.output.with_name(name), progress.picture())
+            self.write(self.output.with_name(name), progress.picture())
         return bool(self.interrupted)
+
+    def write(self, path: Path, image: HostImage) -> None:
+        alpha = None if self.alpha is None else resize(self.alpha, *image.shape[:2])
+        write_image(path, image, alpha=alpha)
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[list[bool]]:
+def _stoppable(say: Callable[[str], None]) -> Iterator[list[bool]]:
     """Turn the first Ctrl-C into a request to stop and keep the picture so far; the second one ends the program."""
     asked: list[bool] = []
 
-    def ask(_signal, _frame) -> None:
+    def ask(_signal: int, _frame: object) -> None:
         if asked:
             raise KeyboardInterrupt
         asked.append(True)
+        say("stopping after these steps; Ctrl-C again to quit without a picture")
 
     before = signal.signal(signal.SIGINT, ask)
     try:
@@ -117,26 +156,12 @@ def _stoppable() -> Iterator[list[bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _write(arguments: argparse.Namespace, result: Result, display: Display) -> None:
-    write_image(arguments.output, result.image, alpha=_alpha(arguments, result))
-    if arguments.report is not None:
-        write_report(arguments.report, arguments, result)
-    seconds = sum(result.seconds.values())
-    stopped = f", stopped at step {len(result.history['total'])}" if result.status == "stopped" else ""
-    display.say(f"wrote {arguments.output} in {clock(seconds)}{stopped}")
-
-
-def _alpha(arguments: argparse.Namespace, result: Result):
-    """Return the content's transparency at the result's size, where the output can hold it."""
-    alpha = read_alpha(arguments.content)
-    if alpha is None or arguments.output.suffix.lower() in (".jpg", ".jpeg"):
-        return None
-    return resize(alpha, *result.image.shape[:2])
-
-
-def _check_report(path: Path) -> None:
-    if path.is_dir() or not path.parent.is_dir():
-        raise error("--report must name a file in an existing folder", got=path)
+def _closing(output: Path, result: Result) -> str:
+    line = f"wrote {output} in {clock(sum(result.seconds.values()))}"
+    if result.status != "stopped":
+        return line
+    height, width = result.image.shape[:2]
+    return f"{line}, stopped at step {sum(result.steps)} of {result.settings.steps} ({width}x{height})"
 
 
 def write_report(path: Path, arguments: argparse.Namespace, result: Result) -> None:
@@ -145,6 +170,7 @@ def write_report(path: Path, arguments: argparse.Namespace, result: Result) -> N
     report = {
         "content": str(arguments.content),
         "styles": [str(path) for path in arguments.styles],
+        "init": arguments.init or result.settings.init,
         "output": str(arguments.output),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "status": result.status,

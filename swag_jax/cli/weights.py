@@ -97,7 +97,7 @@ def run_fetch(args: argparse.Namespace) -> int:
 def run_convert(args: argparse.Namespace) -> int:
     """Convert one file."""
     expected = backbones.parameter_shapes(args.backbone)
-    converted = params.convert(args.file, args.backbone, expected, args.layout)
+    converted = params.convert(args.file, args.backbone, expected, layout=args.layout)
     path = _write(converted, args.file, args.output)
     facts = converted.metadata
     print(

@@ -10,6 +10,10 @@ from swag_jax.losses._distance import spread, squared_distance
 def paper(features: Features, target: Features) -> Scalar:
     r"""Return :math:`\frac12 \|F - F_c\|^2` (SWAG eqs. 3 and 12; Gatys et al., CVPR 2016, eq. 1).
 
+    Args:
+        features: Of the picture, `height width channels`.
+        target: Of the content picture, of the same shape.
+
     Example:
         >>> import jax.numpy as jnp
         >>> float(paper(jnp.full((2, 2, 1), 3.0), jnp.ones((2, 2, 1))))
@@ -20,6 +24,10 @@ def paper(features: Features, target: Features) -> Scalar:
 
 def released(features: Features, target: Features) -> Scalar:
     r"""Return the mean over all entries of :math:`(F - F_c)^2` (SWAG's released code).
+
+    Args:
+        features: Of the picture, `height width channels`.
+        target: Of the content picture, of the same shape.
 
     Example:
         >>> import jax.numpy as jnp
@@ -34,6 +42,10 @@ def relative(features: Features, target: Features) -> Scalar:
 
     It has no unit: 1 means that all structure is lost, at every resolution, and multiplying features and target by
     a constant, or adding one to both, changes nothing. Where the target is constant, see `spread`.
+
+    Args:
+        features: Of the picture, `height width channels`.
+        target: Of the content picture, of the same shape.
 
     Example:
         >>> import jax.numpy as jnp

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from swag_jax._checks import check_name, check_range, error
+from swag_jax._pytree import pytree_dataclass
 from swag_jax._types import AnyFeatures, AnyImage, Features, Gram, Image, LayerFeatures, Scalar
 from swag_jax.backbones import Backbone, entry
 from swag_jax.features import extract
@@ -31,6 +31,9 @@ NORMALIZATIONS: tuple[Normalization, ...] = ("relative", "paper", "released")
 _CONTENT = {"relative": content.relative, "paper": content.paper, "released": content.released}
 _STYLE = {"relative": style.relative, "paper": style.paper, "released": style.released}
 
+LARGEST_WEIGHT, LARGEST_LAYER_WEIGHT = 1e30, 1e8
+"""Limits that keep every product of the two a float32; the largest published weight is 1e17."""
+
 Terms: TypeAlias = dict[str, Scalar]
 """Weighted terms by name (`content/relu4_2`, `style/relu1_1`, ..., `variation`); they sum to the total."""
 
@@ -40,8 +43,8 @@ class Objective:
     """What is minimized.
 
     Attributes:
-        content_layers: Layers of the content loss; empty: the backbone's default, filled in by `for_backbone`.
-        style_layers: Layers of the style loss; empty likewise.
+        content_layers: Layers of the content loss; empty: the backbone's default.
+        style_layers: Layers of the style loss; empty: the backbone's default.
         content_layer_weights: One weight per content layer; empty: equal weights that sum to one.
         style_layer_weights: One weight per style layer; empty: equal weights that sum to one.
         content_weight: Weight of the content loss; 0 leaves it out (texture synthesis).
@@ -65,7 +68,7 @@ class Objective:
     def __post_init__(self):
         check_name(self.normalization, NORMALIZATIONS, what="normalization")
         for name in ("content_weight", "style_weight", "tv_weight"):
-            check_range(getattr(self, name), what=name.replace("_", " "), low=0)
+            check_range(getattr(self, name), what=name.replace("_", " "), low=0, high=LARGEST_WEIGHT)
         _check_weights(self.content_layer_weights, self.content_layers, "content")
         _check_weights(self.style_layer_weights, self.style_layers, "style")
         if not self.content_weight and not self.style_weight:
@@ -95,7 +98,7 @@ class Objective:
         )
 
 
-@jax.tree_util.register_dataclass
+@pytree_dataclass
 @dataclass(frozen=True)
 class Target:
     """What one layer is compared with.
@@ -109,7 +112,7 @@ class Target:
     temperature: Scalar
 
 
-@jax.tree_util.register_dataclass
+@pytree_dataclass
 @dataclass(frozen=True)
 class Targets:
     """Everything the objective needs of the content and the style pictures, by layer."""
@@ -221,4 +224,4 @@ def _check_weights(weights: tuple[float, ...], layers: tuple[str, ...], family: 
         rule = f"there must be one {family} layer weight per {family} layer ({len(layers)})"
         raise error(rule, got=len(weights))
     for weight in weights:
-        check_range(weight, what=f"a {family} layer weight", low=0)
+        check_range(weight, what=f"a {family} layer weight", low=0, high=LARGEST_LAYER_WEIGHT)

@@ -13,6 +13,10 @@ def paper(gram: Gram, target: Gram) -> Scalar:
 
     SWAG eqs. 4 and 13 for one layer of weight 1; Gatys et al., CVPR 2016, eqs. 4 and 5.
 
+    Args:
+        gram: Of the picture, `channels channels`.
+        target: Of the style picture, of the same shape.
+
     Example:
         >>> import jax.numpy as jnp
         >>> float(paper(4 * jnp.eye(2), jnp.zeros((2, 2))))
@@ -25,6 +29,10 @@ def released(gram: Gram, target: Gram) -> Scalar:
     r"""Return the mean over the :math:`D^2` entries of :math:`(A / D - A_s / D)^2`.
 
     SWAG's released code, whose Gram matrix is F F^T / (C H W): 4 / D² times `paper`.
+
+    Args:
+        gram: Of the picture, `channels channels`.
+        target: Of the style picture, of the same shape.
 
     Example:
         >>> import jax.numpy as jnp
@@ -39,6 +47,10 @@ def relative(gram: Gram, target: Gram) -> Scalar:
 
     It has no unit: 1 means that the matrix is as far off as a flat one, whatever the layer's width, the
     activations' scale and the smoothing. Where the target is constant, see `spread`.
+
+    Args:
+        gram: Of the picture, `channels channels`.
+        target: Of the style picture, of the same shape.
 
     Example:
         >>> import jax.numpy as jnp

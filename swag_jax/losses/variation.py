@@ -11,6 +11,9 @@ def total_variation(image: Image) -> Scalar:
     The squared form of Mahendran and Vedaldi, CVPR 2015, eq. 6 with beta = 2; means instead of sums keep its weight
     the same at every resolution.
 
+    Args:
+        image: `height width 3`, at least two pixels either way.
+
     Example:
         >>> import jax.numpy as jnp
         >>> float(total_variation(jnp.arange(4.0).reshape(2, 2, 1).repeat(3, 2)))

@@ -21,6 +21,7 @@ import optax
 from jaxtyping import Array, Float
 
 from swag_jax._checks import check_range
+from swag_jax._pytree import pytree_dataclass
 from swag_jax._types import Count, Flag, Image, Scalar
 from swag_jax.images import resample
 from swag_jax.losses import Terms
@@ -40,7 +41,7 @@ PATIENCE = 8
 by 2^8 to 10^8, further than a useful direction asks for. Our choice."""
 
 
-@jax.tree_util.register_dataclass
+@pytree_dataclass
 @dataclass(frozen=True)
 class LBFGSState:
     """State of `LBFGS`.

@@ -83,6 +83,7 @@ class Settings:
         check_name(self.precision, PRECISIONS, what="precision")
         for name in ("size", "smallest_size", "steps"):
             check_range(getattr(self, name), what=name.replace("_", " "), low=1)
+        check_range(self.seed, what="seed", low=0, high=2**32 - 1)
         check_range(self.scale_ratio, what="scale ratio", low=1.1)
         check_range(self.style_scale, what="style scale", low=0.05, high=20)
         for weight in self.blend:

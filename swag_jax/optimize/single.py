@@ -1,6 +1,7 @@
 """One picture by optimization: the pure solve of one scale, and the coarse-to-fine driver around it."""
 
 import functools
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -10,11 +11,12 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.stages import Compiled
 from jaxtyping import ArrayLike
 
-from swag_jax._checks import error
+from swag_jax._checks import check_name, error
 from swag_jax._types import AnyHostImage, AnyImage, HostImage, Image, Key
-from swag_jax.backbones import Backbone, load
+from swag_jax.backbones import Backbone, layer_names, load
 from swag_jax.images import fitted, match_color, resize, transfer_luminance
 from swag_jax.losses import Objective, Targets, content_targets, evaluate, style_targets
 from swag_jax.optimize import memory
@@ -47,6 +49,9 @@ def make_targets(
         styles: One or more style pictures, of any sizes.
         objective: Layers and smoothing.
         blend: A non-negative weight per style picture.
+
+    Returns:
+        The targets by layer.
     """
     return Targets(
         content=content_targets(network, content, objective=objective),
@@ -90,6 +95,7 @@ def solve(
         >>> images.shape, history["total"].shape
         ((2, 32, 32, 3), (2, 2))
     """
+    network = network.frozen()
     targets = make_targets(network, content, styles, objective=objective, blend=jnp.ones(len(styles)))
     evaluation = objective_with_gradient(network, targets, objective)
     state = solver.init(content if init is None else init, objective.terms)
@@ -116,7 +122,8 @@ def stylize(
         key: Randomness of the initial noise; default: from `settings.seed`.
         init: A picture to start from, instead of what `settings.init` says.
         callback: Called with a `Progress` between chunks of steps; returning True stops the run.
-        every: Steps between calls of `callback`; default: 5 on the CPU, 20 elsewhere.
+        every: Call `callback` at every multiple of this many steps, and at the end of each scale; default: after
+            every 5 steps on the CPU, 20 elsewhere.
 
     Returns:
         The picture at the content's aspect ratio with `settings.size` as its longer side, and the run's record.
@@ -171,32 +178,34 @@ class _Job:
     every: int | None
     history: list[dict[str, np.ndarray]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: {"compile": 0.0, "optimize": 0.0})
+    programs: dict[tuple[Scale, int], Compiled] = field(default_factory=dict)
     step: int = 0
     stopped: bool = False
 
     def run(self, key: Key) -> Result:
         """Work through the scales."""
+        self._check_memory()
         state = None
         for scale in self.scales:
-            state = self._run_scale(scale, state, key)
+            with memory.explained(scale.size):
+                state = self._run_scale(scale, state, key)
             if self.stopped:
                 break
         assert state is not None  # plan() never returns an empty tuple
         return self._result(np.asarray(self.settings.method.picture(state)))
 
     def _run_scale(self, scale: Scale, previous: State | None, key: Key) -> State:
+        remaining = scale.steps
+        self._program(scale, self._chunk_length(remaining))
         began = time.perf_counter()
         targets = self._targets(scale)
         state: Any = self._start(scale, key) if previous is None else self._carry(previous, scale)
-        remaining, length = scale.steps, min(self._chunk_length, scale.steps)
-        compiled = self._compile(targets, state, length, scale)
         self.seconds["compile"] += time.perf_counter() - began
         while remaining and not self.stopped:
-            if length > remaining:
-                length = remaining
-                compiled = self._compile(targets, state, length, scale)
+            length = self._chunk_length(remaining)
+            program = self._program(scale, length)
             began = time.perf_counter()
-            state, history = _guarded(compiled, self.network, targets, state, size=scale.size)
+            state, history = program(self.network, targets, state)
             self._record(jax.device_get(history))
             took = time.perf_counter() - began
             self.seconds["optimize"] += took
@@ -204,9 +213,11 @@ class _Job:
             self._report(state, scale, remaining, length / took)
         return state
 
-    @property
-    def _chunk_length(self) -> int:
-        return self.every or STEPS_BETWEEN_CALLBACKS.get(jax.default_backend(), 20)
+    def _chunk_length(self, remaining: int) -> int:
+        """Return the steps to the next callback, which falls on every multiple of `every` if that is given."""
+        if self.every:
+            return min(remaining, self.every - self.step % self.every)
+        return min(remaining, STEPS_BETWEEN_CALLBACKS.get(jax.default_backend(), 20))
 
     def _targets(self, scale: Scale) -> Targets:
         settings = self.settings
@@ -241,18 +252,39 @@ class _Job:
     def _carry(self, state: State, scale: Scale) -> State:
         return _resized(state, solver=self.settings.method, height=scale.height, width=scale.width)
 
-    def _compile(self, targets: Targets, state: State, length: int, scale: Scale):
-        lowered = _chunk.lower(
-            self.network,
-            targets,
-            state,
-            objective=self.settings.full_objective,
-            solver=self.settings.method,
-            steps=length,
+    def _check_memory(self) -> None:
+        """Raise before any long work if the finest scale will not fit."""
+        finest = self.scales[-1]
+        if finest.size > memory.ANALYZED_SIZE:
+            analyzed = memory.analyzed_scale(self.scales)
+            program = self._program(analyzed, self._chunk_length(analyzed.steps))
+            memory.check_fits(program, finest, analyzed=analyzed, fixed=self._weight_bytes)
+
+    @property
+    def _weight_bytes(self) -> int:
+        return sum(array.nbytes for array in jax.tree.leaves(self.network))
+
+    def _program(self, scale: Scale, length: int) -> Compiled:
+        """Return the compiled program of a chunk of steps; it is compiled once, before its arrays exist."""
+        if (scale, length) not in self.programs:
+            began = time.perf_counter()
+            program = self._compile(scale, length)
+            self.seconds["compile"] += time.perf_counter() - began
+            memory.check_fits(program, scale, fixed=self._weight_bytes)
+            self.programs[scale, length] = program
+        return self.programs[scale, length]
+
+    def _compile(self, scale: Scale, length: int) -> Compiled:
+        objective, solver = self.settings.full_objective, self.settings.method
+        picture, *styles = (
+            jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+            for shape in [(scale.height, scale.width), *(self._style_shape(s, scale) for s in self.pictures.styles)]
         )
-        compiled = lowered.compile()
-        memory.check_fits(compiled, size=scale.size, device=jax.devices()[0])
-        return compiled
+        blend = jax.ShapeDtypeStruct((len(styles),), jnp.float32)
+        targets = _targets.eval_shape(self.network, picture, styles, objective=objective, blend=blend)
+        state = _initialized.eval_shape(picture, solver=solver, terms=objective.terms)
+        lowered = _chunk.lower(self.network, targets, state, objective=objective, solver=solver, steps=length)
+        return lowered.compile()
 
     def _record(self, history: dict[str, np.ndarray]) -> None:
         self.history.append(history)
@@ -289,14 +321,19 @@ class _Job:
         )
         self.stopped = self.callback(progress) is True and self.step < self.settings.steps
 
+    def _taken(self) -> list[tuple[Scale, int]]:
+        """Return the scales that were begun, with the steps taken at each; fewer than planned after a stop."""
+        before = itertools.accumulate((s.steps for s in self.scales), initial=0)
+        pairs = [(s, min(s.steps, self.step - b)) for s, b in zip(self.scales, before, strict=False)]
+        return [(s, steps) for s, steps in pairs if steps > 0]
+
     def _result(self, image: HostImage) -> Result:
         names = self.history[0]
-        taken = [s.steps for s in self.scales]
         return Result(
             image=self._finished(image),
             history={name: np.concatenate([chunk[name] for chunk in self.history]) for name in names},
-            sizes=tuple((s.height, s.width) for s in self.scales),
-            steps=tuple(taken),
+            sizes=tuple((s.height, s.width) for s, _ in self._taken()),
+            steps=tuple(steps for _, steps in self._taken()),
             status="stopped" if self.stopped else "done",
             settings=self.settings,
             source=self.source,
@@ -337,19 +374,11 @@ def _resized(state: State, *, solver: Solver, height: int, width: int) -> State:
     return solver.resized(state, height, width)
 
 
-def _guarded(compiled, *arrays, size: int):
-    """Run a compiled chunk; say which size would fit where the device runs out of memory."""
-    try:
-        return compiled(*arrays)
-    except jax.errors.JaxRuntimeError as failure:
-        if "RESOURCE_EXHAUSTED" not in str(failure):
-            raise
-        device = jax.devices()[0]
-        needed, free = memory.needed_bytes(compiled), memory.free_bytes(device)
-        raise memory.out_of_memory(size=size, needed=max(needed, 2 * free), free=free) from failure
-
-
 def _load(settings: Settings) -> tuple[Backbone, Source]:
+    smoothed, read = settings.objective.smoothing.layers or (), settings.full_objective.layers
+    for layer in set(smoothed) - set(read):
+        # A layer that is not read may still be one of the network's, as in presets under other layers.
+        check_name(layer, layer_names(settings.backbone), what="layer")
     options: dict[str, object] = {}
     if settings.backbone == "vgg19":
         options["pooling"] = "average" if settings.pooling == "auto" else settings.pooling
@@ -357,7 +386,7 @@ def _load(settings: Settings) -> tuple[Backbone, Source]:
             options["padding"] = settings.padding
     elif settings.pooling != "auto" or settings.padding != "auto":
         raise error("pooling and padding can only be chosen for vgg19", got=settings.backbone, cure="leave them out")
-    return load(
+    network, source = load(
         settings.backbone,
         weights=settings.weights,
         layers=settings.full_objective.layers,
@@ -365,6 +394,7 @@ def _load(settings: Settings) -> tuple[Backbone, Source]:
         precision=settings.precision,
         **options,
     )
+    return jax.jit(lambda network: network.frozen())(network), source
 
 
 def _recolored(pictures: _Pictures, settings: Settings) -> _Pictures:

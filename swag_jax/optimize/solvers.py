@@ -18,6 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from swag_jax._checks import check_range
+from swag_jax._pytree import pytree_dataclass
 from swag_jax._types import Flag, Image, Scalar
 from swag_jax.images import resample
 from swag_jax.losses import Terms
@@ -110,7 +111,7 @@ def select(condition: Flag, chosen: PyTree, otherwise: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), chosen, otherwise)
 
 
-@jax.tree_util.register_dataclass
+@pytree_dataclass
 @dataclass(frozen=True)
 class AdamState:
     """State of `Adam`.

@@ -57,7 +57,7 @@ class Setup:
     deepest_layer: str
 
 
-def convert(source: Path, backbone: str, expected: Shapes, layout: str = "auto") -> Converted:
+def convert(source: Path, backbone: str, expected: Shapes, *, layout: str = "auto") -> Converted:
     """Read a checkpoint and bring it into our names and layout.
 
     Args:
@@ -66,11 +66,14 @@ def convert(source: Path, backbone: str, expected: Shapes, layout: str = "auto")
         expected: The shape of every parameter of the whole network by flat name.
         layout: How the file lays out its weights; `auto` tells by its keys.
 
+    Returns:
+        The tensors by flat name, float32, and what the store records about them.
+
     Raises:
         UserError: If the file cannot be read or does not fit; one line for every misfit.
     """
-    tensors = read_parameters(source, backbone, expected, layout)
-    setup = inspect(source, backbone, layout)
+    tensors = read_parameters(source, backbone, expected, layout=layout)
+    setup = inspect(source, backbone, layout=layout)
     origin = {"source_name": source.name, "source_sha256": file_sha256(source)}
     if setup.layout == NATIVE.name:
         origin |= read_metadata(source)
@@ -87,8 +90,16 @@ def convert(source: Path, backbone: str, expected: Shapes, layout: str = "auto")
     return Converted(tensors, metadata)
 
 
-def inspect(source: Path, backbone: str, layout: str = "auto") -> Setup:
+def inspect(source: Path, backbone: str, *, layout: str = "auto") -> Setup:
     """Tell how a checkpoint is laid out and what it asks of its network, from its keys alone.
+
+    Args:
+        source: A safetensors or PyTorch file.
+        backbone: The network it is for.
+        layout: How the file lays out its weights; `auto` tells by its keys.
+
+    Returns:
+        What the checkpoint asks of its network.
 
     Raises:
         UserError: If the file cannot be read or is of another network.
@@ -106,7 +117,7 @@ def inspect(source: Path, backbone: str, layout: str = "auto") -> Setup:
 
 
 def read_parameters(
-    source: Path, backbone: str, expected: Shapes, layout: str = "auto", *, whole: bool = True
+    source: Path, backbone: str, expected: Shapes, *, layout: str = "auto", whole: bool = True
 ) -> Tensors:
     """Read a checkpoint's tensors in our names and layout.
 
@@ -137,6 +148,9 @@ def read_parameters(
 def checkpoint_shapes(source: Path) -> dict[str, tuple[int, ...]]:
     """Return the shape of every tensor of a safetensors or PyTorch file, by its own keys.
 
+    Args:
+        source: A safetensors or PyTorch file.
+
     Raises:
         UserError: If the file cannot be read.
     """
@@ -144,7 +158,11 @@ def checkpoint_shapes(source: Path) -> dict[str, tuple[int, ...]]:
 
 
 def tensors_sha256(tensors: Mapping[str, np.ndarray]) -> str:
-    """Return one SHA-256 over all names, shapes and values: the same for the same weights in any file."""
+    """Return one SHA-256 over all names, shapes and values: the same for the same weights in any file.
+
+    Args:
+        tensors: Arrays by flat name.
+    """
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype.str} {tensors[name].shape}\n".encode())

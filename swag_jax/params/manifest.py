@@ -110,6 +110,9 @@ def _checkpoint(entry: dict[str, Any]) -> Checkpoint:
 def checkpoint(name: str) -> Checkpoint:
     """Return the checkpoint called `name`.
 
+    Args:
+        name: A name of the manifest.
+
     Raises:
         UserError: If there is none, with near names.
     """
@@ -118,17 +121,29 @@ def checkpoint(name: str) -> Checkpoint:
 
 
 def default_checkpoint(backbone: str) -> Checkpoint | None:
-    """Return what `imagenet` means for a network, or `None` if no ImageNet checkpoint of it is known."""
+    """Return what `imagenet` means for a network, or `None` if no ImageNet checkpoint of it is known.
+
+    Args:
+        backbone: A network of the zoo.
+    """
     return next((entry for entry in checkpoints() if entry.backbone == backbone and entry.default), None)
 
 
 def embedded_checkpoint(backbone: str) -> Checkpoint | None:
-    """Return the checkpoint of a network that comes with the package, or `None`."""
+    """Return the checkpoint of a network that comes with the package, or `None`.
+
+    Args:
+        backbone: A network of the zoo.
+    """
     return next((entry for entry in checkpoints() if entry.backbone == backbone and entry.kind == "embedded"), None)
 
 
 def checkpoint_of_file(sha256: str) -> Checkpoint | None:
-    """Return the checkpoint whose original file has this SHA-256, or `None` for an unknown file."""
+    """Return the checkpoint whose original file has this SHA-256, or `None` for an unknown file.
+
+    Args:
+        sha256: 64 hexadecimal digits.
+    """
     for entry in checkpoints():
         if sha256 == entry.sha256 or (entry.url_sha256_prefix and sha256.startswith(entry.url_sha256_prefix)):
             return entry

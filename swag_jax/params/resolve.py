@@ -68,7 +68,7 @@ class Source:
         return f"for weights trained on ImageNet: {_fetch_command(better)}"
 
 
-def resolve(backbone: str, weights: str = "auto") -> Source:
+def resolve(backbone: str, *, weights: str = "auto") -> Source:
     """Find the weights a user asks for.
 
     Args:
@@ -76,6 +76,9 @@ def resolve(backbone: str, weights: str = "auto") -> Source:
         weights: `auto` (the ImageNet checkpoint if it is in the local store, else the embedded one, else
             random), `imagenet`, `embedded`, `random`, the name of a stored checkpoint, or the path of any
             file that can be converted.
+
+    Returns:
+        Where the weights are, and what they ask of the network.
 
     Raises:
         UserError: If they are not here, cannot be read, or are of another network.

@@ -31,6 +31,9 @@ def _opened(path: Path) -> Iterator:
 def read_metadata(path: Path) -> dict[str, str]:
     """Return the metadata of a safetensors file; empty if it has none.
 
+    Args:
+        path: A safetensors file.
+
     Raises:
         UserError: If the file is not a complete safetensors file.
     """
@@ -48,8 +51,15 @@ def safetensors_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
-def read_safetensors(path: Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+def read_safetensors(path: Path, *, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
     """Read tensors, all by default, in the file's precision.
+
+    Args:
+        path: A safetensors file.
+        names: The tensors to read; all by default.
+
+    Returns:
+        Arrays by name.
 
     Raises:
         UserError: If the file is not a complete safetensors file, or has no tensor of that name.
@@ -60,6 +70,11 @@ def read_safetensors(path: Path, names: Iterable[str] | None = None) -> dict[str
 
 def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write tensors and metadata at once: `path` holds all of them, or what it held before.
+
+    Args:
+        path: The file to write.
+        tensors: Arrays by name.
+        metadata: Texts by name.
 
     Raises:
         UserError: If the file cannot be written.

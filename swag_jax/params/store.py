@@ -27,6 +27,9 @@ def home() -> Path:
 def stored_path(name: str) -> Path:
     """Return where the store keeps (or would keep) the checkpoint called `name`.
 
+    Args:
+        name: What the checkpoint is called.
+
     Raises:
         UserError: If `name` cannot be a file name.
     """
@@ -42,6 +45,13 @@ def stored() -> dict[str, Path]:
 
 def install(name: str, converted: Converted) -> Path:
     """Put a converted checkpoint into the store, whole or not at all, and return its path.
+
+    Args:
+        name: What to call it.
+        converted: The checkpoint in our names and layout.
+
+    Returns:
+        The file it now is.
 
     Raises:
         UserError: If the store cannot be written.
@@ -63,18 +73,22 @@ def verify_stored(name: str, expected: Shapes) -> None:
     """
     path = stored_path(name)
     metadata = read_metadata(path)
-    tensors = read_parameters(path, metadata.get("backbone", ""), expected, NATIVE.name)
+    tensors = read_parameters(path, metadata.get("backbone", ""), expected, layout=NATIVE.name)
     _check_hash(path, tensors_sha256(tensors), metadata.get("tensors_sha256"))
 
 
 def verify_embedded(entry: Checkpoint, expected: Shapes) -> None:
     """Check that an embedded checkpoint is undamaged and fits its network.
 
+    Args:
+        entry: The manifest's entry.
+        expected: The shape of every parameter of the whole network by flat name.
+
     Raises:
         UserError: If it is missing, damaged, or does not fit.
     """
     path = weights_folder() / str(entry.file)
-    convert(path, entry.backbone, expected, entry.layout)
+    convert(path, entry.backbone, expected, layout=entry.layout)
     _check_hash(path, file_sha256(path), entry.sha256)
 
 

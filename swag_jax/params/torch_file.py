@@ -125,7 +125,7 @@ def torch_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         return {name: view.shape for name, view in views.items()}
 
 
-def read_torch(path: Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+def read_torch(path: Path, *, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
     """Read tensors of a PyTorch state dict.
 
     Args:

@@ -138,3 +138,38 @@ def test_bfloat16_stays_near_float32(name):
         assert low[layer].dtype == jnp.bfloat16
         error = jnp.linalg.norm((low[layer] - high[layer]).ravel()) / jnp.linalg.norm(high[layer].ravel())
         assert float(error) < 0.02
+
+
+def test_frozen_equals_the_network_and_its_gradient(name):
+    """With statistics that are not trivial; freezing twice changes nothing."""
+    network = backbones.create(name, until=EARLY[name])
+    keys = iter(jax.random.split(jax.random.key(5), 1000))
+    arrays = {
+        flat: array + 0.1 * jax.random.uniform(next(keys), array.shape)
+        for flat, array in backbones.flat_parameters(network).items()
+    }
+    network = backbones.with_parameters(network, arrays)
+    frozen = jax.jit(lambda n: n.frozen())(network)
+    close(frozen(BATCH[:1]), network(BATCH[:1]))
+    close(frozen.frozen()(BATCH[:1]), frozen(BATCH[:1]), 0)
+
+    def energy(image, network):
+        return sum((x**2).mean() for x in extract(network, image, layers=network.layers).values())
+
+    gradients = [jax.grad(energy)(IMAGE, n) for n in (network, frozen)]
+    scale = float(jnp.abs(gradients[0]).max())
+    np.testing.assert_allclose(gradients[1], gradients[0], rtol=1e-4, atol=1e-5 * scale)
+
+
+def test_parameters_can_be_trained(network):
+    """The networks are ordinary NNX modules: gradients reach every kernel."""
+    _, state = nnx.split(network)
+    definition, _ = nnx.split(network)
+
+    def energy(state):
+        return sum((x**2).mean() for x in nnx.merge(definition, state)(BATCH[:1]).values())
+
+    gradients = nnx.to_flat_state(jax.grad(energy)(state))
+    kernels = [variable.get_value() for path, variable in gradients if path[-1] == "kernel"]
+    assert kernels
+    assert all(bool(jnp.isfinite(g).all()) and float(jnp.abs(g).max()) > 0 for g in kernels)

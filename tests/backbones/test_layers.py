@@ -72,7 +72,7 @@ def test_scan_over_gradients_equals_python_loop():
     np.testing.assert_allclose(jax.lax.scan(step, start, None, length=3)[0], x, rtol=1e-5, atol=1e-6)
 
 
-def test_names_are_checked():
+def test_names_are_checked(unchecked):
     with pytest.raises(UserError, match="unknown precision 'float23': did you mean float32"):
         Operations(precision="float23")
     with pytest.raises(UserError, match="unknown kernels 'fast'"):

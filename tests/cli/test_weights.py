@@ -72,7 +72,7 @@ def test_convert_into_the_store(small, file, store, capsys):
     assert capsys.readouterr().out == (
         f"{path}: vgg19 down to conv1_2, torchvision layout, normalization imagenet, padding zeros\n"
     )
-    assert params.load(params.resolve("vgg19", "mine"), EXPECTED)["conv1_1.kernel"].shape == (3, 3, 3, 2)
+    assert params.load(params.resolve("vgg19", weights="mine"), EXPECTED)["conv1_1.kernel"].shape == (3, 3, 3, 2)
 
 
 def test_convert_to_a_file(small, file, store, tmp_path):
@@ -92,7 +92,7 @@ def test_convert_gives_a_published_file_its_name(small, file, store, monkeypatch
     monkeypatch.setattr("swag_jax.params.checkpoint_of_file", lambda sha256: params.checkpoint("vgg19-imagenet"))
     assert run("convert", file, "--backbone", "vgg19") == 0
     assert [path.name for path in store.iterdir()] == ["vgg19-imagenet.safetensors"]
-    assert params.resolve("vgg19", "imagenet").path == store / "vgg19-imagenet.safetensors"
+    assert params.resolve("vgg19", weights="imagenet").path == store / "vgg19-imagenet.safetensors"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from reference import solver_problem as reference
+
 from swag_jax.optimize.solvers import Evaluate
 
 

@@ -1,6 +1,7 @@
 """The scales of a run."""
 
 import pytest
+
 from swag_jax._checks import UserError
 from swag_jax.optimize import Settings
 from swag_jax.optimize.pyramid import Scale, plan

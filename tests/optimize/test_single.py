@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from swag_jax import backbones, images
 from swag_jax._checks import UserError
 from swag_jax.backbones import create, flat_parameters
 from swag_jax.images import luminance, resize, sample
-from swag_jax.optimize import Adam, LBFGS, NonFiniteLossError, OutOfMemoryError, Settings, memory, solve, stylize
+from swag_jax.optimize import LBFGS, Adam, NonFiniteLossError, OutOfMemoryError, Settings, memory, solve, stylize
 
 CONTENT = sample("harbor", size=64)
 STYLE = sample("swirls", size=64)
@@ -131,12 +132,16 @@ def test_inits():
     np.testing.assert_array_equal(keyed, again)
 
 
+def chroma(image):
+    return image - np.asarray(luminance(jnp.asarray(image)))[..., None]
+
+
 def test_colors():
     settings = FAST.replace(steps=6, style_weight=100.0)
     plain, kept = run(settings).image, run(settings.replace(colors="luminance")).image
     np.testing.assert_allclose(luminance(jnp.asarray(kept)), luminance(jnp.asarray(plain)), atol=2e-3)
     content = resize(CONTENT, 36, 48)
-    assert np.abs(kept - content).mean() < np.abs(plain - content).mean()
+    assert np.abs(chroma(kept) - chroma(content)).mean() < 0.5 * np.abs(chroma(plain) - chroma(content)).mean()
     matched = run(settings.replace(colors="match")).image
     assert np.abs(matched.mean((0, 1)) - content.mean((0, 1))).max() < np.abs(
         plain.mean((0, 1)) - content.mean((0, 1))
@@ -161,7 +166,7 @@ def test_total_variation_is_a_term():
 
 
 def test_precisions():
-    pictures = {p: run(FAST.replace(precision=p, steps=2)).image for p in ("float32", "tf32", "bfloat16")}
+    pictures = {p: run(FAST.replace(precision=p, steps=4, smallest_size=48)).image for p in ("float32", "tf32", "bfloat16")}
     np.testing.assert_allclose(pictures["tf32"], pictures["float32"], atol=1e-4)  # the CPU has no TF32
     assert 0 < np.abs(pictures["bfloat16"] - pictures["float32"]).mean() < 0.02
 
@@ -203,7 +208,8 @@ def broken(monkeypatch):
 
 def test_non_finite_loss_names_step_and_term(broken):
     broken("conv2_1.bias", jnp.nan)
-    with pytest.raises(NonFiniteLossError, match=r"the term content/relu2_1 must be finite, got nan at step 1") as caught:
+    message = r"the term content/relu2_1 must be finite, got nan at step 1"
+    with pytest.raises(NonFiniteLossError, match=message) as caught:
         run()
     assert (caught.value.step, caught.value.term) == (1, "content/relu2_1")
 
@@ -215,6 +221,6 @@ def test_overflowing_weights_are_named_too(broken):
 
 
 def test_out_of_memory_names_a_size_that_fits(monkeypatch):
-    monkeypatch.setattr(memory, "free_bytes", lambda *_: 2**20)
+    monkeypatch.setattr(memory, "free_bytes", lambda *_: 2 * 2**20)
     with pytest.raises(OutOfMemoryError, match=r"GiB needed at size 48 .* pass --size \d+ or less"):
         run(FAST.replace(smallest_size=48))

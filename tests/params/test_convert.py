@@ -28,7 +28,7 @@ def check(network, tensors):
 def test_vgg19_with_its_classifier(layout, asked, vgg, tmp_path):
     vgg.foreign |= {key: np.ones((2, 2), np.float32) for key in CLASSIFIERS[layout]}
     path = vgg.save(tmp_path / "x.safetensors")
-    converted = convert(path, "vgg19", vgg.expected, layout if asked == "as it is" else "auto")
+    converted = convert(path, "vgg19", vgg.expected, layout=layout if asked == "as it is" else "auto")
     check(vgg, converted.tensors)
     assert converted.metadata == {
         "backbone": "vgg19",

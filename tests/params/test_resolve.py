@@ -32,29 +32,29 @@ def fetched(vgg, tmp_path):
 
 
 def test_auto_without_a_store_is_embedded_else_random():
-    source = resolve("vgg19", "auto")
-    assert source == resolve("vgg19", "embedded")
+    source = resolve("vgg19", weights="auto")
+    assert source == resolve("vgg19", weights="embedded")
     assert (source.kind, source.deepest_layer, source.normalization) == ("embedded", "conv5_1", "imagenet")
     assert source.sha256 == checkpoint("vgg19-tiny-imagenet").sha256
     assert source.describe() == "vgg19-tiny-imagenet (embedded; trained on Tiny-ImageNet, not ImageNet)"
     assert source.advice() == "for weights trained on ImageNet: swag-jax weights fetch vgg19-imagenet"
-    assert resolve("resnet50", "auto") == resolve("resnet50", "random")
+    assert resolve("resnet50", weights="auto") == resolve("resnet50", weights="random")
 
 
 def test_random_has_advice_where_there_is_better():
-    source = resolve("resnet50", "random")
+    source = resolve("resnet50", weights="random")
     assert source == Source("random", "random", "resnet50", note="not trained")
     assert source.describe() == "random (not trained)"
     assert source.advice() == "for weights trained on ImageNet: swag-jax weights fetch resnet50-imagenet"
-    assert resolve("no_resnet50", "auto").advice() is None
+    assert resolve("no_resnet50", weights="auto").advice() is None
     with pytest.raises(UserError, match="random weights are made by the network"):
         load(source, {"conv1.kernel": (7, 7, 3, 64)})
 
 
 def test_auto_prefers_what_was_fetched(fetched, vgg, tmp_path):
-    source = resolve("vgg19", "auto")
-    assert source == resolve("vgg19", "imagenet")
-    assert source == resolve("vgg19", "vgg19-imagenet")
+    source = resolve("vgg19", weights="auto")
+    assert source == resolve("vgg19", weights="imagenet")
+    assert source == resolve("vgg19", weights="vgg19-imagenet")
     assert (source.kind, source.path, source.deepest_layer) == ("imagenet", fetched, "conv5_4")
     assert source.sha256 == hashlib.sha256((tmp_path / "x.safetensors").read_bytes()).hexdigest()
     assert source.describe() == "vgg19-imagenet (trained on ImageNet-1k)"
@@ -65,26 +65,26 @@ def test_auto_prefers_what_was_fetched(fetched, vgg, tmp_path):
 
 def test_imagenet_must_be_in_the_store():
     with pytest.raises(UserError, match=r"not in the local store: run `swag-jax weights fetch resnet50-imagenet`"):
-        resolve("resnet50", "imagenet")
+        resolve("resnet50", weights="imagenet")
     with pytest.raises(UserError, match="resnet50-imagenet-v2 is not in the local store: run"):
-        resolve("resnet50", "resnet50-imagenet-v2")
+        resolve("resnet50", weights="resnet50-imagenet-v2")
     with pytest.raises(UserError, match="no ImageNet checkpoint of no_resnet50 is known"):
-        resolve("no_resnet50", "imagenet")
+        resolve("no_resnet50", weights="imagenet")
 
 
 def test_embedded_must_exist():
     with pytest.raises(UserError, match="no checkpoint of resnet50 comes with the package"):
-        resolve("resnet50", "embedded")
+        resolve("resnet50", weights="embedded")
 
 
 def test_a_stored_checkpoint_of_another_network(fetched):
     with pytest.raises(UserError, match="looks like a checkpoint of vgg19: pass --backbone vgg19"):
-        resolve("resnet50", "vgg19-imagenet")
+        resolve("resnet50", weights="vgg19-imagenet")
 
 
 def test_a_path(vgg, tmp_path):
     path = vgg.save(tmp_path / "x.safetensors")
-    source = resolve("vgg19", str(path))
+    source = resolve("vgg19", weights=str(path))
     assert (source.kind, source.path, source.deepest_layer) == ("file", path, "conv5_4")
     assert source.describe() == "x.safetensors (torchvision layout)"
     assert source.advice() is None
@@ -93,30 +93,30 @@ def test_a_path(vgg, tmp_path):
 
 
 def test_the_embedded_file_by_its_path_is_recognized():
-    source = resolve("vgg19", str(weights_folder() / "vgg19-tiny-imagenet.safetensors"))
+    source = resolve("vgg19", weights=str(weights_folder() / "vgg19-tiny-imagenet.safetensors"))
     assert source.describe() == "vgg19-tiny-imagenet.safetensors (the file of vgg19-tiny-imagenet)"
 
 
 def test_paths_and_names_that_are_not_there(tmp_path):
     with pytest.raises(UserError, match="unknown weights 'imagnet': did you mean imagenet"):
-        resolve("vgg19", "imagnet")
+        resolve("vgg19", weights="imagnet")
     with pytest.raises(UserError, match="no file"):
-        resolve("vgg19", str(tmp_path / "x.pth"))
+        resolve("vgg19", weights=str(tmp_path / "x.pth"))
     with pytest.raises(UserError, match=r"cannot read .*: File name too long"):
-        resolve("vgg19", 999 * "x" + ".pth")
+        resolve("vgg19", weights=999 * "x" + ".pth")
     with pytest.raises(UserError, match="must be a file, got the directory"):
-        resolve("vgg19", str(tmp_path))
+        resolve("vgg19", weights=str(tmp_path))
 
 
 def test_a_torch_file_that_is_no_network():
     path = FILES / "plain_zip.pth"
     assert read_torch(path)
     with pytest.raises(UserError, match=r"must hold weights of vgg19 .* got keys such as float, double, half"):
-        resolve("vgg19", str(path))
+        resolve("vgg19", weights=str(path))
 
 
 def test_the_embedded_weights_load_to_any_depth_they_have():
-    source = resolve("vgg19", "embedded")
+    source = resolve("vgg19", weights="embedded")
     tensors = load(source, real_vgg19("conv5_1"))
     assert {name: value.shape for name, value in tensors.items()} == real_vgg19("conv5_1")
     assert all(value.dtype == np.float32 for value in tensors.values())
@@ -125,4 +125,4 @@ def test_the_embedded_weights_load_to_any_depth_they_have():
 
 def test_deeper_than_the_weights_go():
     with pytest.raises(UserError, match=r"down to conv5_1, not to conv5_2: use shallower layers, or run `swag-jax"):
-        load(resolve("vgg19", "embedded"), real_vgg19("conv5_2"))
+        load(resolve("vgg19", weights="embedded"), real_vgg19("conv5_2"))

@@ -28,7 +28,7 @@ def test_what_is_written_is_read(path):
         assert read[name].dtype == value.dtype
     assert read_metadata(path) == {"key": "value"}
     assert safetensors_shapes(path) == {"a": (2, 3), "b": (1,)}
-    assert list(read_safetensors(path, ["b"])) == ["b"]
+    assert list(read_safetensors(path, names=["b"])) == ["b"]
 
 
 def test_a_transposed_view_is_written_as_it_reads(tmp_path):
@@ -81,7 +81,7 @@ def test_missing_files_directories_and_names(path):
     with pytest.raises(UserError, match="must be a file, got the directory"):
         read_safetensors(path.parent)
     with pytest.raises(UserError, match="must be a complete safetensors file"):
-        read_safetensors(path, ["c"])
+        read_safetensors(path, names=["c"])
 
 
 def test_sha256_of_a_file(path):

@@ -49,7 +49,7 @@ def test_shapes_without_reading(form):
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_only_the_named_tensors_are_read(form):
-    read = read_torch(FILES / f"plain_{form}.pth", ["ints", "slice"])
+    read = read_torch(FILES / f"plain_{form}.pth", names=["ints", "slice"])
     assert list(read) == ["ints", "slice"]
     np.testing.assert_array_equal(read["slice"], content()["slice"])
 

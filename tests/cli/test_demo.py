@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from swag_jax import read_image, sample
+from swag_jax.cli import demo
+
+SMALL = ("--size", "48", "--steps", "3", "--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_1")
+
+PAIRS = [f"{content}_{style}.png" for content in demo.CONTENTS for style in demo.STYLES]
+
+
+@pytest.fixture
+def written(command, tmp_path):
+    ended = command("demo", "-o", tmp_path / "new" / "demo", *SMALL)
+    assert ended.code == 0, ended.err
+    return ended, tmp_path / "new" / "demo"
+
+
+def test_every_pair_and_the_sheet_are_written(written):
+    ended, folder = written
+    _check_lines(ended, folder)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*PAIRS, "sheet.png"])
+    for content in demo.CONTENTS:
+        expected = sample(content, size=48)
+        for style in demo.STYLES:
+            image = read_image(folder / f"{content}_{style}.png")
+            assert image.shape == expected.shape
+            assert np.abs(image - expected).mean() > 0.005
+
+
+def test_sheet_holds_contents_styles_and_results(written):
+    _, folder = written
+    sheet = read_image(folder / "sheet.png")
+    for name in ("harbor_swirls", "mountains_mosaic"):
+        assert _holds(sheet, read_image(folder / f"{name}.png"))
+    for name in (*demo.CONTENTS, *demo.STYLES):
+        assert _holds(sheet, np.round(sample(name, size=48) * 255) / 255)
+
+
+def _holds(sheet, picture):
+    """Tell whether a picture stands somewhere in the sheet, unscaled."""
+    height, width = picture.shape[:2]
+    windows = np.lib.stride_tricks.sliding_window_view(sheet, (height, width, 3))[:, :, 0]
+    corners = np.argwhere(np.abs(windows[..., 0, 0, :] - picture[0, 0]).max(-1) < 2 / 255)
+    return any(np.abs(windows[y, x] - picture).max() < 2 / 255 for y, x in corners)
+
+
+def _check_lines(ended, folder):
+    lines = ended.err.splitlines()
+    assert ended.out == ""
+    assert lines[0].startswith("weights: vgg19-tiny-imagenet")
+    assert [line.split(":")[0] for line in lines[2:-1]] == [
+        f"{content} + {style}" for content in demo.CONTENTS for style in demo.STYLES
+    ]
+    assert lines[-1].startswith(f"wrote {folder / 'sheet.png'} and 6 pictures in 0:")
+
+
+def test_quiet(command, tmp_path):
+    ended = command("demo", "-o", tmp_path, "--quiet", *SMALL)
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+
+
+def test_folder_that_cannot_be_made(command, tmp_path):
+    (tmp_path / "file").touch()
+    assert "cannot make the folder" in command("demo", "-o", tmp_path / "file" / "deep", *SMALL).problem
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--size", 8), "size must be at least 16 and at most 4096, got 8"),
+        (("--style-layers", "relu9_1"), "unknown layer 'relu9_1'"),
+        (("--preset", "swag"), "unknown preset 'swag'"),
+    ],
+)
+def test_bad_input_makes_no_picture(command, unchecked, tmp_path, flags, message):
+    assert message in command("demo", "-o", tmp_path / "demo", *SMALL, *flags).problem
+    assert not list(tmp_path.rglob("*.png"))

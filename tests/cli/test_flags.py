@@ -1,0 +1,235 @@
+import argparse
+import dataclasses
+import shlex
+
+import pytest
+
+from swag_jax._checks import UserError
+from swag_jax.cli import _flags, _parser, demo
+from swag_jax.cli._flags import Parser, add_settings, attribute_help, chosen_settings, default_text
+from swag_jax.losses import Objective
+from swag_jax.optimize import Settings
+from swag_jax.presets import PRESETS
+from swag_jax.smoothing import Smoothing
+
+OWNERS = (Settings, Objective, Smoothing)
+
+
+@pytest.fixture
+def parser():
+    parser = Parser(prog="test")
+    add_settings(parser)
+    return parser
+
+
+def flag_of(name):
+    return "--" + _flags.RENAMED.get(name, name).replace("_", "-")
+
+
+def settings_of(parser, line):
+    return chosen_settings(parser.parse_args(shlex.split(line)))
+
+
+def test_every_attribute_has_a_flag_with_its_docstring_and_default(parser):
+    actions = {flag: action for action in parser._actions for flag in action.option_strings}
+    for owner in OWNERS:
+        documented = attribute_help(owner)
+        for field in dataclasses.fields(owner):
+            assert documented[field.name], field.name
+            if field.name in _flags.HIDDEN:
+                assert flag_of(field.name) not in actions or field.name == "smoothing"
+                continue
+            text = actions[flag_of(field.name)].help
+            assert text.startswith(documented[field.name].replace("`", "").replace("%", "%%"))
+            assert text.endswith(f"(default: {default_text(owner, field.name)})")
+
+
+def test_names_of_flags_do_not_collide():
+    names = [field.name for owner in OWNERS for field in dataclasses.fields(owner)]
+    assert len(set(names)) == len(names)
+
+
+def test_hidden_settings_are_settings():
+    assert {field.name for owner in OWNERS for field in dataclasses.fields(owner)} >= _flags.HIDDEN
+
+
+def test_attribute_help_joins_lines():
+    class Sample:
+        """A class.
+
+        Attributes:
+            one: First line
+                and second.
+            two: Other.
+        """
+
+    assert attribute_help(Sample) == {"one": "First line and second", "two": "Other"}
+
+
+def test_default_text():
+    assert default_text(Settings, "backbone") == "vgg19"
+    assert default_text(Settings, "steps") == "by preset; gatys-vgg19: 300"
+    assert default_text(Settings, "blend") == "none given"
+    assert default_text(Smoothing, "layers") == "by preset; gatys-vgg19: all"
+    assert default_text(Objective, "style_weight") == "by preset; gatys-vgg19: 10.0"
+
+
+def test_without_flags_the_backbones_preset(parser):
+    assert settings_of(parser, "") == PRESETS["gatys-vgg19"]
+    assert settings_of(parser, "--backbone resnet50") == PRESETS["swag-resnet50"]
+    assert settings_of(parser, "--preset swag-resnet50-paper") == PRESETS["swag-resnet50-paper"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_flags_stand_over_every_preset(parser, preset):
+    settings = settings_of(parser, f"--preset {preset} --size 99 --tv-weight 2 --temperature 3")
+    assert settings == PRESETS[preset].replace(size=99, tv_weight=2.0, temperature=3.0)
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [
+        ("--size 64", "size", 64),
+        ("--learning-rate 0.5", "learning_rate", 0.5),
+        ("--solver adam", "solver", "adam"),
+        ("--blend 1,2.5", "blend", (1.0, 2.5)),
+        ("--blend=3", "blend", (3.0,)),
+        ("--weights a/b.pth", "weights", "a/b.pth"),
+        ("--colors match", "colors", "match"),
+    ],
+)
+def test_settings_values(parser, line, name, value):
+    assert getattr(settings_of(parser, line), name) == value
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [
+        ("--content-layers relu1_1", "content_layers", ("relu1_1",)),
+        ("--style-layers relu1_1,relu2_1", "style_layers", ("relu1_1", "relu2_1")),
+        ("--style-layers 'relu1_1, relu2_1,'", "style_layers", ("relu1_1", "relu2_1")),
+        ("--style-weight 1e6", "style_weight", 1e6),
+        ("--content-weight 0", "content_weight", 0.0),
+        ("--normalization paper", "normalization", "paper"),
+    ],
+)
+def test_objective_values(parser, line, name, value):
+    assert getattr(settings_of(parser, line).objective, name) == value
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("--smoothing softmax", Smoothing("softmax")),
+        ("--smoothing softmax --temperature 2", Smoothing("softmax", temperature=2.0)),
+        ("--smoothing softmax --temperature auto", Smoothing("softmax", temperature="auto")),
+        ("--smoothing scale --smoothing-scale 0.1", Smoothing("scale", scale=0.1)),
+        ("--smoothing softmax --smoothing-layers relu1_1", Smoothing("softmax", layers=("relu1_1",))),
+    ],
+)
+def test_smoothing_values(parser, line, expected):
+    assert settings_of(parser, line).objective.smoothing == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--backbone vgg91", "unknown backbone 'vgg91': did you mean vgg19?"),
+        ("--preset gatys-vgg", "unknown preset 'gatys-vgg': did you mean gatys-vgg19"),
+        ("--smoothing softmx", "unknown smoothing 'softmx': did you mean softmax"),
+        ("--solver lbgfs", "unknown solver 'lbgfs': did you mean lbfgs?"),
+        ("--precision fp32", "unknown precision 'fp32'"),
+        ("--colors lumnance", "unknown colors 'lumnance': did you mean luminance?"),
+        ("--steps 0", "steps must be at least 1, got 0"),
+        ("--size -3", "size must be at least 1, got -3"),
+        ("--style-weight nan", "style weight must be at least 0 and at most 1e+30, got nan"),
+        ("--temperature 0", "temperature must be greater than 0, got 0.0"),
+        ("--seed -1", "seed must be at least 0 and at most 4.29497e+09, got -1"),
+        ("--seed 99999999999999999999", "seed must be at least 0"),
+        ("--blend 0,0", "at least one blend weight must be greater than 0"),
+        ("--style-layer-weights 1,2", "there must be one style layer weight per style layer (5), got 2"),
+    ],
+)
+def test_bad_values(parser, unchecked, line, message):
+    with pytest.raises(UserError) as caught:
+        settings_of(parser, line)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--stlye-weight 3", "unknown flag --stlye-weight: did you mean --style-weight"),
+        ("--stlye-weight=3", "unknown flag --stlye-weight: did you mean --style-weight"),
+        ("--siz 3", "unknown flag --siz: did you mean --size?"),
+        ("--qqqq 3", "unknown flag --qqqq: known: "),
+        ("a b", "unexpected a b: name all pictures together"),
+        ("--size big", "argument --size: invalid int value: 'big'"),
+        ("--size", "argument --size: expected one argument"),
+        ("--blend 1,x", "argument --blend: invalid comma-separated numbers value: '1,x'"),
+        ("--temperature warm", "argument --temperature: invalid number or auto value: 'warm'"),
+    ],
+)
+def test_bad_usage(parser, line, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args(shlex.split(line))
+    assert caught.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"test: error: {message}")
+    assert printed.count("\n") == 1
+    assert printed.endswith("(see test --help)\n")
+
+
+def test_a_commands_own_defaults():
+    parser = Parser(prog="test")
+    add_settings(parser, size=77)
+    assert settings_of(parser, "") == PRESETS["gatys-vgg19"].replace(size=77)
+    assert settings_of(parser, "--size 5").size == 5
+    assert "Longer side of the result in pixels (default: 77)" in parser.format_help()
+
+
+@pytest.mark.parametrize("words", [(), ("stylize",), ("demo",), ("weights",), ("weights", "fetch")])
+def test_help(command, words):
+    shown = command(*words, "--help")
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out.startswith(f"usage: {' '.join(('swag-jax', *words))}")
+    assert max(map(len, shown.out.splitlines())) <= 80
+    assert "`" not in shown.out
+
+
+def test_demo_shows_its_own_defaults(command):
+    shown = " ".join(command("demo", "--help").out.split())
+    assert f"in pixels (default: {demo.SIZE})" in shown
+    assert f"shared equally among the scales (default: {demo.STEPS})" in shown
+
+
+def test_version(command):
+    shown = command("--version")
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out.startswith("swag-jax ")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "swag-jax: error: the following arguments are required: COMMAND"),
+        (("styliz",), "swag-jax: error: argument COMMAND: invalid choice: 'styliz'"),
+        (("stylize",), "swag-jax stylize: error: the following arguments are required: CONTENT, STYLE, -o/--output"),
+        (("stylize", "a.png", "b.png"), "swag-jax stylize: error: the following arguments are required: -o/--output"),
+        (("stylize", "a.png", "-o", "c.png"), "swag-jax stylize: error: the following arguments are required: STYLE"),
+        (("stylize", "a", "b", "-o", "c.png", "--stye-weight", "3"), "swag-jax stylize: error: unknown flag --stye-w"),
+        (("stylize", "a", "b", "-o", "c.png", "d"), "swag-jax stylize: error: unexpected d: name all pictures"),
+        (("demo", "a"), "swag-jax demo: error: unexpected a"),
+        (("weights", "fetch", "--quite", "x"), "swag-jax weights fetch: error: unknown flag --quite: did you mean --q"),
+    ],
+)
+def test_bad_usage_is_one_line(command, words, message):
+    assert command(*words).problem.startswith(message)
+
+
+def test_every_commands_flags_start_with_a_capital():
+    commands = next(a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
+    for name in ("stylize", "demo"):
+        for action in commands[name]._actions:
+            if action.dest != "help" and not action.dest.startswith("setting_"):
+                assert action.help[0].isupper(), action.help

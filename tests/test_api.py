@@ -1,0 +1,168 @@
+"""Laws that every public name keeps, and the examples of every docstring."""
+
+import ast
+import dataclasses
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+from pathlib import Path
+
+import jax
+import jaxtyping
+import pytest
+
+import swag_jax
+
+CONTENTS = (
+    "swag_jax",
+    "swag_jax.backbones",
+    "swag_jax.features",
+    "swag_jax.images",
+    "swag_jax.losses",
+    "swag_jax.losses.content",
+    "swag_jax.losses.style",
+    "swag_jax.optimize",
+    "swag_jax.params",
+    "swag_jax.smoothing",
+    "swag_jax.statistics",
+)
+"""The contents pages, and the modules whose functions are called through the module's name."""
+
+# Options that are arrays: they say how pictures are mixed, not what is computed on.
+ARRAY_OPTIONS = {("style_targets", "blend"), ("make_targets", "blend")}
+
+
+def public_objects():
+    """Every public class and function by the name it is best known under."""
+    found = {}
+    for name in CONTENTS:
+        module = importlib.import_module(name)
+        is_page = Path(module.__file__).name == "__init__.py"
+        for key, value in vars(module).items():
+            home = getattr(value, "__module__", None) or ""
+            own = home.startswith("swag_jax") if is_page else home == name
+            if own and not key.startswith("_") and (inspect.isclass(value) or inspect.isroutine(value)):
+                found.setdefault(value, f"{name}.{key}".removeprefix("swag_jax."))
+    return {name: value for value, name in found.items()}
+
+
+def methods(cls):
+    """The public methods that a public class defines itself, and how it is called and built."""
+    for name, value in vars(cls).items():
+        function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
+        generated = name == "__init__" and dataclasses.is_dataclass(cls)  # a record of fields, in their order
+        public = not name.startswith("_") or name in ("__call__", "__init__")
+        if inspect.isfunction(function) and public and not generated:
+            yield name, function
+
+
+OBJECTS = public_objects()
+
+FUNCTIONS = {name: value for name, value in OBJECTS.items() if not inspect.isclass(value)}
+
+CALLABLES = FUNCTIONS | {
+    f"{name}.{method}": function
+    for name, cls in OBJECTS.items()
+    if inspect.isclass(cls)
+    for method, function in methods(cls)
+}
+
+
+def parameters(function):
+    return [p for p in inspect.signature(function).parameters.values() if p.name not in ("self", "cls")]
+
+
+def is_array(annotation) -> bool:
+    return annotation is jax.Array or (inspect.isclass(annotation) and issubclass(annotation, jaxtyping.AbstractArray))
+
+
+def test_the_walk_finds_the_public_names():
+    assert {"stylize", "Settings", "gram", "losses.content.paper", "images.resize"} <= set(OBJECTS)
+    assert {"Settings.replace", "Backbone.__call__"} <= set(CALLABLES)
+
+
+def test_contents_pages_are_alphabetical_and_compute_nothing():
+    for name in CONTENTS:
+        path = Path(importlib.import_module(name).__file__)
+        if path.name == "__init__.py":
+            statements = ast.parse(path.read_text()).body[1:]
+            assert all(isinstance(s, ast.ImportFrom) and s.names[0].asname == s.names[0].name for s in statements)
+
+
+@pytest.mark.parametrize("name", [*OBJECTS, *(name for name in CALLABLES if not name.endswith("__init__"))])
+def test_docstring_opens_with_one_line(name):
+    document = inspect.getdoc(OBJECTS.get(name, CALLABLES.get(name)))
+    assert document
+    summary, *rest = document.split("\n")
+    assert summary.endswith((".", "?"))
+    assert not rest or rest[0] == ""
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_options_are_keyword_only(name):
+    loose = [
+        p.name
+        for p in parameters(CALLABLES[name])
+        if p.default is not p.empty and p.kind is not inspect.Parameter.KEYWORD_ONLY
+    ]
+    assert loose == []
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_arrays_are_positional(name):
+    hidden = [
+        p.name
+        for p in parameters(CALLABLES[name])
+        if p.default is p.empty and is_array(p.annotation) and p.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
+    assert [p for p in hidden if (name.split(".")[-1], p) not in ARRAY_OPTIONS] == []
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_argument_is_described(name):
+    document = inspect.getdoc(FUNCTIONS[name])
+    section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", document, re.MULTILINE)
+    described = re.findall(r"^    \**(\w+):", section[1], re.MULTILINE) if section else []
+    assert described == [p.name for p in parameters(FUNCTIONS[name])]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_result_is_described(name):
+    """In a section of its own, or by a first line that says what is returned (Google's style guide, 3.8.3)."""
+    annotation = inspect.signature(FUNCTIONS[name]).return_annotation
+    assert annotation is not inspect.Signature.empty
+    document = inspect.getdoc(FUNCTIONS[name])
+    if annotation is not None:
+        assert document.startswith(("Return ", "Yield ")) or re.search(r"^(Returns|Yields):$", document, re.MULTILINE)
+
+
+def modules_with_examples():
+    names = ["swag_jax", *(m.name for m in pkgutil.walk_packages(swag_jax.__path__, "swag_jax."))]
+    sources = {name: Path(importlib.util.find_spec(name).origin).read_text() for name in names}
+    return {name: source for name, source in sources.items() if ">>> " in source}
+
+
+EXAMPLES = modules_with_examples()
+
+
+def docstrings(source: str):
+    """Every docstring with its owner's name, found in the source: decorators hide functions from doctest's finder."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (document := ast.get_docstring(node)):
+            yield getattr(node, "name", "module"), document
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_run(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("SWAG_JAX_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    namespace, reports, count = vars(importlib.import_module(name)), [], 0
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    for owner, document in docstrings(EXAMPLES[name]):
+        test = doctest.DocTestParser().get_doctest(document, namespace, f"{name}.{owner}", None, 0)
+        runner.run(test, out=reports.append)
+        count += len(test.examples)
+    assert count > 0
+    assert "".join(reports) == ""

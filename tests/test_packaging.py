@@ -1,0 +1,72 @@
+"""What is shipped: the weights and their list, types, one version, a command that starts."""
+
+import importlib
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import swag_jax
+from swag_jax import params
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+BUILD = PROJECT["tool"]["hatch"]["build"]["targets"]
+
+LARGEST = 30_000_000
+"""Bytes that a file may have: clones stay quick, and hosts of packages and repositories take it."""
+
+
+def test_the_wheel_ships_the_weights_where_the_package_looks():
+    ((source, inside),) = BUILD["wheel"]["force-include"].items()
+    folder = ROOT / source
+    assert BUILD["wheel"]["packages"] == [Path(inside).parts[0]] == [swag_jax.__name__]
+    assert folder == params.weights_folder()
+    # `weights_folder` prefers `_weights` beside the modules, where the wheel puts it.
+    assert Path(inside).name == "_weights"
+    assert {entry.file for entry in params.checkpoints() if entry.file} <= {path.name for path in folder.iterdir()}
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (ROOT / "swag_jax" / "py.typed").is_file()
+
+
+def test_everything_named_for_the_source_archive_exists():
+    assert [path for path in BUILD["sdist"]["include"] if not (ROOT / path.lstrip("/")).exists()] == []
+    assert [path for path in PROJECT["project"]["license-files"] if not (ROOT / path).is_file()] == []
+
+
+def test_the_changelog_opens_with_this_version():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.search(r"^## \[(.+)\] - \d{4}-\d{2}-\d{2}$", changelog, flags=re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == PROJECT["project"]["version"]
+
+
+def test_the_console_script_starts(capsys):
+    ((name, target),) = PROJECT["project"]["scripts"].items()
+    module, _, function = target.partition(":")
+    with pytest.raises(SystemExit) as ended:
+        getattr(importlib.import_module(module), function)(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"{name} ")
+
+
+def test_every_variant_of_jax_has_the_same_bounds():
+    extras = PROJECT["project"]["optional-dependencies"]
+    wanted = [*PROJECT["project"]["dependencies"], *extras["cuda"], *extras["cuda12"], *extras["tpu"]]
+    bounds = [re.sub(r"^jax(\[\w+\])?(?=[<>=])", "", text) for text in wanted if re.match(r"jax[\[<>=]", text)]
+    assert len(bounds) == 4
+    assert len(set(bounds)) == 1
+
+
+def test_the_tools_of_ci_are_pinned():
+    tools = [text for text in PROJECT["project"]["optional-dependencies"]["dev"] if not text.startswith("swag-jax")]
+    assert [text for text in tools if "==" not in text] == []
+
+
+def test_files_are_small():
+    folders = ("swag_jax", "weights", "tests", "benchmarks")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
+    assert [path for path in files if path.stat().st_size >= LARGEST] == []
