@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -34,8 +35,9 @@ class SwagSide:
             style_weight=job.style_weight,
             tv_weight=job.tv_weight,
         )
+        precision = cast(backbones.Precision, job.precision)
         network, _ = backbones.load(
-            job.backbone, weights=job.weights, layers=self.objective.layers, precision=job.precision
+            job.backbone, weights=job.weights, layers=self.objective.layers, precision=precision
         )
         self.network = jax.jit(lambda network: network.frozen())(network)
         with np.load(job.pictures) as pictures:

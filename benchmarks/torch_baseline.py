@@ -23,11 +23,11 @@ from pathlib import Path
 
 import numpy as np
 import stylize_inputs
-import torch
+import torch  # pyright: ignore[reportMissingImports]
 import torch_networks as networks
 from safetensors.numpy import load_file
 from stylize_job import CONTENT_LAYER, DECAYS, LEARNING_RATE, PRECISIONS, Job, iteration_flops
-from torch import Tensor
+from torch import Tensor  # pyright: ignore[reportMissingImports]
 
 
 def gram(features: Tensor) -> Tensor:

@@ -24,10 +24,11 @@ fixed distance away from uniform,
 
 averaged over the softmax's groups, with :math:`\kappa` = `AUTO_DIVERGENCE`. It makes the smoothed features
 independent of the activations' scale (T(cF) = c T(F)) and of the resolution (KL, unlike entropy, does not grow with
-N), and it bounds their peakiness: with :math:`\kappa` = 0.5 the mass is spread over at least
-:math:`e^{-0.5}` = 61 % of all entries, in the sense of perplexity.
+N), and it bounds their peakiness: with :math:`\kappa` = 0.1 the mass is spread over
+:math:`e^{-0.1}` = 90 % of all entries, in the sense of perplexity.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -50,9 +51,10 @@ _AXES: dict[str, tuple[int, ...]] = {
     "spatial-softmax": (0, 1),
 }
 
-AUTO_DIVERGENCE = 0.5
-"""Nats between the smoothed target and the uniform distribution. Our choice: for Gaussian activations the
-divergence is s²/2 with s = standard deviation / T, so 0.5 puts T at one standard deviation."""
+AUTO_DIVERGENCE = 0.1
+"""Nats between the smoothed target and the uniform distribution. Our choice, by eye: with 0.02 and 0.1 VGG19 paints as
+well as without smoothing, while with 0.5 its optimization stalls near the content. For Gaussian activations the
+divergence is s²/2 with s = standard deviation / T, so 0.1 puts T at 2.2 standard deviations."""
 
 _SEARCH_STEPS = 16
 """Safeguarded Newton steps of the temperature search; 6 to 9 reach float32 precision on the activations of random
@@ -144,12 +146,13 @@ def find_temperature(features: Features, smoothing: Smoothing) -> Scalar:
     return auto_temperature(features, axes=smoothing.axes)
 
 
+@functools.partial(jax.jit, static_argnames="axes")
 def auto_temperature(features: Features, *, axes: tuple[int, ...]) -> Scalar:
     r"""Return the T at which the softmax over `axes` is `AUTO_DIVERGENCE` nats away from uniform.
 
     Solves :math:`\sqrt{2\,\mathrm{KL}(\beta)} = \sqrt{2\kappa}` for :math:`\beta = 1/T` by Newton steps kept inside a
     bracket; the square root is nearly linear in :math:`\beta`, with slope one standard deviation at zero. Features
-    without any spread get T = 1. Where even the sharpest softmax stays closer to uniform (more than 61 % of the
+    without any spread get T = 1. Where even the sharpest softmax stays closer to uniform (more than 90 % of the
     entries share the maximum), the sharpest of the bracket is returned.
 
     Args:
@@ -171,7 +174,7 @@ def auto_temperature(features: Features, *, axes: tuple[int, ...]) -> Scalar:
         inside = (low <= step) & (step <= high)
         return low, jnp.where(inside, step, jnp.sqrt(low * high)), high
 
-    # One standard deviation is the answer for Gaussian features; no spread of activations seen is 1e4 times off.
+    # For Gaussian features the answer is sqrt(2 kappa); no spread of activations seen is 1e4 times off.
     start = tuple(jnp.asarray(beta, x.dtype) for beta in (1e-4, 1.0, 1e4))
     _, beta, _ = lax.fori_loop(0, _SEARCH_STEPS, newton, start)
     return jnp.where(spread > 0, spread / beta, 1.0)

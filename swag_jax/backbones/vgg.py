@@ -106,5 +106,7 @@ class VGG19(Backbone):
             return self.operations.max_pool(x, size=2, stride=2)
         batch, height, width, channels = x.shape
         x = x[:, : height // 2 * 2, : width // 2 * 2]
-        windows = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
-        return windows.mean((2, 4)) * AVERAGE_POOL_SCALE
+        w = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
+        # Not w.sum((2, 4)): behind a ReLU and a bfloat16 convolution jaxlib 0.12 fuses that to NaN on the CPU.
+        total = w[:, :, 0, :, 0] + w[:, :, 0, :, 1] + w[:, :, 1, :, 0] + w[:, :, 1, :, 1]
+        return total * (AVERAGE_POOL_SCALE / 4)

@@ -17,7 +17,7 @@ CONTENTS = ("harbor", "mountains")
 STYLES = ("swirls", "woodcut", "mosaic")
 
 SIZE = 192
-STEPS = 60
+STEPS = 50
 """Size and steps that finish all six pictures in under 90 seconds on two CPU cores, see `benchmarks/README.md`."""
 
 

@@ -60,7 +60,7 @@ class Objective:
     content_layer_weights: tuple[float, ...] = ()
     style_layer_weights: tuple[float, ...] = ()
     content_weight: float = 1.0
-    style_weight: float = 100.0
+    style_weight: float = 5.0
     tv_weight: float = 0.0
     normalization: Normalization = "relative"
     smoothing: Smoothing = field(default_factory=Smoothing)

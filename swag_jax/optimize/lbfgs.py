@@ -103,7 +103,7 @@ class LBFGS:
         return LBFGSState(
             image=image,
             loss=jnp.float32(jnp.inf),
-            terms=dict.fromkeys(terms, jnp.float32(jnp.nan)),
+            terms={name: jnp.float32(jnp.nan) for name in terms},
             gradient=zero,
             memory=self._transform.init(image),
             direction=zero,
@@ -206,9 +206,7 @@ def _with_pairs(memory: Memory, touched: Memory) -> Memory:
     )
 
 
-def _with_last_pair(
-    memory: Memory, trial: Image, gradient: Image, *, fresh: Flag
-) -> Memory:
+def _with_last_pair(memory: Memory, trial: Image, gradient: Image, *, fresh: Flag) -> Memory:
     """Give `memory` the previous point and gradient that its next update differs from.
 
     At the first evaluation of a size there is none: the point is chosen such that the update reproduces the newest

@@ -39,7 +39,12 @@ def objective_with_gradient(network: Backbone, targets: Targets, objective: Obje
 
 
 def make_targets(
-    network: Backbone, content: Image, styles: Sequence[AnyImage], *, objective: Objective, blend: ArrayLike
+    network: Backbone,
+    content: Image,
+    styles: Sequence[AnyImage],
+    *,
+    objective: Objective,
+    blend: ArrayLike | Sequence[float],
 ) -> Targets:
     """Compute everything the objective needs of the content and the style pictures. Pure.
 

@@ -167,7 +167,7 @@ class Adam:
         return AdamState(
             image=image,
             loss=jnp.float32(jnp.inf),
-            terms=dict.fromkeys(terms, jnp.float32(jnp.nan)),
+            terms={name: jnp.float32(jnp.nan) for name in terms},
             moments=self._transform.init(image),
             average=jnp.zeros_like(image),
             failed=jnp.array(False),

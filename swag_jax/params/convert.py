@@ -220,7 +220,7 @@ def _read_floats(source: Path, keys: Iterable[str]) -> tuple[Tensors, list[str]]
     """Read tensors as float32, and list those that are not finite floating-point numbers."""
     read = read_safetensors if _is_safetensors(source) else read_torch
     floats, unusable = {}, []
-    for key, value in read(source, keys).items():
+    for key, value in read(source, names=keys).items():
         if value.dtype.kind != "f" and value.dtype.name != "bfloat16":
             unusable.append(f"{key} holds {value.dtype} numbers, expected floating-point ones")
         # Numbers beyond float32 become infinite here, and are counted as such.

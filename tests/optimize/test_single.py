@@ -143,9 +143,10 @@ def test_colors():
     content = resize(CONTENT, 36, 48)
     assert np.abs(chroma(kept) - chroma(content)).mean() < 0.5 * np.abs(chroma(plain) - chroma(content)).mean()
     matched = run(settings.replace(colors="match")).image
-    assert np.abs(matched.mean((0, 1)) - content.mean((0, 1))).max() < np.abs(
-        plain.mean((0, 1)) - content.mean((0, 1))
-    ).max()
+    assert (
+        np.abs(matched.mean((0, 1)) - content.mean((0, 1))).max()
+        < np.abs(plain.mean((0, 1)) - content.mean((0, 1))).max()
+    )
 
 
 def test_style_scale_changes_the_target():
@@ -166,7 +167,9 @@ def test_total_variation_is_a_term():
 
 
 def test_precisions():
-    pictures = {p: run(FAST.replace(precision=p, steps=4, smallest_size=48)).image for p in ("float32", "tf32", "bfloat16")}
+    pictures = {
+        p: run(FAST.replace(precision=p, steps=4, smallest_size=48)).image for p in ("float32", "tf32", "bfloat16")
+    }
     np.testing.assert_allclose(pictures["tf32"], pictures["float32"], atol=1e-4)  # the CPU has no TF32
     assert 0 < np.abs(pictures["bfloat16"] - pictures["float32"]).mean() < 0.02
 
