@@ -29,7 +29,6 @@ class Backbone(nnx.Module):
     normalization: str
     operations: Operations
 
-    @abc.abstractmethod
     def __call__(self, images: Images, *, until: str | None = None) -> dict[str, Activations]:
         """Return every named activation up to `until` (default: the deepest).
 
@@ -43,6 +42,15 @@ class Backbone(nnx.Module):
         Raises:
             UserError: If `until` is not a layer of this network.
         """
+        x = images.astype(self.operations.dtype)
+        activations = {}
+        for name in cut(self.layers, until):
+            x = activations[name] = self._apply(name, x)
+        return activations
+
+    @abc.abstractmethod
+    def _apply(self, name: str, x: Activations) -> Activations:
+        """Return the activations of layer `name` from those of the layer before it."""
 
     def frozen(self) -> "Backbone":
         """Return an equal network for parameters that will not change.

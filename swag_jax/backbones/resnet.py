@@ -11,7 +11,6 @@ its ReLU), `pool1`, then the output of every block after the addition and its Re
 import jax
 from flax import nnx
 
-from swag_jax._types import Images
 from swag_jax.backbones._layers import Activations, ConvNorm, Operations
 from swag_jax.backbones._network import Backbone, cut
 
@@ -84,14 +83,6 @@ class ResNet(Backbone):
             block = Bottleneck(channels, width * 2**stage, channels_out, stride=stride, rngs=rngs)
             setattr(self, name, block)
             channels = channels_out
-
-    def __call__(self, images: Images, *, until: str | None = None) -> dict[str, Activations]:
-        """Return every named activation up to `until`."""
-        x = images.astype(self.operations.dtype)
-        activations = {}
-        for name in cut(self.layers, until):
-            x = activations[name] = self._apply(name, x)
-        return activations
 
     def _apply(self, name: str, x: Activations) -> Activations:
         if name == "conv1":

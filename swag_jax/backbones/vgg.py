@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from swag_jax._checks import check_name
-from swag_jax._types import Images
 from swag_jax.backbones._layers import Activations, Conv, FrozenConv, Operations
 from swag_jax.backbones._network import Backbone, cut
 
@@ -79,14 +78,6 @@ class VGG19(Backbone):
                 width = _BLOCKS[int(name[4]) - 1][0]
                 setattr(self, name, Conv(channels, width, size=3, rngs=rngs))
                 channels = width
-
-    def __call__(self, images: Images, *, until: str | None = None) -> dict[str, Activations]:
-        """Return every named activation up to `until`."""
-        x = images.astype(self.operations.dtype)
-        activations = {}
-        for name in cut(self.layers, until):
-            x = activations[name] = self._apply(name, x)
-        return activations
 
     def _apply(self, name: str, x: Activations) -> Activations:
         if name.startswith("conv"):
