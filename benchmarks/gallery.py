@@ -67,8 +67,7 @@ def smoothings(arguments: argparse.Namespace, record: list[dict[str, object]]) -
         cells.append(run(content, style, settings, record, label))
         labels.append(label)
     half = -(-len(cells) // 2)
-    rows, captions = [cells[:half], cells[half:]], [labels[:half], labels[half:]]
-    return swag.images.sheet(rows, captions=[c + [""] * (half - len(c)) for c in captions])
+    return swag.images.sheet([cells[:half], cells[half:]], captions=[labels[:half], labels[half:]])
 
 
 def main() -> None:

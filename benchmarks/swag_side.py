@@ -40,6 +40,7 @@ class SwagSide:
             job.backbone, weights=job.weights, layers=self.objective.layers, precision=precision
         )
         self.network = jax.jit(lambda network: network.frozen())(network)
+        del network
         with np.load(job.pictures) as pictures:
             self.content, style = (jnp.asarray(pictures[name]) for name in ("content", "style"))
         self.targets = jax.jit(self._targets)(self.network, self.content, style)
