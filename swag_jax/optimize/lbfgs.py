@@ -25,7 +25,7 @@ from swag_jax._pytree import pytree_dataclass
 from swag_jax._types import Count, Flag, Image, Scalar
 from swag_jax.images import resample
 from swag_jax.losses import Terms
-from swag_jax.optimize.solvers import Evaluate, is_finite, select
+from swag_jax.optimize.solvers import Evaluate, as_failed, is_finite, select
 
 Memory: TypeAlias = Any
 """`optax.ScaleByLBFGSState`, whose fields optax types as arbitrary trees."""
@@ -124,7 +124,7 @@ class LBFGS:
         after = select(finite & enough, accepted, self._reject(kept, loss, finite))
         # Nothing to fall back on (the first evaluation), or every shorter step was as bad.
         hopeless = ~finite & (jnp.isinf(state.loss) | (state.rejections >= 2 * PATIENCE))
-        stopped = kept.replace(loss=loss, terms=terms, failed=jnp.array(True))
+        stopped = kept.replace(loss=as_failed(loss), terms=terms, failed=jnp.array(True))
         return select(state.failed, kept, select(hopeless, stopped, after))
 
     def _accept(self, state: LBFGSState, trial: Image, loss: Scalar, terms: Terms, gradient: Image) -> LBFGSState:

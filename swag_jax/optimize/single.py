@@ -301,14 +301,11 @@ class _Job:
     def _raise_non_finite(self, history: dict[str, np.ndarray]) -> None:
         first = int(np.flatnonzero(~np.isfinite(history["total"]))[0])
         bad = [name for name, values in history.items() if name != "total" and not np.isfinite(values[first])]
-        name = bad[0] if bad else "total"
-        raise NonFiniteLossError(
-            step=self.step + first + 1, term=name, value=float(history[name][first]), source=self.source
-        )
+        name = bad[0] if bad else "gradient"
+        value = float(history[bad[0] if bad else "total"][first])
+        raise NonFiniteLossError(step=self.step + first + 1, term=name, value=value, source=self.source)
 
     def _report(self, state: State, scale: Scale, remaining: int, rate: float) -> None:
-        if bool(state.failed):
-            raise NonFiniteLossError(step=self.step, term="gradient", value=float("nan"), source=self.source)
         if self.callback is None:
             return
         ahead = sum(s.work for s in self.scales[self.scales.index(scale) + 1 :])

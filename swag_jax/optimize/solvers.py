@@ -3,8 +3,8 @@
 A solver is a frozen value; its state is a pytree that always holds the picture. One step costs exactly one
 value-and-gradient of the objective, so that N steps of any solver are N evaluations, singly and under `jax.vmap`.
 
-A step whose loss or gradient is not finite marks the state as failed; a failed state no longer changes, and keeps the
-loss and terms that failed it.
+A step whose loss or gradient is not finite marks the state as failed; a failed state no longer changes, and keeps a
+loss that is not finite and the terms of that step.
 """
 
 from collections.abc import Callable
@@ -106,6 +106,11 @@ def is_finite(loss: Scalar, gradient: Image) -> Flag:
     return jnp.isfinite(loss) & jnp.isfinite(gradient).all()
 
 
+def as_failed(loss: Scalar) -> Scalar:
+    """Return the loss that a failed step records: never finite, also where only the gradient was not."""
+    return jnp.where(jnp.isfinite(loss), jnp.nan, loss)
+
+
 def select(condition: Flag, chosen: PyTree, otherwise: PyTree) -> PyTree:
     """Choose between two equal-shaped trees, leaf by leaf."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), chosen, otherwise)
@@ -180,7 +185,7 @@ class Adam:
         image = jnp.clip(state.image - self.learning_rate * update, 0, 1)
         average = self.averaging * state.average + (1 - self.averaging) * image
         moved = AdamState(image, loss, terms, moments, average, jnp.array(False))
-        stopped = state.replace(loss=loss, terms=terms, failed=jnp.array(True))
+        stopped = state.replace(loss=as_failed(loss), terms=terms, failed=jnp.array(True))
         after = select(is_finite(loss, gradient), moved, stopped)
         return select(state.failed, state, after)
 

@@ -223,6 +223,19 @@ def test_overflowing_weights_are_named_too(broken):
         run()
 
 
+def test_non_finite_gradient_names_its_step(monkeypatch):
+    """The loss is finite everywhere, its gradient nowhere: sqrt(0) is 0 with an infinite slope."""
+    monkeypatch.setattr(
+        "swag_jax.losses.objective.total_variation",
+        lambda image: 0 * jnp.sqrt(image - jax.lax.stop_gradient(image)).sum(),
+    )
+    jax.clear_caches()
+    with pytest.raises(NonFiniteLossError, match="the gradient must be finite, got nan at step 1") as caught:
+        run(FAST.replace(tv_weight=1.0))
+    jax.clear_caches()
+    assert (caught.value.step, caught.value.term) == (1, "gradient")
+
+
 def test_out_of_memory_names_a_size_that_fits(monkeypatch):
     monkeypatch.setattr(memory, "free_bytes", lambda *_: 2 * 2**20)
     with pytest.raises(OutOfMemoryError, match=r"GiB needed at size 48 .* pass --size \d+ or less"):
