@@ -53,7 +53,7 @@ class Network(nn.Module):
 
     def walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield name and value of every activation, in order of depth."""
-        raise NotImplementedError
+        raise NotImplementedError  # each network below has its own
 
     def forward(self, x: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Compute the activations named by `layers`, or all of them."""
