@@ -17,6 +17,8 @@ from swag_jax.params.manifest import checkpoints as checkpoints
 from swag_jax.params.manifest import default_checkpoint as default_checkpoint
 from swag_jax.params.manifest import embedded_checkpoint as embedded_checkpoint
 from swag_jax.params.manifest import weights_folder as weights_folder
+from swag_jax.params.quantize import dequantize as dequantize
+from swag_jax.params.quantize import quantize as quantize
 from swag_jax.params.resolve import WEIGHTS as WEIGHTS
 from swag_jax.params.resolve import Source as Source
 from swag_jax.params.resolve import load as load

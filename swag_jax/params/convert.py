@@ -1,12 +1,13 @@
 """Foreign checkpoints to our parameters: strict both ways, with every failure in one report.
 
 Every name the network needs must come out, and every key that goes in must be used or dropped by a rule. A
-file may end before the network does (our own VGG19 ends at conv5_1), but has no gaps.
+file may end before the network does (our own VGG19 ends at conv5_1), but has no gaps. A safetensors file may hold
+tensors in 8 bits with their steps (`swag_jax.params.quantize`); here they are floating-point ones.
 """
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,8 @@ import numpy as np
 from swag_jax._checks import UserError, error
 from swag_jax.params._files import check_file, file_sha256
 from swag_jax.params.layouts import NATIVE, Layout, Shapes, Tensors, find_layout
-from swag_jax.params.safetensors_file import read_metadata, read_safetensors, safetensors_shapes
+from swag_jax.params.quantize import multiply_steps, step_keys
+from swag_jax.params.safetensors_file import read_metadata, read_safetensors, safetensors_shapes, safetensors_types
 from swag_jax.params.torch_file import read_torch, torch_shapes
 
 CONVERTER_VERSION = "1"
@@ -148,13 +150,18 @@ def read_parameters(
 def checkpoint_shapes(source: Path) -> dict[str, tuple[int, ...]]:
     """Return the shape of every tensor of a safetensors or PyTorch file, by its own keys.
 
+    The steps of 8-bit tensors are part of these, and have no entries of their own.
+
     Args:
         source: A safetensors or PyTorch file.
 
     Raises:
         UserError: If the file cannot be read.
     """
-    return safetensors_shapes(source) if _is_safetensors(source) else torch_shapes(source)
+    if not _is_safetensors(source):
+        return torch_shapes(source)
+    steps = _step_keys(source).values()
+    return {key: shape for key, shape in safetensors_shapes(source).items() if key not in steps}
 
 
 def tensors_sha256(tensors: Mapping[str, np.ndarray]) -> str:
@@ -184,6 +191,12 @@ def _is_safetensors(source: Path) -> bool:
     # By content, since users rename files: a safetensors file is a 64-bit length and then a JSON object.
     with check_file(source).open("rb") as file:
         return file.read(9)[8:] == b"{" or source.suffix == ".safetensors"
+
+
+def _step_keys(source: Path) -> dict[str, str]:
+    """Return the key of its steps for each 8-bit tensor of a safetensors file."""
+    types = safetensors_types(source)
+    return step_keys((key for key, kind in types.items() if kind == "I8"), types)
 
 
 def _plan(layout: Layout, shapes: Shapes, expected: Shapes, *, whole: bool) -> tuple[dict[str, str], list[str]]:
@@ -216,11 +229,19 @@ def _missing(present: Collection[str], expected: Shapes, *, whole: bool) -> list
     ]
 
 
-def _read_floats(source: Path, keys: Iterable[str]) -> tuple[Tensors, list[str]]:
+def _read(source: Path, keys: Collection[str]) -> tuple[Tensors, list[str]]:
+    """Read tensors, 8-bit ones multiplied by their steps, and list the steps that cannot be used."""
+    if not _is_safetensors(source):
+        return read_torch(source, names=keys), []
+    steps = [step for key, step in _step_keys(source).items() if key in keys]
+    return multiply_steps(read_safetensors(source, names=[*keys, *steps]))
+
+
+def _read_floats(source: Path, keys: Collection[str]) -> tuple[Tensors, list[str]]:
     """Read tensors as float32, and list those that are not finite floating-point numbers."""
-    read = read_safetensors if _is_safetensors(source) else read_torch
-    floats, unusable = {}, []
-    for key, value in read(source, names=keys).items():
+    values, unusable = _read(source, keys)
+    floats = {}
+    for key, value in values.items():
         if value.dtype.kind != "f" and value.dtype.name != "bfloat16":
             unusable.append(f"{key} holds {value.dtype} numbers, expected floating-point ones")
         # Numbers beyond float32 become infinite here, and are counted as such.

@@ -1,4 +1,4 @@
-"""Safetensors files: names, shapes, metadata and tensors, each read without the others."""
+"""Safetensors files: names, shapes, types, metadata and tensors, each read without the others."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -49,6 +49,16 @@ def safetensors_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """
     with _opened(path) as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+def safetensors_types(path: Path) -> dict[str, str]:
+    """Return the type of every tensor's numbers as the file calls it, such as `F32` or `I8`, reading only the header.
+
+    Raises:
+        UserError: If the file is not a complete safetensors file.
+    """
+    with _opened(path) as file:
+        return {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
 
 
 def read_safetensors(path: Path, *, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:

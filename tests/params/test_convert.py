@@ -5,8 +5,16 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from swag_jax._checks import UserError
-from swag_jax.params.convert import convert, depth_of, inspect, read_parameters, tensors_sha256
-from swag_jax.params.safetensors_file import write_safetensors
+from swag_jax.params.convert import (
+    checkpoint_shapes,
+    convert,
+    depth_of,
+    inspect,
+    read_parameters,
+    tensors_sha256,
+)
+from swag_jax.params.quantize import dequantize, quantize
+from swag_jax.params.safetensors_file import safetensors_types, write_safetensors
 
 VGG19_PLACES = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
 ADAIN_PLACES = (2, 5, 9, 12, 16, 19, 22, 25, 29, 32, 35, 38, 42, 45, 48, 51)
@@ -191,3 +199,85 @@ def test_the_hash_over_tensors_is_the_files_content_only(vgg, tmp_path):
     assert tensors_sha256(load_file(tmp_path / "y.safetensors")) == tensors_sha256(tensors)
     tensors["conv1_1.bias"] = tensors["conv1_1.bias"] + 1
     assert tensors_sha256(load_file(tmp_path / "y.safetensors")) != tensors_sha256(tensors)
+
+
+@pytest.fixture(params=["vgg", "resnet"])
+def quantized(request, tmp_path):
+    """A network whose numbers fit in 8 bits, the path of such a checkpoint, and the tensors in that."""
+    network = request.getfixturevalue(request.param)
+    tensors = quantize(network.foreign)
+    network.foreign = dequantize(tensors)
+    write_safetensors(tmp_path / "8.safetensors", tensors, {})
+    return network, tmp_path / "8.safetensors", tensors
+
+
+def test_8_bits_and_steps_are_one_tensor(quantized):
+    network, path, tensors = quantized
+    assert checkpoint_shapes(path) == {key: value.shape for key, value in network.foreign.items()}
+    kernels = {key for key, value in tensors.items() if value.dtype == np.int8}
+    assert kernels == {key for key, value in network.foreign.items() if value.ndim == 4}
+    assert {key for key, kind in safetensors_types(path).items() if kind == "I8"} == kernels
+
+
+def test_8_bits_convert_to_what_they_stand_for(quantized):
+    network, path, _ = quantized
+    converted = convert(path, network.backbone, network.expected)
+    check(network, converted.tensors)
+    assert (converted.metadata["layout"], converted.metadata["converter_version"]) == ("torchvision", "1")
+    check(network, read_parameters(path, network.backbone, network.expected))
+    first = {name: shape for name, shape in network.expected.items() if depth_of(name) <= (2, 1)}
+    part = read_parameters(path, network.backbone, first, whole=False)
+    assert sorted(part) == sorted(first)
+    for name in first:
+        np.testing.assert_array_equal(part[name], network.ours(name), strict=True)
+
+
+def test_8_bits_in_our_own_names_and_axes(vgg, tmp_path):
+    ours = {}
+    for name in vgg.expected:
+        key = vgg.names[name]
+        coded = quantize({key: vgg.foreign[key]})
+        axes = (2, 3, 1, 0) if len(vgg.expected[name]) == 4 else (0,)
+        ours |= {tensor.replace(key, name): value.transpose(axes) for tensor, value in coded.items()}
+    assert ours["conv1_1.kernel.step"].shape == (1, 1, 1, 2)
+    write_safetensors(tmp_path / "8.safetensors", ours, {"padding": "reflect"})
+    vgg.foreign = dequantize(quantize(vgg.foreign))
+    converted = convert(tmp_path / "8.safetensors", "vgg19", vgg.expected)
+    check(vgg, converted.tensors)
+    assert (converted.metadata["layout"], converted.metadata["padding"]) == ("native", "reflect")
+
+
+def test_only_the_steps_needed_are_read(vgg, tmp_path):
+    tensors = quantize(vgg.foreign)
+    tensors["features.34.weight.step"][:] = np.nan
+    write_safetensors(tmp_path / "8.safetensors", tensors, {})
+    upper = {name: shape for name, shape in vgg.expected.items() if depth_of(name) <= (5, 3)}
+    read_parameters(tmp_path / "8.safetensors", "vgg19", upper, whole=False)
+    with pytest.raises(UserError, match=r"features\.34\.weight\.step holds 6 values"):
+        read_parameters(tmp_path / "8.safetensors", "vgg19", vgg.expected, whole=False)
+
+
+def test_every_failure_of_8_bits_is_in_the_report(vgg, tmp_path):
+    tensors = quantize(vgg.foreign)
+    tensors["features.0.weight.step"] = tensors["features.0.weight.step"].ravel()
+    tensors["features.2.weight.step"][0] = np.inf
+    tensors["features.5.weight.step"][:2] = [[[[0]]], [[[-1]]]]
+    del tensors["features.7.weight.step"]
+    tensors["features.10.weight"] = vgg.foreign["features.10.weight"]
+    tensors["features.12.weight.step"] = np.full((1, 1, 1, 1), 3e38, np.float32)
+    tensors["features.14.weight"] = tensors["features.14.weight"][..., :2]
+    write_safetensors(tmp_path / "8.safetensors", tensors, {})
+    with pytest.raises(UserError) as caught:
+        convert(tmp_path / "8.safetensors", "vgg19", vgg.expected)
+    head, *lines = str(caught.value).splitlines()
+    assert head.endswith("must fit vgg19 (read in the torchvision layout); misfits: 7")
+    large = np.count_nonzero(np.abs(tensors["features.12.weight"].astype(int)) > 1)
+    assert sorted(line.strip().rstrip(".") for line in lines) == [
+        "conv3_3.kernel has shape (3, 2, 4, 4), expected (3, 3, 4, 4)",
+        "features.0.weight.step has shape (2,), expected 1 or the length of (2, 3, 3, 3) along every axis",
+        f"features.12.weight holds {large} NaN or infinite values",
+        "features.2.weight.step holds 1 values that are not finite and positive",
+        "features.5.weight.step holds 2 values that are not finite and positive",
+        "features.7.weight holds int8 numbers, expected floating-point ones",
+        "unexpected features.10.weight.step",
+    ]
