@@ -37,6 +37,15 @@ AnyFeatures: TypeAlias = Float[Array, "_ _ _"]
 LayerFeatures: TypeAlias = Mapping[str, AnyFeatures]
 """Activations by layer name."""
 
+Activations: TypeAlias = Float[Array, "batch _ _ _"]
+"""What a network's layer gives for a batch: `batch rows columns channels`."""
+
+Kernel: TypeAlias = Float[Array, "_ _ _ _"]
+"""A convolution's kernel: `height width channels_in channels_out`."""
+
+Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+"""Rows or columns added (above, below), (left, right)."""
+
 Gram: TypeAlias = Float[Array, "channels channels"]
 """A Gram matrix: inner products of channels over positions."""
 

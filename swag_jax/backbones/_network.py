@@ -7,8 +7,8 @@ from typing import Any
 from flax import nnx
 
 from swag_jax._checks import check_name, error
-from swag_jax._types import Images
-from swag_jax.backbones._layers import Activations, Conv, ConvNorm, FrozenConv, Operations
+from swag_jax._types import Activations, Images
+from swag_jax.backbones._layers import Conv, ConvNorm, FrozenConv, Operations
 
 
 class Backbone(nnx.Module):

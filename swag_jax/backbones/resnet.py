@@ -11,7 +11,8 @@ its ReLU), `pool1`, then the output of every block after the addition and its Re
 import jax
 from flax import nnx
 
-from swag_jax.backbones._layers import Activations, ConvNorm, Operations
+from swag_jax._types import Activations
+from swag_jax.backbones._layers import ConvNorm, Operations
 from swag_jax.backbones._network import Backbone, cut
 
 _STAGES = (3, 4, 6, 3)

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from swag_jax._checks import check_name
-from swag_jax.backbones._layers import Activations, Conv, FrozenConv, Operations
+from swag_jax._types import Activations
+from swag_jax.backbones._layers import Conv, ConvNorm, FrozenConv, Operations
 from swag_jax.backbones._network import Backbone, cut
 
 Pooling: TypeAlias = Literal["max", "average"]
@@ -50,6 +51,8 @@ class VGG19(Backbone):
         pooling: `max` as trained, or `average` (smoother gradients, Gatys et al. 2015) times 2 to keep scale.
         padding: `zeros` as trained; `replicate` repeats the edge at the first convolution (fewer border
             artifacts, crowsonkb/style-transfer-pytorch); `reflect` mirrors at every convolution (AdaIN's encoder).
+        batch_norm: Whether each convolution has a batch norm in place of its bias, as training wants it
+            (torchvision's `vgg19_bn`, but without its biases, which a batch norm cancels); `frozen()` folds it.
         normalization: How pictures in [0, 1] become its input.
         operations: Precision and kernels.
         rngs: Randomness for the initialization.
@@ -61,6 +64,7 @@ class VGG19(Backbone):
         until: str | None = None,
         pooling: Pooling = "max",
         padding: VGGPadding = "zeros",
+        batch_norm: bool = False,
         normalization: str = "imagenet",
         operations: Operations | None = None,
         rngs: nnx.Rngs,
@@ -76,7 +80,8 @@ class VGG19(Backbone):
         for name in self.layers:
             if name.startswith("conv"):
                 width = _BLOCKS[int(name[4]) - 1][0]
-                setattr(self, name, Conv(channels, width, size=3, rngs=rngs))
+                layer = ConvNorm if batch_norm else Conv
+                setattr(self, name, layer(channels, width, size=3, rngs=rngs))
                 channels = width
 
     def _apply(self, name: str, x: Activations) -> Activations:
@@ -85,7 +90,7 @@ class VGG19(Backbone):
         return jax.nn.relu(x) if name.startswith("relu") else self._pool(x)
 
     def _convolve(self, name: str, x: Activations) -> Activations:
-        layer: Conv | FrozenConv = getattr(self, name)
+        layer: Conv | ConvNorm | FrozenConv = getattr(self, name)
         if self.padding == "zeros" or (self.padding == "replicate" and name != "conv1_1"):
             return layer(x, self.operations)
         mode = "edge" if self.padding == "replicate" else "reflect"

@@ -1,0 +1,271 @@
+"""Convolutions and pools in forms that are fast on XLA's CPU backend, with the values and gradients of XLA's own.
+
+What is slow there, measured in `benchmarks/README.md`, and what stands here instead:
+
+* the gradient of a convolution at its input, inside `lax.scan`: 5 to 46 times slower than outside
+  (jax-ml/jax#12868). Here the gradient is written as an ordinary convolution with the flipped kernel.
+* a convolution without padding, on jaxlib 0.10: 4 to 34 times slower. Here one zero is padded and cropped.
+* the gradient of `lax.reduce_window`: select-and-scatter, 20 times slower. Here a pool is a maximum of strided
+  slices, first along the width and then along the height, whose gradient goes to the first maximum.
+* a convolution in bfloat16: as slow as in float32, while a matrix product in bfloat16 with float32 sums is 3 to 7
+  times faster where the processor has AMX. Here wide convolutions are one product for each row of the kernel.
+* a product over the first axis of both sides (every weight gradient): 3 to 5 times slower than over the last axis
+  of one. Here the narrower side is transposed first, by a product with the identity, which is exact.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from swag_jax._types import Activations, Kernel, Padding
+
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+ROW_CHANNELS = 128
+"""Channels from which a bfloat16 convolution by rows is faster than one in float32, measured at 8 to 32 px."""
+
+
+def convolve(
+    x: Activations,
+    kernel: Kernel,
+    turned: Kernel,
+    *,
+    stride: int,
+    padding: Padding,
+    precision: lax.Precision,
+) -> Activations:
+    """Cross-correlate; in bfloat16 products are summed in float32.
+
+    Args:
+        x: `batch height width channels_in`.
+        kernel: `height width channels_in channels_out`, of the type of `x`.
+        turned: `turn(kernel)`.
+        stride: Step in both directions.
+        padding: Zeros (above, below), (left, right).
+        precision: Of the products of float32 values.
+    """
+    if kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
+        points = x[:, ::stride, ::stride]
+        product: Array = _multiply(points.reshape(-1, points.shape[-1]), kernel[0, 0], precision)
+        return product.reshape(*points.shape[:-1], kernel.shape[-1])
+    if any(map(any, padding)) or x.dtype == jnp.bfloat16:
+        return _convolve(x, kernel, turned, stride, padding, precision)
+    width = (x.shape[2] - kernel.shape[1]) // stride + 1
+    wider: Activations = _convolve(x, kernel, turned, stride, ((0, 0), (0, stride)), precision)
+    return wider[:, :, :width]
+
+
+def turn(kernel: Kernel) -> Kernel:
+    """Turn a kernel by 180 degrees and exchange its channels: the kernel of the convolution's gradient."""
+    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+
+
+# --- Matrix products
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _multiply(
+    x: Float[Array, "points channels_in"], matrix: Float[Array, "channels_in channels_out"], precision
+) -> Float[Array, "points channels_out"]:
+    return jnp.matmul(x, matrix, precision=precision, preferred_element_type=jnp.float32).astype(x.dtype)
+
+
+def _multiply_forward(x, matrix, precision):
+    return _multiply(x, matrix, precision), (x, matrix)
+
+
+def _multiply_backward(precision, saved, gradient):
+    x, matrix = saved
+    dx = _multiply(gradient, matrix.T, precision)
+    return dx, _multiply_first_axes(x, gradient, precision).astype(matrix.dtype)
+
+
+_multiply.defvjp(_multiply_forward, _multiply_backward)
+
+
+def _multiply_first_axes(a, b, precision) -> Float[Array, "columns_a columns_b"]:
+    """Return a^T b, in float32."""
+    if a.dtype != jnp.bfloat16:
+        return jnp.matmul(a.T, b, precision=precision)
+    if a.shape[1] > b.shape[1]:
+        return _after(_multiply_first_axes(b, a, precision)).T
+    return jnp.matmul(_transposed(a), b, preferred_element_type=jnp.float32)
+
+
+def _transposed(x):
+    """Return x^T as I x^T: exact, since every sum has one term that is not zero."""
+    identity = jnp.eye(x.shape[1], dtype=x.dtype)
+    last = (((1,), (1,)), ((), ()))
+    return lax.dot_general(identity, x, last, preferred_element_type=jnp.float32).astype(x.dtype)
+
+
+def _after(product):
+    """Keep XLA from moving a transposition of `product` into it, where the fast form is lost."""
+    return lax.optimization_barrier(product)
+
+
+# --- Convolution
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _convolve(x, kernel, turned, stride, padding, precision) -> Activations:
+    return _correlate(x, kernel, stride, padding, precision)
+
+
+def _convolve_forward(x, kernel, turned, stride, padding, precision):
+    return _correlate(x, kernel, stride, padding, precision), (x, kernel, turned)
+
+
+def _convolve_backward(stride, padding, precision, saved, gradient):
+    x, kernel, turned = saved
+    covered = [(gradient.shape[1 + d] - 1) * stride + 1 for d in range(2)]
+    # dL/dx: correlate the gradient, dilated by the stride, with the turned kernel.
+    before = [kernel.shape[d] - 1 - padding[d][0] for d in range(2)]
+    after = [x.shape[1 + d] - covered[d] - before[d] + kernel.shape[d] - 1 for d in range(2)]
+    edges = tuple(zip(before, after, strict=True))
+    dx = _correlate(gradient, turned, 1, edges, precision, dilation=stride)
+    if x.dtype == jnp.bfloat16 and kernel.shape[2] >= ROW_CHANNELS:
+        return dx, _row_kernel_gradient(x, gradient, kernel.shape, stride, padding).astype(kernel.dtype), None
+    # dL/dk: correlate the input with the gradient, batch and channels exchanged.
+    x, gradient = x.astype(jnp.float32), gradient.astype(jnp.float32)
+    end = [kernel.shape[d] - 1 + covered[d] - x.shape[1 + d] - padding[d][0] for d in range(2)]
+    dk = lax.conv_general_dilated(
+        x.transpose(3, 1, 2, 0),
+        gradient.transpose(1, 2, 0, 3),
+        (1, 1),
+        [(padding[d][0], end[d]) for d in range(2)],
+        rhs_dilation=(stride, stride),
+        dimension_numbers=DIMENSIONS,
+        precision=precision,
+    ).transpose(1, 2, 0, 3)
+    return dx, dk.astype(kernel.dtype), None
+
+
+_convolve.defvjp(_convolve_forward, _convolve_backward)
+
+
+def _correlate(x, kernel, stride, padding, precision, *, dilation=1) -> Activations:
+    if x.dtype != jnp.bfloat16:
+        return _xla_correlate(x, kernel, stride, padding, precision, dilation)
+    if kernel.shape[2] >= ROW_CHANNELS:
+        return _row_correlate(x, kernel, stride, padding, dilation)
+    wide = _xla_correlate(x.astype(jnp.float32), kernel.astype(jnp.float32), stride, padding, precision, dilation)
+    return wide.astype(x.dtype)
+
+
+def _xla_correlate(x, kernel, stride, padding, precision, dilation):
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        padding,
+        lhs_dilation=(dilation, dilation),
+        dimension_numbers=DIMENSIONS,
+        precision=precision,
+    )
+
+
+def _row_correlate(x, kernel, stride, padding, dilation) -> Activations:
+    """Y = sum over the kernel's rows i of X_i K_i, where X_i holds what lies under row i, side by side."""
+    height, width, channels_in, channels_out = kernel.shape
+    rows = _rows(x, (height, width), stride, padding, dilation)
+    matrices = kernel.reshape(height, width * channels_in, channels_out)
+    total = jnp.zeros((), jnp.float32)
+    for row, matrix in zip(rows, matrices, strict=True):
+        total += jnp.matmul(row.reshape(-1, row.shape[-1]), matrix, preferred_element_type=jnp.float32)
+    return total.astype(x.dtype).reshape(*rows[0].shape[:-1], channels_out)
+
+
+def _row_kernel_gradient(x, gradient, shape, stride, padding) -> Kernel:
+    rows = _rows(x, shape[:2], stride, padding, 1)
+    flat = gradient.reshape(-1, shape[3])
+    if flat.shape[1] > rows[0].shape[-1]:
+        return jnp.stack([_multiply_first_axes(r.reshape(-1, r.shape[-1]), flat, None) for r in rows]).reshape(shape)
+    across = _transposed(flat)
+    products = [jnp.matmul(across, r.reshape(-1, r.shape[-1]), preferred_element_type=jnp.float32) for r in rows]
+    return jnp.stack([_after(p).T for p in products]).reshape(shape)
+
+
+def _rows(x, size, stride, padding, dilation) -> list[Activations]:
+    """For each row i of a kernel of `size`: the pixels under it at every position, `batch rows columns width*in`."""
+    edges = [(0, 0, 0), *((*edge, dilation - 1) for edge in padding), (0, 0, 0)]
+    x = lax.pad(x, jnp.zeros((), x.dtype), edges)
+    count = [(x.shape[1 + d] - size[d]) // stride + 1 for d in range(2)]
+
+    def taken(x, axis: int, first: int):
+        return lax.slice_in_dim(x, first, first + (count[axis - 1] - 1) * stride + 1, stride, axis=axis)
+
+    across = jnp.concatenate([taken(x, 2, j) for j in range(size[1])], -1)
+    return [taken(across, 1, i) for i in range(size[0])]
+
+
+# --- Max pooling
+
+
+def max_pool(x: Activations, *, size: int, stride: int, padding: int) -> Activations:
+    """Take the maximum over windows; rows and columns that fill no window are dropped."""
+    for axis in (2, 1):
+        x = _line_max_pool(x, axis, size, stride, padding)
+    return x
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+def _line_max_pool(x, axis, size, stride, padding) -> Activations:
+    return functools.reduce(jnp.maximum, _window_slices(x, axis, size, stride, padding))
+
+
+def _window_slices(x, axis: int, size: int, stride: int, padding: int) -> list[Activations]:
+    """The k-th entry of every window along `axis`, for each k."""
+    windows = (x.shape[axis] + 2 * padding - size) // stride + 1
+    if padding:
+        edges = [(0, 0, 0)] * x.ndim
+        edges[axis] = (padding, padding, 0)
+        x = lax.pad(x, jnp.array(-jnp.inf, x.dtype), edges)
+    return [lax.slice_in_dim(x, k, k + (windows - 1) * stride + 1, stride, axis=axis) for k in range(size)]
+
+
+def _line_max_pool_forward(x, axis, size, stride, padding):
+    y = _line_max_pool(x, axis, size, stride, padding)
+    return y, (x, y)
+
+
+def _line_max_pool_backward(axis, size, stride, padding, saved, gradient):
+    x, y = saved
+    free = jnp.ones(y.shape, bool)
+    shares = []
+    for entry in _window_slices(x, axis, size, stride, padding):
+        first = (entry == y) & free
+        free &= ~first
+        shares.append(jnp.where(first, gradient, jnp.zeros((), gradient.dtype)))
+    return (_interleaved(shares, axis, stride, padding, x.shape[axis]),)
+
+
+def _interleaved(shares: list[Activations], axis: int, stride: int, padding: int, length: int) -> Activations:
+    """Add up entry i of `shares[k]` at position k + i * stride - padding of a line of `length`.
+
+    Positions with equal remainder by the stride are summed as one line each; the lines are then interleaved.
+    """
+    cells = -(-(length + padding) // stride)
+    lines = [_sum_shifted(shares[k::stride], axis, cells) for k in range(min(stride, len(shares)))]
+    lines += [jnp.zeros_like(lines[0])] * (stride - len(lines))
+    joined = jnp.stack(lines, axis + 1)
+    shape = (*joined.shape[:axis], cells * stride, *joined.shape[axis + 2 :])
+    return lax.slice_in_dim(joined.reshape(shape), padding, padding + length, axis=axis)
+
+
+def _sum_shifted(shares: list[Activations], axis: int, length: int) -> Activations:
+    """Add up `shares[j]` shifted by j along `axis`, cut or filled with zeros to `length`."""
+    total = None
+    for shift, share in enumerate(shares):
+        edges = [(0, 0, 0)] * share.ndim
+        edges[axis] = (shift, length - share.shape[axis] - shift, 0)
+        moved = lax.pad(share, jnp.zeros((), share.dtype), edges)
+        total = moved if total is None else total + moved
+    assert total is not None  # there is at least one share
+    return total
+
+
+_line_max_pool.defvjp(_line_max_pool_forward, _line_max_pool_backward)
