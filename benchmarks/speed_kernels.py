@@ -2,8 +2,8 @@
 
     python benchmarks/speed_kernels.py --size 256
 
-Prints and writes processor milliseconds per step of Adam on VGG19 (loss, gradient, update); processor time is what other
-work on the machine disturbs least.
+Prints and writes processor milliseconds per step of Adam on VGG19 (loss, gradient, update); processor time is what
+other work on the machine disturbs least.
 """
 
 import argparse
