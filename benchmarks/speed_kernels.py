@@ -1,9 +1,10 @@
-"""What the CPU's forms of convolution and pooling save: a step alone and inside `lax.scan`, plain and not.
+"""What the CPU's forms of convolution and pooling save: a step of stylization, and the convolutions of training.
 
     python benchmarks/speed_kernels.py --size 256
 
-Prints and writes processor milliseconds per step of Adam on VGG19 (loss, gradient, update); processor time is what
-other work on the machine disturbs least.
+Prints and writes processor milliseconds, which other work on the machine disturbs least: per step of Adam on VGG19
+(loss, gradient, update), alone and inside `lax.scan`; and per 3x3 convolution with both its gradients, for a batch of
+64 in bfloat16.
 """
 
 import argparse
@@ -22,6 +23,9 @@ from swag_jax import optimize
 
 RESULTS = Path(__file__).resolve().parent / "results"
 STEPS = 3
+BATCH = 64
+MAPS = ((32, 64), (16, 128), (8, 256), (4, 512), (2, 512))
+"""Rows and channels of VGG19's blocks for pictures of 32 px."""
 
 
 def milliseconds(run: Callable[[], Any]) -> float:
@@ -62,6 +66,24 @@ def measure(kernels: str, size: int) -> dict[str, float]:
     }
 
 
+def measure_convolution(kernels: str, rows: int, channels: int) -> float:
+    """Time a convolution with its gradients on maps of `rows` x `rows`, in bfloat16."""
+    operations: Any = swag.backbones.Operations("bfloat16", kernels=kernels)  # pyright: ignore[reportArgumentType]
+    x = jax.random.normal(jax.random.key(0), (BATCH, rows, rows, channels), jnp.bfloat16)
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, channels, channels), jnp.bfloat16)
+
+    @jax.jit
+    def both(x: jax.Array, kernel: jax.Array, cotangent: jax.Array) -> Any:
+        value, pull = jax.vjp(lambda x, k: operations.convolve(x, k, padding=((1, 1), (1, 1))), x, kernel)
+        return value, pull(cotangent)
+
+    def run() -> None:
+        for _ in range(STEPS):
+            jax.block_until_ready(both(x, kernel, x))
+
+    return milliseconds(run)
+
+
 def main() -> None:
     """Measure both kinds of kernels and write them down."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -71,7 +93,14 @@ def main() -> None:
     found = {kernels: measure(kernels, arguments.size) for kernels in ("cpu", "plain")}
     for kernels, times in found.items():
         print(f"jax {jax.__version__}  {kernels:5}  " + "  ".join(f"{k} {v:.0f} ms" for k, v in times.items()))
-    record = {"jax": jax.__version__, "python": platform.python_version(), "size": arguments.size, "cpu_ms": found}
+    convolutions = {
+        f"{rows}x{rows}x{channels}": {kernels: measure_convolution(kernels, rows, channels) for kernels in found}
+        for rows, channels in MAPS
+    }
+    for name, times in convolutions.items():
+        print(f"bfloat16 convolution of {name}:  " + "  ".join(f"{k} {v:.0f} ms" for k, v in times.items()))
+    about = {"jax": jax.__version__, "python": platform.python_version(), "size": arguments.size, "batch": BATCH}
+    record = {**about, "step_cpu_ms": found, "bfloat16_convolution_cpu_ms": convolutions}
     output = arguments.output or RESULTS / f"speed_kernels-jax{jax.__version__}.json"
     output.write_text(json.dumps(record, indent=1) + "\n")
 
