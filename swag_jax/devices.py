@@ -31,7 +31,9 @@ def parallel(
     arguments: int,
     donated: tuple[int, ...] = (),
 ) -> Callable[..., Any]:
-    """Map a program over the devices; what it returns must be the same on each, and is returned once.
+    """Return a program mapped over the devices, whose results are those of the first.
+
+    What `step` returns must therefore be the same on each device, as behind `mean`.
 
     Args:
         step: A pure function; it may call `mean` and `index`.
@@ -39,19 +41,29 @@ def parallel(
             every device as they are.
         arguments: How many arguments `step` takes.
         donated: Places of the arguments whose memory the results may take.
+
+    Example:
+        >>> import numpy as np
+        >>> average = parallel(lambda x: mean(x.mean()), split=(0,), arguments=1)
+        >>> float(average(shares(np.arange(8.0 * count()).reshape(-1, 1)))) == (8 * count() - 1) / 2
+        True
     """
     places = tuple(0 if place in split else None for place in range(arguments))
     return jax.pmap(step, axis_name=AXIS, in_axes=places, out_axes=None, donate_argnums=donated)
 
 
 def shares(batch: np.ndarray) -> np.ndarray:
-    """Return a batch with its first axis split into one share for each device.
+    """Return a batch with its first axis split into one share for each device: `devices share ...`.
 
     Args:
         batch: `batch ...`, where the batch is a multiple of the number of devices.
 
     Raises:
         UserError: If it is not.
+
+    Example:
+        >>> shares(np.zeros((2 * count(), 3))).shape == (count(), 2, 3)
+        True
     """
     if len(batch) % count():
         raise error(
@@ -62,7 +74,11 @@ def shares(batch: np.ndarray) -> np.ndarray:
 
 
 def mean(tree: Tree) -> Tree:
-    """Average over the devices, inside a program mapped by `parallel`."""
+    """Return the average over the devices, inside a program mapped by `parallel`.
+
+    Args:
+        tree: Arrays, one of each on every device.
+    """
     return lax.pmean(tree, AXIS)
 
 

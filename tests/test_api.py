@@ -18,6 +18,7 @@ import swag_jax
 CONTENTS = (
     "swag_jax",
     "swag_jax.backbones",
+    "swag_jax.devices",
     "swag_jax.features",
     "swag_jax.images",
     "swag_jax.losses",

@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pictures
 from flax import nnx
-from recipe import Recipe, initial_state, merged
+from recipe import Classifier, Recipe, initial_state, merged
 
 from swag_jax import backbones
 from swag_jax._checks import UserError, error
@@ -29,8 +29,8 @@ MEASURED = 32
 """Validation pictures that the error of 8 bits is measured on."""
 
 
-def trained_network(folder: Path) -> tuple[Recipe, Backbone, int]:
-    """Return a run's recipe, its network with averaged parameters and without batch norm in VGG19, and its step.
+def read_run(folder: Path) -> tuple[Recipe, Classifier, int]:
+    """Return a run's recipe, its classifier with averaged parameters, and how many steps lie behind it.
 
     Args:
         folder: The run's folder, see `weights/train.py`.
@@ -50,12 +50,11 @@ def trained_network(folder: Path) -> tuple[Recipe, Backbone, int]:
         if step is None:
             raise error(f"{folder} must hold a checkpoint", cure="train longer")
         state = manager.restore(step, args=ocp.args.StandardRestore(abstract))
-    network = merged(recipe, "stored", state["averages"]).backbone
-    return recipe, plain(network) if recipe.network == "vgg19" else network, step
+    return recipe, merged(recipe, "stored", state["averages"]), step
 
 
-def plain(network: Backbone) -> Backbone:
-    """Return a VGG19 with the batch norms of `network` folded into its convolutions."""
+def folded(network: Backbone) -> Backbone:
+    """Return a plain VGG19 with the batch norms of `network` folded into its convolutions."""
     arrays = {}
     for name in network.layers:
         if name.startswith("conv"):
@@ -77,7 +76,8 @@ def feature_errors(network: Backbone, other: Backbone, images: Images) -> dict[s
     """Return |F' - F| / |F| for every layer, where F and F' are the activations of the two networks."""
     mine, theirs = jax.jit(lambda n, x: n(x))(network, images), jax.jit(lambda n, x: n(x))(other, images)
     return {
-        layer: float(jnp.linalg.norm(theirs[layer] - value) / jnp.linalg.norm(value)) for layer, value in mine.items()
+        layer: float(jnp.linalg.norm(theirs[layer] - mine[layer]) / jnp.linalg.norm(mine[layer]))
+        for layer in network.layers
     }
 
 
@@ -94,10 +94,11 @@ def export(run: Path, data: Path, output: Path, *, until: str | None, unit_mean:
     Raises:
         UserError: If the run or the data cannot be read, or the file cannot be written.
     """
-    recipe, network, step = trained_network(run)
-    until = until or network.layers[-1]
-    network = shortened(network, recipe.network, until)
-    some = pictures.read(data, "val").pixels[:: max(1, 10_000 // MEASURED)][:MEASURED]
+    recipe, classifier, step = read_run(run)
+    network = folded(classifier.backbone) if recipe.network == "vgg19" else classifier.backbone
+    network = shortened(network, recipe.network, until or network.layers[-1])
+    pixels = pictures.read(data, "val").pixels
+    some = pixels[np.linspace(0, len(pixels) - 1, min(MEASURED, len(pixels))).astype(int)]
     images = normalize(jnp.asarray(some, jnp.float32) / 255, network.normalization)
     if unit_mean:
         network = backbones.unit_mean(network, images)  # pyright: ignore[reportArgumentType]
