@@ -17,15 +17,24 @@ BUILD = PROJECT["tool"]["hatch"]["build"]["targets"]
 LARGEST = 30_000_000
 """Bytes that a file may have: clones stay quick, and hosts of packages and repositories take it."""
 
+LARGEST_WEIGHTS = 40_000_000
+"""Bytes that all embedded checkpoints may have together."""
+
 
 def test_the_wheel_ships_the_weights_where_the_package_looks():
-    ((source, inside),) = BUILD["wheel"]["force-include"].items()
-    folder = ROOT / source
-    assert BUILD["wheel"]["packages"] == [Path(inside).parts[0]] == [swag_jax.__name__]
-    assert folder == params.weights_folder()
-    # `weights_folder` prefers `_weights` beside the modules, where the wheel puts it.
-    assert Path(inside).name == "_weights"
-    assert {entry.file for entry in params.checkpoints() if entry.file} <= {path.name for path in folder.iterdir()}
+    shipped = BUILD["wheel"]["force-include"]
+    assert BUILD["wheel"]["packages"] == [swag_jax.__name__]
+    # `weights_folder` prefers `_weights` beside the modules, where the wheel puts them.
+    assert all(inside == f"swag_jax/_weights/{Path(source).name}" for source, inside in shipped.items())
+    assert {(ROOT / source).parent for source in shipped} == {params.weights_folder()}
+    embedded = {entry.file for entry in params.checkpoints() if entry.file}
+    assert {Path(source).name for source in shipped} == {"README.md", "manifest.json", *embedded}
+    assert all((ROOT / source).is_file() for source in shipped)
+
+
+def test_the_embedded_checkpoints_stay_small():
+    files = [params.weights_folder() / entry.file for entry in params.checkpoints() if entry.file]
+    assert sum(file.stat().st_size for file in files) <= LARGEST_WEIGHTS
 
 
 def test_the_package_says_that_it_is_typed():

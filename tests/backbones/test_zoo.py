@@ -22,10 +22,20 @@ def test_auto_loads_the_embedded_vgg19():
     assert all(np.isfinite(array).all() and array.dtype == np.float32 for array in arrays.values())
 
 
+def test_auto_loads_the_embedded_resnet50():
+    network, source = backbones.load("resnet50")
+    assert (source.kind, source.name) == ("embedded", "resnet50-tiny-imagenet")
+    assert network.layers[-1] == "conv5_3"
+    arrays = backbones.flat_parameters(network)
+    assert {name: array.shape for name, array in arrays.items()} == backbones.parameter_shapes("resnet50")
+    assert all(np.isfinite(array).all() and array.dtype == np.float32 for array in arrays.values())
+    assert all((array > 0).all() for name, array in arrays.items() if name.endswith("norm.variance"))
+
+
 def test_auto_falls_back_to_random_and_says_so():
-    _, source = backbones.load("resnet50", layers=("conv1",))
+    _, source = backbones.load("wide_resnet50_2", layers=("conv1",))
     assert source.kind == "random"
-    assert source.advice() == "for weights trained on ImageNet: swag-jax weights fetch resnet50-imagenet"
+    assert source.advice() == "for weights trained on ImageNet: swag-jax weights fetch wide_resnet50_2-imagenet"
 
 
 def test_only_what_is_read_is_built():

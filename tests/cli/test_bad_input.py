@@ -132,7 +132,10 @@ def test_unwritable_report(refused, tmp_path, report):
         (("--weights", "imagnet"), "unknown weights 'imagnet': did you mean imagenet"),
         (("--weights", "imagenet"), "vgg19-imagenet is not in the local store: run `swag-jax weights fetch vgg19-im"),
         (("--weights", "no/such.pth"), "no/such.pth"),
-        (("--backbone", "resnet50", "--weights", "embedded"), "no checkpoint of resnet50 comes with the package"),
+        (
+            ("--backbone", "wide_resnet50_2", "--weights", "embedded"),
+            "no checkpoint of wide_resnet50_2 comes with the package",
+        ),
         (("--backbone", "resnet50", "--pooling", "max"), "pooling and padding can only be chosen for vgg19"),
         (("--steps", 0), "steps must be at least 1, got 0"),
         (("--every", 0), "--every must be at least 1, got 0"),

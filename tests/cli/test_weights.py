@@ -50,7 +50,8 @@ def test_list_shows_every_known_checkpoint_uncut(capsys):
     printed = capsys.readouterr().out
     rows = {words[0]: words[1:] for line in printed.splitlines() if (words := line.split())}
     assert set(rows) >= {entry.name for entry in params.checkpoints()}
-    assert rows["vgg19-tiny-imagenet"] == ["vgg19", "embedded", "Apache-2.0", "26", "MB", "package"]
+    assert rows["vgg19-tiny-imagenet"] == ["vgg19", "embedded", "Apache-2.0", "13", "MB", "package"]
+    assert rows["resnet50-tiny-imagenet"] == ["resnet50", "embedded", "Apache-2.0", "24", "MB", "package"]
     assert rows["resnet50-imagenet"] == [
         "resnet50",
         "imagenet",

@@ -21,7 +21,7 @@ HEX40 = re.compile(r"[0-9a-f]{40}")
 
 def test_names_are_unique_and_each_network_has_one_default():
     names = [entry.name for entry in checkpoints()]
-    assert len(set(names)) == len(names) == 7
+    assert len(set(names)) == len(names) == 8
     defaults = {entry.backbone: entry.name for entry in checkpoints() if entry.default}
     assert defaults == {
         "vgg19": "vgg19-imagenet",
@@ -51,11 +51,17 @@ def test_every_entry_is_complete_and_pinned(entry):
         assert entry.hub is entry.url is None
 
 
-def test_the_embedded_checkpoint_is_here_and_undamaged():
-    entry = embedded_checkpoint("vgg19")
+@pytest.mark.parametrize("backbone", ["vgg19", "resnet50"])
+def test_the_embedded_checkpoints_are_here_and_undamaged(backbone):
+    entry = embedded_checkpoint(backbone)
     assert entry is not None
+    # Nobody may mistake them for ImageNet weights.
+    assert (entry.name, entry.trained_on) == (f"{backbone}-tiny-imagenet", "Tiny-ImageNet")
     assert file_sha256(weights_folder() / str(entry.file)) == entry.sha256
-    assert embedded_checkpoint("resnet50") is None
+
+
+def test_wide_resnet_has_no_embedded_checkpoint():
+    assert embedded_checkpoint("wide_resnet50_2") is None
 
 
 def test_lookups():

@@ -38,7 +38,10 @@ def test_auto_without_a_store_is_embedded_else_random():
     assert source.sha256 == checkpoint("vgg19-tiny-imagenet").sha256
     assert source.describe() == "vgg19-tiny-imagenet (embedded; trained on Tiny-ImageNet, not ImageNet)"
     assert source.advice() == "for weights trained on ImageNet: swag-jax weights fetch vgg19-imagenet"
-    assert resolve("resnet50", weights="auto") == resolve("resnet50", weights="random")
+    residual = resolve("resnet50", weights="auto")
+    assert residual.describe() == "resnet50-tiny-imagenet (embedded; trained on Tiny-ImageNet, not ImageNet)"
+    assert residual.sha256 == checkpoint("resnet50-tiny-imagenet").sha256
+    assert resolve("wide_resnet50_2", weights="auto") == resolve("wide_resnet50_2", weights="random")
 
 
 def test_random_has_advice_where_there_is_better():
@@ -73,8 +76,8 @@ def test_imagenet_must_be_in_the_store():
 
 
 def test_embedded_must_exist():
-    with pytest.raises(UserError, match="no checkpoint of resnet50 comes with the package"):
-        resolve("resnet50", weights="embedded")
+    with pytest.raises(UserError, match="no checkpoint of wide_resnet50_2 comes with the package"):
+        resolve("wide_resnet50_2", weights="embedded")
 
 
 def test_a_stored_checkpoint_of_another_network(fetched):

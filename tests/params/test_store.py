@@ -82,4 +82,5 @@ def test_the_embedded_checkpoint(vgg, tmp_path, monkeypatch):
 
 
 def test_the_real_embedded_checkpoint_is_where_the_manifest_says():
-    assert (weights_folder() / "vgg19-tiny-imagenet.safetensors").is_file()
+    for name in ("vgg19", "resnet50"):
+        assert (weights_folder() / f"{name}-tiny-imagenet.safetensors").is_file()
