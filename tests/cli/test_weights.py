@@ -113,7 +113,7 @@ def test_convert_of_bad_input_writes_nothing(words, message, file, store):
 
 def test_verify_everything_here(capsys):
     assert run("verify") == 0
-    assert capsys.readouterr().out == "vgg19-tiny-imagenet: sound\n"
+    assert capsys.readouterr().out == "vgg19-tiny-imagenet: sound\nresnet50-tiny-imagenet: sound\n"
 
 
 def test_verify_reports_every_failure_and_goes_on(small, file, store, capsys):

@@ -76,7 +76,7 @@ def test_the_embedded_checkpoint(vgg, tmp_path, monkeypatch):
     entry = checkpoint("vgg19-tiny-imagenet")
     path = vgg.save(tmp_path / "vgg.safetensors")
     monkeypatch.setattr("swag_jax.params.store.weights_folder", lambda: tmp_path)
-    entry = dataclasses.replace(entry, file=path.name)
+    entry = dataclasses.replace(entry, file=path.name, layout="torchvision")
     with pytest.raises(UserError, match=f"must have the recorded sha256 {entry.sha256}"):
         verify_embedded(entry, vgg.expected)
 
