@@ -166,7 +166,7 @@ def _first(tree: Tree) -> Tree:
 
 def _mesh() -> Mesh:
     """Return the devices of this process in a row; the mesh that `jax.pmap` makes, so that arrays fit both."""
-    return jax.make_mesh((count(),), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.local_devices())
+    return Mesh(np.array(jax.local_devices()), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def replicate(tree: Tree) -> Tree:

@@ -23,7 +23,7 @@ from jax.stages import Compiled
 
 from swag_jax import devices
 from swag_jax._checks import UserError, check_name, check_range, error
-from swag_jax._types import AnyHostImage, Image, Key
+from swag_jax._types import AnyHostImage, Image, Key, Keys
 from swag_jax.losses import Targets, content_targets, style_targets
 from swag_jax.optimize import memory
 from swag_jax.optimize.once import Once
@@ -126,7 +126,7 @@ def stylize_batch(
     styles: Picture | Sequence[Picture | Sequence[Picture]],
     *,
     settings: Settings | Sequence[Settings] | None = None,
-    keys: Key | Sequence[Key] | None = None,
+    keys: Keys | Sequence[Key] | None = None,
     callback: BatchCallback | None = None,
     batch_size: int | None = None,
     mapping: devices.Mapping = "pmap",
@@ -536,7 +536,7 @@ class _Batch:
             status="done",
             settings=work.pair.settings,
             source=work.loaded.source,
-            seconds=seconds,
+            seconds={"load": work.seconds, **seconds},
         )
         return Outcome(work.index, work.pair.name, result, None)
 

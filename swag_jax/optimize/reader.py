@@ -1,6 +1,7 @@
 """Pairs made ready: pictures decoded and resized to every scale, by threads that work ahead of the solver."""
 
 import hashlib
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -92,6 +93,7 @@ class Work:
         start: Where the first scale starts.
         content_key: What tells its content picture from others.
         style_key: What tells its style pictures from others.
+        seconds: Seconds that this took, waiting for pictures that other pairs read included.
     """
 
     index: int
@@ -103,6 +105,7 @@ class Work:
     start: AnyHostImage
     content_key: Hashable
     style_key: Hashable
+    seconds: float
 
     @property
     def objective(self) -> Objective:
@@ -181,11 +184,17 @@ class Reader:
 
     def _try(self, index: int, pair: Pair) -> Work | UserError:
         try:
-            return self._work(index, pair)
+            return self.prepare(index, pair)
         except UserError as problem:
             return problem
 
-    def _work(self, index: int, pair: Pair) -> Work:
+    def prepare(self, index: int, pair: Pair) -> Work:
+        """Make one pair ready.
+
+        Raises:
+            UserError: If a picture or a setting is bad.
+        """
+        began = time.perf_counter()
         settings, loaded = pair.settings, self.load(pair.settings)
         minimum = loaded.network.minimum_size(settings.full_objective.layers)
         content = self._picture(pair.content, "content")
@@ -217,6 +226,7 @@ class Reader:
             start=np.asarray(initial(pictures, scales[0], key, settings=settings)),
             content_key=content_key,
             style_key=style_key,
+            seconds=time.perf_counter() - began,
         )
 
     def _picture(self, picture: Picture, what: str) -> AnyHostImage:
