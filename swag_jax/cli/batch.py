@@ -38,9 +38,9 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "batch",
         help="many pictures at once",
-        usage="swag-jax batch (--contents DIR --styles DIR [--zip] | --pairs FILE) -o DIR [flags]",
-        description="Paint every content in the manner of every style, many at once, on every device. The same "
-        "command again does what is left. Exit code 3 says that some pairs failed.",
+        usage="swag-jax batch --contents DIR --styles DIR -o DIR [flags]",
+        description="Paint every content in the manner of every style, or the pairs of a file, many at once, on "
+        "every device. The same command again does what is left. Exit code 3 says that some pairs failed.",
     )
     parser.add_argument("--contents", type=Path, metavar="DIR", help="A folder of content pictures")
     parser.add_argument("--styles", type=Path, metavar="DIR", help="A folder of style pictures")

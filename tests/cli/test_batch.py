@@ -27,14 +27,21 @@ TINY = (
 )
 
 
-@pytest.fixture
-def folders(tmp_path):
-    """Two contents of two shapes and three styles."""
-    drawn = {
+pytestmark = pytest.mark.usefixtures("programs_kept")
+
+
+@pytest.fixture(scope="module")
+def shown():
+    return {
         "contents": {"harbor": sample("harbor", size=48), "cat": sample("cat", size=40)},
         "styles": {name: sample(name, size=40) for name in ("dots", "mosaic", "swirls")},
     }
-    for folder, pictures in drawn.items():
+
+
+@pytest.fixture
+def folders(tmp_path, shown):
+    """Two contents of two shapes and three styles."""
+    for folder, pictures in shown.items():
         (tmp_path / folder).mkdir()
         for name, picture in pictures.items():
             write_image(tmp_path / folder / f"{name}.png", picture)
@@ -249,7 +256,7 @@ def test_pairs_of_a_json_file_have_their_own_settings(run, pairs, folders):
     assert run(source=pairs("\n".join(map(json.dumps, lines)), ".jsonl")).code == 3
     found = records(folders / "out")
     assert list(found) == ["cat_dots", "cat_dots_mosaic", "adam", "cat_none"]
-    assert "no such file" in found["cat_none"]["error"].lower()
+    assert "none.png does not exist; did you mean dots.png?" in found["cat_none"]["error"]
     assert read_image(folders / "out" / "adam.png").shape == (40, 40, 3)
     assert "sheet.png" in names(folders / "out")
 
