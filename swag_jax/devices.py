@@ -220,6 +220,23 @@ def filled(items: Sequence[Item], *, size: int) -> list[Item]:
     return [*items, *[items[-1]] * (room - len(items))]
 
 
+def stand_ins(tree: Any, *, size: int) -> Any:
+    """Return arguments of a batch for which a program of `spread` can be lowered, before there are any.
+
+    Args:
+        tree: Shapes and types of one problem's arguments, such as `jax.eval_shape` returns.
+        size: Problems per device.
+
+    Returns:
+        Shapes and types `devices size ...`; where several processes are joined, arrays of zeros: there, `jax.pmap`
+        cannot be lowered for shapes (jax 0.10 to 0.12).
+    """
+    many = jax.tree.map(lambda x: jax.ShapeDtypeStruct((count(), size, *x.shape), x.dtype), tree)
+    if process_count() == 1:
+        return many
+    return split(jax.tree.map(lambda x: np.zeros((count() * size, *x.shape[2:]), x.dtype), many))
+
+
 def initialize(*, coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> bool:
     """Join the processes of a run, on one machine or several; before anything else uses JAX.
 

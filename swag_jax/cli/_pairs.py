@@ -11,11 +11,9 @@ from typing import Any, NoReturn
 
 from swag_jax._checks import UserError, error, near
 from swag_jax.cli._flags import Parser, add_settings, chosen_settings
+from swag_jax.images._decode import SUFFIXES
 from swag_jax.optimize import Settings
 from swag_jax.optimize.settings import INITS
-
-READABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp")
-"""Suffixes of what is taken for a picture in a folder."""
 
 _OWN_KEYS = ("name", "content", "style")
 _RESERVED = re.compile(r"sheet(-\d+)?", re.IGNORECASE)
@@ -65,9 +63,9 @@ def from_folders(contents: Path, styles: Path, settings: Settings, *, zipped: bo
 def _pictures(folder: Path, what: str) -> list[Path]:
     if not folder.is_dir():
         raise error(f"--{what} must be a folder of pictures", got=folder, cure="pass an existing folder")
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in READABLE and not p.name.startswith("."))
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     if not found:
-        raise error(f"--{what} must hold pictures ({', '.join(READABLE)})", got=f"none in {folder}")
+        raise error(f"--{what} must hold pictures ({', '.join(SUFFIXES)})", got=f"none in {folder}")
     return found
 
 

@@ -76,7 +76,7 @@ def _write(path: Path, records: Iterable[dict[str, Any]]) -> None:
         temporary.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
 
 
-def fingerprint(job: Job, suffix: str) -> str:
+def fingerprint(job: Job, *, suffix: str, max_shapes: int | None) -> str:
     """Return what tells a pair from one with the same name: settings, weights, the pictures' bytes, the format."""
     source = params.resolve(job.settings.backbone, weights=job.settings.weights)
     facts = {
@@ -84,6 +84,7 @@ def fingerprint(job: Job, suffix: str) -> str:
         "weights": [source.name, source.sha256],
         "pictures": [_sha256_of(path) for path in (job.content, *job.styles)],
         "format": suffix,
+        "max_shapes": max_shapes,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 

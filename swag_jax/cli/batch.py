@@ -57,6 +57,13 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--format", choices=("png", "jpg"), default="png", help="Of the pictures (default: png)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="Pairs at once, at most (default: by memory)")
     parser.add_argument(
+        "--max-shapes",
+        type=int,
+        metavar="N",
+        help="Work at N aspect ratios at most and stretch the results back: fewer programs to compile where every "
+        "picture has another shape (default: each at its own)",
+    )
+    parser.add_argument(
         "--mapping",
         choices=devices.MAPPINGS,
         default=devices.MAPPINGS[0],
@@ -120,8 +127,9 @@ def _jobs(arguments: argparse.Namespace) -> list[Job]:
 
 def _check(jobs: Sequence[Job], arguments: argparse.Namespace) -> None:
     """Raise unless all settings can be used and the folder can be written, so that no long work is for nothing."""
-    if arguments.batch_size is not None and arguments.batch_size < 1:
-        raise error("--batch-size must be at least 1", got=arguments.batch_size)
+    for flag in ("batch_size", "max_shapes"):
+        if (given := getattr(arguments, flag)) is not None and given < 1:
+            raise error(f"--{flag.replace('_', '-')} must be at least 1", got=given)
     folder = arguments.output
     if any(read is not None and _same(folder, read) for read in (arguments.contents, arguments.styles)):
         raise error("the output must not be a folder that is read", got=folder, cure="choose another -o")
@@ -145,11 +153,15 @@ def _output(job: Job, arguments: argparse.Namespace) -> Path:
 def _is_ended(job: Job, results: Results, arguments: argparse.Namespace) -> bool:
     """Tell whether an earlier run of the same pair has left nothing to do."""
     record = results.records.get(job.name)
-    if record is None or record.get("fingerprint") != fingerprint(job, arguments.format):
+    if record is None or record.get("fingerprint") != _fingerprint(job, arguments):
         return False
     if record.get("status") == FAILED:
         return not arguments.retry_failed
     return record.get("status") == DONE and _output(job, arguments).is_file()
+
+
+def _fingerprint(job: Job, arguments: argparse.Namespace) -> str:
+    return fingerprint(job, suffix=arguments.format, max_shapes=arguments.max_shapes)
 
 
 def _status(job: Job, results: Results) -> str | None:
@@ -177,7 +189,13 @@ def _work(jobs: Sequence[Job], results: Results, arguments: argparse.Namespace, 
             display(progress)
             return bool(asked)
 
-        outcomes = stylize_stream(pairs, callback=callback, batch_size=arguments.batch_size, mapping=arguments.mapping)
+        outcomes = stylize_stream(
+            pairs,
+            callback=callback,
+            batch_size=arguments.batch_size,
+            max_shapes=arguments.max_shapes,
+            mapping=arguments.mapping,
+        )
         saving = list[Future]()
         with ThreadPoolExecutor(WRITERS) as pool:
             for outcome in outcomes:
@@ -204,7 +222,7 @@ def _save(outcome: Outcome, job: Job, results: Results, arguments: argparse.Name
         "output": None if result is None else str(path),
         "status": FAILED if result is None else DONE,
         "error": None if problem is None else " ".join(str(problem).split()),
-        "fingerprint": fingerprint(job, arguments.format),
+        "fingerprint": _fingerprint(job, arguments),
         "losses": {} if result is None else {name: float(values[-1]) for name, values in result.history.items()},
         "seconds": None if result is None else round(sum(result.seconds.values()), 3),
     }

@@ -24,6 +24,7 @@ from jax.stages import Compiled
 from swag_jax import devices
 from swag_jax._checks import UserError, check_name, check_range, error
 from swag_jax._types import AnyHostImage, Image, Key, Keys
+from swag_jax.images import resize
 from swag_jax.losses import Targets, content_targets, style_targets
 from swag_jax.optimize import memory
 from swag_jax.optimize.once import Once
@@ -129,6 +130,7 @@ def stylize_batch(
     keys: Keys | Sequence[Key] | None = None,
     callback: BatchCallback | None = None,
     batch_size: int | None = None,
+    max_shapes: int | None = None,
     mapping: devices.Mapping = "pmap",
 ) -> BatchResult:
     """Stylize many pairs in compiled batches on every device; each comes out as from `stylize`.
@@ -141,6 +143,9 @@ def stylize_batch(
         keys: Randomness of the initial noise, one per pair; default: from each pair's `settings.seed`.
         callback: Called with a `BatchProgress` between chunks of steps; returning True stops the run.
         batch_size: Pairs of one batch at most, over all devices; default: as many as fit into memory.
+        max_shapes: Work at this many aspect ratios at most, from 1:2 to 2:1, which bounds the number of programs where
+            every picture has another shape: pictures are stretched to the nearest and the results back. Default:
+            every pair is worked at its own, as by `stylize`.
         mapping: How a batch is mapped over the devices: `pmap` or `shard_map`.
 
     Returns:
@@ -167,7 +172,9 @@ def stylize_batch(
     if drawn is not None and len(drawn) != number:
         raise error(f"there must be one key per pair ({number})", got=len(drawn))
     pairs = [Pair(*column) for column in zip(*columns.values(), drawn or [None] * number, strict=True)]
-    run = _Run(total=len(pairs), callback=callback, batch_size=batch_size, ahead=AHEAD, mapping=mapping)
+    run = _Run(
+        total=len(pairs), callback=callback, batch_size=batch_size, ahead=AHEAD, max_shapes=max_shapes, mapping=mapping
+    )
     for each in set(chosen):
         run.reader.load(each)
     found = {outcome.index: outcome for outcome in run.outcomes(pairs)}
@@ -181,6 +188,7 @@ def stylize_stream(
     total: int | None = None,
     callback: BatchCallback | None = None,
     batch_size: int | None = None,
+    max_shapes: int | None = None,
     ahead: int = AHEAD,
     mapping: devices.Mapping = "pmap",
 ) -> Iterator[Outcome]:
@@ -191,6 +199,9 @@ def stylize_stream(
         total: How many there are; default: their number where they have one. It is only reported.
         callback: Called with a `BatchProgress` between chunks of steps; returning True stops the run.
         batch_size: Pairs of one batch at most, over all devices; default: as many as fit into memory.
+        max_shapes: Work at this many aspect ratios at most, from 1:2 to 2:1, which bounds the number of programs where
+            every picture has another shape: pictures are stretched to the nearest and the results back. Default:
+            every pair is worked at its own, as by `stylize`.
         ahead: How many pairs may wait for others of their shape, and how many are made ready meanwhile.
         mapping: How a batch is mapped over the devices: `pmap` or `shard_map`.
 
@@ -211,7 +222,9 @@ def stylize_stream(
     """
     if total is None and isinstance(pairs, Sequence):
         total = len(pairs)
-    run = _Run(total=total, callback=callback, batch_size=batch_size, ahead=ahead, mapping=mapping)
+    run = _Run(
+        total=total, callback=callback, batch_size=batch_size, ahead=ahead, max_shapes=max_shapes, mapping=mapping
+    )
     return run.outcomes(pairs)
 
 
@@ -246,16 +259,18 @@ class _Run:
         callback: BatchCallback | None,
         batch_size: int | None,
         ahead: int,
+        max_shapes: int | None,
         mapping: devices.Mapping,
     ):
-        for name, value in (("batch size", batch_size), ("ahead", ahead)):
+        for name, value in (("batch size", batch_size), ("ahead", ahead), ("max shapes", max_shapes)):
             if value is not None:
                 check_range(value, what=name, low=1)
         check_name(mapping, devices.MAPPINGS, what="mapping")
         self.mapping: devices.Mapping = mapping
         self.callback, self.batch_size, self.total = callback, batch_size, total
         self.ahead = max(ahead, batch_size or 0)
-        self.reader, self.targets, self.replicas = Reader(), Once(capacity=TARGETS), Once(capacity=TARGETS)
+        self.reader = Reader(max_shapes=max_shapes)
+        self.targets, self.replicas = Once(capacity=TARGETS), Once(capacity=TARGETS)
         self.limits: dict[Hashable, int] = {}
         self.programs: dict[Hashable, Compiled] = {}
         self.counts = {"done": 0, "failed": 0, "ready": 0}
@@ -371,10 +386,7 @@ class _Run:
             state = jax.eval_shape(functools.partial(solver.init, terms=objective.terms), picture)
             steps = functools.partial(take_steps, objective=objective, solver=solver, steps=length)
             program = devices.spread(steps, shared=["network"], donated=["state"], mapping=self.mapping)
-            many = jax.tree.map(
-                lambda x: jax.ShapeDtypeStruct((devices.count(), size, *x.shape), x.dtype), (targets, state)
-            )
-            return program.lower(self.network(work), *many)
+            return program.lower(self.network(work), *devices.stand_ins((targets, state), size=size))
 
         return self.compiled(key, lower)
 
@@ -527,7 +539,7 @@ class _Batch:
         if place in self.failures:
             return Outcome(work.index, work.pair.name, None, self.failures[place])
         result = Result(
-            image=finished(image, work.contents[-1], settings=work.pair.settings),
+            image=finished(resize(image, *work.shape), work.contents[-1], settings=work.pair.settings),
             history={
                 name: np.concatenate([chunk[name][place] for chunk in self.histories]) for name in self.histories[0]
             },

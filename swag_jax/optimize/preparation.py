@@ -78,9 +78,9 @@ class Pictures:
     init: AnyHostImage | None
 
 
-def style_shape(style: HostImage, scale: Scale, *, settings: Settings, minimum_size: int) -> tuple[int, int]:
-    """Return a style's height and width at `scale`: never too small for the deepest layer."""
-    height, width = style.shape[:2]
+def style_shape(shape: tuple[int, int], scale: Scale, *, settings: Settings, minimum_size: int) -> tuple[int, int]:
+    """Return the height and width at `scale` of a style of a shape: never too small for the deepest layer."""
+    height, width = shape
     least = math.ceil(minimum_size * max(height, width) / min(height, width))
     return fitted(height, width, max(round(scale.size * settings.style_scale), least))
 

@@ -1,6 +1,7 @@
 """Pairs made ready: pictures decoded and resized to every scale, by threads that work ahead of the solver."""
 
 import hashlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -16,7 +17,7 @@ from swag_jax import params
 from swag_jax._checks import UserError, error
 from swag_jax._types import AnyHostImage, Key
 from swag_jax.backbones import Backbone
-from swag_jax.images import resize
+from swag_jax.images import fitted, resize
 from swag_jax.losses import Objective
 from swag_jax.optimize.once import Once
 from swag_jax.optimize.preparation import (
@@ -88,6 +89,7 @@ class Work:
         pair: The pair.
         loaded: Its network.
         scales: Its scales, coarse to fine.
+        shape: Height and width of the result; those of the finest scale, unless shapes are snapped.
         contents: The content picture at each scale.
         styles: The style pictures at each scale.
         start: Where the first scale starts.
@@ -100,6 +102,7 @@ class Work:
     pair: Pair
     loaded: Loaded
     scales: tuple[Scale, ...]
+    shape: tuple[int, int]
     contents: tuple[AnyHostImage, ...]
     styles: tuple[tuple[AnyHostImage, ...], ...]
     start: AnyHostImage
@@ -129,9 +132,14 @@ class Work:
 
 
 class Reader:
-    """Makes pairs ready. Pictures and networks that several pairs have in common are read once."""
+    """Makes pairs ready. Pictures and networks that several pairs have in common are read once.
 
-    def __init__(self):
+    Attributes:
+        max_shapes: How many aspect ratios pictures are worked at, see `snapped`; `None` for any number.
+    """
+
+    def __init__(self, *, max_shapes: int | None = None):
+        self.max_shapes = max_shapes
         self._pictures, self._networks = Once(capacity=REMEMBERED), Once(capacity=REMEMBERED)
 
     def ahead(self, pairs: Iterable[Pair], *, pool: ThreadPoolExecutor, most: int) -> Iterator[tuple[int, Pair, Any]]:
@@ -201,12 +209,12 @@ class Reader:
         styles = tuple(self._picture(style, "style") for style in listed(pair.styles))
         check_blend(settings, Pictures(content, styles, None))
         pictures = recolored(Pictures(content, styles, None), settings)
-        scales = plan(content.shape[:2], settings, minimum_size=minimum)
+        scales = plan(self._working(content), settings, minimum_size=minimum)
         content_key, style_keys = identity(pair.content), tuple(identity(s) for s in listed(pair.styles))
         style_key = (style_keys, content_key if settings.colors == "match" else None)
         shapes = [(s.height, s.width) for s in scales]
         style_shapes = [
-            tuple(style_shape(style, scale, settings=settings, minimum_size=minimum) for style in styles)
+            tuple(style_shape(self._working(s), scale, settings=settings, minimum_size=minimum) for s in styles)
             for scale in scales
         ]
         key = jax.random.key(settings.seed) if pair.key is None else pair.key
@@ -215,6 +223,7 @@ class Reader:
             pair=pair,
             loaded=loaded,
             scales=scales,
+            shape=fitted(content.shape[0], content.shape[1], settings.size),
             contents=tuple(self._resized(content, content_key, shape) for shape in shapes),
             styles=tuple(
                 tuple(
@@ -229,6 +238,11 @@ class Reader:
             seconds=time.perf_counter() - began,
         )
 
+    def _working(self, picture: AnyHostImage) -> tuple[int, int]:
+        """Return the height and width whose aspect ratio a picture is worked at."""
+        height, width = picture.shape[:2]
+        return (height, width) if self.max_shapes is None else snapped(height, width, number=self.max_shapes)
+
     def _picture(self, picture: Picture, what: str) -> AnyHostImage:
         """Return a picture, read once."""
         if not callable(picture):
@@ -237,6 +251,26 @@ class Reader:
 
     def _resized(self, picture: AnyHostImage, key: Hashable, shape: tuple[int, int]) -> AnyHostImage:
         return self._pictures.get((key, shape), lambda: resize(picture, *shape))
+
+
+def snapped(height: int, width: int, *, number: int) -> tuple[int, int]:
+    """Return the shape of the same longer side with the nearest of a few aspect ratios.
+
+    They are 2^(2k/(number - 1) - 1) for k = 0 .. number - 1, from 1:2 to 2:1: of 9, neighbors differ by 19 %.
+
+    Args:
+        height: Height in pixels.
+        width: Width in pixels.
+        number: How many aspect ratios there are; 1 is squares only.
+
+    Example:
+        >>> snapped(300, 400, number=9), snapped(300, 310, number=9), snapped(100, 900, number=9)
+        ((283, 400), (310, 310), (450, 900))
+    """
+    steps, longer = max(number - 1, 1), max(height, width)
+    place = round((min(max(math.log2(width / height), -1), 1) + 1) / 2 * steps)
+    ratio = 2 ** (2 * place / steps - 1) if number > 1 else 1.0
+    return max(1, round(longer / max(ratio, 1))), max(1, round(longer * min(ratio, 1)))
 
 
 def identity(picture: Picture) -> Hashable:

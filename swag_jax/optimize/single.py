@@ -204,7 +204,7 @@ class _Job:
 
     def _style_shape(self, style: HostImage, scale: Scale) -> tuple[int, int]:
         minimum = self.network.minimum_size(self.settings.full_objective.layers)
-        return style_shape(style, scale, settings=self.settings, minimum_size=minimum)
+        return style_shape(style.shape[:2], scale, settings=self.settings, minimum_size=minimum)
 
     def _start(self, scale: Scale, key: Key) -> State:
         settings = self.settings

@@ -264,7 +264,7 @@ def test_pairs_of_a_json_file_have_their_own_settings(run, pairs, folders):
 @pytest.mark.parametrize(
     ("text", "suffix", "message"),
     [
-        ("content,style,stpes\na,b,3\n", ".csv", "pairs.csv, line 2: unknown option 'stpes': did you mean steps?"),
+        ("content,style,stpes\na,b,3\n", ".csv", "pairs.csv, line 2: unknown option 'stpes': did you mean steps"),
         ("content,style,steps\na,b,3\na,b,x\n", ".csv", "line 3: argument --steps: invalid int value: 'x'."),
         ("content,style,steps\na,b,0\n", ".csv", "line 2: steps must be at least 1, got 0."),
         ("content,style,solver\na,b,lbfsg\n", ".csv", "line 2: unknown solver 'lbfsg': did you mean lbfgs"),
@@ -295,6 +295,7 @@ def test_bad_pairs_are_refused_with_their_line(run, pairs, folders, unchecked, t
         (("--contents", "{c}", "--styles", "{empty}"), "--styles must hold pictures (.png, .jpg"),
         (("--contents", "{c}", "--styles", "{s}", "--zip"), "as many contents as styles, got 2 and 3: leave out --zip"),
         (("--contents", "{c}", "--styles", "{s}", "--batch-size", "0"), "--batch-size must be at least 1, got 0."),
+        (("--contents", "{c}", "--styles", "{s}", "--max-shapes", "0"), "--max-shapes must be at least 1, got 0."),
         (("--contents", "{c}", "--styles", "{s}", "--format", "gif"), "argument --format: invalid choice: 'gif'"),
         (("--contents", "{c}", "--styles", "{s}", "--stesp", "2"), "unknown flag --stesp: did you mean --steps"),
         (("--contents", "{c}", "--styles", "{s}", "--content-layers", "relu9_9"), "unknown layer 'relu9_9'"),

@@ -174,6 +174,7 @@ def test_one_picture_serves_all(shapes, number):
         ({"settings": [TINY] * 3}, "got 2 contents, 3 settings"),
         ({"keys": [jax.random.key(0)]}, r"one key per pair \(2\), got 1"),
         ({"batch_size": 0}, "batch size must be at least 1, got 0"),
+        ({"max_shapes": 0}, "max shapes must be at least 1, got 0"),
         ({"mapping": "vmap"}, "unknown mapping 'vmap': did you mean pmap"),
         ({"settings": TINY.replace(content_layers=("relu11",))}, "unknown layer 'relu11': did you mean relu1_1"),
     ],
@@ -214,7 +215,7 @@ def test_the_batch_follows_from_memory(monkeypatch):
     monkeypatch.setattr(memory, "needed_bytes", lambda program: program)
     monkeypatch.setattr(batch._Run, "chunk", lambda self, work, scale, length, size: 100 + 10 * size)
     monkeypatch.setattr(memory, "free_bytes", lambda: devices.count() * 180 / memory.HEADROOM)
-    run = batch._Run(total=None, callback=None, batch_size=None, ahead=8, mapping="pmap")
+    run = batch._Run(total=None, callback=None, batch_size=None, ahead=8, max_shapes=None, mapping="pmap")
     work = run.reader.prepare(0, Pair(HARBOR, SWIRLS, TINY))
     assert run._limit(work) == 8
 
@@ -300,6 +301,19 @@ def test_a_stream_of_many_shapes_does_not_wait_forever():
     assert sorted(outcome.index for outcome in found) == [0, 1, 2, 3]
 
 
+def test_few_shapes_bound_the_programs():
+    contents = [HARBOR[: 40 + place] for place in range(4)]
+    found = stylize_batch(contents, SWIRLS, settings=TINY, max_shapes=3)
+    assert [image.shape[:2] for image in found.images] == [(20, 32), (21, 32), (21, 32), (22, 32)]
+    assert found.outcomes[0].result.sizes == ((32, 32),)
+    assert found.compilations == 5
+    square = HARBOR[:, :48]
+    check_equal(
+        stylize_batch(square, SWIRLS[:48, :48], settings=TINY, max_shapes=3).outcomes[0].result,
+        stylize(square, SWIRLS[:48, :48], settings=TINY),
+    )
+
+
 def test_an_abandoned_stream_ends_its_threads():
     before = threading.active_count()
     stream = stylize_stream([Pair(HARBOR, SWIRLS, TINY)] * 9)
@@ -311,7 +325,7 @@ def test_an_abandoned_stream_ends_its_threads():
 @pytest.mark.parametrize("mapping", devices.MAPPINGS)
 def test_no_device_waits_for_another(mapping):
     """The compiled program of a chunk on eight devices holds no collective operation."""
-    run = batch._Run(total=None, callback=None, batch_size=None, ahead=8, mapping=mapping)
+    run = batch._Run(total=None, callback=None, batch_size=None, ahead=8, max_shapes=None, mapping=mapping)
     work = run.reader.prepare(0, Pair(HARBOR, SWIRLS, TWO_SCALES))
     program = run.chunk(work, work.scales[0], 2, 2).as_text()
     assert "num_partitions=8" in program
