@@ -87,10 +87,17 @@ class Display:
 
 
 class BatchDisplay(Display):
-    """Shows the progress of many pairs; a callback for `stylize_stream`."""
+    """Shows the progress of many pairs; a callback for `stylize_stream`.
+
+    Attributes:
+        compilations: Programs compiled so far.
+    """
+
+    compilations = 0
 
     def __call__(self, progress: BatchProgress) -> object:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Show one progress."""
+        self.compilations = progress.compilations
         ended = progress.done + progress.failed
         line = batch_summary(progress, width=self._room)
         self._show(line, ended, progress.pairs, whole=batch_summary(progress))

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,17 @@ class Results:
     Attributes:
         folder: The folder.
         records: The newest record of each name, from all files of records in the folder.
+
+    Args:
+        folder: The folder.
+        process: The number of this process, where there are several; each writes a file of its own.
+        options: What pictures depend on beside their pairs.
     """
 
-    def __init__(self, folder: Path, *, process: int | None = None):
-        self.folder = folder
+    def __init__(self, folder: Path, *, process: int | None = None, options: Mapping[str, object] | None = None):
+        self.folder, self._options = folder, dict(options or {})
+        # A checkpoint is hashed to be resolved: once for all pairs.
+        self._source = functools.cache(lambda backbone, weights: params.resolve(backbone, weights=weights))
         self._path = folder / ("results.jsonl" if process is None else f"results-{process}.jsonl")
         self._lock = threading.Lock()
         self.records = _read(self._files())
@@ -37,6 +44,17 @@ class Results:
 
     def _files(self) -> list[Path]:
         return [self.folder / "results.jsonl", *sorted(self.folder.glob("results-*.jsonl"))]
+
+    def fingerprint(self, job: Job) -> str:
+        """Return what tells a pair from others of its name: settings, weights, the pictures' bytes, the options."""
+        source = self._source(job.settings.backbone, job.settings.weights)
+        facts = {
+            "settings": asdict(job.settings),
+            "weights": [source.name, source.sha256],
+            "pictures": [_sha256_of(path) for path in (job.content, *job.styles)],
+            **self._options,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def add(self, record: dict[str, Any]) -> None:
         """Append a record."""
@@ -74,19 +92,6 @@ def _read(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
 def _write(path: Path, records: Iterable[dict[str, Any]]) -> None:
     with replacing(path) as temporary:
         temporary.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-
-
-def fingerprint(job: Job, *, suffix: str, max_shapes: int | None) -> str:
-    """Return what tells a pair from one with the same name: settings, weights, the pictures' bytes, the format."""
-    source = params.resolve(job.settings.backbone, weights=job.settings.weights)
-    facts = {
-        "settings": asdict(job.settings),
-        "weights": [source.name, source.sha256],
-        "pictures": [_sha256_of(path) for path in (job.content, *job.styles)],
-        "format": suffix,
-        "max_shapes": max_shapes,
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _sha256_of(path: Path) -> str | None:

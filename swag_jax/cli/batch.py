@@ -14,7 +14,7 @@ from swag_jax._types import AnyHostImage
 from swag_jax.cli._display import BatchDisplay, clock
 from swag_jax.cli._flags import chosen_settings
 from swag_jax.cli._pairs import Job, add_options, from_file, from_folders
-from swag_jax.cli._results import DONE, FAILED, Results, fingerprint
+from swag_jax.cli._results import DONE, FAILED, Results
 from swag_jax.cli.stylize import describe_weights, stoppable
 from swag_jax.images import read_alpha, read_image, resize, sheet, write_image
 from swag_jax.optimize import BatchProgress, Outcome, Pair, stylize_stream
@@ -96,7 +96,11 @@ def run(arguments: argparse.Namespace) -> int:
     )
     jobs = _jobs(arguments)
     _check(jobs, arguments)
-    results = Results(arguments.output, process=devices.process_index() if several else None)
+    results = Results(
+        arguments.output,
+        process=devices.process_index() if several else None,
+        options={"format": arguments.format, "max_shapes": arguments.max_shapes},
+    )
     own = jobs[devices.process_index() :: devices.process_count()]
     left = [job for job in own if not _is_ended(job, results, arguments)]
     title = arguments.output.name + (f" {devices.process_index()}" if several else "")
@@ -108,7 +112,8 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.sheet and not stopped:
             _write_sheets(jobs, results, arguments)
         own = jobs
-    display.say(_closing(own, results, stopped, time.perf_counter() - began))
+    took = f"in {clock(time.perf_counter() - began)}, {display.compilations} programs compiled"
+    display.say(_closing(own, results, stopped, took))
     if stopped:
         return STOPPED
     return SOME_FAILED if any(_status(job, results) == FAILED for job in own) else 0
@@ -153,15 +158,11 @@ def _output(job: Job, arguments: argparse.Namespace) -> Path:
 def _is_ended(job: Job, results: Results, arguments: argparse.Namespace) -> bool:
     """Tell whether an earlier run of the same pair has left nothing to do."""
     record = results.records.get(job.name)
-    if record is None or record.get("fingerprint") != _fingerprint(job, arguments):
+    if record is None or record.get("fingerprint") != results.fingerprint(job):
         return False
     if record.get("status") == FAILED:
         return not arguments.retry_failed
     return record.get("status") == DONE and _output(job, arguments).is_file()
-
-
-def _fingerprint(job: Job, arguments: argparse.Namespace) -> str:
-    return fingerprint(job, suffix=arguments.format, max_shapes=arguments.max_shapes)
 
 
 def _status(job: Job, results: Results) -> str | None:
@@ -180,8 +181,9 @@ class _File:
 
 def _work(jobs: Sequence[Job], results: Results, arguments: argparse.Namespace, display: BatchDisplay) -> bool:
     """Make the pictures of all jobs; return whether the user stopped before the end."""
-    for line in dict.fromkeys(line for job in jobs for line in describe_weights(job.settings)):
-        display.say(line)
+    for settings in {(job.settings.backbone, job.settings.weights): job.settings for job in jobs}.values():
+        for line in describe_weights(settings):
+            display.say(line)
     pairs = [Pair(_File(job.content), tuple(map(_File, job.styles)), job.settings) for job in jobs]
     with stoppable(display.say, "at once; what is done is kept") as asked, display:
 
@@ -222,7 +224,7 @@ def _save(outcome: Outcome, job: Job, results: Results, arguments: argparse.Name
         "output": None if result is None else str(path),
         "status": FAILED if result is None else DONE,
         "error": None if problem is None else " ".join(str(problem).split()),
-        "fingerprint": _fingerprint(job, arguments),
+        "fingerprint": results.fingerprint(job),
         "losses": {} if result is None else {name: float(values[-1]) for name, values in result.history.items()},
         "seconds": None if result is None else round(sum(result.seconds.values()), 3),
     }
@@ -272,10 +274,10 @@ def _small(path: Path | None) -> AnyHostImage | None:
         return None
 
 
-def _closing(jobs: Sequence[Job], results: Results, stopped: bool, seconds: float) -> str:
+def _closing(jobs: Sequence[Job], results: Results, stopped: bool, took: str) -> str:
     statuses = [_status(job, results) for job in jobs]
     done, failed = statuses.count(DONE), statuses.count(FAILED)
     line = f"{done} of {len(jobs)} pictures in {results.folder}"
     line += f", {failed} failed (see results.jsonl)" if failed else ""
-    line += f", in {clock(seconds)}"
+    line += f", {took}"
     return f"{line}; stopped: the same command goes on from here" if stopped else line

@@ -90,6 +90,7 @@ def test_every_combination_of_two_folders(run, folders):
     lines = ended.err.splitlines()
     assert lines[0] == "weights: random (not trained)"
     assert lines[-1].startswith(f"6 of 6 pictures in {out}, in 0:")
+    assert lines[-1].endswith(", 9 programs compiled")
 
 
 def test_the_commands_pictures_are_the_librarys(run, folders):
