@@ -305,7 +305,7 @@ def test_few_shapes_bound_the_programs():
     contents = [HARBOR[: 40 + place] for place in range(4)]
     found = stylize_batch(contents, SWIRLS, settings=TINY, max_shapes=3)
     assert [image.shape[:2] for image in found.images] == [(20, 32), (21, 32), (21, 32), (22, 32)]
-    assert found.outcomes[0].result.sizes == ((32, 32),)
+    assert {outcome.result.sizes for outcome in found.outcomes} == {((16, 32),)}
     assert found.compilations == 5
     square = HARBOR[:, :48]
     check_equal(
