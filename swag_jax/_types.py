@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Key as KeyArray
 
 Image: TypeAlias = Float[Array, "height width 3"]
 """One picture: sRGB values in [0, 1], red green blue."""
@@ -60,3 +61,6 @@ Count: TypeAlias = Int[Array, ""]
 
 Key: TypeAlias = PRNGKeyArray
 """A JAX random key (`jax.random.key`)."""
+
+Keys: TypeAlias = KeyArray[Array, " pairs"]
+"""Several random keys in one array (`jax.random.split`)."""

@@ -1,19 +1,36 @@
 """Work on every device: the one place where device mapping is spelled.
 
 Data-parallel programs are written for one device and mapped over all of them by `jax.pmap`: state is replicated,
-a batch is split along its first axis, and `mean` averages over the devices inside the program.
+a batch is split along its first axis, and `mean` averages over the devices inside the program (`parallel`).
+
+Independent problems are written for one of them; `spread` makes the batch on each device and maps it over the devices
+of this process, which exchange nothing. Their arrays have two leading axes, `devices size ...`: `split` and `replicate`
+put them there once, `gather` brings them back.
+
+Several processes, on one machine or many, are joined by `initialize`.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import jax
 import numpy as np
 from jax import lax
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from swag_jax._checks import error
+from swag_jax._checks import check_name, error
 
 Tree = TypeVar("Tree")
+Item = TypeVar("Item")
+
+Mapping: TypeAlias = Literal["pmap", "shard_map"]
+
+MAPPINGS: tuple[Mapping, ...] = ("pmap", "shard_map")
+"""How `spread` maps over devices. Both give the same program and results; a call costs 0.16 and 0.13 ms on eight
+simulated devices with jax 0.10."""
 
 AXIS = "devices"
 """Name of the mapped axis."""
@@ -85,3 +102,199 @@ def mean(tree: Tree) -> Tree:
 def index() -> jax.Array:
     """Return the number of this device, inside a program mapped by `parallel`."""
     return lax.axis_index(AXIS)
+
+
+def spread(
+    function: Callable[..., Any],
+    *,
+    shared: Sequence[str] = (),
+    donated: Sequence[str] = (),
+    mapping: Mapping = "pmap",
+) -> Any:
+    """Return a program that solves a batch of independent problems on every device of this process.
+
+    The batch on each device is `jax.vmap` of the function; there is no communication between devices. The program may
+    be called, or lowered and compiled ahead of time. It copies nothing when its arguments come from `split`,
+    `replicate` or from such a program.
+
+    Args:
+        function: A pure function of one problem; its arguments are positional.
+        shared: Names of the arguments that are the same for every problem, such as the network; see `replicate`.
+        donated: Names of the arguments whose memory the results may take.
+        mapping: `pmap`, or `shard_map`, its successor.
+
+    Returns:
+        The program, from and to arrays `devices size ...`.
+
+    Raises:
+        UserError: If an argument or the mapping is unknown.
+
+    Example:
+        >>> import numpy as np
+        >>> scaled = spread(lambda factor, x: factor * x, shared=["factor"])
+        >>> found = gather(scaled(replicate(np.float32(2)), split(np.ones((2 * count(), 3), np.float32))))
+        >>> found.shape == (2 * count(), 3), float(found[0, 0])
+        (True, 2.0)
+    """
+    names = _positional(function)
+    for name in (*shared, *donated):
+        check_name(name, names, what="argument")
+    axes = tuple(None if name in shared else 0 for name in names)
+    given = tuple(place for place, name in enumerate(names) if name in donated)
+    batched = jax.vmap(function, in_axes=axes)
+    if check_name(mapping, MAPPINGS, what="mapping") == "pmap":
+        # By default pmap takes the devices of all processes, which would then have to work in step.
+        return jax.pmap(batched, axis_name=AXIS, in_axes=axes, donate_argnums=given, devices=jax.local_devices())
+
+    def on_one_device(*arguments: Any) -> Any:
+        own = [x if axis is None else _first(x) for x, axis in zip(arguments, axes, strict=True)]
+        return jax.tree.map(lambda x: x[None], batched(*own))
+
+    places = tuple(PartitionSpec() if axis is None else PartitionSpec(AXIS) for axis in axes)
+    mapped = jax.shard_map(on_one_device, mesh=_mesh(), in_specs=places, out_specs=PartitionSpec(AXIS), check_vma=False)
+    return jax.jit(mapped, donate_argnums=given)
+
+
+def _positional(function: Callable[..., Any]) -> tuple[str, ...]:
+    parameters = inspect.signature(function).parameters.values()
+    return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+
+
+def _first(tree: Tree) -> Tree:
+    return jax.tree.map(lambda x: x[0], tree)
+
+
+def _mesh() -> Mesh:
+    """Return the devices of this process in a row; the mesh that `jax.pmap` makes, so that arrays fit both."""
+    return Mesh(np.array(jax.local_devices()), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def replicate(tree: Tree) -> Tree:
+    """Return arrays that lie on every device of this process whole, so that no call copies them again.
+
+    Args:
+        tree: Arrays, such as a network.
+    """
+    return jax.device_put(tree, NamedSharding(_mesh(), PartitionSpec()))
+
+
+def split(tree: Tree) -> Tree:
+    """Return host arrays `batch ...` as `devices size ...`, each device's share on it.
+
+    Args:
+        tree: Host arrays of one batch, a multiple of the number of devices; see `filled`.
+
+    Raises:
+        UserError: If it is no multiple.
+    """
+    return jax.device_put(jax.tree.map(shares, tree), NamedSharding(_mesh(), PartitionSpec(AXIS)))
+
+
+def gather(tree: Tree, *, length: int | None = None) -> Tree:
+    """Return arrays `devices size ...` as host arrays `batch ...`.
+
+    Args:
+        tree: What `split` or a program of `spread` returned.
+        length: How many entries to keep, where the batch was `filled` up; default: all.
+    """
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:length], jax.device_get(tree))
+
+
+def filled(items: Sequence[Item], *, size: int) -> list[Item]:
+    """Return the items with the last one repeated, until there are `size` for every device.
+
+    Args:
+        items: At least one, and not more than there is room for.
+        size: Items per device.
+
+    Raises:
+        UserError: If there are none, or more than fit.
+
+    Example:
+        >>> len(filled(["a", "b"], size=3)) == 3 * count()
+        True
+    """
+    room = size * count()
+    if not 0 < len(items) <= room:
+        raise error(f"a batch of {size} on each of {count()} devices holds 1 to {room} items", got=len(items))
+    return [*items, *[items[-1]] * (room - len(items))]
+
+
+def stand_ins(tree: Any, *, size: int) -> Any:
+    """Return arguments of a batch for which a program of `spread` can be lowered, before there are any.
+
+    Args:
+        tree: Shapes and types of one problem's arguments, such as `jax.eval_shape` returns.
+        size: Problems per device.
+
+    Returns:
+        Shapes and types `devices size ...`; where several processes are joined, arrays of zeros: there, `jax.pmap`
+        cannot be lowered for shapes (jax 0.10 to 0.12).
+    """
+    many = jax.tree.map(lambda x: jax.ShapeDtypeStruct((count(), size, *x.shape), x.dtype), tree)
+    if process_count() == 1:
+        return many
+    return split(jax.tree.map(lambda x: np.zeros((count() * size, *x.shape[2:]), x.dtype), many))
+
+
+def initialize(*, coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> bool:
+    """Join the processes of a run, on one machine or several; before anything else uses JAX.
+
+    Without arguments, a run under SLURM or Open MPI is found in the environment. Nothing is done where there is none,
+    or where the processes are joined already.
+
+    Args:
+        coordinator: Address of process 0, `HOST:PORT`.
+        processes: How many processes there are.
+        process: The number of this one, from 0.
+
+    Returns:
+        Whether there are several processes.
+
+    Raises:
+        UserError: If only some of the three are given, or they contradict each other.
+
+    Example:
+        >>> initialize()
+        False
+    """
+    given = (coordinator, processes, process)
+    if None in given and given != (None, None, None):
+        raise error("coordinator, processes and process belong together", got=f"{coordinator}, {processes}, {process}")
+    if processes is not None and process is not None and not 0 <= process < processes:
+        raise error("process must be at least 0 and less than processes", got=f"{process} of {processes}")
+    if not jax.distributed.is_initialized():
+        if coordinator is not None:
+            jax.distributed.initialize(coordinator, num_processes=processes, process_id=process)
+        elif _in_cluster():
+            jax.distributed.initialize()
+    return process_count() > 1
+
+
+def _in_cluster() -> bool:
+    """Tell whether a launcher that `jax.distributed` knows has started several processes."""
+    slurm = {"SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID"} <= os.environ.keys()
+    sizes = [os.environ.get("SLURM_NTASKS", "1") if slurm else "1"]
+    if "OMPI_MCA_orte_hnp_uri" in os.environ:
+        sizes.append(os.environ.get("OMPI_COMM_WORLD_SIZE", "1"))
+    return any(int(size) > 1 for size in sizes)
+
+
+def process_index() -> int:
+    """Return the number of this process; 0 where there is only one."""
+    return jax.process_index()
+
+
+def process_count() -> int:
+    """Return the number of processes that were joined; 1 where none were."""
+    return jax.process_count()
+
+
+def wait_for_all(*, name: str) -> None:
+    """Return when every process has come to this point.
+
+    Args:
+        name: What the point is called; the same in every process.
+    """
+    if process_count() > 1:
+        multihost_utils.sync_global_devices(name)

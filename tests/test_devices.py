@@ -1,5 +1,8 @@
 """Programs on eight devices do what one would do with all the data."""
 
+import functools
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,3 +52,109 @@ def test_every_device_knows_its_number():
         lambda share: jax.lax.all_gather(share[0] + devices.index(), devices.AXIS), split=(0,), arguments=1
     )
     np.testing.assert_array_equal(gather(devices.shares(np.arange(0, 80, 10))), 11 * np.arange(8))
+
+
+def polynomial(network, x, y):
+    return {"value": network["slope"] * x + y.sum(), "count": jnp.int32(1)}
+
+
+@pytest.mark.parametrize("mapping", devices.MAPPINGS)
+def test_spread_equals_one_at_a_time(mapping):
+    network = {"slope": np.float32(3)}
+    x, y = np.random.default_rng(0).normal(size=(2, 16, 5)).astype(np.float32)
+    program = devices.spread(polynomial, shared=["network"], mapping=mapping)
+    found = program(devices.replicate(network), *devices.split((x, y)))
+    assert found["value"].shape == (8, 2, 5)
+    assert len(found["value"].addressable_shards) == 8
+    expected = np.stack([polynomial(network, a, b)["value"] for a, b in zip(x, y, strict=True)])
+    np.testing.assert_allclose(devices.gather(found)["value"], expected, rtol=1e-6)
+    np.testing.assert_array_equal(devices.gather(found)["count"], np.ones(16))
+
+
+@pytest.mark.parametrize("mapping", devices.MAPPINGS)
+def test_spread_is_compiled_ahead_and_takes_its_own_results(mapping):
+    program = devices.spread(lambda step, x: x + step, shared=["step"], donated=["x"], mapping=mapping)
+    number = jax.ShapeDtypeStruct((), jnp.float32)
+    compiled = program.lower(number, jax.ShapeDtypeStruct((8, 3, 4), jnp.float32)).compile()
+    step, x = devices.replicate(np.float32(1)), devices.split(np.zeros((24, 4), np.float32))
+    with jax.transfer_guard("disallow"):  # the second call copies nothing: not the shared argument, not the result
+        x = compiled(step, compiled(step, x))
+    np.testing.assert_array_equal(devices.gather(x, length=17), np.full((17, 4), 2))
+
+
+def test_spread_takes_partial_functions():
+    power = devices.spread(functools.partial(lambda x, *, exponent: x**exponent, exponent=3))
+    np.testing.assert_array_equal(devices.gather(power(devices.split(np.full(8, 2.0, np.float32)))), np.full(8, 8))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shared": ["netwrok"]}, "unknown argument 'netwrok': did you mean network?"),
+        ({"donated": ["z"]}, "unknown argument 'z': known: network, x, y"),
+        ({"mapping": "vmap"}, "unknown mapping 'vmap'"),
+    ],
+)
+def test_spread_checks_names(unchecked, options, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        devices.spread(polynomial, **options)
+
+
+def test_a_batch_is_filled_up_with_its_last_entry():
+    assert devices.filled([*"abc"], size=1) == [*"abcccccc"]
+    assert devices.filled([1] * 16, size=2) == [1] * 16
+    for wrong in ([], [1] * 17):
+        with pytest.raises(UserError, match=f"holds 1 to 16 items, got {len(wrong)}"):
+            devices.filled(wrong, size=2)
+
+
+@pytest.fixture
+def joined(monkeypatch):
+    """What `jax.distributed.initialize` is called with."""
+    calls = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *args, **options: calls.append((*args, options)))
+    for name in ("SLURM_JOB_ID", "SLURM_NTASKS", "OMPI_MCA_orte_hnp_uri"):
+        monkeypatch.delenv(name, raising=False)
+    return calls
+
+
+def test_one_process_joins_nothing(joined):
+    assert devices.initialize() is False
+    assert joined == []
+    assert (devices.process_index(), devices.process_count()) == (0, 1)
+    devices.wait_for_all(name="alone")
+
+
+def test_processes_are_joined_by_arguments(joined):
+    devices.initialize(coordinator="127.0.0.1:80", processes=2, process=1)
+    assert joined == [("127.0.0.1:80", {"num_processes": 2, "process_id": 1})]
+
+
+@pytest.mark.parametrize(
+    ("environment", "several"),
+    [
+        ({"SLURM_NTASKS": "2"}, True),
+        ({"SLURM_NTASKS": "1"}, False),
+        ({"OMPI_MCA_orte_hnp_uri": "x", "OMPI_COMM_WORLD_SIZE": "4"}, True),
+    ],
+)
+def test_processes_are_joined_by_a_launcher(joined, monkeypatch, environment, several):
+    if "SLURM_NTASKS" in environment:
+        environment |= dict.fromkeys(("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID"), "1")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    devices.initialize()
+    assert joined == ([({},)] if several else [])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"processes": 2}, "coordinator, processes and process belong together, got None, 2, None"),
+        ({"coordinator": "a:1", "processes": 2, "process": 2}, "process must be at least 0 and less than processes"),
+    ],
+)
+def test_contradictory_processes(joined, options, message):
+    with pytest.raises(UserError, match=message):
+        devices.initialize(**options)
+    assert joined == []

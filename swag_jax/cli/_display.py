@@ -7,6 +7,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from swag_jax.optimize import BatchProgress
 from swag_jax.optimize import Progress as StylizeProgress
 
 SECONDS_BETWEEN_LINES = 10
@@ -69,15 +70,38 @@ class Display:
         """Show one progress."""
         while self.opening:
             self.say(self.opening.pop(0))
-        # What stands beside the text: title and bar, each followed by a space.
-        room = self.console.width - min(len(self.title), _TITLE_WIDTH) - _BAR_WIDTH - 2
-        line = summary(progress, width=room)
-        self._bar.update(self._task, completed=progress.step, total=progress.steps, line=line)
-        plain = not self.console.is_terminal
-        if plain and (time.monotonic() - self._spoken > SECONDS_BETWEEN_LINES or progress.step == progress.steps):
-            self._spoken = time.monotonic()
-            self.say(f"{self.title}: {summary(progress)}")
+        self._show(summary(progress, width=self._room), progress.step, progress.steps, whole=summary(progress))
         return self.also(progress) if self.also else None
+
+    @property
+    def _room(self) -> int:
+        """The width that title and bar, each followed by a space, leave to the text."""
+        return self.console.width - min(len(self.title), _TITLE_WIDTH) - _BAR_WIDTH - 2
+
+    def _show(self, line: str, completed: int, total: int | None, *, whole: str) -> None:
+        self._bar.update(self._task, completed=completed, total=total, line=line)
+        plain = not self.console.is_terminal
+        if plain and (time.monotonic() - self._spoken > SECONDS_BETWEEN_LINES or completed == total):
+            self._spoken = time.monotonic()
+            self.say(f"{self.title}: {whole}")
+
+
+class BatchDisplay(Display):
+    """Shows the progress of many pairs; a callback for `stylize_stream`.
+
+    Attributes:
+        compilations: Programs compiled so far.
+    """
+
+    compilations = 0
+
+    def __call__(self, progress: BatchProgress) -> object:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Show one progress."""
+        self.compilations = progress.compilations
+        ended = progress.done + progress.failed
+        line = batch_summary(progress, width=self._room)
+        self._show(line, ended, progress.pairs, whole=batch_summary(progress))
+        return self.also(progress) if self.also else None  # pyright: ignore[reportArgumentType]
 
 
 def summary(progress: StylizeProgress, *, width: int | None = None) -> str:
@@ -94,6 +118,20 @@ def summary(progress: StylizeProgress, *, width: int | None = None) -> str:
             break
         parts.pop(name, None)
     return "  ".join(parts.values())
+
+
+def batch_summary(progress: BatchProgress, *, width: int | None = None) -> str:
+    """Say where a run over many pairs is; what matters most if `width` is small."""
+    total = "" if progress.pairs is None else f"/{progress.pairs}"
+    parts = {
+        "pairs": f"{progress.done + progress.failed}{total} pairs",
+        "failed": f"{progress.failed} failed" if progress.failed else "",
+        "rate": f"{progress.rate:.3g} pairs·steps/s",
+        "left": "" if progress.seconds_left is None else f"{clock(progress.seconds_left)} left",
+    }
+    if width is not None and len("  ".join(filter(None, parts.values()))) > width:
+        del parts["rate"]
+    return "  ".join(filter(None, parts.values()))
 
 
 def _by_family(losses: dict[str, float]) -> dict[str, float]:

@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     start = None if init is None else read_image(init)
     writer = _Writer(arguments)
     display = Display(arguments.output.name, quiet=arguments.quiet, opening=describe_weights(settings), also=writer)
-    with _stoppable(display.say) as writer.interrupted:
+    with stoppable(display.say, "without a picture") as writer.interrupted:
         with display:
             result = stylize(content, styles, settings=settings, init=start, callback=display, every=arguments.every)
         writer.write(arguments.output, result.image)
@@ -139,15 +139,23 @@ class _Writer:
 
 
 @contextlib.contextmanager
-def _stoppable(say: Callable[[str], None]) -> Iterator[list[bool]]:
-    """Turn the first Ctrl-C into a request to stop and keep the picture so far; the second one ends the program."""
+def stoppable(say: Callable[[str], None], otherwise: str) -> Iterator[list[bool]]:
+    """Turn the first Ctrl-C into a request to stop and keep what there is; the second one ends the program.
+
+    Args:
+        say: Tells the user.
+        otherwise: How a second Ctrl-C ends.
+
+    Yields:
+        A list that is empty until a stop is asked for.
+    """
     asked: list[bool] = []
 
     def ask(_signal: int, _frame: object) -> None:
         if asked:
             raise KeyboardInterrupt
         asked.append(True)
-        say("stopping after these steps; Ctrl-C again to quit without a picture")
+        say(f"stopping after these steps; Ctrl-C again to quit {otherwise}")
 
     before = signal.signal(signal.SIGINT, ask)
     try:

@@ -40,10 +40,15 @@ def needed_bytes(compiled: Compiled) -> int:
 
 def free_bytes() -> int:
     """Return how much memory is free on the device: what its allocator may still take, or the host's."""
-    statistics = jax.devices()[0].memory_stats() or {}
+    statistics = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in statistics:
         return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
     return psutil.virtual_memory().available
+
+
+def sharing() -> int:
+    """Return how many devices of this process live on the memory that `free_bytes` tells: all, or only one."""
+    return 1 if "bytes_limit" in (jax.local_devices()[0].memory_stats() or {}) else jax.local_device_count()
 
 
 def analyzed_scale(scales: tuple[Scale, ...]) -> Scale:
@@ -55,7 +60,9 @@ def analyzed_scale(scales: tuple[Scale, ...]) -> Scale:
     return near[-1] if near else Scale(ANALYZED_SIZE, ANALYZED_SIZE, ANALYZED_SIZE, scales[-1].steps)
 
 
-def check_fits(compiled: Compiled, scale: Scale, *, fixed: int, analyzed: Scale | None = None) -> None:
+def check_fits(
+    compiled: Compiled, scale: Scale, *, fixed: int, analyzed: Scale | None = None, sharing: int = 1
+) -> None:
     """Raise if a run at `scale` needs more memory than the device has free.
 
     Args:
@@ -63,17 +70,36 @@ def check_fits(compiled: Compiled, scale: Scale, *, fixed: int, analyzed: Scale 
         scale: The scale to be run.
         fixed: Bytes of it that do not grow with the picture: the network's weights.
         analyzed: The scale that `compiled` was compiled for; default: `scale` itself.
+        sharing: How many devices run it on the same memory.
 
     Raises:
         OutOfMemoryError: Naming what it needs, what is free, and the size that would fit.
     """
     growth = 1.0 if analyzed is None else scale.pixels / analyzed.pixels
     growing = max(needed_bytes(compiled) - fixed, 0) * growth
-    free = HEADROOM * free_bytes()
+    free = HEADROOM * free_bytes() / sharing
     if fixed + growing > free:
         rule = f"a run must fit into memory, got {_gib(fixed + growing)} needed at size {scale.size}"
         fitting = scale.size * math.sqrt(max(free - fixed, 0) / growing) if growing else 0
         raise OutOfMemoryError(f"{rule} and {_gib(free)} free: {_cure(fitting)}")
+
+
+def largest_batch(one: int, two: int, *, free: float) -> int:
+    """Return the largest batch whose needs, measured for batches of one and two, fit; at least 1.
+
+    needed(n) = one + (n - 1) (two - one)
+
+    Args:
+        one: Bytes that a batch of one takes on a device.
+        two: Bytes that a batch of two takes.
+        free: Bytes that are free.
+
+    Example:
+        >>> largest_batch(30, 40, free=HEADROOM ** -1 * 95)
+        7
+    """
+    more = max(two - one, 1)
+    return max(1, 1 + int((HEADROOM * free - one) // more))
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,54 +13,35 @@ import numpy as np
 from jax.stages import Compiled
 from jaxtyping import ArrayLike
 
-from swag_jax._checks import check_name, error
-from swag_jax._types import AnyHostImage, AnyImage, HostImage, Image, Key
-from swag_jax.backbones import Backbone, layer_names, load
-from swag_jax.images import fitted, match_color, resize, transfer_luminance
-from swag_jax.losses import Objective, Targets, content_targets, evaluate, style_targets
+from swag_jax._types import AnyImage, HostImage, Image, Key
+from swag_jax.backbones import Backbone
+from swag_jax.images import resize
+from swag_jax.losses import Objective, Targets
 from swag_jax.optimize import memory
+from swag_jax.optimize.preparation import (
+    STEPS_BETWEEN_CALLBACKS,
+    Pictures,
+    as_picture,
+    check_blend,
+    find_failure,
+    finished,
+    initial,
+    listed,
+    load_network,
+    make_targets,
+    objective_with_gradient,
+    recolored,
+    style_shape,
+    take_steps,
+)
 from swag_jax.optimize.pyramid import Scale, plan
-from swag_jax.optimize.result import NonFiniteLossError, Progress, Result
+from swag_jax.optimize.result import Progress, Result
 from swag_jax.optimize.settings import Settings
-from swag_jax.optimize.solvers import Evaluate, History, Solver, State, run
+from swag_jax.optimize.solvers import History, Solver, State, run
 from swag_jax.params import Source
 
 Callback: TypeAlias = Callable[[Progress], object]
 """Called between chunks of steps; returning True stops the run."""
-
-STEPS_BETWEEN_CALLBACKS = {"cpu": 5, "gpu": 20, "tpu": 20}
-"""Steps of one compiled chunk: long enough that dispatch costs nothing, short enough for a live display."""
-
-
-def objective_with_gradient(network: Backbone, targets: Targets, objective: Objective) -> Evaluate:
-    """Return picture -> ((loss, terms), gradient), as solvers want it."""
-    return jax.value_and_grad(lambda image: evaluate(network, image, targets, objective=objective), has_aux=True)
-
-
-def make_targets(
-    network: Backbone,
-    content: Image,
-    styles: Sequence[AnyImage],
-    *,
-    objective: Objective,
-    blend: ArrayLike | Sequence[float],
-) -> Targets:
-    """Compute everything the objective needs of the content and the style pictures. Pure.
-
-    Args:
-        network: The network to read.
-        content: The content picture at the size that is optimized.
-        styles: One or more style pictures, of any sizes.
-        objective: Layers and smoothing.
-        blend: A non-negative weight per style picture.
-
-    Returns:
-        The targets by layer.
-    """
-    return Targets(
-        content=content_targets(network, content, objective=objective),
-        style=style_targets(network, styles, objective=objective, blend=jnp.asarray(blend, jnp.float32)),
-    )
 
 
 def solve(
@@ -147,27 +127,18 @@ def stylize(
     """
     settings = settings or Settings()
     started = time.perf_counter()
-    pictures = _Pictures(
-        content=_as_picture(content, "content"),
-        styles=tuple(_as_picture(s, "style") for s in _listed(style)),
-        init=None if init is None else _as_picture(init, "init"),
+    pictures = Pictures(
+        content=as_picture(content, "content"),
+        styles=tuple(as_picture(s, "style") for s in listed(style)),
+        init=None if init is None else as_picture(init, "init"),
     )
-    _check_blend(settings, pictures)
-    network, source = _load(settings)
+    check_blend(settings, pictures)
+    network, source = load_network(settings)
     minimum = network.minimum_size(settings.full_objective.layers)
     scales = plan(pictures.content.shape[:2], settings, minimum_size=minimum)
-    job = _Job(settings, network, source, _recolored(pictures, settings), scales, callback, every)
+    job = _Job(settings, network, source, recolored(pictures, settings), scales, callback, every)
     job.seconds["load"] = time.perf_counter() - started
     return job.run(jax.random.key(settings.seed) if key is None else key)
-
-
-@dataclass(frozen=True)
-class _Pictures:
-    """The pictures of a run at their own sizes, in host memory."""
-
-    content: AnyHostImage
-    styles: tuple[AnyHostImage, ...]
-    init: AnyHostImage | None
 
 
 @dataclass
@@ -177,7 +148,7 @@ class _Job:
     settings: Settings
     network: Backbone
     source: Source
-    pictures: _Pictures
+    pictures: Pictures
     scales: tuple[Scale, ...]
     callback: Callback | None
     every: int | None
@@ -232,27 +203,13 @@ class _Job:
         return _targets(self.network, content, styles, objective=settings.full_objective, blend=blend)
 
     def _style_shape(self, style: HostImage, scale: Scale) -> tuple[int, int]:
-        """Return a style's height and width at `scale`: never too small for the deepest layer."""
-        height, width = style.shape[:2]
         minimum = self.network.minimum_size(self.settings.full_objective.layers)
-        least = math.ceil(minimum * max(height, width) / min(height, width))
-        return fitted(height, width, max(round(scale.size * self.settings.style_scale), least))
+        return style_shape(style.shape[:2], scale, settings=self.settings, minimum_size=minimum)
 
     def _start(self, scale: Scale, key: Key) -> State:
         settings = self.settings
-        return _initialized(self._initial(scale, key), solver=settings.method, terms=settings.full_objective.terms)
-
-    def _initial(self, scale: Scale, key: Key) -> Image:
-        shape, pictures = (scale.height, scale.width), self.pictures
-        if pictures.init is not None:
-            return jnp.asarray(resize(pictures.init, *shape))
-        if self.settings.init == "content":
-            return jnp.asarray(resize(pictures.content, *shape))
-        if self.settings.init == "noise":
-            return jax.random.uniform(key, (*shape, 3))
-        colors = jnp.asarray(pictures.styles[0]).reshape(-1, 3)
-        noise = jax.random.normal(key, (*shape, 3))
-        return jnp.clip(colors.mean(0)[None, None] + colors.std(0)[None, None] * noise, 0, 1)
+        image = initial(self.pictures, scale, key, settings=settings)
+        return _initialized(image, solver=settings.method, terms=settings.full_objective.terms)
 
     def _carry(self, state: State, scale: Scale) -> State:
         return _resized(state, solver=self.settings.method, height=scale.height, width=scale.width)
@@ -293,17 +250,10 @@ class _Job:
 
     def _record(self, history: dict[str, np.ndarray]) -> None:
         self.history.append(history)
-        totals = history["total"]
-        if not np.isfinite(totals).all():
-            self._raise_non_finite(history)
-        self.step += len(totals)
-
-    def _raise_non_finite(self, history: dict[str, np.ndarray]) -> None:
-        first = int(np.flatnonzero(~np.isfinite(history["total"]))[0])
-        bad = [name for name, values in history.items() if name != "total" and not np.isfinite(values[first])]
-        name = bad[0] if bad else "gradient"
-        value = float(history[bad[0] if bad else "total"][first])
-        raise NonFiniteLossError(step=self.step + first + 1, term=name, value=value, source=self.source)
+        failure = find_failure(history, before=self.step, source=self.source)
+        if failure is not None:
+            raise failure
+        self.step += len(history["total"])
 
     def _report(self, state: State, scale: Scale, remaining: int, rate: float) -> None:
         if self.callback is None:
@@ -343,25 +293,12 @@ class _Job:
         )
 
     def _finished(self, image: HostImage) -> HostImage:
-        """Give the picture the content's colors where that is asked for."""
-        if self.settings.colors != "luminance":
-            return image
-        content = resize(self.pictures.content, *image.shape[:2])
-        return np.asarray(transfer_luminance(jnp.asarray(content), jnp.asarray(image)))
+        return finished(image, self.pictures.content, settings=self.settings)
 
 
-@functools.partial(jax.jit, static_argnames=("objective", "solver", "steps"), donate_argnames=("state",))
-def _chunk(
-    network: Backbone,
-    targets: Targets,
-    state: State,
-    *,
-    objective: Objective,
-    solver: Solver,
-    steps: int,
-) -> tuple[State, History]:
-    return run(objective_with_gradient(network, targets, objective), solver, state, steps=steps)
-
+_chunk = functools.partial(jax.jit, static_argnames=("objective", "solver", "steps"), donate_argnames=("state",))(
+    take_steps
+)
 
 _targets = functools.partial(jax.jit, static_argnames=("objective",))(make_targets)
 
@@ -374,65 +311,3 @@ def _initialized(image: Image, *, solver: Solver, terms: tuple[str, ...]) -> Sta
 @functools.partial(jax.jit, static_argnames=("solver", "height", "width"))
 def _resized(state: State, *, solver: Solver, height: int, width: int) -> State:
     return solver.resized(state, height, width)
-
-
-def _load(settings: Settings) -> tuple[Backbone, Source]:
-    smoothed, read = settings.objective.smoothing.layers or (), settings.full_objective.layers
-    for layer in set(smoothed) - set(read):
-        # A layer that is not read may still be one of the network's, as in presets under other layers.
-        check_name(layer, layer_names(settings.backbone), what="layer")
-    options: dict[str, object] = {}
-    if settings.backbone == "vgg19":
-        options["pooling"] = "average" if settings.pooling == "auto" else settings.pooling
-        if settings.padding != "auto":
-            options["padding"] = settings.padding
-    elif settings.pooling != "auto" or settings.padding != "auto":
-        raise error("pooling and padding can only be chosen for vgg19", got=settings.backbone, cure="leave them out")
-    network, source = load(
-        settings.backbone,
-        weights=settings.weights,
-        layers=settings.full_objective.layers,
-        seed=settings.seed,
-        precision=settings.precision,
-        **options,
-    )
-    return jax.jit(lambda network: network.frozen())(network), source
-
-
-def _recolored(pictures: _Pictures, settings: Settings) -> _Pictures:
-    """Give the styles the content's colors where that is asked for."""
-    if settings.colors != "match":
-        return pictures
-    content = jnp.asarray(pictures.content)
-    styles = tuple(np.asarray(match_color(jnp.asarray(s), content)) for s in pictures.styles)
-    return _Pictures(pictures.content, styles, pictures.init)
-
-
-def _listed(style: Any) -> Sequence[ArrayLike]:
-    return style if isinstance(style, (list, tuple)) else [style]
-
-
-def _as_picture(image: ArrayLike, what: str) -> HostImage:
-    """Return a float32 host picture; raise if it is not `height width 3` with finite values in [0, 1]."""
-    picture = np.asarray(image)
-    if picture.ndim != 3 or picture.shape[2] != 3:
-        raise error(f"the {what} picture must have shape (height, width, 3)", got=picture.shape)
-    if not np.issubdtype(picture.dtype, np.floating):
-        raise error(
-            f"the {what} picture must have floating-point values in [0, 1]",
-            got=picture.dtype,
-            cure="divide 8-bit values by 255",
-        )
-    low, high = float(picture.min()), float(picture.max())
-    if not (low >= 0 and high <= 1):
-        cure = "divide by 255" if high > 1 else "clip it"
-        raise error(f"the {what} picture must lie in [0, 1]", got=f"[{low:g}, {high:g}]", cure=cure)
-    return picture.astype(np.float32)
-
-
-def _check_blend(settings: Settings, pictures: _Pictures) -> None:
-    if not pictures.styles:
-        raise error("there must be at least one style picture", got=0)
-    if settings.blend and len(settings.blend) != len(pictures.styles):
-        rule = f"there must be one blend weight per style picture ({len(pictures.styles)})"
-        raise error(rule, got=len(settings.blend))

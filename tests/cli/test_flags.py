@@ -188,7 +188,7 @@ def test_a_commands_own_defaults():
     assert "Longer side of the result in pixels (default: 77)" in parser.format_help()
 
 
-@pytest.mark.parametrize("words", [(), ("stylize",), ("demo",), ("weights",), ("weights", "fetch")])
+@pytest.mark.parametrize("words", [(), ("stylize",), ("demo",), ("batch",), ("weights",), ("weights", "fetch")])
 def test_help(command, words):
     shown = command(*words, "--help")
     assert (shown.code, shown.err) == (0, "")
@@ -229,7 +229,7 @@ def test_bad_usage_is_one_line(command, words, message):
 
 def test_every_commands_flags_start_with_a_capital():
     commands = next(a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
-    for name in ("stylize", "demo"):
+    for name in ("stylize", "demo", "batch"):
         for action in commands[name]._actions:
             if action.dest != "help" and not action.dest.startswith("setting_"):
                 assert action.help[0].isupper(), action.help

@@ -204,7 +204,7 @@ def broken(monkeypatch):
             arrays = flat_parameters(network)
             return backbones.with_parameters(network, {**arrays, name: arrays[name].at[0].set(value)}), source
 
-        monkeypatch.setattr("swag_jax.optimize.single.load", load)
+        monkeypatch.setattr("swag_jax.optimize.preparation.load", load)
 
     return spoil
 

@@ -1,0 +1,184 @@
+"""Which pairs `swag-jax batch` makes: every combination of two folders, one by one, or the lines of a file."""
+
+import argparse
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from swag_jax._checks import UserError, error, near
+from swag_jax.cli._flags import Parser, add_settings, chosen_settings
+from swag_jax.images._decode import SUFFIXES
+from swag_jax.optimize import Settings
+from swag_jax.optimize.settings import INITS
+
+_OWN_KEYS = ("name", "content", "style")
+_RESERVED = re.compile(r"sheet(-\d+)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One pair to be made.
+
+    Attributes:
+        name: Name of the output without its suffix.
+        content: The content picture.
+        styles: The style pictures.
+        settings: How it is made.
+    """
+
+    name: str
+    content: Path
+    styles: tuple[Path, ...]
+    settings: Settings
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that a line of a pairs file may have as well."""
+    parser.add_argument(
+        "--init", metavar="INIT", dest="setting_init", help=f"Where to start: {', '.join(INITS)} (default: content)"
+    )
+    add_settings(parser)
+
+
+def from_folders(contents: Path, styles: Path, settings: Settings, *, zipped: bool) -> list[Job]:
+    """Return every combination of the pictures of two folders, or the first with the first and so on.
+
+    Raises:
+        UserError: If a folder has no pictures, or `zipped` ones differ in number.
+    """
+    first, second = _named(_pictures(contents, "contents")), _named(_pictures(styles, "styles"))
+    if not zipped:
+        return _unique([Job(f"{a}_{b}", c, (s,), settings) for a, c in first.items() for b, s in second.items()])
+    if len(first) != len(second):
+        rule = "with --zip, there must be as many contents as styles"
+        raise error(rule, got=f"{len(first)} and {len(second)}", cure="leave out --zip for every combination")
+    pairs = zip(first.items(), second.items(), strict=True)
+    return _unique([Job(f"{a}_{b}", c, (s,), settings) for (a, c), (b, s) in pairs])
+
+
+def _pictures(folder: Path, what: str) -> list[Path]:
+    if not folder.is_dir():
+        raise error(f"--{what} must be a folder of pictures", got=folder, cure="pass an existing folder")
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    if not found:
+        raise error(f"--{what} must hold pictures ({', '.join(SUFFIXES)})", got=f"none in {folder}")
+    return found
+
+
+def _named(paths: list[Path]) -> dict[str, Path]:
+    """Name pictures by their stems; those that share one by stem and suffix."""
+    stems = [path.stem.lower() for path in paths]
+    return {p.stem if stems.count(p.stem.lower()) == 1 else f"{p.stem}-{p.suffix[1:]}": p for p in paths}
+
+
+def from_file(path: Path, given: argparse.Namespace) -> list[Job]:
+    """Return the pairs of a file: `content`, `style`, perhaps `name`, and options named like the flags.
+
+    A CSV file has a header; several styles stand in one cell, separated by semicolons, and an empty cell is not given.
+    A JSON line holds one object; `style` may be a list. Paths are relative to the file's folder.
+
+    Args:
+        path: The file, `.csv` or `.jsonl`.
+        given: The command's own flags, which hold where a line says nothing else.
+
+    Raises:
+        UserError: If the file cannot be read, or a line is wrong, naming the line.
+    """
+    readers = {".csv": _csv_rows, ".jsonl": _json_rows}
+    if path.suffix.lower() not in readers:
+        raise error("--pairs must end in .csv or .jsonl", got=path, cure="name it after what it holds")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise error(f"--pairs {path} must be a readable text file", got=problem) from problem
+    jobs = []
+    for line, row in readers[path.suffix.lower()](text, path):
+        try:
+            jobs.append(_job(row, path.parent, given))
+        except UserError as problem:
+            raise UserError(f"{path}, line {line}: {problem}") from problem
+    if not jobs:
+        raise error("--pairs must name at least one pair", got=f"none in {path}")
+    return _unique(jobs)
+
+
+def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    for row in reader:
+        if None in row or None in row.values():
+            columns = len(reader.fieldnames or ())
+            rule = f"{path}, line {reader.line_num}: a line must have one cell for each of the {columns} columns"
+            raise error(rule, cure="quote cells with commas")
+        yield reader.line_num, {name.strip(): value.strip() for name, value in row.items() if value.strip()}
+
+
+def _json_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for line, content in enumerate(text.splitlines(), start=1):
+        if not content.strip():
+            continue
+        try:
+            row = json.loads(content)
+        except ValueError as problem:
+            raise error(f"{path}, line {line}: a line must be a JSON object", got=problem) from problem
+        if not isinstance(row, dict):
+            raise error(f"{path}, line {line}: a line must be a JSON object", got=type(row).__name__)
+        yield line, {name: value for name, value in row.items() if value is not None}
+
+
+class _RowParser(Parser):
+    """The settings' flags without a command: what is wrong with them is an error of their line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise."""
+        raise UserError(f"{message}.")
+
+
+def _job(row: Mapping[str, Any], folder: Path, given: argparse.Namespace) -> Job:
+    for key in ("content", "style"):
+        if not row.get(key):
+            raise error(f"there must be a {key}", cure=f"add the column or key `{key}`")
+    styles = row["style"] if isinstance(row["style"], list) else [s.strip() for s in str(row["style"]).split(";")]
+    content, styles = folder / str(row["content"]), tuple(folder / str(style) for style in styles if style)
+    name = str(row.get("name") or "_".join(path.stem for path in (content, *styles)))
+    if name in (".", "..") or any(sign in name for sign in "/\\\0"):
+        raise error("a name must be usable as a file's name", got=repr(name), cure="leave out / and \\")
+    return Job(name, content, styles, _settings(row, given))
+
+
+def _settings(row: Mapping[str, Any], given: argparse.Namespace) -> Settings:
+    """Return the command's settings with those of a line over them."""
+    parser = _RowParser(prog="--pairs", add_help=False)
+    add_options(parser)
+    options = {name.replace("_", "-"): value for name, value in row.items() if name not in _OWN_KEYS}
+    known = [flag[2:] for action in parser._actions for flag in action.option_strings]
+    for name in options:
+        if name not in known:
+            raise UserError(f"unknown option {name!r}: {near(name, [*_OWN_KEYS, *known])}")
+    own = parser.parse_args([f"--{name}={_text(value)}" for name, value in options.items()])
+    chosen = {name: value for name, value in vars(own).items() if value is not None}
+    return chosen_settings(argparse.Namespace(**{**vars(given), **chosen}))
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _unique(jobs: Iterable[Job]) -> list[Job]:
+    """Raise unless the outputs differ, also where a file system does not tell capitals, and from the sheet's."""
+    found: dict[str, Job] = {}
+    for job in jobs:
+        if _RESERVED.fullmatch(job.name):
+            raise error("no pair may have the name of the contact sheet", got=repr(job.name), cure="name it otherwise")
+        other = found.setdefault(job.name.lower(), job)
+        if other is not job:
+            both = f"{_shown(other)} and {_shown(job)}, both {job.name!r}"
+            raise error("every pair must have a name of its own", got=both, cure="rename a file, or give a `name`")
+    return list(found.values())
+
+
+def _shown(job: Job) -> str:
+    return " + ".join(path.name for path in (job.content, *job.styles))

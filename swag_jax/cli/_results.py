@@ -1,0 +1,108 @@
+"""`results.jsonl`: one JSON line per pair, appended as pairs end, so that a killed run knows what is done."""
+
+import functools
+import hashlib
+import json
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from swag_jax import params
+from swag_jax._checks import error
+from swag_jax._files import replacing
+from swag_jax.cli._pairs import Job
+
+DONE, FAILED = "done", "failed"
+
+
+class Results:
+    """The records of an output folder, by name.
+
+    Attributes:
+        folder: The folder.
+        records: The newest record of each name, from all files of records in the folder.
+
+    Args:
+        folder: The folder.
+        process: The number of this process, where there are several; each writes a file of its own.
+        options: What pictures depend on beside their pairs.
+    """
+
+    def __init__(self, folder: Path, *, process: int | None = None, options: Mapping[str, object] | None = None):
+        self.folder, self._options = folder, dict(options or {})
+        # A checkpoint is hashed to be resolved: once for all pairs.
+        self._source = functools.cache(lambda backbone, weights: params.resolve(backbone, weights=weights))
+        self._path = folder / ("results.jsonl" if process is None else f"results-{process}.jsonl")
+        self._lock = threading.Lock()
+        self.records = _read(self._files())
+        if process is None:
+            self.merge([])
+        else:  # a line that was cut off when the last run was killed would spoil the one after it
+            _write(self._path, _read([self._path]).values())
+
+    def _files(self) -> list[Path]:
+        return [self.folder / "results.jsonl", *sorted(self.folder.glob("results-*.jsonl"))]
+
+    def fingerprint(self, job: Job) -> str:
+        """Return what tells a pair from others of its name: settings, weights, the pictures' bytes, the options."""
+        source = self._source(job.settings.backbone, job.settings.weights)
+        facts = {
+            "settings": asdict(job.settings),
+            "weights": [source.name, source.sha256],
+            "pictures": [_sha256_of(path) for path in (job.content, *job.styles)],
+            **self._options,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Append a record."""
+        with self._lock:
+            self.records[record["name"]] = record
+            try:
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(record) + "\n")
+            except OSError as problem:
+                raise error(f"cannot write {self._path}: {problem}", cure="make room and run again") from problem
+
+    def merge(self, names: Sequence[str]) -> None:
+        """Gather the records of all processes in `results.jsonl`: those of `names` in their order, then the others."""
+        found = _read(self._files())
+        order = [*(name for name in names if name in found), *(name for name in found if name not in set(names))]
+        self.records = {name: found[name] for name in order}
+        _write(self.folder / "results.jsonl", self.records.values())
+        for path in self._files()[1:]:
+            path.unlink()
+
+
+def _read(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """Return the last record of each name; lines that are cut off are left out."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+            try:
+                record = json.loads(line)
+                found[record["name"]] = record
+            except (ValueError, TypeError, KeyError):
+                continue
+    return found
+
+
+def _write(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+
+
+def _sha256_of(path: Path) -> str | None:
+    """Return the hash of a file's bytes; none of a file that cannot be read."""
+    try:
+        found = path.stat()
+        return _sha256(path, found.st_mtime_ns, found.st_size)
+    except OSError:
+        return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _sha256(path: Path, _changed: int, _size: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,443 @@
+"""`swag-jax batch`: many pairs in one command, and the same command again after anything."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+import swag_jax
+from swag_jax import read_image, sample, write_image
+from swag_jax.cli import _results
+from swag_jax.cli import batch as batch_command
+from swag_jax.cli._display import batch_summary
+from swag_jax.images import read_alpha
+from swag_jax.optimize import BatchProgress, batch
+
+TINY = (
+    *("--size", "32", "--smallest-size", "32", "--steps", "2", "--weights", "random", "--precision", "float32"),
+    *("--style-layers", "relu1_1", "--content-layers", "relu1_1", "--tv-weight", "0"),
+)
+
+
+pytestmark = pytest.mark.usefixtures("programs_kept")
+
+
+@pytest.fixture(scope="module")
+def shown():
+    return {
+        "contents": {"harbor": sample("harbor", size=48), "cat": sample("cat", size=40)},
+        "styles": {name: sample(name, size=40) for name in ("dots", "mosaic", "swirls")},
+    }
+
+
+@pytest.fixture
+def folders(tmp_path, shown):
+    """Two contents of two shapes and three styles."""
+    for folder, pictures in shown.items():
+        (tmp_path / folder).mkdir()
+        for name, picture in pictures.items():
+            write_image(tmp_path / folder / f"{name}.png", picture)
+    return tmp_path
+
+
+@pytest.fixture
+def run(command, folders):
+    """Run a small `batch` into the folder `out`."""
+
+    def run(*flags, source=None, output="out"):
+        source = ("--contents", folders / "contents", "--styles", folders / "styles") if source is None else source
+        return command("batch", *source, "-o", folders / output, *TINY, *flags)
+
+    return run
+
+
+def records(folder):
+    return {r["name"]: r for r in map(json.loads, (folder / "results.jsonl").read_text().splitlines())}
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+ALL = [f"{content}_{style}" for content in ("cat", "harbor") for style in ("dots", "mosaic", "swirls")]
+
+
+def test_every_combination_of_two_folders(run, folders):
+    ended = run()
+    assert (ended.code, ended.out) == (0, ""), ended.err
+    out = folders / "out"
+    assert names(out) == sorted([*(f"{name}.png" for name in ALL), "results.jsonl", "sheet.png"])
+    found = records(out)
+    assert list(found) == ALL
+    record = found["cat_dots"]
+    assert set(record) == {
+        "name", "content", "styles", "output", "status", "error", "fingerprint", "losses", "seconds",
+    }  # fmt: skip
+    assert record["content"] == str(folders / "contents" / "cat.png")
+    assert record["styles"] == [str(folders / "styles" / "dots.png")]
+    assert record["output"] == str(out / "cat_dots.png")
+    assert (record["status"], record["error"]) == ("done", None)
+    assert set(record["losses"]) == {"total", "content/relu1_1", "style/relu1_1"}
+    assert record["seconds"] > 0
+    lines = ended.err.splitlines()
+    assert lines[0] == "weights: random (not trained)"
+    assert lines[-1].startswith(f"6 of 6 pictures in {out}, in 0:")
+    assert lines[-1].endswith(", 9 programs compiled")
+
+
+def test_the_commands_pictures_are_the_librarys(run, folders):
+    assert run("--solver", "adam", "--quiet").code == 0
+    settings = swag_jax.presets.gatys_vgg19.replace(
+        size=32, smallest_size=32, steps=2, weights="random", precision="float32", style_layers=("relu1_1",),
+        content_layers=("relu1_1",), tv_weight=0.0, solver="adam",
+    )  # fmt: skip
+    content, style = (read_image(folders / name) for name in ("contents/cat.png", "styles/swirls.png"))
+    expected = swag_jax.stylize(content, style, settings=settings).image
+    np.testing.assert_allclose(read_image(folders / "out" / "cat_swirls.png"), expected, atol=0.5 / 255 + 1e-5)
+
+
+def test_quiet_prints_nothing(run):
+    ended = run("--quiet")
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+
+
+def test_zip_and_format(run, folders):
+    (folders / "styles" / "swirls.png").unlink()
+    assert run("--zip", "--format", "jpg", "--no-sheet").code == 0
+    assert names(folders / "out") == ["cat_dots.jpg", "harbor_mosaic.jpg", "results.jsonl"]
+
+
+def test_the_sheet_has_a_row_per_content_or_pair(run, folders, monkeypatch):
+    monkeypatch.setattr(batch_command, "CELL", 32)
+    assert run().code == 0
+    grid = read_image(folders / "out" / "sheet.png")
+    monkeypatch.setattr(batch_command, "ROWS", 2)
+    assert run("--zip", source=one_to_one(folders), output="pairs").code == 0
+    assert names(folders / "pairs")[-2:] == ["results.jsonl", "sheet.png"]
+    assert grid.shape != read_image(folders / "pairs" / "sheet.png").shape
+    (folders / "out" / "sheet.png").unlink()
+    assert run().code == 0  # nothing left to do but the sheet, now in parts of one content each
+    assert [name for name in names(folders / "out") if "sheet" in name] == ["sheet-1.png", "sheet-2.png"]
+
+
+def one_to_one(folders):
+    (folders / "styles" / "swirls.png").unlink()
+    return "--contents", folders / "contents", "--styles", folders / "styles"
+
+
+def test_transparency_is_kept(run, folders):
+    alpha = np.ones((40, 40), np.float32)
+    alpha[:, :20] = 0
+    write_image(folders / "contents" / "cat.png", sample("cat", size=40), alpha=alpha)
+    assert run().code == 0
+    assert read_alpha(folders / "out" / "cat_dots.png").min() == 0
+    assert read_alpha(folders / "out" / "harbor_dots.png") is None
+
+
+def test_equal_stems_keep_their_suffix(run, folders):
+    write_image(folders / "contents" / "cat.jpg", sample("cat", size=40))
+    assert run("--no-sheet").code == 0
+    assert {"cat-png_dots", "cat-jpg_dots", "harbor_dots"} <= set(records(folders / "out"))
+
+
+def test_nothing_is_done_twice(run, folders, monkeypatch):
+    assert run().code == 0
+    before = {name: (folders / "out" / name).stat().st_mtime_ns for name in names(folders / "out") if "_" in name}
+    solved = count_solved(monkeypatch)
+    ended = run()
+    assert (ended.code, solved) == (0, [])
+    assert ended.err.startswith("6 of 6 pictures in ")
+    assert {name: (folders / "out" / name).stat().st_mtime_ns for name in before} == before
+
+
+def count_solved(monkeypatch):
+    solved, original = [], batch._Batch.solve
+
+    def solve(self):
+        solved.extend(work.index for work in self.works)
+        return original(self)
+
+    monkeypatch.setattr(batch._Batch, "solve", solve)
+    return solved
+
+
+@pytest.mark.parametrize("change", ["output", "settings", "content", "line", "cut"])
+def test_what_has_changed_is_done_again(run, folders, monkeypatch, change):
+    assert run().code == 0
+    out, flags = folders / "out", ()
+    lines = (out / "results.jsonl").read_text().splitlines(keepends=True)
+    if change == "output":
+        (out / "cat_dots.png").unlink()
+    elif change == "settings":
+        flags = ("--steps", "1")
+    elif change == "content":
+        write_image(folders / "contents" / "cat.png", sample("cat", size=40)[::-1])
+    elif change == "line":
+        (out / "results.jsonl").write_text("".join(lines[1:]))
+    else:  # killed while a line was written
+        (out / "results.jsonl").write_text("".join([*lines[:-1], lines[-1][:30]]))
+    solved = count_solved(monkeypatch)
+    assert run(*flags).code == 0
+    assert len(solved) == {"output": 1, "settings": 6, "content": 3, "line": 1, "cut": 1}[change]
+    assert list(records(out)) == ALL
+    assert {record["status"] for record in records(out).values()} == {"done"}
+
+
+def test_a_bad_picture_is_reported_and_the_rest_goes_on(run, folders, monkeypatch):
+    (folders / "contents" / "bad.jpg").write_text("not a picture\n" * 20)
+    ended = run()
+    assert ended.code == 3
+    assert [name for name in names(folders / "out") if "_" in name] == [f"{name}.png" for name in ALL]
+    assert "sheet.png" in names(folders / "out")
+    found = records(folders / "out")
+    assert [name for name, record in found.items() if record["status"] == "failed"] == [
+        "bad_dots", "bad_mosaic", "bad_swirls",
+    ]  # fmt: skip
+    assert "must hold a picture" in found["bad_dots"]["error"]
+    assert found["bad_dots"]["output"] is None
+    assert sum(line.startswith("failed: bad_") for line in ended.err.splitlines()) == 3
+    assert "6 of 9 pictures" in ended.err
+    assert "3 failed (see results.jsonl)" in ended.err
+
+    solved = count_solved(monkeypatch)
+    assert run().code == 3
+    assert run("--retry-failed").code == 3
+    assert solved == []
+    write_image(folders / "contents" / "bad.jpg", sample("harbor", size=48))
+    assert run().code == 0
+    assert len(solved) == 3
+
+
+def test_a_picture_that_cannot_be_written_is_a_failure(run, folders):
+    (folders / "out" / "cat_dots.png").mkdir(parents=True)
+    assert run().code == 3
+    assert "must be a file to write, got a folder" in records(folders / "out")["cat_dots"]["error"]
+
+
+@pytest.fixture
+def pairs(folders):
+    """Write a file of pairs, beside the folders."""
+
+    def write(text, suffix=".csv"):
+        (folders / f"pairs{suffix}").write_text(text, encoding="utf-8")
+        return ("--pairs", folders / f"pairs{suffix}")
+
+    return write
+
+
+def test_pairs_of_a_csv_file(run, pairs, folders):
+    source = pairs(
+        "content, style, name, steps, style-weight, seed, init\n"
+        "contents/cat.png, styles/dots.png, first, 1, 2.5, , \n"
+        "\n"
+        'contents/harbor.png, styles/dots.png; styles/mosaic.png, , , , 4, noise\n'
+    )  # fmt: skip
+    assert run("--steps", "3", source=source).code == 0
+    found = records(folders / "out")
+    assert list(found) == ["first", "harbor_dots_mosaic"]
+    assert found["harbor_dots_mosaic"]["styles"] == [str(folders / "styles" / f"{n}.png") for n in ("dots", "mosaic")]
+    assert read_image(folders / "out" / "first.png").shape == (32, 32, 3)
+
+
+def test_pairs_of_a_json_file_have_their_own_settings(run, pairs, folders):
+    lines = [
+        {"content": "contents/cat.png", "style": "styles/dots.png"},
+        {"content": "contents/cat.png", "style": ["styles/dots.png", "styles/mosaic.png"], "blend": [1, 2]},
+        {"content": "contents/cat.png", "style": "styles/dots.png", "name": "adam", "solver": "adam", "size": 40},
+        {"content": "contents/cat.png", "style": "styles/none.png", "name": None, "smoothing": "softmax"},
+    ]
+    assert run(source=pairs("\n".join(map(json.dumps, lines)), ".jsonl")).code == 3
+    found = records(folders / "out")
+    assert list(found) == ["cat_dots", "cat_dots_mosaic", "adam", "cat_none"]
+    assert "none.png does not exist; did you mean dots.png?" in found["cat_none"]["error"]
+    assert read_image(folders / "out" / "adam.png").shape == (40, 40, 3)
+    assert "sheet.png" in names(folders / "out")
+
+
+@pytest.mark.parametrize(
+    ("text", "suffix", "message"),
+    [
+        ("content,style,stpes\na,b,3\n", ".csv", "pairs.csv, line 2: unknown option 'stpes': did you mean steps"),
+        ("content,style,steps\na,b,3\na,b,x\n", ".csv", "line 3: argument --steps: invalid int value: 'x'."),
+        ("content,style,steps\na,b,0\n", ".csv", "line 2: steps must be at least 1, got 0."),
+        ("content,style,solver\na,b,lbfsg\n", ".csv", "line 2: unknown solver 'lbfsg': did you mean lbfgs"),
+        ("content,style,init\na,b,c.png\n", ".csv", "line 2: unknown init 'c.png'"),
+        ("content\na\n", ".csv", "line 2: there must be a style: add the column or key `style`."),
+        ("content,style\na\n", ".csv", "line 2: a line must have one cell for each of the 2 columns"),
+        ("content,style\na,b,c\n", ".csv", "line 2: a line must have one cell for each of the 2 columns"),
+        ("content,style,name\na,b,x/y\n", ".csv", "line 2: a name must be usable as a file's name, got 'x/y'"),
+        ("content,style,name\na,b,Sheet-2\n", ".csv", "no pair may have the name of the contact sheet, got 'Sheet-2'"),
+        ("content,style\na,b\na.png,b.png\n", ".csv", "every pair must have a name of its own, got a + b and a.png"),
+        ("content,style\n", ".csv", "--pairs must name at least one pair, got none in"),
+        ('{"content": "a"\n', ".jsonl", "line 1: a line must be a JSON object, got Expecting"),
+        ('\n["a", "b"]\n', ".jsonl", "line 2: a line must be a JSON object, got list."),
+        ("content,style\na,b\n", ".txt", "--pairs must end in .csv or .jsonl, got"),
+    ],
+)
+def test_bad_pairs_are_refused_with_their_line(run, pairs, folders, unchecked, text, suffix, message):
+    assert message in run(source=pairs(text, suffix)).problem
+    assert not (folders / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--contents", "{c}"), "there must be --contents and --styles, or --pairs."),
+        (("--contents", "{c}", "--styles", "{s}", "--pairs", "x.csv"), "--pairs stands alone: leave out --contents"),
+        (("--contents", "{c}", "--styles", "{none}"), "--styles must be a folder of pictures, got"),
+        (("--contents", "{c}", "--styles", "{empty}"), "--styles must hold pictures (.png, .jpg"),
+        (("--contents", "{c}", "--styles", "{s}", "--zip"), "as many contents as styles, got 2 and 3: leave out --zip"),
+        (("--contents", "{c}", "--styles", "{s}", "--batch-size", "0"), "--batch-size must be at least 1, got 0."),
+        (("--contents", "{c}", "--styles", "{s}", "--max-shapes", "0"), "--max-shapes must be at least 1, got 0."),
+        (("--contents", "{c}", "--styles", "{s}", "--format", "gif"), "argument --format: invalid choice: 'gif'"),
+        (("--contents", "{c}", "--styles", "{s}", "--stesp", "2"), "unknown flag --stesp: did you mean --steps"),
+        (("--contents", "{c}", "--styles", "{s}", "--content-layers", "relu9_9"), "unknown layer 'relu9_9'"),
+        (("--contents", "{c}", "--styles", "{s}", "--weights", "none.pth"), "none.pth"),
+        (("--contents", "{c}", "--styles", "{s}", "--processes", "2"), "coordinator, processes and process belong"),
+        (("--contents", "{out}", "--styles", "{s}"), "the output must not be a folder that is read"),
+        (("--pairs", "none.csv"), "--pairs none.csv must be a readable text file, got"),
+    ],
+)
+def test_bad_usage(run, folders, unchecked, flags, message):
+    (folders / "empty").mkdir()
+    places = {"c": "contents", "s": "styles", "none": "none", "empty": "empty", "out": "contents"}
+    words = [word.format(**{key: folders / name for key, name in places.items()}) for word in flags]
+    output = "contents" if "{out}" in flags else "out"
+    before = names(folders)
+    assert message in run(*words, source=(), output=output).problem
+    assert names(folders) == before
+
+
+def test_names_that_meet_are_refused(run, folders):
+    shutil.copy(folders / "contents" / "cat.png", folders / "contents" / "cat_dots.png")
+    write_image(folders / "styles" / "dots_dots.png", sample("dots", size=40))
+    problem = run().problem
+    assert "cat.png + dots_dots.png and cat_dots.png + dots.png, both 'cat_dots_dots'" in problem
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_command_goes_on(run, folders, monkeypatch):
+    seen = []
+
+    def call(display, progress):
+        seen.append(progress)
+        if progress.done:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(batch_command.BatchDisplay, "__call__", call)
+    monkeypatch.setitem(batch.STEPS_BETWEEN_CALLBACKS, "cpu", 1)
+    ended = run()
+    assert ended.code == 130
+    assert "stopping after these steps; Ctrl-C again to quit at once; what is done is kept" in ended.err
+    assert ended.err.rstrip().endswith("; stopped: the same command goes on from here")
+    assert len([name for name in names(folders / "out") if name.endswith(".png")]) == 3
+    monkeypatch.undo()
+    assert run().code == 0
+    assert len(records(folders / "out")) == 6
+
+
+def environment(**changes):
+    return {**os.environ, "JAX_PLATFORMS": "cpu", **changes}
+
+
+def start(folders, output, *flags, **changes):
+    source = ("--contents", folders / "contents", "--styles", folders / "styles")
+    words = map(str, ("batch", *source, "-o", folders / output, *TINY, *flags))
+    return subprocess.Popen(
+        [sys.executable, "-m", "swag_jax", *words], env=environment(**changes), stderr=subprocess.PIPE, text=True
+    )
+
+
+def pictures(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("*_*.png")}
+
+
+def test_a_killed_run_goes_on_and_ends_like_an_unbroken_one(folders):
+    flags = ("--steps", "200", "--batch-size", "1", "--quiet")
+    killed, lines = start(folders, "out", *flags), 0
+    while lines < 2 and killed.poll() is None:
+        time.sleep(0.005)
+        path = folders / "out" / "results.jsonl"
+        lines = path.read_text().count("\n") if path.exists() else 0
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate(timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    half = pictures(folders / "out")
+    assert 2 <= len(half) < 6
+    for output in ("out", "unbroken"):
+        ended = start(folders, output, *flags)
+        _, printed = ended.communicate(timeout=240)
+        assert (ended.returncode, printed) == (0, "")
+    assert names(folders / "out") == names(folders / "unbroken")
+    assert pictures(folders / "out") == pictures(folders / "unbroken") != half
+    assert list(records(folders / "out")) == list(records(folders / "unbroken")) == ALL
+
+
+def test_two_processes_share_the_pairs(run, folders):
+    (folders / "contents" / "bad.jpg").write_text("not a picture\n" * 20)
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    flags = ("--coordinator", f"127.0.0.1:{port}", "--processes", "2")
+    both = [
+        start(folders, "out", *flags, "--process", number, XLA_FLAGS="--xla_force_host_platform_device_count=2")
+        for number in range(2)
+    ]
+    printed = [process.communicate(timeout=240)[1] for process in both]
+    assert [process.returncode for process in both] == [3, 3], printed
+    assert run(output="alone").code == 3
+    assert names(folders / "out") == names(folders / "alone")
+    for name in pictures(folders / "alone"):
+        difference = read_image(folders / "out" / name) - read_image(folders / "alone" / name)
+        assert np.abs(difference).max() <= 1.01 / 255
+    facts = [
+        {name: (r["status"], r["fingerprint"]) for name, r in records(folders / output).items()}
+        for output in ("out", "alone")
+    ]
+    assert facts[0] == facts[1]
+    assert list(facts[0]) == list(facts[1])
+    assert "6 of 9 pictures" in printed[0]
+
+
+def test_records_of_other_pairs_stay(run, folders):
+    assert run().code == 0
+    (folders / "styles" / "dots.png").unlink()
+    assert run().code == 0
+    assert list(records(folders / "out"))[-2:] == ["cat_dots", "harbor_dots"]
+    assert len(records(folders / "out")) == 6
+
+
+def test_records_of_several_processes_are_merged(tmp_path):
+    for process in range(2):
+        results = _results.Results(tmp_path, process=process)
+        results.add({"name": f"pair{process}", "status": "done"})
+    assert names(tmp_path) == ["results-0.jsonl", "results-1.jsonl"]
+    results.merge(["pair1", "pair0"])
+    assert names(tmp_path) == ["results.jsonl"]
+    assert list(records(tmp_path)) == ["pair1", "pair0"]
+
+
+def test_summary():
+    progress = BatchProgress(5, 1, 48, 35.21, 10.0, 200.0, 9)
+    assert batch_summary(progress) == "6/48 pairs  1 failed  35.2 pairs·steps/s  3:20 left"
+    assert batch_summary(progress, width=40) == "6/48 pairs  1 failed  3:20 left"
+    assert batch_summary(BatchProgress(5, 0, None, 35.21, 10.0, None, 9)) == "5 pairs  35.2 pairs·steps/s"
+
+
+def test_all_devices_are_used(run, monkeypatch):
+    seen, original = [], batch._Batch._record
+
+    def record(self, history):
+        seen.append(self.run.network(self.first).conv1_1)
+        return original(self, history)
+
+    monkeypatch.setattr(batch._Batch, "_record", record)
+    assert run().code == 0
+    assert all(len(array.devices()) == jax.device_count() for array in jax.tree.leaves(seen))
