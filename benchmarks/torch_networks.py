@@ -6,6 +6,7 @@ torchvision's layout without the classifier loads strictly. Inputs are `batch 3 
 normalized by `normalize`.
 """
 
+import abc
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
@@ -48,12 +49,12 @@ class ScaledPooling(nn.Module):
         return self.pool(x) if self.scale == 1.0 else self.pool(x) * self.scale
 
 
-class Network(nn.Module):
+class Network(nn.Module, abc.ABC):
     """A network that yields its activations one by one, so that nothing deeper than needed is computed."""
 
+    @abc.abstractmethod
     def walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield name and value of every activation, in order of depth."""
-        raise NotImplementedError  # each network below has its own
 
     def forward(self, x: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Compute the activations named by `layers`, or all of them."""

@@ -15,20 +15,22 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pictures
-from recipe import Recipe, State, chosen_pictures, initial_state, make_classify, make_step
+from recipe import CLASSES, Recipe, State, chosen_pictures, initial_state, make_classify, make_step
 
 from swag_jax import devices
 from swag_jax._checks import UserError, error
 from swag_jax._files import replacing
+from swag_jax.backbones import Precision
 
 RECIPES = {
-    # What made the embedded weights: both networks at once on two CPU cores, in about an hour and a quarter.
+    # What made the embedded weights: both networks at once on two CPU cores, in about an hour and a half.
     ("vgg19", "cpu"): Recipe(
         "vgg19",
         epochs=1.6,
@@ -90,6 +92,13 @@ class Run:
     def __post_init__(self):
         self.steps = self.recipe.steps(len(self.train.labels))
         self.stopped = False
+        # Labels are places among the classes, so both splits must have the same ones.
+        if self.train.classes != self.validation.classes or len(self.train.classes) > CLASSES:
+            raise error(
+                f"train/ and val/ must hold the same classes, at most {CLASSES}",
+                got=f"{len(self.train.classes)} and {len(self.validation.classes)}, "
+                f"{len(set(self.train.classes) ^ set(self.validation.classes))} of them in one only",
+            )
         if not self.steps:
             count = len(self.train.labels)
             raise error(
@@ -219,17 +228,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-o", "--output", type=Path, required=True, help="the run's folder")
     made.add_argument("--recipe", choices=("cpu", "gpu"), default="cpu", help="where the options below come from")
     for field in dataclasses.fields(Recipe):
-        if field.name not in ("network", "sizes"):
-            made.add_argument(f"--{field.name.replace('_', '-')}", default=argparse.SUPPRESS, type=type_of(field))
+        if field.name not in ("network", "sizes", "precision"):
+            made.add_argument(f"--{field.name.replace('_', '-')}", default=argparse.SUPPRESS, type=field.type)  # pyright: ignore
+    made.add_argument("--precision", default=argparse.SUPPRESS, choices=get_args(Precision))
     made.add_argument("--keep", type=int, default=500, help="steps between checkpoints")
     made.add_argument("--report", type=int, default=50, help="steps between lines")
     made.add_argument("--validate", type=int, default=500, help="steps between validations")
     return made
-
-
-def type_of(field: dataclasses.Field) -> type:
-    """Return the type of a recipe's field, for the command line."""
-    return {"str": str, "int": int, "float": float}.get(str(field.type), field.type)  # pyright: ignore
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -245,14 +250,14 @@ def main(arguments: list[str] | None = None) -> int:
         run = Run(recipe, folder, train, validation, **cadence, say=lambda line: print(line, flush=True))
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: setattr(run, "stopped", True))
-        run.go()
+        finished = bool(run.go()) or not run.stopped
     except NonFiniteLossError as problem:
         print(problem, file=sys.stderr)
         return 1
     except UserError as problem:
         print(problem, file=sys.stderr)
         return 2
-    return 130 if run.stopped else 0
+    return 0 if finished else 130
 
 
 if __name__ == "__main__":

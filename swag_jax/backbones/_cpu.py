@@ -70,7 +70,8 @@ def turn(kernel: Kernel) -> Kernel:
 def _multiply(
     x: Float[Array, "points channels_in"], matrix: Float[Array, "channels_in channels_out"], precision
 ) -> Float[Array, "points channels_out"]:
-    return jnp.matmul(x, matrix, precision=precision, preferred_element_type=jnp.float32).astype(x.dtype)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    return jnp.matmul(x, matrix, precision=precision, preferred_element_type=wide).astype(x.dtype)
 
 
 def _multiply_forward(x, matrix, precision):
@@ -87,7 +88,7 @@ _multiply.defvjp(_multiply_forward, _multiply_backward)
 
 
 def _multiply_first_axes(a, b, precision) -> Float[Array, "columns_a columns_b"]:
-    """Return a^T b, in float32."""
+    """Return a^T b, in float32 at least."""
     if a.dtype != jnp.bfloat16:
         return jnp.matmul(a.T, b, precision=precision)
     if a.shape[1] > b.shape[1]:
@@ -130,7 +131,8 @@ def _convolve_backward(stride, padding, precision, saved, gradient):
     if x.dtype == jnp.bfloat16 and kernel.shape[2] >= ROW_CHANNELS:
         return dx, _row_kernel_gradient(x, gradient, kernel.shape, stride, padding).astype(kernel.dtype), None
     # dL/dk: correlate the input with the gradient, batch and channels exchanged.
-    x, gradient = x.astype(jnp.float32), gradient.astype(jnp.float32)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    x, gradient = x.astype(wide), gradient.astype(wide)
     end = [kernel.shape[d] - 1 + covered[d] - x.shape[1 + d] - padding[d][0] for d in range(2)]
     dk = lax.conv_general_dilated(
         x.transpose(3, 1, 2, 0),

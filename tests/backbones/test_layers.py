@@ -58,6 +58,14 @@ def test_bfloat16_convolution_sums_in_float32(channels, size, stride, padding):
         np.testing.assert_array_equal(half, single)
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_float64_stays_float64(size):
+    with jax.enable_x64(True):
+        x = jax.random.normal(jax.random.key(0), (1, 5, 5, 3), jnp.float64)
+        kernel = jax.random.normal(jax.random.key(1), (size, size, 3, 4), jnp.float64)
+        compare(lambda o, x, k: o.convolve(x, k, padding=((size // 2,) * 2,) * 2), x, kernel, tolerance=1e-13)
+
+
 @pytest.mark.parametrize(("size", "stride", "padding"), [(2, 2, 0), (3, 2, 1), (3, 1, 1), (3, 2, 0)])
 @pytest.mark.parametrize("shape", [(1, 16, 16), (2, 13, 18)])
 def test_max_pool(size, stride, padding, shape):

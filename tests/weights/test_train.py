@@ -106,3 +106,18 @@ def test_command_line(data, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
     given = train.parser().parse_args(["resnet50", "--data", "d", "-o", "o", "--epochs", "0.5", "--seed", "3"])
     assert (given.epochs, given.seed, "batch" in given) == (0.5, 3, False)
+    precise = train.parser().parse_args(["vgg19", "--data", "d", "-o", "o", "--precision", "float32"])
+    assert precise.precision == "float32"
+    with pytest.raises(SystemExit, match="2"):
+        train.parser().parse_args(["vgg19", "--data", "d", "-o", "o", "--precision", "float8"])
+
+
+def test_both_splits_must_have_the_same_classes(data, tmp_path):
+    train_split, validation = (pictures.read(data, split) for split in ("train", "val"))
+    other = dataclasses.replace(validation, classes=("across",))
+    with pytest.raises(UserError, match="must hold the same classes, at most 200, got 2 and 1, 1 of them in one only"):
+        train.Run(RECIPE, tmp_path, train_split, other)
+    many = tuple(map(str, range(201)))
+    splits = (dataclasses.replace(split, classes=many) for split in (train_split, validation))
+    with pytest.raises(UserError, match="got 201 and 201, 0 of them"):
+        train.Run(RECIPE, tmp_path, *splits)
