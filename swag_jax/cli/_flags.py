@@ -51,6 +51,17 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
+def add_keep_colors(parser: argparse.ArgumentParser) -> None:
+    """Add the short form of `--colors luminance`."""
+    parser.add_argument(
+        "--keep-colors",
+        action="store_const",
+        const="luminance",
+        dest="setting_colors",
+        help="Keep the content's colors: short for --colors luminance",
+    )
+
+
 def add_settings(parser: argparse.ArgumentParser, **defaults: object) -> None:
     """Add a flag for every attribute of `Settings`, `Objective` and `Smoothing`; unset ones stay `None`.
 

@@ -12,7 +12,7 @@ from swag_jax import devices
 from swag_jax._checks import UserError, error
 from swag_jax._types import AnyHostImage
 from swag_jax.cli._display import BatchDisplay, clock
-from swag_jax.cli._flags import chosen_settings
+from swag_jax.cli._flags import add_keep_colors, chosen_settings
 from swag_jax.cli._pairs import Job, add_options, from_file, from_folders
 from swag_jax.cli._results import DONE, FAILED, Results
 from swag_jax.cli.stylize import describe_weights, stoppable
@@ -77,13 +77,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--processes", type=int, metavar="N", help="How many processes there are")
     parser.add_argument("--process", type=int, metavar="I", help="The number of this one, from 0")
     parser.add_argument("--quiet", action="store_true", help="Print nothing but errors")
-    parser.add_argument(
-        "--keep-colors",
-        action="store_const",
-        const="luminance",
-        dest="setting_colors",
-        help="Keep the contents' colors: short for --colors luminance",
-    )
+    add_keep_colors(parser)
     add_options(parser)
     parser.set_defaults(run=run)
 

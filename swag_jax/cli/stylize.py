@@ -18,7 +18,7 @@ from swag_jax._checks import error
 from swag_jax._files import replacing
 from swag_jax._types import HostAlpha, HostImage
 from swag_jax.cli._display import Display, clock
-from swag_jax.cli._flags import add_settings, chosen_settings
+from swag_jax.cli._flags import add_keep_colors, add_settings, chosen_settings
 from swag_jax.images import check_output, read_alpha, read_image, resize, write_image
 from swag_jax.images.io import OUTPUT_FORMATS
 from swag_jax.optimize import Progress, Result, Settings, stylize
@@ -38,13 +38,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("styles", type=Path, nargs="+", metavar="STYLE", help="A painting; several are mixed")
     suffixes = ", ".join(OUTPUT_FORMATS)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=f"The result: {suffixes}")
-    parser.add_argument(
-        "--keep-colors",
-        action="store_const",
-        const="luminance",
-        dest="setting_colors",
-        help="Keep the content's colors: short for --colors luminance",
-    )
+    add_keep_colors(parser)
     parser.add_argument(
         "--init",
         metavar="INIT",
