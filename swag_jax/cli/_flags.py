@@ -6,12 +6,14 @@ import inspect
 import re
 import types
 import typing
+from pathlib import Path
 from typing import Any, NoReturn
 
 from swag_jax._checks import check_name, near
 from swag_jax.backbones import NAMES
 from swag_jax.losses import Objective
 from swag_jax.optimize import Settings
+from swag_jax.optimize.settings import INITS
 from swag_jax.presets import OF_BACKBONE, PRESETS
 from swag_jax.smoothing import Smoothing
 
@@ -60,6 +62,31 @@ def add_keep_colors(parser: argparse.ArgumentParser) -> None:
         dest="setting_colors",
         help="Keep the content's colors: short for --colors luminance",
     )
+
+
+def add_init(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that says where to start."""
+    words = ", ".join(INITS)
+    text = f"Where to start: {words}, or a picture's path (default: {Settings().init})"
+    parser.add_argument("--init", metavar="INIT", help=text)
+
+
+def chosen_init(init: str | None, settings: Settings, *, folder: Path = Path()) -> tuple[Settings, Path | None]:
+    """Return the settings with the given start in them, and the path of the starting picture if it is one.
+
+    Args:
+        init: What `--init` was given.
+        settings: All other settings.
+        folder: What a path is relative to.
+
+    Raises:
+        UserError: If it is a word that is unknown; a picture that is missing is told when it is read.
+    """
+    if init is None:
+        return settings, None
+    if init in INITS or not (Path(init).suffix or (folder / init).exists()):
+        return settings.replace(init=check_name(init, INITS, what="init")), None
+    return settings, folder / init
 
 
 def add_settings(parser: argparse.ArgumentParser, **defaults: object) -> None:

@@ -6,14 +6,14 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn
 
 from swag_jax._checks import UserError, error, near
-from swag_jax.cli._flags import Parser, add_settings, chosen_settings
+from swag_jax.cli._flags import Parser, add_init, add_settings, chosen_init, chosen_settings
 from swag_jax.images._decode import SUFFIXES
 from swag_jax.optimize import Settings
-from swag_jax.optimize.settings import INITS
 
 _OWN_KEYS = ("name", "content", "style")
 _RESERVED = re.compile(r"sheet(-\d+)?", re.IGNORECASE)
@@ -28,36 +28,40 @@ class Job:
         content: The content picture.
         styles: The style pictures.
         settings: How it is made.
+        init: The picture that it starts from, if one was given.
     """
 
     name: str
     content: Path
     styles: tuple[Path, ...]
     settings: Settings
+    init: Path | None
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the flags that a line of a pairs file may have as well."""
-    parser.add_argument(
-        "--init", metavar="INIT", dest="setting_init", help=f"Where to start: {', '.join(INITS)} (default: content)"
-    )
+    add_init(parser)
     add_settings(parser)
 
 
-def from_folders(contents: Path, styles: Path, settings: Settings, *, zipped: bool) -> list[Job]:
-    """Return every combination of the pictures of two folders, or the first with the first and so on.
+def from_folders(contents: Path, styles: Path, given: argparse.Namespace) -> list[Job]:
+    """Return every combination of the pictures of two folders, or with `--zip` the first with the first and so on.
+
+    Args:
+        contents: The folder of content pictures.
+        styles: The folder of style pictures.
+        given: The command's flags.
 
     Raises:
-        UserError: If a folder has no pictures, or `zipped` ones differ in number.
+        UserError: If a folder has no pictures, or those to be zipped differ in number.
     """
+    settings, init = chosen_init(given.init, chosen_settings(given))
     first, second = _named(_pictures(contents, "contents")), _named(_pictures(styles, "styles"))
-    if not zipped:
-        return _unique([Job(f"{a}_{b}", c, (s,), settings) for a, c in first.items() for b, s in second.items()])
-    if len(first) != len(second):
+    if given.zip and len(first) != len(second):
         rule = "with --zip, there must be as many contents as styles"
         raise error(rule, got=f"{len(first)} and {len(second)}", cure="leave out --zip for every combination")
-    pairs = zip(first.items(), second.items(), strict=True)
-    return _unique([Job(f"{a}_{b}", c, (s,), settings) for (a, c), (b, s) in pairs])
+    pairs = zip(first.items(), second.items(), strict=True) if given.zip else product(first.items(), second.items())
+    return _unique(Job(f"{a}_{b}", c, (s,), settings, init) for (a, c), (b, s) in pairs)
 
 
 def _pictures(folder: Path, what: str) -> list[Path]:
@@ -146,11 +150,11 @@ def _job(row: Mapping[str, Any], folder: Path, given: argparse.Namespace) -> Job
     name = str(row.get("name") or "_".join(path.stem for path in (content, *styles)))
     if name in (".", "..") or any(sign in name for sign in "/\\\0"):
         raise error("a name must be usable as a file's name", got=repr(name), cure="leave out / and \\")
-    return Job(name, content, styles, _settings(row, given))
+    return Job(name, content, styles, *_settings(row, folder, given))
 
 
-def _settings(row: Mapping[str, Any], given: argparse.Namespace) -> Settings:
-    """Return the command's settings with those of a line over them."""
+def _settings(row: Mapping[str, Any], folder: Path, given: argparse.Namespace) -> tuple[Settings, Path | None]:
+    """Return the command's settings, and where it starts, with those of a line over them."""
     parser = _RowParser(prog="--pairs", add_help=False)
     add_options(parser)
     options = {name.replace("_", "-"): value for name, value in row.items() if name not in _OWN_KEYS}
@@ -160,7 +164,10 @@ def _settings(row: Mapping[str, Any], given: argparse.Namespace) -> Settings:
             raise UserError(f"unknown option {name!r}: {near(name, [*_OWN_KEYS, *known])}")
     own = parser.parse_args([f"--{name}={_text(value)}" for name, value in options.items()])
     chosen = {name: value for name, value in vars(own).items() if value is not None}
-    return chosen_settings(argparse.Namespace(**{**vars(given), **chosen}))
+    settings = chosen_settings(argparse.Namespace(**{**vars(given), **chosen}))
+    if own.init is not None:
+        return chosen_init(own.init, settings, folder=folder)
+    return chosen_init(given.init, settings)
 
 
 def _text(value: Any) -> str:

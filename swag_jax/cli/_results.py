@@ -52,6 +52,7 @@ class Results:
             "settings": asdict(job.settings),
             "weights": [source.name, source.sha256],
             "pictures": [_sha256_of(path) for path in (job.content, *job.styles)],
+            "init": None if job.init is None else _sha256_of(job.init),
             **self._options,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

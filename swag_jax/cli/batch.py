@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from swag_jax import devices
 from swag_jax._checks import UserError, error
 from swag_jax._types import AnyHostImage
 from swag_jax.cli._display import BatchDisplay, clock
-from swag_jax.cli._flags import add_keep_colors, chosen_settings
+from swag_jax.cli._flags import add_keep_colors, chosen_init, chosen_settings
 from swag_jax.cli._pairs import Job, add_options, from_file, from_folders
 from swag_jax.cli._results import DONE, FAILED, Results
 from swag_jax.cli.stylize import describe_weights, stoppable
@@ -121,7 +122,7 @@ def _jobs(arguments: argparse.Namespace) -> list[Job]:
         return from_file(arguments.pairs, arguments)
     if None in folders:
         raise error("there must be --contents and --styles, or --pairs")
-    return from_folders(*folders, chosen_settings(arguments), zipped=arguments.zip)
+    return from_folders(*folders, arguments)
 
 
 def _check(jobs: Sequence[Job], arguments: argparse.Namespace) -> None:
@@ -132,6 +133,9 @@ def _check(jobs: Sequence[Job], arguments: argparse.Namespace) -> None:
     folder = arguments.output
     if any(read is not None and _same(folder, read) for read in (arguments.contents, arguments.styles)):
         raise error("the output must not be a folder that is read", got=folder, cure="choose another -o")
+    _, init = chosen_init(arguments.init, chosen_settings(arguments))
+    if init is not None:
+        read_image(init)
     reader = Reader()
     for settings in {job.settings.replace(seed=0) for job in jobs}:
         reader.load(settings)
@@ -178,7 +182,10 @@ def _work(jobs: Sequence[Job], results: Results, arguments: argparse.Namespace, 
     for settings in {(job.settings.backbone, job.settings.weights): job.settings for job in jobs}.values():
         for line in describe_weights(settings):
             display.say(line)
-    pairs = [Pair(_File(job.content), tuple(map(_File, job.styles)), job.settings) for job in jobs]
+    pairs = [
+        Pair(_File(j.content), tuple(map(_File, j.styles)), j.settings, init=None if j.init is None else _File(j.init))
+        for j in jobs
+    ]
     with stoppable(display.say, "at once; what is done is kept") as asked, display:
 
         def callback(progress: BatchProgress) -> bool:
@@ -192,13 +199,16 @@ def _work(jobs: Sequence[Job], results: Results, arguments: argparse.Namespace, 
             max_shapes=arguments.max_shapes,
             mapping=arguments.mapping,
         )
-        saving = list[Future]()
+        ended, saving = 0, deque[Future]()
         with ThreadPoolExecutor(WRITERS) as pool:
             for outcome in outcomes:
+                ended += 1
                 saving.append(pool.submit(_save, outcome, jobs[outcome.index], results, arguments, display))
+                while saving and saving[0].done():
+                    saving.popleft().result()  # where records cannot be written, it ends here and not hours later
         for future in saving:
             future.result()
-        return len(saving) < len(jobs)
+        return ended < len(jobs)
 
 
 def _save(outcome: Outcome, job: Job, results: Results, arguments: argparse.Namespace, display: BatchDisplay) -> None:

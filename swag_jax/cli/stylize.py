@@ -18,11 +18,10 @@ from swag_jax._checks import error
 from swag_jax._files import replacing
 from swag_jax._types import HostAlpha, HostImage
 from swag_jax.cli._display import Display, clock
-from swag_jax.cli._flags import add_keep_colors, add_settings, chosen_settings
+from swag_jax.cli._flags import add_init, add_keep_colors, add_settings, chosen_init, chosen_settings
 from swag_jax.images import check_output, read_alpha, read_image, resize, write_image
 from swag_jax.images.io import OUTPUT_FORMATS
 from swag_jax.optimize import Progress, Result, Settings, stylize
-from swag_jax.optimize.settings import INITS
 
 
 def add_parser(commands: Any) -> None:
@@ -39,11 +38,7 @@ def add_parser(commands: Any) -> None:
     suffixes = ", ".join(OUTPUT_FORMATS)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=f"The result: {suffixes}")
     add_keep_colors(parser)
-    parser.add_argument(
-        "--init",
-        metavar="INIT",
-        help=f"Where to start: {', '.join(INITS)}, or a picture's path (default: {Settings().init})",
-    )
+    add_init(parser)
     parser.add_argument(
         "--every", type=int, metavar="N", help="Also write the picture after every N steps, as OUT-00N (default: no)"
     )
@@ -57,7 +52,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check everything first, then work, then write."""
-    settings, init = _settings(arguments)
+    settings, init = chosen_init(arguments.init, chosen_settings(arguments))
     _check_outputs(arguments)
     content = read_image(arguments.content)
     styles = [read_image(path) for path in arguments.styles]
@@ -79,16 +74,6 @@ def describe_weights(settings: Settings) -> list[str]:
     source = params.resolve(settings.backbone, weights=settings.weights)
     advice = source.advice()
     return [f"weights: {source.describe()}", *([f"         {advice}"] if advice else [])]
-
-
-def _settings(arguments: argparse.Namespace) -> tuple[Settings, Path | None]:
-    """Return the settings and the path of the starting picture, if one was given."""
-    settings = chosen_settings(arguments)
-    if arguments.init is None:
-        return settings, None
-    if arguments.init in INITS:
-        return settings.replace(init=arguments.init), None
-    return settings, Path(arguments.init)
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:

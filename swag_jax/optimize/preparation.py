@@ -25,6 +25,11 @@ STEPS_BETWEEN_CALLBACKS = {"cpu": 5, "gpu": 20, "tpu": 20}
 """Steps of one compiled chunk: long enough that dispatch costs nothing, short enough for a live display."""
 
 
+def chunk_length(remaining: int) -> int:
+    """Return the steps of the next compiled chunk, of those that remain at a scale."""
+    return min(remaining, STEPS_BETWEEN_CALLBACKS.get(jax.default_backend(), 20))
+
+
 def objective_with_gradient(network: Backbone, targets: Targets, objective: Objective) -> Evaluate:
     """Return picture -> ((loss, terms), gradient), as solvers want it."""
     return jax.value_and_grad(lambda image: evaluate(network, image, targets, objective=objective), has_aux=True)

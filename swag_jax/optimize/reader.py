@@ -54,6 +54,7 @@ class Pair:
         settings: Network, losses, solver and sizes.
         key: Randomness of the initial noise; default: from `settings.seed`.
         name: What to call it.
+        init: The picture to start from, as `content`; default: what `settings.init` says.
     """
 
     content: Picture
@@ -61,6 +62,7 @@ class Pair:
     settings: Settings
     key: Key | None = None
     name: str = ""
+    init: Picture | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,8 +209,9 @@ class Reader:
         minimum = loaded.network.minimum_size(settings.full_objective.layers)
         content = self._picture(pair.content, "content")
         styles = tuple(self._picture(style, "style") for style in listed(pair.styles))
-        check_blend(settings, Pictures(content, styles, None))
-        pictures = recolored(Pictures(content, styles, None), settings)
+        init = None if pair.init is None else self._picture(pair.init, "init")
+        check_blend(settings, Pictures(content, styles, init))
+        pictures = recolored(Pictures(content, styles, init), settings)
         scales = plan(self._working(content), settings, minimum_size=minimum)
         content_key, style_keys = identity(pair.content), tuple(identity(s) for s in listed(pair.styles))
         style_key = (style_keys, content_key if settings.colors == "match" else None)

@@ -1,4 +1,4 @@
-"""What a stylization tells: its progress while it runs, its result, and how it can fail."""
+"""What a stylization, or a run over many pairs, tells: its progress, its results, and how it can fail."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from swag_jax._checks import UserError
-from swag_jax._types import HostImage
+from swag_jax._types import AnyHostImage, HostImage
 from swag_jax.optimize.settings import Settings
 from swag_jax.params import Source
 
@@ -61,6 +61,71 @@ class Result:
     settings: Settings
     source: Source
     seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one pair ended.
+
+    Attributes:
+        index: Its place among the pairs.
+        name: Its name.
+        result: The picture and its record; `seconds` are the pair's share of its batch's. `None` if there is none.
+        error: What was wrong with the pair; `None` if nothing was, also where the run was stopped before it.
+    """
+
+    index: int
+    name: str
+    result: Result | None
+    error: UserError | None
+
+
+@dataclass(frozen=True)
+class BatchProgress:
+    """The state of many pairs between two compiled chunks of steps.
+
+    Attributes:
+        done: Pairs that have a picture.
+        failed: Pairs that ended in an error.
+        pairs: Pairs in all; `None` where that is not known.
+        rate: Pairs times steps per second, at the present size.
+        seconds: Seconds since the start.
+        seconds_left: Expected seconds to the end, from the pixels and steps so far; `None` where `pairs` is.
+        compilations: Programs compiled so far.
+    """
+
+    done: int
+    failed: int
+    pairs: int | None
+    rate: float
+    seconds: float
+    seconds_left: float | None
+    compilations: int
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """Many stylized pictures and how they came about.
+
+    Attributes:
+        outcomes: How each pair ended, in the order of the pairs.
+        compilations: Programs compiled.
+        seconds: Seconds in all.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    compilations: int
+    seconds: float
+
+    @property
+    def images(self) -> list[AnyHostImage | None]:
+        """The pictures in the order of the pairs; `None` for a pair without one."""
+        return [None if outcome.result is None else outcome.result.image for outcome in self.outcomes]
+
+    @property
+    def failed(self) -> list[Outcome]:
+        """The outcomes of the pairs that ended in an error."""
+        return [outcome for outcome in self.outcomes if outcome.error is not None]
 
 
 class NonFiniteLossError(UserError):

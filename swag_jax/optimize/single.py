@@ -19,10 +19,10 @@ from swag_jax.images import resize
 from swag_jax.losses import Objective, Targets
 from swag_jax.optimize import memory
 from swag_jax.optimize.preparation import (
-    STEPS_BETWEEN_CALLBACKS,
     Pictures,
     as_picture,
     check_blend,
+    chunk_length,
     find_failure,
     finished,
     initial,
@@ -193,7 +193,7 @@ class _Job:
         """Return the steps to the next callback, which falls on every multiple of `every` if that is given."""
         if self.every:
             return min(remaining, self.every - self.step % self.every)
-        return min(remaining, STEPS_BETWEEN_CALLBACKS.get(jax.default_backend(), 20))
+        return chunk_length(remaining)
 
     def _targets(self, scale: Scale) -> Targets:
         settings = self.settings

@@ -19,7 +19,8 @@ from swag_jax.cli import _results
 from swag_jax.cli import batch as batch_command
 from swag_jax.cli._display import batch_summary
 from swag_jax.images import read_alpha
-from swag_jax.optimize import BatchProgress, batch
+from swag_jax.optimize import BatchProgress, preparation
+from swag_jax.optimize.joint import Joint
 
 TINY = (
     *("--size", "32", "--smallest-size", "32", "--steps", "2", "--weights", "random", "--precision", "float32"),
@@ -159,13 +160,13 @@ def test_nothing_is_done_twice(run, folders, monkeypatch):
 
 
 def count_solved(monkeypatch):
-    solved, original = [], batch._Batch.solve
+    solved, original = [], Joint.solve
 
     def solve(self):
         solved.extend(work.index for work in self.works)
         return original(self)
 
-    monkeypatch.setattr(batch._Batch, "solve", solve)
+    monkeypatch.setattr(Joint, "solve", solve)
     return solved
 
 
@@ -216,6 +217,18 @@ def test_a_bad_picture_is_reported_and_the_rest_goes_on(run, folders, monkeypatc
     assert len(solved) == 3
 
 
+def test_a_run_whose_records_cannot_be_written_ends_early(run, folders, monkeypatch):
+    def full(self, record):
+        raise swag_jax.UserError("cannot write results.jsonl: No space left on device: make room and run again.")
+
+    monkeypatch.setattr(_results.Results, "add", full)
+    solved = count_solved(monkeypatch)
+    ended = run("--batch-size", "1", "--quiet")
+    assert ended.code == 2
+    assert ended.err == "swag-jax: cannot write results.jsonl: No space left on device: make room and run again.\n"
+    assert len(solved) < len(ALL)
+
+
 def test_a_picture_that_cannot_be_written_is_a_failure(run, folders):
     (folders / "out" / "cat_dots.png").mkdir(parents=True)
     assert run().code == 3
@@ -247,6 +260,25 @@ def test_pairs_of_a_csv_file(run, pairs, folders):
     assert read_image(folders / "out" / "first.png").shape == (32, 32, 3)
 
 
+def test_pairs_start_from_pictures(run, pairs, folders, monkeypatch):
+    """Of a line, relative to its file; of the flag, for the lines that name none; anew when the picture changes."""
+    inits = {"own": "styles/swirls.png", "content": "content", "flag": "", "none": "styles/no.png"}
+    lines = [f"contents/cat.png,styles/dots.png,{name},{init}" for name, init in inits.items()]
+    source, first = pairs("\n".join(["content,style,name,init", *lines])), folders / "first.png"
+    write_image(first, sample("mosaic", size=40))
+    flags = ("--init", first, "--keep-colors")
+    assert run(*flags, source=source).code == 3
+    found = records(folders / "out")
+    start = {name: record["losses"].get("content/relu1_1") for name, record in found.items()}
+    assert len(set(start.values())) == 4
+    assert "no.png does not exist" in found["none"]["error"]
+    write_image(first, sample("swirls", size=40))
+    solved = count_solved(monkeypatch)
+    assert run(*flags, source=source).code == 3
+    assert len(solved) == 1
+    np.testing.assert_array_equal(read_image(folders / "out" / "flag.png"), read_image(folders / "out" / "own.png"))
+
+
 def test_pairs_of_a_json_file_have_their_own_settings(run, pairs, folders):
     lines = [
         {"content": "contents/cat.png", "style": "styles/dots.png"},
@@ -269,7 +301,7 @@ def test_pairs_of_a_json_file_have_their_own_settings(run, pairs, folders):
         ("content,style,steps\na,b,3\na,b,x\n", ".csv", "line 3: argument --steps: invalid int value: 'x'."),
         ("content,style,steps\na,b,0\n", ".csv", "line 2: steps must be at least 1, got 0."),
         ("content,style,solver\na,b,lbfsg\n", ".csv", "line 2: unknown solver 'lbfsg': did you mean lbfgs"),
-        ("content,style,init\na,b,c.png\n", ".csv", "line 2: unknown init 'c.png'"),
+        ("content,style,init\na,b,cotnent\n", ".csv", "line 2: unknown init 'cotnent': did you mean content?"),
         ("content\na\n", ".csv", "line 2: there must be a style: add the column or key `style`."),
         ("content,style\na\n", ".csv", "line 2: a line must have one cell for each of the 2 columns"),
         ("content,style\na,b,c\n", ".csv", "line 2: a line must have one cell for each of the 2 columns"),
@@ -296,6 +328,8 @@ def test_bad_pairs_are_refused_with_their_line(run, pairs, folders, unchecked, t
         (("--contents", "{c}", "--styles", "{empty}"), "--styles must hold pictures (.png, .jpg"),
         (("--contents", "{c}", "--styles", "{s}", "--zip"), "as many contents as styles, got 2 and 3: leave out --zip"),
         (("--contents", "{c}", "--styles", "{s}", "--batch-size", "0"), "--batch-size must be at least 1, got 0."),
+        (("--contents", "{c}", "--styles", "{s}", "--init", "nois"), "unknown init 'nois': did you mean noise?"),
+        (("--contents", "{c}", "--styles", "{s}", "--init", "nois.png"), "nois.png must exist"),
         (("--contents", "{c}", "--styles", "{s}", "--max-shapes", "0"), "--max-shapes must be at least 1, got 0."),
         (("--contents", "{c}", "--styles", "{s}", "--format", "gif"), "argument --format: invalid choice: 'gif'"),
         (("--contents", "{c}", "--styles", "{s}", "--stesp", "2"), "unknown flag --stesp: did you mean --steps"),
@@ -332,7 +366,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_command_goes_on(run, folders, monkeyp
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(batch_command.BatchDisplay, "__call__", call)
-    monkeypatch.setitem(batch.STEPS_BETWEEN_CALLBACKS, "cpu", 1)
+    monkeypatch.setitem(preparation.STEPS_BETWEEN_CALLBACKS, "cpu", 1)
     ended = run()
     assert ended.code == 130
     assert "stopping after these steps; Ctrl-C again to quit at once; what is done is kept" in ended.err
@@ -432,12 +466,12 @@ def test_summary():
 
 
 def test_all_devices_are_used(run, monkeypatch):
-    seen, original = [], batch._Batch._record
+    seen, original = [], Joint._record
 
     def record(self, history):
-        seen.append(self.run.network(self.first).conv1_1)
+        seen.append(self.programs.network(self.first).conv1_1)
         return original(self, history)
 
-    monkeypatch.setattr(batch._Batch, "_record", record)
+    monkeypatch.setattr(Joint, "_record", record)
     assert run().code == 0
     assert all(len(array.devices()) == jax.device_count() for array in jax.tree.leaves(seen))

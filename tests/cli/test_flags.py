@@ -6,7 +6,7 @@ import pytest
 
 from swag_jax._checks import UserError
 from swag_jax.cli import _flags, _parser, demo
-from swag_jax.cli._flags import Parser, add_settings, attribute_help, chosen_settings, default_text
+from swag_jax.cli._flags import Parser, add_settings, attribute_help, chosen_init, chosen_settings, default_text
 from swag_jax.losses import Objective
 from swag_jax.optimize import Settings
 from swag_jax.presets import PRESETS
@@ -233,3 +233,9 @@ def test_every_commands_flags_start_with_a_capital():
         for action in commands[name]._actions:
             if action.dest != "help" and not action.dest.startswith("setting_"):
                 assert action.help[0].isupper(), action.help
+
+
+def test_a_folder_named_like_a_start_is_not_meant(tmp_path):
+    (tmp_path / "noise").mkdir()
+    settings, path = chosen_init("noise", Settings(), folder=tmp_path)
+    assert (settings.init, path) == ("noise", None)

@@ -11,14 +11,27 @@ import pytest
 from swag_jax import devices
 from swag_jax._checks import UserError, error
 from swag_jax.images import sample
-from swag_jax.optimize import OutOfMemoryError, Pair, Settings, batch, memory, stylize, stylize_batch, stylize_stream
+from swag_jax.optimize import (
+    OutOfMemoryError,
+    Pair,
+    Settings,
+    batch,
+    memory,
+    preparation,
+    stylize,
+    stylize_batch,
+    stylize_stream,
+)
+from swag_jax.optimize.joint import Joint
 from swag_jax.optimize.once import Once
+from swag_jax.optimize.programs import Programs
+from swag_jax.optimize.reader import Reader
 
 HARBOR, CAT, MOUNTAINS = (sample(name, size=64) for name in ("harbor", "cat", "mountains"))
 SWIRLS, MOSAIC, DOTS = sample("swirls", size=64), sample("mosaic", size=50), sample("dots", size=40)[:30]
 
-TWO_SCALES = Settings(size=48, smallest_size=24, steps=6, weights="random", precision="float32").replace(
-    content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1")
+TWO_SCALES = Settings(size=48, smallest_size=24, steps=4, weights="random", precision="float32").replace(
+    content_layers=("relu1_2",), style_layers=("relu1_1", "relu1_2")
 )
 TINY = TWO_SCALES.replace(size=32, smallest_size=32, steps=2, content_layers=("relu1_1",), style_layers=("relu1_1",))
 
@@ -41,7 +54,7 @@ def check_equal(result, single):
     assert set(result.seconds) == {"load", "compile", "optimize"}
 
 
-@pytest.mark.parametrize(("solver", "mapping"), [("lbfgs", "pmap"), ("lbfgs", "shard_map"), ("adam", "pmap")])
+@pytest.mark.parametrize(("solver", "mapping"), [("lbfgs", "pmap"), ("adam", "shard_map")])
 def test_every_pair_comes_out_as_alone(solver, mapping):
     """Two shapes of contents, three of styles, two scales, and settings that differ in what is no shape."""
     contents, styles = [HARBOR, CAT, MOUNTAINS], [SWIRLS, [MOSAIC, DOTS], DOTS]
@@ -100,6 +113,14 @@ def test_each_pair_has_its_own_seed():
         check_equal(keyed.outcomes[1].result, stylize(HARBOR, SWIRLS, settings=settings, key=keys[1]))
 
 
+def test_a_pair_may_start_from_a_picture():
+    found = stylize_batch(HARBOR, SWIRLS, settings=TINY, inits=[None, MOUNTAINS, lambda: CAT[..., :2]])
+    check_equal(found.outcomes[1].result, stylize(HARBOR, SWIRLS, settings=TINY, init=MOUNTAINS))
+    assert found.outcomes[0].result.history["content/relu1_1"][0] == 0
+    assert found.outcomes[1].result.history["content/relu1_1"][0] > 0
+    assert "the init picture must have shape (height, width, 3)" in str(found.outcomes[2].error)
+
+
 def test_random_weights_by_seed_share_their_programs():
     one = stylize_batch([HARBOR, HARBOR], SWIRLS, settings=TINY)
     seeds = [TINY, TINY.replace(seed=1)]
@@ -120,13 +141,13 @@ def test_compilations_depend_on_shapes_not_on_pairs():
 
 def test_targets_are_computed_once_per_picture(monkeypatch):
     computed = []
-    original = batch._Batch._target
+    original = Programs._target
 
     def spy(self, what, *arguments):
         computed.append(what)
         return original(self, what, *arguments)
 
-    monkeypatch.setattr(batch._Batch, "_target", spy)
+    monkeypatch.setattr(Programs, "_target", spy)
     contents, styles = [HARBOR, MOUNTAINS], [SWIRLS, SWIRLS[::-1], SWIRLS[:, ::-1]]
     combined = [(content, style.copy()) for content in contents for style in styles]
     stylize_batch(*map(list, zip(*combined, strict=True)), settings=TINY)
@@ -154,6 +175,19 @@ def test_uneven_batches_are_filled_up():
         check_equal(many.outcomes[place].result, stylize(contents[place], SWIRLS, settings=TINY))
 
 
+def test_a_batch_size_below_the_devices_is_kept(monkeypatch):
+    solved, original = [], Joint.solve
+
+    def solve(self):
+        solved.append(len(self.works))
+        return original(self)
+
+    monkeypatch.setattr(Joint, "solve", solve)
+    contents = [np.roll(HARBOR, shift, axis=1) for shift in range(5)]
+    assert stylize_batch(contents, SWIRLS, settings=TINY, batch_size=2).failed == []
+    assert solved == [2, 2, 1]
+
+
 @pytest.mark.parametrize(
     ("shapes", "number"),
     [((3, 1), 3), ((1, 3), 3), ((3, 3), 3), ((1, 1), 1), ((None, 2), 2), ((2, None), 2), ((None, None), 1)],
@@ -172,6 +206,7 @@ def test_one_picture_serves_all(shapes, number):
         ({"styles": [SWIRLS] * 3}, "there must be one of each per pair, or one for all, got 2 contents, 3 styles"),
         ({"contents": []}, "one for all, got 0 contents"),
         ({"settings": [TINY] * 3}, "got 2 contents, 3 settings"),
+        ({"inits": [HARBOR] * 3}, "got 2 contents, 3 inits"),
         ({"keys": [jax.random.key(0)]}, r"one key per pair \(2\), got 1"),
         ({"batch_size": 0}, "batch size must be at least 1, got 0"),
         ({"max_shapes": 0}, "max shapes must be at least 1, got 0"),
@@ -213,11 +248,11 @@ def test_a_bad_picture_is_one_pairs_failure(unchecked, bad, message):
 def test_the_batch_follows_from_memory(monkeypatch):
     monkeypatch.setitem(batch.LARGEST, "cpu", 64)
     monkeypatch.setattr(memory, "needed_bytes", lambda program: program)
-    monkeypatch.setattr(batch._Run, "chunk", lambda self, work, scale, length, size: 100 + 10 * size)
+    monkeypatch.setattr(Programs, "chunk", lambda self, work, scale, *, steps, size: 100 + 10 * size)
     monkeypatch.setattr(memory, "free_bytes", lambda: devices.count() * 180 / memory.HEADROOM)
-    run = batch._Run(total=None, callback=None, batch_size=None, ahead=8, max_shapes=None, mapping="pmap")
+    run = batch._Run(total=None, callback=None, batch_size=None, ahead=128, max_shapes=None, mapping="pmap")
     work = run.reader.prepare(0, Pair(HARBOR, SWIRLS, TINY))
-    assert run._limit(work) == 8
+    assert run._room(work) == 8 * devices.count()
 
 
 def test_a_pair_that_cannot_fit_fails_with_the_cure(monkeypatch):
@@ -229,7 +264,7 @@ def test_a_pair_that_cannot_fit_fails_with_the_cure(monkeypatch):
 
 def test_out_of_memory_halves_the_batch(monkeypatch):
     tried = []
-    original = batch._Batch.solve
+    original = Joint.solve
 
     def solve(self):
         tried.append((len(self.works), self.size))
@@ -237,7 +272,7 @@ def test_out_of_memory_halves_the_batch(monkeypatch):
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
         return original(self)
 
-    monkeypatch.setattr(batch._Batch, "solve", solve)
+    monkeypatch.setattr(Joint, "solve", solve)
     contents = [np.roll(HARBOR, shift, axis=1) for shift in range(20)]
     found = stylize_batch(contents, SWIRLS, settings=TINY, batch_size=32)
     assert tried == [(20, 4), (16, 2), (8, 1), (8, 1), (4, 1)]
@@ -249,13 +284,13 @@ def test_other_failures_are_not_hidden(monkeypatch):
     def fail(self):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
-    monkeypatch.setattr(batch._Batch, "solve", fail)
+    monkeypatch.setattr(Joint, "solve", fail)
     with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
         stylize_batch(HARBOR, SWIRLS, settings=TINY)
 
 
 def test_progress(monkeypatch):
-    monkeypatch.setitem(batch.STEPS_BETWEEN_CALLBACKS, "cpu", 2)
+    monkeypatch.setitem(preparation.STEPS_BETWEEN_CALLBACKS, "cpu", 2)
     seen = []
     settings = TINY.replace(steps=4)
     stylize_batch([HARBOR[..., :2], HARBOR, CAT], SWIRLS, settings=settings, callback=seen.append)
@@ -266,7 +301,7 @@ def test_progress(monkeypatch):
 
 
 def test_a_callback_stops_the_run(monkeypatch):
-    monkeypatch.setitem(batch.STEPS_BETWEEN_CALLBACKS, "cpu", 1)
+    monkeypatch.setitem(preparation.STEPS_BETWEEN_CALLBACKS, "cpu", 1)
     stop = lambda progress: progress.done == 1  # noqa: E731
     found = stylize_batch([HARBOR, CAT], SWIRLS, settings=TINY, callback=stop)
     assert found.images[0].shape == (24, 32, 3)
@@ -325,9 +360,8 @@ def test_an_abandoned_stream_ends_its_threads():
 @pytest.mark.parametrize("mapping", devices.MAPPINGS)
 def test_no_device_waits_for_another(mapping):
     """The compiled program of a chunk on eight devices holds no collective operation."""
-    run = batch._Run(total=None, callback=None, batch_size=None, ahead=8, max_shapes=None, mapping=mapping)
-    work = run.reader.prepare(0, Pair(HARBOR, SWIRLS, TWO_SCALES))
-    program = run.chunk(work, work.scales[0], 2, 2).as_text()
+    work = Reader().prepare(0, Pair(HARBOR, SWIRLS, TWO_SCALES))
+    program = Programs(mapping=mapping).chunk(work, work.scales[0], steps=2, size=2).as_text()
     assert "num_partitions=8" in program
     assert "while" in program
     for operation in ("all-reduce", "all-gather", "all-to-all", "collective", "reduce-scatter", "send", "recv"):

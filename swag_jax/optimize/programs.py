@@ -1,0 +1,134 @@
+"""What a run over many pairs compiles and computes once: programs, networks on every device, targets."""
+
+import functools
+import time
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.stages import Compiled
+
+from swag_jax import devices
+from swag_jax._types import AnyImage, Image
+from swag_jax.losses import Targets, content_targets, style_targets
+from swag_jax.optimize.once import Once
+from swag_jax.optimize.preparation import make_targets, take_steps
+from swag_jax.optimize.pyramid import Scale
+from swag_jax.optimize.reader import Work
+from swag_jax.optimize.solvers import Solver
+
+REMEMBERED = 2**30
+"""Bytes of targets, and of networks, that are remembered for other pairs that need them. Our choice."""
+
+
+class Programs:
+    """The programs of one run, each compiled when it is first asked for.
+
+    Attributes:
+        mapping: How batches are mapped over the devices.
+        seconds: Seconds spent on compiling.
+    """
+
+    def __init__(self, *, mapping: devices.Mapping):
+        self.mapping: devices.Mapping = mapping
+        self.seconds = 0.0
+        self._compiled: dict[Hashable, Compiled] = {}
+        self._networks, self._targets = Once(capacity=REMEMBERED), Once(capacity=REMEMBERED)
+
+    def __len__(self) -> int:
+        return len(self._compiled)
+
+    def network(self, work: Work) -> Any:
+        """Return the network of a pair, on every device."""
+        return self._networks.get(work.loaded.key, lambda: devices.replicate(work.loaded.network))
+
+    def chunk(self, work: Work, scale: Scale, *, steps: int, size: int) -> Compiled:
+        """Return the program that takes steps at one scale.
+
+        Args:
+            work: Any pair of the bucket.
+            scale: One of its scales.
+            steps: How many steps to take.
+            size: Pairs per device.
+
+        Returns:
+            Network, targets and state to state and history; the state's memory is given up.
+        """
+        objective, solver = work.objective, work.solver
+        picture = jax.ShapeDtypeStruct((scale.height, scale.width, 3), jnp.float32)
+
+        def lower() -> Any:
+            mixed = functools.partial(make_targets, objective=objective, blend=[1.0])
+            targets = jax.eval_shape(lambda n, p: mixed(n, p, [p]), work.loaded.network, picture)
+            state = jax.eval_shape(functools.partial(solver.init, terms=objective.terms), picture)
+            chunk = functools.partial(take_steps, objective=objective, solver=solver, steps=steps)
+            program = devices.spread(chunk, shared=["network"], donated=["state"], mapping=self.mapping)
+            return program.lower(self.network(work), *devices.stand_ins((targets, state), size=size))
+
+        return self._get((work.loaded.structure, objective, solver, picture.shape, steps, size), lower)
+
+    def start(self, images: Any, *, solver: Solver, terms: tuple[str, ...]) -> Any:
+        """Return the solver's states before the first step, `devices size ...` like the pictures."""
+        return self._call("start", functools.partial(_initialized, solver=solver, terms=terms), images, solver, terms)
+
+    def carry(self, state: Any, scale: Scale, *, solver: Solver) -> Any:
+        """Return the states carried to another scale."""
+
+        def resized(state: Any) -> Any:
+            return solver.resized(state, scale.height, scale.width)
+
+        return self._call("carry", resized, state, solver, scale.height, scale.width)
+
+    def pictures(self, state: Any, *, solver: Solver) -> Any:
+        """Return the pictures of the states."""
+        return self._call("pictures", solver.picture, state, solver)
+
+    def targets(self, work: Work, place: int) -> Targets:
+        """Return the targets of a pair at one of its scales, in host memory.
+
+        Those of a content, a style or a mixture of styles that several pairs have in common are computed once.
+        """
+        made, blend = (work.loaded.key, work.objective), work.pair.settings.blend
+        content, styles = work.contents[place], work.styles[place]
+        shapes = tuple(style.shape for style in styles)
+
+        def of_content() -> Any:
+            compute = functools.partial(content_targets, objective=work.objective)
+            return self._target("content", work, (content.shape,), compute, jnp.asarray(content))
+
+        def of_styles() -> Any:
+            compute = functools.partial(_style_targets, objective=work.objective)
+            weights = jnp.asarray(blend or [1.0] * len(styles), jnp.float32)
+            return self._target("style", work, shapes, compute, [jnp.asarray(s) for s in styles], weights)
+
+        return Targets(
+            content=self._targets.get((made, "content", work.content_key, content.shape), of_content),
+            style=self._targets.get((made, "style", work.style_key, shapes, blend), of_styles),
+        )
+
+    def _target(self, what: str, work: Work, shapes: tuple, function: Callable[..., Any], *arguments: Any) -> Any:
+        key, network = (what, work.loaded.structure, work.objective, shapes), work.loaded.network
+        program = self._get(key, lambda: jax.jit(function).lower(network, *arguments))
+        return jax.device_get(program(network, *arguments))
+
+    def _call(self, what: str, function: Callable[..., Any], argument: Any, *also: Hashable) -> Any:
+        """Apply a function of one problem to all problems of a batch."""
+        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(argument))
+        program = devices.spread(function, mapping=self.mapping)
+        return self._get((what, shapes, *also), lambda: program.lower(argument))(argument)
+
+    def _get(self, key: Hashable, lower: Callable[[], Any]) -> Compiled:
+        if key not in self._compiled:
+            began = time.perf_counter()
+            self._compiled[key] = lower().compile()
+            self.seconds += time.perf_counter() - began
+        return self._compiled[key]
+
+
+def _initialized(image: Image, *, solver: Solver, terms: tuple[str, ...]) -> Any:
+    return solver.init(image, terms)
+
+
+def _style_targets(network: Any, images: Sequence[AnyImage], blend: Any, *, objective: Any) -> Any:
+    return style_targets(network, images, objective=objective, blend=blend)
