@@ -9,149 +9,36 @@ compare the ratios of medians before the seconds. See `benchmarks/README.md`.
 
 import argparse
 import itertools
-import json
-import os
-import platform
-import resource
-import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import stylize_inputs
-from stylize_job import PRECISIONS, STYLE_LAYERS, Job, Side, iteration_flops
-
-HERE = Path(__file__).resolve().parent
-SPLIT_REPEATS = 5
-# The side of the matrices whose product sets the rate that a network is compared with.
-MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
-MATRIX_REPEATS = 5
-ENVIRONMENT = {
-    # PyTorch's threads spin while they wait for each other. On a machine that also does other work this was
-    # seen to slow it down fourfold.
-    "OMP_WAIT_POLICY": "PASSIVE",
-    # Both sides live on one GPU at once.
-    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-}
+from stylize_job import PRECISIONS, STYLE_LAYERS, Job, iteration_flops
+from worker import HERE, Worker, default_device, report, started, take_turns, write
 
 
-def resident_bytes(kind: str) -> int:
-    """Return this process's present (`VmRSS`) or greatest (`VmHWM`) resident memory."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(fields[kind].split()[0]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def make_side(name: str, job: Job) -> tuple[Side, int]:
-    """Import one framework and warm up its side; return it with the memory in use after the import."""
-    if name == "swag_jax":
-        from swag_side import SwagSide as Chosen
-    else:
-        from torch_baseline import TorchSide as Chosen
-    baseline = resident_bytes("VmRSS")
-    return Chosen(job), baseline
-
-
-def timed_round(side: Side) -> dict[str, float]:
-    """Take the job's steps once."""
-    begin, begin_cpu = time.perf_counter(), time.process_time()
-    first, last = side.iterate()
-    seconds, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
-    return {"seconds": seconds, "cpu_seconds": cpu, "first_loss": first, "last_loss": last}
-
-
-def serve(name: str, job: Job) -> None:
-    """Answer the commands that arrive on standard input, one JSON line each, until it ends."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever a library prints must not look like an answer
-    if job.cpus and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: job.cpus])
-    begin = time.perf_counter()
-    side, baseline = make_side(name, job)
-    print(json.dumps({"setup_seconds": time.perf_counter() - begin}), file=answers)
-    commands = {
-        "round": lambda: timed_round(side),
-        "split": lambda: side.split(SPLIT_REPEATS),
-        "matrix_rate": lambda: side.matrix_rate(MATRIX_SIDE[job.device], MATRIX_REPEATS),
-        "describe": side.describe,
-        "memory": lambda: {
-            "after_import_bytes": baseline,
-            "peak_bytes": resident_bytes("VmHWM"),
-            "device_peak_bytes": side.device_peak_bytes(),
-        },
-    }
-    for line in sys.stdin:
-        print(json.dumps(commands[line.strip()]()), file=answers)
-
-
-@dataclass
-class Worker:
-    """One side in its process, and what has been measured of it."""
-
-    label: str
-    side: str
-    job: Job
-    process: subprocess.Popen[str]
-    rounds: list[dict[str, float]] = field(default_factory=list)
-
-    def read(self) -> Any:
-        """Wait for the next answer."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the {self.label} process ended early; its message stands above")
-        return json.loads(line)
-
-    def ask(self, command: str) -> Any:
-        """Send one command and wait for its answer."""
-        assert self.process.stdin is not None
-        print(command, file=self.process.stdin, flush=True)
-        return self.read()
-
-    def close(self) -> None:
-        """End the process."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-
-def start(label: str, side: str, job: Job) -> Worker:
-    """Start one side's process."""
-    command = [sys.executable, str(HERE / "speed_stylize.py"), "--serve", side, job.to_json()]
-    environment = {**ENVIRONMENT, **os.environ, "JAX_PLATFORMS": job.device}
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
-    return Worker(label, side, job, process)
-
-
-def summary(worker: Worker, setup: dict[str, float]) -> dict[str, Any]:
+def summary(worker: Worker) -> dict[str, Any]:
     """Ask for everything but the rounds and put one row of the report together."""
-    per_iteration = [r["seconds"] / worker.job.iterations for r in worker.rounds]
     memory = worker.ask("memory")  # first: what follows needs memory of its own
     split = {name: statistics.median(values) for name, values in worker.ask("split").items()}
     rate = worker.ask("matrix_rate")
     flops = iteration_flops(worker.job)
-    median = statistics.median(per_iteration)
+    median = statistics.median(worker.seconds)
     return {
         "side": worker.label,
         "backbone": worker.job.backbone,
         "size": worker.job.size,
         "precision": worker.job.precision,
-        "seconds_per_iteration": {"median": median, "min": min(per_iteration), "rounds": per_iteration},
-        "cpu_seconds_per_iteration": statistics.median(r["cpu_seconds"] / worker.job.iterations for r in worker.rounds),
+        "seconds_per_iteration": {"median": median, "min": min(worker.seconds), "rounds": worker.seconds},
+        "cpu_seconds_per_iteration": statistics.median(worker.cpu_seconds),
         "split_seconds": split,
         "memory": memory,
-        "setup_seconds": setup["setup_seconds"],
+        "setup_seconds": worker.setup_seconds,
         "first_loss": worker.rounds[0]["first_loss"],
         "last_loss": worker.rounds[-1]["last_loss"],
         "flops_per_iteration": flops,
@@ -162,25 +49,12 @@ def summary(worker: Worker, setup: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def rotated(workers: list[Worker], turn: int) -> list[Worker]:
-    """Return the workers in the order of one round."""
-    shift = turn % len(workers)
-    return workers[shift:] + workers[:shift]
-
-
 def compare(sides: dict[str, tuple[str, Job]], rounds: int) -> list[dict[str, Any]]:
     """Measure one configuration: all sides warmed up, then taking turns."""
-    workers, setups = [], {}
     with ExitStack() as stack:
-        for label, (side, job) in sides.items():
-            worker = start(label, side, job)
-            stack.callback(worker.close)
-            workers.append(worker)
-            setups[label] = worker.read()
-        for turn in range(rounds):
-            for worker in rotated(workers, turn):
-                worker.rounds.append(worker.ask("round"))
-        return [summary(worker, setups[worker.label]) for worker in workers]
+        workers = [stack.enter_context(started(label, side, job)) for label, (side, job) in sides.items()]
+        take_turns(workers, rounds)
+        return [summary(worker) for worker in workers]
 
 
 def sides_of(job: Job, options: argparse.Namespace) -> dict[str, tuple[str, Job]]:
@@ -265,13 +139,6 @@ def line(values: Iterable[str]) -> str:
     return "".join(f"{value:>{width}s}" for value, width in zip(values, COLUMNS.values(), strict=True))
 
 
-def default_device() -> str:
-    """Return `cuda` where an NVIDIA GPU answers, else `cpu`."""
-    found = shutil.which("nvidia-smi")
-    listed = subprocess.run([found, "-L"], capture_output=True, check=False).stdout if found else b""
-    return "cuda" if b"GPU" in listed else "cpu"
-
-
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Seconds per iteration: swag_jax beside PyTorch.")
     parser.add_argument("--backbones", nargs="+", default=sorted(STYLE_LAYERS), choices=sorted(STYLE_LAYERS))
@@ -296,26 +163,6 @@ def parse() -> argparse.Namespace:
     return options
 
 
-def report(rows: list[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
-    """Put the whole report together."""
-    settings = {name: value for name, value in vars(options).items() if name != "output"}
-    machine = {"machine": platform.machine(), "system": platform.system(), "cpus": os.cpu_count()}
-    return {
-        "benchmark": "speed_stylize",
-        "date": time.strftime("%Y-%m-%d"),
-        "python": platform.python_version(),
-        **machine,
-        "settings": settings,
-        "rows": rows,
-    }
-
-
-def write(path: Path, content: dict[str, Any]) -> None:
-    """Write the report so far: a run that breaks off keeps what it has measured."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n")
-
-
 def main() -> None:
     options, rows = parse(), []
     print(line(COLUMNS), flush=True)
@@ -325,11 +172,8 @@ def main() -> None:
             for row in measured:
                 print(line(cells(row)), flush=True)
             rows += measured
-            write(options.output, report(rows, options))
+            write(options.output, report("speed_stylize", vars(options), rows=rows))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--serve"]:
-        serve(sys.argv[2], Job.from_json(sys.argv[3]))
-    else:
-        main()
+    main()

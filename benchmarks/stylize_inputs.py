@@ -8,7 +8,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "tests" / "reference" / "weights.py"
-CONTENT_SEED, STYLE_SEED, WEIGHTS_SEED = 1, 2, 0
+WEIGHTS_SEED = 0
 
 
 def _reference() -> ModuleType:
@@ -21,13 +21,14 @@ def _reference() -> ModuleType:
     return module
 
 
-def write(folder: Path, backbone: str, size: int) -> tuple[str, str]:
-    """Write weights and pictures of one job; return the paths of both."""
+def write(folder: Path, backbone: str, size: int, *, pairs: int = 1) -> tuple[str, str]:
+    """Write weights and the pictures of that many pairs; return the paths of both."""
     reference = _reference()
-    weights, pictures = folder / f"{backbone}.safetensors", folder / f"{size}.npz"
+    weights, pictures = folder / f"{backbone}.safetensors", folder / f"{size}_{pairs}.npz"
     if not weights.exists():
         save_file(reference.random_weights(backbone, WEIGHTS_SEED), weights)
-    content, style = (reference.reference_image(size, size, seed) for seed in (CONTENT_SEED, STYLE_SEED))
+    drawn = [reference.reference_image(size, size, seed) for seed in range(1, 2 * pairs + 1)]
+    content, style = np.stack(drawn[::2]), np.stack(drawn[1::2])
     # Contrast inverted and colors turned: random weights see little else that tells two pictures apart.
     np.savez(pictures, content=content, style=np.ascontiguousarray(1.0 - style[..., ::-1]) ** 2)
     return str(weights), str(pictures)

@@ -1,7 +1,7 @@
-"""What both sides of `speed_stylize.py` are asked to do, and how much arithmetic that is. NumPy only.
+"""What both sides of the speed benchmarks are asked to do, and how much arithmetic that is. NumPy only.
 
-A job is one stylization: backbone, picture size, precision, loss weights. It travels to the measuring
-processes as JSON; pictures and weights travel as files, so that both sides compute the same loss.
+A job is one stylization, or several in one batch: backbone, picture size, precision, loss weights. It travels to
+the measuring processes as JSON; pictures and weights travel as files, so that both sides compute the same loss.
 """
 
 import json
@@ -23,14 +23,18 @@ DECAYS = (0.9, 0.99)
 
 @dataclass(frozen=True)
 class Job:
-    """One stylization by Adam, started from the content picture and clipped to [0, 1] after every step.
+    """Stylization by Adam, started from the content picture and clipped to [0, 1] after every step.
 
     Attributes:
         backbone: `vgg19` or `resnet50`.
         size: Height and width of content and style picture.
         precision: `float32`, `tf32` or `bfloat16`.
         weights: Path of a safetensors file in torchvision's layout.
-        pictures: Path of an `.npz` file with `content` and `style`, float32 `height width 3` in [0, 1].
+        pictures: Path of an `.npz` file with `content` and `style`, float32 `pairs height width 3` in [0, 1].
+        pairs: How many pictures are worked on at once.
+        mapping: `pmap` or `shard_map` over the devices for swag_jax, or nothing for the program of a single picture;
+            the other side ignores it.
+        devices: Simulated CPU devices for swag_jax, among which the pairs are divided; the other side ignores it.
         compiler: A mode of `torch.compile`, or nothing for eager PyTorch; the other side ignores it.
         device: `cpu` or `cuda`.
         iterations: Steps per call of `Side.iterate`, which a side may compile for.
@@ -45,6 +49,9 @@ class Job:
     precision: str
     weights: str
     pictures: str
+    pairs: int = 1
+    mapping: str = ""
+    devices: int = 1
     compiler: str = ""
     device: str = "cpu"
     iterations: int = 5
@@ -77,11 +84,14 @@ class Side(Protocol):
     """One implementation under measurement, warmed up when it has been constructed."""
 
     def iterate(self) -> tuple[float, float]:
-        """Take the job's steps; return the loss before the first of them and before the last of them."""
+        """Take the job's steps; return the loss before the first of them and before the last of them.
+
+        Of several pairs it is the mean of their losses.
+        """
         ...
 
     def split(self, repeats: int) -> dict[str, list[float]]:
-        """Measure `forward`, `backward` and `update` in seconds, each `repeats` times."""
+        """Measure `forward`, `backward` and `update` of a single pair in seconds, each `repeats` times."""
         ...
 
     def device_peak_bytes(self) -> int | None:
@@ -143,7 +153,7 @@ def _resnet50(size: int) -> Iterator[Convolution]:
 
 
 def iteration_flops(job: Job) -> int:
-    """Count the multiplications and additions of one iteration: convolutions and Gram matrices.
+    """Count the multiplications and additions of one iteration of all pairs: convolutions and Gram matrices.
 
     Forward, a Gram matrix of C channels over M positions takes 2 C^2 M. Backward, a convolution costs once
     more what it costs forward (the gradient at its input alone), a Gram matrix twice (a product per factor).
@@ -158,4 +168,4 @@ def iteration_flops(job: Job) -> int:
         found += convolution.name in wanted
         if found == len(wanted):
             break
-    return total
+    return job.pairs * total

@@ -1,4 +1,4 @@
-"""Stylization by Adam with swag_jax, through its public functions: one side of `speed_stylize.py`."""
+"""Stylization by Adam with swag_jax, through its public functions: one side of the speed benchmarks."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from stylize_job import LEARNING_RATE, Job
 
-from swag_jax import backbones, losses, optimize
+from swag_jax import backbones, devices, losses, optimize
 
 MATRIX_PRECISIONS = {"float32": lax.Precision.HIGHEST, "tf32": lax.Precision.HIGH}
 
@@ -42,13 +42,32 @@ class SwagSide:
         self.network = jax.jit(lambda network: network.frozen())(network)
         del network
         with np.load(job.pictures) as pictures:
-            self.content, style = (jnp.asarray(pictures[name]) for name in ("content", "style"))
-        self.targets = jax.jit(self._targets)(self.network, self.content, style)
-        self.start = jax.jit(lambda image: self.solver.init(image, self.objective.terms))
-        self.chunk = jax.jit(self._chunk, donate_argnums=2)
-        self.state = self.start(self.content)
+            self.contents, styles = (jnp.asarray(pictures[name][: job.pairs]) for name in ("content", "style"))
+        made = jax.jit(self._targets)
+        self.targets = [made(self.network, *pair) for pair in zip(self.contents, styles, strict=True)]
+        self._map()
+        self._restart()
         self.iterate()
-        self.state = self.start(self.content)
+        self._restart()
+
+    def _map(self) -> None:
+        """Make the programs: of a single picture, or of a batch on every device."""
+        if not self.job.mapping:
+            self.start, self.chunk = jax.jit(self._start), jax.jit(self._chunk, donate_argnums=2)
+            self.arguments = (self.network, self.targets[0])
+            return
+        mapping = cast(devices.Mapping, self.job.mapping)
+        self.start = devices.spread(self._start, mapping=mapping)
+        self.chunk = devices.spread(self._chunk, shared=["network"], donated=["state"], mapping=mapping)
+        stacked = jax.tree.map(lambda *arrays: np.stack(arrays), *self.targets)
+        self.arguments = (devices.replicate(self.network), devices.split(stacked))
+
+    def _restart(self) -> None:
+        contents = devices.split(np.asarray(self.contents)) if self.job.mapping else self.contents[0]
+        self.state = self.start(contents)
+
+    def _start(self, content):
+        return self.solver.init(content, self.objective.terms)
 
     def _targets(self, network, content, style) -> losses.Targets:
         blend = jnp.ones(1)
@@ -68,20 +87,21 @@ class SwagSide:
 
     def iterate(self) -> tuple[float, float]:
         """Take the job's steps; return the loss before the first of them and before the last of them."""
-        self.state, history = self.chunk(self.network, self.targets, self.state)
-        totals = np.asarray(history["total"])
-        return float(totals[0]), float(totals[-1])
+        self.state, history = self.chunk(*self.arguments, self.state)
+        totals = np.asarray(history["total"]).reshape(self.job.pairs, -1)
+        return float(totals[:, 0].mean()), float(totals[:, -1].mean())
 
     def split(self, repeats: int) -> dict[str, list[float]]:
-        """Measure `forward`, `backward` and `update` in seconds, each `repeats` times.
+        """Measure `forward`, `backward` and `update` of a single pair in seconds, each `repeats` times.
 
         Forward is the loss alone; backward is loss and gradient, less the forward of the same repeat.
         """
-        arrays = (self.network, self.targets, self.content)
+        arrays = (self.network, self.targets[0], self.contents[0])
+        state = jax.jit(self._start)(self.contents[0])
         loss, gradient = jax.jit(self._loss), jax.jit(self._gradient)
         evaluation = gradient(*arrays)
         update = jax.jit(lambda state, found: self.solver.step(lambda _: found, state))
-        calls = (lambda: loss(*arrays), lambda: gradient(*arrays), lambda: update(self.state, evaluation))
+        calls = (lambda: loss(*arrays), lambda: gradient(*arrays), lambda: update(state, evaluation))
         for call in calls:
             jax.block_until_ready(call())
         found: dict[str, list[float]] = {"forward": [], "backward": [], "update": []}

@@ -1,4 +1,4 @@
-"""Stylization by Adam in PyTorch, as fast as it reasonably gets: the other side of `speed_stylize.py`.
+"""Stylization by Adam in PyTorch, as fast as it reasonably gets: the other side of the speed benchmarks.
 
 It minimizes what `swag_jax.losses.Objective` calls `relative`: with F the activations of a layer and
 G = F F^T / (H W) its Gram matrix,
@@ -6,6 +6,9 @@ G = F F^T / (H W) its Gram matrix,
     content_weight ||F - F_c||^2 / ||F_c - mean(F_c)||^2
     + style_weight mean_l ||G - G_s||^2 / ||G_s - mean(G_s)||^2
     + tv_weight (mean of squared differences down + the same across)
+
+Several pairs are one batch: the sum of their losses is minimized, and since Adam works entry by entry, each moves as
+it would alone.
 
 What makes it fast: weights without gradients, batch normalizations folded into the convolutions, targets
 computed once, channels-last memory, ReLUs and additions in place, fused Adam, gradients set to `None`, no
@@ -31,20 +34,27 @@ from torch import Tensor  # pyright: ignore[reportMissingImports]
 
 
 def gram(features: Tensor) -> Tensor:
-    """Return F F^T / (H W) in float32; `features` is `1 channels height width` in channels-last memory."""
-    flat = features.permute(0, 2, 3, 1).reshape(-1, features.shape[1])
-    return (flat.T @ flat).float() / flat.shape[0]
+    """Return F F^T / (H W) in float32, `batch channels channels`; `features` are in channels-last memory."""
+    pairs, channels = features.shape[:2]
+    flat = features.permute(0, 2, 3, 1).reshape(pairs, -1, channels)
+    products = (flat[0].T @ flat[0])[None] if pairs == 1 else flat.mT @ flat
+    return products.float() / flat.shape[1]
+
+
+def squares(difference: Tensor) -> Tensor:
+    """Return the sum of squares of each of a batch."""
+    return difference.square().flatten(1).sum(1)
 
 
 def spread(target: Tensor) -> Tensor:
-    """Return ||t - mean(t)||^2."""
-    return (target - target.mean()).square().sum()
+    """Return ||t - mean(t)||^2 of each of a batch."""
+    return squares(target - target.flatten(1).mean(1).view(-1, *[1] * (target.ndim - 1)))
 
 
 def total_variation(image: Tensor) -> Tensor:
-    """Return the mean squared difference of neighbors, down plus across."""
+    """Return the mean squared difference of neighbors of each of a batch, down plus across."""
     down, across = image[:, :, 1:] - image[:, :, :-1], image[:, :, :, 1:] - image[:, :, :, :-1]
-    return down.square().mean() + across.square().mean()
+    return down.square().flatten(1).mean(1) + across.square().flatten(1).mean(1)
 
 
 def set_precision(precision: str) -> None:
@@ -56,7 +66,7 @@ def set_precision(precision: str) -> None:
 
 
 class Loss:
-    """The relative loss of one job as a function of the image, `1 3 height width` in [0, 1]."""
+    """The relative losses of one job as a function of its images, `batch 3 height width` in [0, 1]."""
 
     def __init__(self, job: Job, content: Tensor, style: Tensor):
         self.job = job
@@ -80,13 +90,11 @@ class Loss:
         return self.network(((image - self.mean) / self.deviation).to(self.dtype), layers)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Return the weighted sum of the terms."""
+        """Return the weighted sum of the terms of each image."""
         job = self.job
         found = self.features(image, (job.content_layer, *job.style_layers))
-        content = (found[job.content_layer].float() - self.content).square().sum() / self.content_unit
-        style = torch.stack(
-            [(gram(found[n]) - t).square().sum() / self.gram_units[n] for n, t in self.grams.items()]
-        ).mean()
+        content = squares(found[job.content_layer].float() - self.content) / self.content_unit
+        style = torch.stack([squares(gram(found[n]) - t) / self.gram_units[n] for n, t in self.grams.items()]).mean(0)
         total = job.content_weight * content + job.style_weight * style
         return total + job.tv_weight * total_variation(image)
 
@@ -98,7 +106,7 @@ class TorchSide:
         set_precision(job.precision)
         self.job = job
         with np.load(job.pictures) as pictures:
-            content, style = (self._image(pictures[name]) for name in ("content", "style"))
+            content, style = (self._images(pictures[name][: job.pairs]) for name in ("content", "style"))
         loss = Loss(job, content, style)
         self.loss: Callable[[Tensor], Tensor] = loss
         if job.compiler:
@@ -110,8 +118,8 @@ class TorchSide:
         self.iterate()
         self._restart()
 
-    def _image(self, picture: np.ndarray) -> Tensor:
-        image = torch.from_numpy(picture.transpose(2, 0, 1)[None].copy())
+    def _images(self, pictures: np.ndarray) -> Tensor:
+        image = torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy())
         return image.to(self.job.device).contiguous(memory_format=torch.channels_last)
 
     def _restart(self) -> None:
@@ -131,23 +139,23 @@ class TorchSide:
 
     def iterate(self) -> tuple[float, float]:
         """Take the job's steps; return the loss before the first of them and before the last of them."""
-        first = last = torch.zeros(())
+        first = last = torch.zeros(self.job.pairs)
         for step in range(self.job.iterations):
             self.solver.zero_grad(set_to_none=True)
             last = self.loss(self.image)
-            last.backward()
+            last.sum().backward()
             self._update()
             # A compiled loss may reuse its output's memory in the next call.
             first = last.detach().clone() if step == 0 else first
-        return first.item(), last.item()
+        return first.mean().item(), last.mean().item()
 
     def split(self, repeats: int) -> dict[str, list[float]]:
-        """Measure `forward`, `backward` and `update` in seconds, each `repeats` times."""
+        """Measure `forward`, `backward` and `update` of the whole batch in seconds, each `repeats` times."""
         seconds: dict[str, list[float]] = {"forward": [], "backward": [], "update": []}
         for _ in range(repeats):
             self.solver.zero_grad(set_to_none=True)
             marks = [self._synchronize()]
-            loss = self.loss(self.image)
+            loss = self.loss(self.image).sum()
             marks.append(self._synchronize())
             loss.backward()
             marks.append(self._synchronize())
