@@ -114,9 +114,10 @@ class Programs:
 
     def _call(self, what: str, function: Callable[..., Any], argument: Any, *also: Hashable) -> Any:
         """Apply a function of one problem to all problems of a batch."""
-        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(argument))
+        leaves, structure = jax.tree.flatten(argument)
+        shapes = tuple(leaf.shape for leaf in leaves)
         program = devices.spread(function, mapping=self.mapping)
-        return self._get((what, shapes, *also), lambda: program.lower(argument))(argument)
+        return self._get((what, structure, shapes, *also), lambda: program.lower(argument))(argument)
 
     def _get(self, key: Hashable, lower: Callable[[], Any]) -> Compiled:
         if key not in self._compiled:

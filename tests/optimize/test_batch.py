@@ -130,6 +130,14 @@ def test_random_weights_by_seed_share_their_programs():
         check_equal(outcome.result, stylize(HARBOR, SWIRLS, settings=settings))
 
 
+def test_objectives_of_one_shape_do_not_meet():
+    """Two buckets whose states have equal arrays but terms of other names."""
+    settings = [TINY, TINY.replace(content_layers=("conv1_1",))]
+    found = stylize_batch(HARBOR, SWIRLS, settings=settings)
+    for own, outcome in zip(settings, found.outcomes, strict=True):
+        check_equal(outcome.result, stylize(HARBOR, SWIRLS, settings=own))
+
+
 def test_compilations_depend_on_shapes_not_on_pairs():
     # targets of content and style, start, chunk, picture
     assert stylize_batch(HARBOR, SWIRLS, settings=TINY).compilations == 5
