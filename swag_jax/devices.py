@@ -141,15 +141,12 @@ def spread(
         check_name(name, names, what="argument")
     axes = tuple(None if name in shared else 0 for name in names)
     given = tuple(place for place, name in enumerate(names) if name in donated)
-    batched = jax.vmap(function, in_axes=axes)
+    batched = _batched(function, axes)
     if check_name(mapping, MAPPINGS, what="mapping") == "pmap":
         # By default pmap takes the devices of all processes, which would then have to work in step.
         return jax.pmap(batched, axis_name=AXIS, in_axes=axes, donate_argnums=given, devices=jax.local_devices())
 
-    def on_one_device(*arguments: Any) -> Any:
-        own = [x if axis is None else _first(x) for x, axis in zip(arguments, axes, strict=True)]
-        return jax.tree.map(lambda x: x[None], batched(*own))
-
+    on_one_device = _of_first(batched, axes)
     places = tuple(PartitionSpec() if axis is None else PartitionSpec(AXIS) for axis in axes)
     mapped = jax.shard_map(on_one_device, mesh=_mesh(), in_specs=places, out_specs=PartitionSpec(AXIS), check_vma=False)
     return jax.jit(mapped, donate_argnums=given)
@@ -158,6 +155,30 @@ def spread(
 def _positional(function: Callable[..., Any]) -> tuple[str, ...]:
     parameters = inspect.signature(function).parameters.values()
     return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+
+
+def _batched(function: Callable[..., Any], axes: Sequence[int | None]) -> Callable[..., Any]:
+    """Return a function of one problem as one of a batch.
+
+    A batch of one has no batch axis inside: with one, ResNet50's step takes a quarter longer on a CPU.
+    """
+    one, many = _of_first(function, axes), jax.vmap(function, in_axes=axes)
+
+    def batched(*arguments: Any) -> Any:
+        leaves = jax.tree.leaves([x for x, axis in zip(arguments, axes, strict=True) if axis is not None])
+        return one(*arguments) if leaves and len(leaves[0]) == 1 else many(*arguments)
+
+    return batched
+
+
+def _of_first(function: Callable[..., Any], axes: Sequence[int | None]) -> Callable[..., Any]:
+    """Return a function applied to the first, and only, entries along the axes."""
+
+    def of_first(*arguments: Any) -> Any:
+        own = [x if axis is None else _first(x) for x, axis in zip(arguments, axes, strict=True)]
+        return jax.tree.map(lambda x: x[None], function(*own))
+
+    return of_first
 
 
 def _first(tree: Tree) -> Tree:

@@ -158,3 +158,12 @@ def test_contradictory_processes(joined, options, message):
     with pytest.raises(UserError, match=message):
         devices.initialize(**options)
     assert joined == []
+
+
+@pytest.mark.parametrize(("size", "batched"), [(1, False), (2, True)])
+@pytest.mark.parametrize("mapping", devices.MAPPINGS)
+def test_a_batch_of_one_has_no_batch_axis_inside(mapping, size, batched):
+    """XLA's products with a batch axis of one are slower on a CPU."""
+    square = devices.spread(lambda x: x @ x, mapping=mapping)
+    argument = jax.ShapeDtypeStruct((devices.count(), size, 3, 3), np.float32)
+    assert ("batching_dims" in square.lower(argument).as_text()) == batched

@@ -1,0 +1,203 @@
+"""What the figures have in common: methods times pairs, painted by `swag-jax batch`, laid out with labels, measured.
+
+An experiment is a table of methods, each a mapping of the command's flags. Its pictures and records lie in a folder
+beside its results, where the same command finds them again: an interrupted run goes on, and a changed method is done
+anew. By default the pairs are drawn by the package, so that anybody can make the same sheet.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+
+import swag_jax as swag
+from swag_jax.__main__ import main as command
+from swag_jax._files import replacing
+
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "paper"
+
+Flags: TypeAlias = Mapping[str, str | int | float]
+
+PAIRS = tuple(
+    zip(
+        ("harbor", "cat", "mountains", "still_life") * 2,
+        ("swirls", "embers", "dots", "mosaic", "woodcut", "swirls", "embers", "woodcut"),
+        strict=True,
+    )
+)
+"""Eight drawn pairs: every content twice, every style at least once."""
+
+CELL = 128
+"""Longer side of a picture on a sheet, in pixels."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One figure.
+
+    Attributes:
+        name: Of its files.
+        title: What it shows.
+        methods: The flags of `swag-jax batch` by label.
+        pairs: `all`, or only their `contents` or `styles`, where the other picture of a pair plays no part.
+    """
+
+    name: str
+    title: str
+    methods: Mapping[str, Flags]
+    pairs: str = "all"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A content and a style picture on the disk."""
+
+    content: Path
+    style: Path
+
+    @property
+    def name(self) -> str:
+        """Of its results."""
+        return "_".join(dict.fromkeys((self.content.stem, self.style.stem)))
+
+
+def parse(title: str) -> argparse.Namespace:
+    """Read the options that all experiments have."""
+    parser = argparse.ArgumentParser(description=title)
+    text = "drawn pictures' names or files, may be repeated; default: eight drawn pairs"
+    parser.add_argument("--pair", nargs=2, action="append", metavar=("CONTENT", "STYLE"), help=text)
+    parser.add_argument("--size", type=int, default=128, help="longer side in pixels (default: 128)")
+    parser.add_argument("--steps", type=int, default=60, help="default: 60")
+    parser.add_argument("--rows", type=int, default=4, help="pairs on the sheet (default: 4); all are measured")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS, help="default: benchmarks/results/paper")
+    return parser.parse_args()
+
+
+def run(experiment: Experiment, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Paint, lay out and record one experiment.
+
+    Returns:
+        The report, which is also written as JSON beside the sheet.
+    """
+    began = time.perf_counter()
+    folder = arguments.output / f"{experiment.name}.cells"
+    pairs = chosen_pairs(arguments, experiment.name, only=experiment.pairs)
+    records = painted(experiment, pairs, folder, arguments)
+    shown = pairs[: arguments.rows]
+    image = sheet(experiment, shown, records)
+    swag.write_image(arguments.output / f"{experiment.name}.jpg", image)
+    report = {
+        "experiment": experiment.name,
+        "title": experiment.title,
+        "date": time.strftime("%Y-%m-%d"),
+        "device": jax.devices()[0].device_kind,
+        "jax": jax.__version__,
+        "options": {"size": arguments.size, "steps": arguments.steps},
+        "pairs": [pair.name for pair in pairs],
+        "methods": dict(experiment.methods),
+        "seconds": round(time.perf_counter() - began, 1),
+        "rows": [row(label, pair, records[label, pair.name]) for label in experiment.methods for pair in pairs],
+    }
+    write_json(arguments.output / f"{experiment.name}.json", report)
+    return report
+
+
+def chosen_pairs(arguments: argparse.Namespace, name: str, *, only: str = "all") -> list[Pair]:
+    """Return the pairs that are asked for; drawn pictures are written first.
+
+    Args:
+        arguments: Of `parse`.
+        name: The experiment's.
+        only: `contents` or `styles` pairs each with itself, once.
+    """
+    folder = arguments.output / f"{name}.cells" / "pictures"
+    pairs = [Pair(*(file_of(name, arguments.size, folder) for name in names)) for names in arguments.pair or PAIRS]
+    if only == "contents":
+        pairs = [Pair(pair.content, pair.content) for pair in pairs]
+    if only == "styles":
+        pairs = [Pair(pair.style, pair.style) for pair in pairs]
+    return list(dict.fromkeys(pairs))
+
+
+def file_of(name: str, size: int, folder: Path) -> Path:
+    """Return the path of a picture; a drawn one is written to a folder, as a square."""
+    if name not in (*swag.images.CONTENTS, *swag.images.STYLES):
+        return Path(name).absolute()
+    path = folder / f"{name}.png"
+    if not path.exists() or swag.read_image(path).shape[0] != size:
+        folder.mkdir(parents=True, exist_ok=True)
+        swag.write_image(path, swag.images.resize(squared(swag.sample(name, size=2 * size)), size, size))
+    return path
+
+
+def squared(image: np.ndarray) -> np.ndarray:
+    """Return the square in the middle: pictures of one shape need one program per method."""
+    side = min(image.shape[:2])
+    top, left = ((length - side) // 2 for length in image.shape[:2])
+    return image[top : top + side, left : left + side]
+
+
+def slug(label: str) -> str:
+    """Return a label as a part of a file's name."""
+    return "".join(sign if sign.isalnum() or sign in ".-" else "-" for sign in label.lower())
+
+
+def painted(
+    experiment: Experiment, pairs: Sequence[Pair], folder: Path, arguments: argparse.Namespace
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """Paint every pair by every method, but for what is there already; return the records by label and pair."""
+    names = {(label, pair.name): f"{slug(label)}_{pair.name}" for label in experiment.methods for pair in pairs}
+    lines = [
+        {"name": names[label, pair.name], "content": str(pair.content), "style": str(pair.style), **flags}
+        for label, flags in experiment.methods.items()
+        for pair in pairs
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    size, steps = str(arguments.size), str(arguments.steps)
+    options = ["--size", size, "--smallest-size", size, "--steps", steps, "--no-sheet", "--retry-failed"]
+    code = command(["batch", "--pairs", str(folder / "pairs.jsonl"), "-o", str(folder / "painted"), *options])
+    if code not in (0, 3):
+        sys.exit(code)
+    found = map(json.loads, (folder / "painted" / "results.jsonl").read_text().splitlines())
+    records = {record["name"]: record for record in found}
+    return {key: records[name] for key, name in names.items()}
+
+
+def sheet(
+    experiment: Experiment, pairs: Sequence[Pair], records: Mapping[tuple[str, str], Mapping[str, Any]]
+) -> np.ndarray:
+    """Lay out a row for each pair: what it is made from, then the methods."""
+    givens = {"all": ("content", "style"), "contents": ("content",), "styles": ("style",)}[experiment.pairs]
+    rows = [
+        [
+            *(small(getattr(pair, given)) for given in givens),
+            *(small(records[label, pair.name]["output"]) for label in experiment.methods),
+        ]
+        for pair in pairs
+    ]
+    return swag.images.sheet(rows, column_labels=[*givens, *experiment.methods])
+
+
+def small(path: str | Path | None) -> np.ndarray | None:
+    """Return a picture for the sheet; none of a pair that failed."""
+    return None if path is None else swag.read_image(path, size=CELL)
+
+
+def row(label: str, pair: Pair, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is kept of one picture."""
+    kept = ("status", "error", "losses", "seconds")
+    return {"method": label, "pair": pair.name, **{name: record[name] for name in kept}}
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")

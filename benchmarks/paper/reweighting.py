@@ -1,0 +1,90 @@
+"""How much of SWAG is re-weighting: smoothed losses beside raw ones whose layers are weighted as smoothing weighs them.
+
+A factor alpha on a layer multiplies its Gram loss by alpha^4 and its content loss by alpha^2, so that the released
+code's alpha = 0.001 must paint the very picture of raw activations with these weights: `released` and `released as
+weights`. A softmax changes more than weights. What weights can do of it is `re-weighted`: raw losses, each layer's
+weight such that its gradient at the picture is on the average as long as behind the softmax.
+
+Run: `python benchmarks/paper/reweighting.py`.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from experiment import Experiment, Flags, Pair, chosen_pairs, parse, run
+
+import swag_jax as swag
+from swag_jax import optimize
+
+ALPHA = 1e-3
+"""Of peiwang062/swag, resnet_swag.py, applied to layer3 and layer4."""
+
+RELEASED: Flags = {"preset": "swag-resnet50-released"}
+AS_WEIGHTS: Flags = {
+    **RELEASED,
+    "smoothing": "none",
+    "style-layer-weights": f"1,1,1,{ALPHA**4},{ALPHA**4}",
+    "content-weight": ALPHA**2,
+}
+
+
+def gradient_lengths(settings: swag.Settings, content: np.ndarray, style: np.ndarray) -> dict[str, float]:
+    """Return the length of the gradient of every term halfway from content to style, where neither loss is zero."""
+    objective = settings.full_objective
+    network, _ = swag.backbones.load(settings.backbone, weights=settings.weights, layers=objective.layers)
+    style = np.asarray(swag.images.resize(style, *content.shape[:2]))
+    halfway = jnp.asarray((content + style) / 2)
+    found = _lengths(network, jnp.asarray(content), jnp.asarray(style), halfway, objective=objective)
+    return {name: float(length) for name, length in found.items()}
+
+
+@functools.partial(jax.jit, static_argnames="objective")
+def _lengths(network, content, style, image, *, objective):
+    targets = optimize.make_targets(network, content, [style], objective=objective, blend=jnp.ones(1))
+    _, pullback = jax.vjp(lambda x: swag.losses.evaluate(network, x, targets, objective=objective)[1], image)
+    zeros = dict.fromkeys(objective.terms, jnp.float32(0))
+    return {name: jnp.linalg.norm(pullback({**zeros, name: jnp.float32(1)})[0]) for name in objective.terms}
+
+
+def reweighted(network: str, weights: str, pairs: list[Pair], size: int) -> Flags:
+    """Return the flags of raw losses, weighted as a softmax on the last two style layers weighs them."""
+    deep = swag.backbones.entry(network).style_layers[-2:]
+    own = swag.presets.swag_resnet50.replace(backbone=network, weights=weights)
+    smoothed, raw = own.replace(layers=deep), own.replace(kind="none")
+    ratios = []
+    for pair in pairs:
+        pictures = [swag.read_image(path, size=size) for path in (pair.content, pair.style)]
+        above, below = (gradient_lengths(settings, *pictures) for settings in (smoothed, raw))
+        ratios.append([np.log(above[name] / below[name]) for name in above if name != "variation"])
+    content, *layers = np.exp(np.mean(ratios, axis=0))
+    # Equal weights sum to one: the style layers' own are a fifth each.
+    shares = ",".join(f"{weight / len(layers):.4g}" for weight in layers)
+    chosen = {"content-weight": float(f"{content:.4g}"), "style-layer-weights": shares}
+    return {"preset": "gatys-resnet50", "backbone": network, "weights": weights, **chosen}
+
+
+def methods(pairs: list[Pair], size: int) -> dict[str, Flags]:
+    """Return all methods, with the trained (p-) and with a random (r-) network."""
+    found = dict[str, Flags]()
+    for letter, weights in {"p": "embedded", "r": "random"}.items():
+        own: Flags = {"weights": weights}
+        found[f"{letter}: raw"] = {"preset": "gatys-resnet50", **own}
+        found[f"{letter}: SWAG"] = {"preset": "swag-resnet50", **own}
+        found[f"{letter}: re-weighted"] = reweighted("resnet50", weights, pairs, size)
+        found[f"{letter}: released"] = {**RELEASED, **own}
+        found[f"{letter}: released as weights"] = {**AS_WEIGHTS, **own}
+    return found
+
+
+def main() -> None:
+    """Find the weights first, then paint."""
+    title = "SWAG beside plain ResNet50, re-weighted"
+    arguments = parse(title)
+    pairs = chosen_pairs(arguments, "reweighting")
+    run(Experiment("reweighting", title, methods(pairs, arguments.size)), arguments)
+
+
+if __name__ == "__main__":
+    main()

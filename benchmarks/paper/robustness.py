@@ -1,0 +1,57 @@
+"""The robustness table: networks x smoothings x metrics, mean and standard error over the pairs.
+
+For each network, random (r-) or trained (p-), the same objective with its activations raw, behind each softmax, scaled
+as the released code scales them (in that code's units, where a scale is a weight), and raw but re-weighted as the
+softmax weighs its layers (`reweighting.py`). The last two stages are smoothed, in VGG19 the last two blocks.
+
+Run: `python benchmarks/paper/robustness.py`.
+"""
+
+from experiment import Experiment, Flags, Pair, chosen_pairs, parse, run
+from reweighting import reweighted
+
+import swag_jax as swag
+
+NETWORKS = {
+    "p-VGG19": ("vgg19", "embedded"),
+    "r-VGG19": ("vgg19", "random"),
+    "p-ResNet50": ("resnet50", "embedded"),
+    "r-ResNet50": ("resnet50", "random"),
+    "r-WideResNet50-2": ("wide_resnet50_2", "random"),
+    "r-GoogLeNet": ("googlenet", "random"),
+    "r-Inception v3": ("inception_v3", "random"),
+}
+
+RELEASED_LIKE: Flags = {"normalization": "released", "style-weight": 1e17, "smoothing": "scale"}
+"""The units and the weight of the released code, whose scale is a weight on the deep layers; content weight 1."""
+
+
+def methods(network: str, weights: str, pairs: list[Pair], size: int) -> dict[str, Flags]:
+    """Return the flags of every smoothing for one network."""
+    deep = ",".join(swag.backbones.entry(network).style_layers[-2:])
+    base: Flags = {"preset": "swag-resnet50", "backbone": network, "weights": weights, "smoothing-layers": deep}
+    return {
+        "none": {**base, "smoothing": "none"},
+        "softmax": {**base, "smoothing": "softmax"},
+        "channel-softmax": {**base, "smoothing": "channel-softmax"},
+        "spatial-softmax": {**base, "smoothing": "spatial-softmax"},
+        "scale": {**base, **RELEASED_LIKE},
+        "re-weighted": reweighted(network, weights, pairs, size),
+    }
+
+
+def main() -> None:
+    """Paint, measure, and print the table."""
+    title = "Robustness: networks and smoothings by every metric"
+    arguments = parse(title)
+    pairs = chosen_pairs(arguments, "robustness")
+    found = {
+        f"{label}: {smoothing}": flags
+        for label, (network, weights) in NETWORKS.items()
+        for smoothing, flags in methods(network, weights, pairs, arguments.size).items()
+    }
+    run(Experiment("robustness", title, found), arguments)
+
+
+if __name__ == "__main__":
+    main()
