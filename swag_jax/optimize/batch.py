@@ -5,8 +5,8 @@ same scales. Batches are cut from a bucket and solved together (`joint`): by `ja
 all of them (`devices.spread`). Nothing is summed over pairs, so that each comes out as it would alone; one that fails
 ends in an error of its own.
 
-Batch sizes are powers of two times the number of devices. A remainder is filled up with copies of its last pair, which
-wastes less than half of a batch, and the number of programs stays small.
+A batch that is not full is solved at the next of a few sizes per device (1 to 8, then four for each doubling), so that
+the number of programs stays small and the copies of its last pair that fill it up are less than a fifth of it.
 """
 
 import time
@@ -229,52 +229,60 @@ class _Run:
     def _full(self, waiting: dict[Hashable, list[Work]], bucket: Hashable) -> Iterator[Sequence[Work]]:
         """Take the batches that are complete, and the largest that is not when too many pairs wait."""
         works = waiting[bucket]
-        # One pair per device needs no model of the memory, which costs two compilations.
-        if len(works) > devices.count() or self.batch_size is not None:
-            room = self._room(works[0])
-            while len(works) >= room:
-                yield works[:room]
-                del works[:room]
+        if len(works) >= min(self._largest(bucket) * devices.count(), self.batch_size or self.ahead):
+            yield from self._cut(works)
+            works.clear()
         if sum(map(len, waiting.values())) >= self.ahead:
             fullest = max(waiting.values(), key=len)
             yield from self._cut(fullest)
             fullest.clear()
 
     def _cut(self, works: Sequence[Work]) -> Iterator[Sequence[Work]]:
-        """Cut pairs of one bucket into batches."""
-        if not works:
-            return
-        few = len(works) <= devices.count() and self.batch_size is None
-        room = len(works) if few else self._room(works[0])
-        yield from (works[start : start + room] for start in range(0, len(works), room))
+        """Cut pairs of one bucket into batches that fit into memory, by what is known of it as each is taken."""
+        while works:
+            room = min(self._fitting(works) * devices.count(), self.batch_size or self.ahead)
+            yield works[:room]
+            works = works[room:]
 
-    def _room(self, work: Work) -> int:
-        """Return how many pairs of a bucket go into one batch."""
-        if work.bucket not in self.limits:
-            self.limits[work.bucket] = self._largest(work)
-        return min(self.limits[work.bucket] * devices.count(), self.batch_size or self.ahead)
-
-    def _largest(self, work: Work) -> int:
-        """Return how many pairs of a bucket fit on each device."""
+    def _largest(self, bucket: Hashable) -> int:
+        """Return how many pairs per device are tried at most."""
         if self.batch_size is not None:
-            return _power_below(self.batch_size // devices.count())
-        most, finest = LARGEST.get(jax.default_backend(), 64), work.scales[-1]
-        steps = chunk_length(finest.steps)
-        one, two = (memory.needed_bytes(self.programs.chunk(work, finest, steps=steps, size=size)) for size in (1, 2))
-        return _power_below(min(most, memory.largest_batch(one, two, free=memory.free_bytes() / memory.sharing())))
+            most = _class_below(max(self.batch_size // devices.count(), 1))
+        else:
+            most = LARGEST.get(jax.default_backend(), 64)
+        return min(most, self.limits.get(bucket, most))
+
+    def _fitting(self, works: Sequence[Work]) -> int:
+        """Return how many pairs per device to solve at once: all, or as many as fit into memory.
+
+        Where all do not fit, what the programs for one pair and for all of them take tells how many do.
+        """
+        work, size = works[0], min(self._largest(works[0].bucket), _per_device(works))
+        if size == 1 or self.batch_size is not None:
+            return size
+        many, free = self._needed(work, size), memory.free_bytes() / memory.sharing()
+        if many > memory.HEADROOM * free:
+            fitting = memory.largest_batch(self._needed(work, 1), many, size=size, free=free)
+            self.limits[work.bucket] = size = _class_below(fitting)
+        return size
+
+    def _needed(self, work: Work, size: int) -> int:
+        """Return the bytes that a batch takes on each device at the finest scale."""
+        finest = work.scales[-1]
+        return memory.needed_bytes(self.programs.chunk(work, finest, steps=chunk_length(finest.steps), size=size))
 
     def _solve(self, works: Sequence[Work]) -> Iterator[Outcome]:
         """Solve one batch, in halves where it does not fit after all."""
         if self.stopped:
             return
-        size = _power_above(-(-len(works) // devices.count()))
+        size = _per_device(works)
         found = self._attempt(works, size)
         if not isinstance(found, OutOfMemoryError):
             yield from map(self._counted, found)
         elif size == 1:
             yield from (self._counted(Outcome(w.index, w.pair.name, None, found)) for w in works)
         else:
-            self.limits[works[0].bucket] = size // 2
+            self.limits[works[0].bucket] = _class_below(size // 2)
             for batch in self._cut(works):
                 yield from self._solve(batch)
 
@@ -305,11 +313,20 @@ class _Run:
         return BatchProgress(done, failed, self.total, rate, seconds, left, len(self.programs))
 
 
-def _power_below(number: int) -> int:
-    """Return the largest power of two that is not above `number`; at least 1."""
-    return 1 << (max(number, 1).bit_length() - 1)
+def _per_device(works: Sequence[Work]) -> int:
+    return _class_above(-(-len(works) // devices.count()))
 
 
-def _power_above(number: int) -> int:
-    """Return the smallest power of two that is not below `number`."""
-    return 1 << (number - 1).bit_length()
+def _class_above(number: int) -> int:
+    """Return the smallest of 1, 2, ..., 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, ... that is not below `number`."""
+    step = _step(number)
+    return -(-number // step) * step
+
+
+def _class_below(number: int) -> int:
+    """Return the largest of them that is not above `number`."""
+    return number // _step(number) * _step(number)
+
+
+def _step(number: int) -> int:
+    return max((1 << (number - 1).bit_length()) // 8, 1)

@@ -84,21 +84,22 @@ def check_fits(
         raise OutOfMemoryError(f"{rule} and {_gib(free)} free: {_cure(fitting)}")
 
 
-def largest_batch(one: int, two: int, *, free: float) -> int:
-    """Return the largest batch whose needs, measured for batches of one and two, fit; at least 1.
+def largest_batch(one: int, many: int, *, size: int, free: float) -> int:
+    """Return the largest batch whose needs, measured for two sizes of it, fit; at least 1.
 
-    needed(n) = one + (n - 1) (two - one)
+    needed(n) = one + (n - 1) (many - one) / (size - 1)
 
     Args:
         one: Bytes that a batch of one takes on a device.
-        two: Bytes that a batch of two takes.
+        many: Bytes that a batch of `size` takes.
+        size: Pairs, at least 2.
         free: Bytes that are free.
 
     Example:
-        >>> largest_batch(30, 40, free=HEADROOM ** -1 * 95)
+        >>> largest_batch(30, 60, size=4, free=HEADROOM ** -1 * 95)
         7
     """
-    more = max(two - one, 1)
+    more = max((many - one) / (size - 1), 1)
     return max(1, 1 + int((HEADROOM * free - one) // more))
 
 

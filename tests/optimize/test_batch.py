@@ -254,13 +254,31 @@ def test_a_bad_picture_is_one_pairs_failure(unchecked, bad, message):
 
 
 def test_the_batch_follows_from_memory(monkeypatch):
+    asked = []
+
+    def chunk(self, work, scale, *, steps, size):
+        asked.append(size)
+        return 100 + 10 * size
+
     monkeypatch.setitem(batch.LARGEST, "cpu", 64)
     monkeypatch.setattr(memory, "needed_bytes", lambda program: program)
-    monkeypatch.setattr(Programs, "chunk", lambda self, work, scale, *, steps, size: 100 + 10 * size)
+    monkeypatch.setattr(
+        Programs, "chunk", lambda self, work, scale, *, steps, size: asked.append(size) or 10 * size + 100
+    )
     monkeypatch.setattr(memory, "free_bytes", lambda: devices.count() * 180 / memory.HEADROOM)
     run = batch._Run(total=None, callback=None, batch_size=None, ahead=128, max_shapes=None, mapping="pmap")
     work = run.reader.prepare(0, Pair(HARBOR, SWIRLS, TINY))
-    assert run._room(work) == 8 * devices.count()
+    assert [len(works) for works in run._cut([work] * 150)] == [64, 64, 22]
+    assert asked[:2] == [20, 1]
+
+
+@pytest.mark.parametrize(("number", "above", "below"), [(1, 1, 1), (7, 7, 7), (9, 10, 8), (11, 12, 10), (17, 20, 16)])
+def test_sizes_of_batches_are_few(number, above, below):
+    assert (batch._class_above(number), batch._class_below(number)) == (above, below)
+
+
+def test_little_of_a_batch_is_copies():
+    assert max(1 - number / batch._class_above(number) for number in range(1, 1000)) < 0.2
 
 
 def test_a_pair_that_cannot_fit_fails_with_the_cure(monkeypatch):
@@ -282,8 +300,8 @@ def test_out_of_memory_halves_the_batch(monkeypatch):
 
     monkeypatch.setattr(Joint, "solve", solve)
     contents = [np.roll(HARBOR, shift, axis=1) for shift in range(20)]
-    found = stylize_batch(contents, SWIRLS, settings=TINY, batch_size=32)
-    assert tried == [(20, 4), (16, 2), (8, 1), (8, 1), (4, 1)]
+    found = stylize_batch(contents, SWIRLS, settings=TINY, batch_size=40)
+    assert tried == [(20, 3), (8, 1), (8, 1), (4, 1)]
     assert found.failed == []
     check_equal(found.outcomes[19].result, stylize(contents[19], SWIRLS, settings=TINY))
 
