@@ -12,7 +12,7 @@ from flax import nnx
 
 from swag_jax import params
 from swag_jax._checks import check_name
-from swag_jax.backbones import resnet, vgg
+from swag_jax.backbones import alexnet, resnet, vgg
 from swag_jax.backbones._layers import Operations, Precision
 from swag_jax.backbones._network import Backbone
 
@@ -39,8 +39,13 @@ _RESNET_TAPS = ("conv4_6", ("conv1", "conv2_3", "conv3_4", "conv4_6", "conv5_3")
 # Gatys et al., CVPR 2016, section 3; for SWAG's VGG19 runs the taps are not published: our choice.
 _VGG_TAPS = ("relu4_2", ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"))
 
+# All ReLUs, as LPIPS reads them; as taps of a style transfer: our choice.
+_ALEXNET_TAPS = ("relu4", ("relu1", "relu2", "relu3", "relu4", "relu5"))
+
 _ZOO: Mapping[str, Entry] = {
     "vgg19": Entry(vgg.VGG19, *_VGG_TAPS),
+    "vgg16": Entry(vgg.VGG16, *_VGG_TAPS),
+    "alexnet": Entry(alexnet.AlexNet, *_ALEXNET_TAPS),
     "resnet50": Entry(functools.partial(resnet.ResNet, width=64), *_RESNET_TAPS),
     "wide_resnet50_2": Entry(functools.partial(resnet.ResNet, width=128), *_RESNET_TAPS),
 }
@@ -62,7 +67,7 @@ def entry(name: str) -> Entry:
 
 
 def create(name: str, *, seed: int = 0, **options: Any) -> Backbone:
-    """Build a network with random weights, as PyTorch initializes it (Kaiming normal, fan-out).
+    """Build a network with random weights, as torchvision initializes it (Kaiming normal, fan-out; AlexNet uniform).
 
     Args:
         name: One of `NAMES`.
