@@ -110,6 +110,16 @@ def random_weights(backbone: str, seed: int) -> dict[str, np.ndarray]:
     return dict(_resnet(seed, WIDTH_FACTORS[backbone]))
 
 
+# Channels of the layers that LPIPS compares: lpips/lpips.py of richzhang/PerceptualSimilarity.
+LPIPS_CHANNELS = {"alexnet": (64, 192, 384, 256, 256), "vgg16": (64, 128, 256, 512, 512)}
+
+
+def linear_weights(trunk: str, seed: int) -> dict[str, np.ndarray]:
+    """Draw LPIPS's linear weights in the lpips package's layout: not negative, as the released ones are."""
+    shapes = {f"lin{i}.model.1.weight": (1, channels, 1, 1) for i, channels in enumerate(LPIPS_CHANNELS[trunk])}
+    return {key: _generator(key, seed).uniform(0, 0.2, shape).astype(np.float32) for key, shape in shapes.items()}
+
+
 def fingerprint(weights: dict[str, np.ndarray]) -> float:
     """Sum the magnitudes of all weights: tells weights that differ from networks that differ."""
     return float(sum(np.abs(array, dtype=np.float64).sum() for array in weights.values()))
