@@ -1,4 +1,4 @@
-"""VGG19, ResNet50 and WideResNet50-2 in plain PyTorch, with every activation by name.
+"""VGGs, AlexNet, ResNet50 and WideResNet50-2 in plain PyTorch, with every activation by name.
 
 The one home of the PyTorch networks: `tests/reference/make_reference.py` records their values, and
 `benchmarks/torch_baseline.py` times them. Attributes carry torchvision's names, so a state dict in
@@ -19,8 +19,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval  # pyright: ignore[reportMis
 # The channel statistics of ImageNet that torchvision's weights were trained with.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
-# Output channels by block and convolution: Simonyan and Zisserman 2015, table 1, column E.
+# Output channels by block and convolution: Simonyan and Zisserman 2015, table 1, columns E and D.
 VGG19_BLOCKS = ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4)
+VGG16_BLOCKS = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)
 # Blocks by stage: He et al. 2016, table 1, 50 layers.
 RESNET50_BLOCKS = (3, 4, 6, 3)
 EXPANSION = 4
@@ -70,24 +71,32 @@ class Network(nn.Module, abc.ABC):
         return found
 
 
-class Vgg19(Network):
-    """VGG19 without its classifier.
+class Vgg(Network):
+    """A VGG without its classifier.
 
     Args:
+        blocks: Output channels by block and convolution.
         pooling: `"max"` or `"average"`; averages are multiplied by `POOLING_SCALES["average"]`.
         padding: `"zeros"`, `"replicate"` (replicated border at conv1_1 only, zeros elsewhere: what
             crowsonkb/style-transfer-pytorch does) or `"reflect"` (in all convolutions).
         inplace: Let every ReLU overwrite its convolution, whose name then shows the rectified value.
     """
 
-    def __init__(self, *, pooling: str = "max", padding: str = "zeros", inplace: bool = False):
+    def __init__(
+        self,
+        blocks: Iterable[Iterable[int]] = VGG19_BLOCKS,
+        *,
+        pooling: str = "max",
+        padding: str = "zeros",
+        inplace: bool = False,
+    ):
         super().__init__()
         if padding not in PADDINGS:
             raise ValueError(f"unknown padding {padding!r}: known: {', '.join(PADDINGS)}")
         modules: list[nn.Module] = []
         self.names: list[str] = []
         channels = 3
-        for block, widths in enumerate(VGG19_BLOCKS, start=1):
+        for block, widths in enumerate(blocks, start=1):
             for number, width in enumerate(widths, start=1):
                 mode = self._mode(padding, first=not modules)
                 modules += [
@@ -105,6 +114,31 @@ class Vgg19(Network):
         if padding == "reflect":
             return "reflect"
         return "replicate" if padding == "replicate" and first else "zeros"
+
+    def walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Yield name and value of every activation, in order of depth."""
+        for name, module in zip(self.names, self.features, strict=True):
+            x = module(x)
+            yield name, x
+
+
+class AlexNet(Network):
+    """AlexNet without its classifier: torchvision's `alexnet().features`."""
+
+    names = (
+        *("conv1", "relu1", "pool1", "conv2", "relu2", "pool2"),
+        *("conv3", "relu3", "conv4", "relu4", "conv5", "relu5", "pool5"),
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(
+            *(nn.Conv2d(3, 64, 11, stride=4, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
+            *(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
+            *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU()),
+            *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()),
+            *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2)),
+        )
 
     def walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield name and value of every activation, in order of depth."""
@@ -176,9 +210,12 @@ class ResNet(Network):
 
 
 def build(name: str, **options: object) -> Network:
-    """Make the network called `name`: `"vgg19"`, `"resnet50"` or `"wide_resnet50_2"`."""
-    if name == "vgg19":
-        return Vgg19(**options)  # pyright: ignore[reportArgumentType]
+    """Make the network called `name`: `"vgg19"`, `"vgg16"`, `"alexnet"`, `"resnet50"` or `"wide_resnet50_2"`."""
+    if name in ("vgg19", "vgg16"):
+        blocks = VGG19_BLOCKS if name == "vgg19" else VGG16_BLOCKS
+        return Vgg(blocks, **options)  # pyright: ignore[reportArgumentType]
+    if name == "alexnet":
+        return AlexNet()
     return ResNet(width_factor={"resnet50": 1, "wide_resnet50_2": 2}[name])
 
 

@@ -19,6 +19,12 @@ weights, a little total variation, coarse to fine and 300 steps are our choice."
 swag_vgg19 = gatys_vgg19.replace(kind="softmax")
 """As `gatys_vgg19`, smoothed. Our choice in all but the layers."""
 
+gatys_vgg16 = gatys_vgg19.replace(backbone="vgg16")
+"""`gatys_vgg19` with VGG16, whose blocks 3 to 5 have three convolutions instead of four."""
+
+gatys_alexnet = gatys_vgg19.replace(backbone="alexnet")
+"""`gatys_vgg19` with AlexNet, at its five ReLUs. Our choice."""
+
 swag_resnet50 = Settings(
     backbone="resnet50",
     objective=Objective(style_weight=5.0, tv_weight=1.0, smoothing=Smoothing("softmax", layers=("conv4_6", "conv5_3"))),
@@ -86,6 +92,8 @@ PRESETS: Mapping[str, Settings] = {
 
 OF_BACKBONE: Mapping[str, str] = {
     "vgg19": "gatys-vgg19",
+    "vgg16": "gatys-vgg16",
+    "alexnet": "gatys-alexnet",
     "resnet50": "swag-resnet50",
     "wide_resnet50_2": "swag-wide-resnet50",
 }

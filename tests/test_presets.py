@@ -23,7 +23,9 @@ def preset(request):
 
 def test_names_on_the_command_line():
     assert sorted(PRESETS) == [
+        "gatys-alexnet",
         "gatys-resnet50",
+        "gatys-vgg16",
         "gatys-vgg19",
         "gatys-wide-resnet50",
         "swag-resnet50",
@@ -70,9 +72,7 @@ def test_presets_read_layers_that_their_network_has(preset):
 
 def test_names_say_what_the_preset_does():
     for name, preset in PRESETS.items():
-        assert (
-            preset.backbone == {"vgg19": "vgg19", "resnet50": "resnet50", "wide": "wide_resnet50_2"}[name.split("-")[1]]
-        )
+        assert preset.backbone == {"wide": "wide_resnet50_2"}.get(name.split("-")[1], name.split("-")[1])
         assert (preset.objective.smoothing.kind == "none") == name.startswith("gatys")
         normalization = name.split("-")[-1] if name.endswith(("paper", "released")) else "relative"
         assert preset.objective.normalization == normalization

@@ -7,11 +7,13 @@ from swag_jax.backbones._layers import Norms as Norms
 from swag_jax.backbones._layers import Operations as Operations
 from swag_jax.backbones._layers import Precision as Precision
 from swag_jax.backbones._network import Backbone as Backbone
+from swag_jax.backbones.alexnet import AlexNet as AlexNet
 from swag_jax.backbones.rescale import unit_mean as unit_mean
 from swag_jax.backbones.resnet import Architecture as Architecture
 from swag_jax.backbones.resnet import ResNet as ResNet
 from swag_jax.backbones.vgg import PADDINGS as PADDINGS
 from swag_jax.backbones.vgg import POOLINGS as POOLINGS
+from swag_jax.backbones.vgg import VGG16 as VGG16
 from swag_jax.backbones.vgg import VGG19 as VGG19
 from swag_jax.backbones.zoo import NAMES as NAMES
 from swag_jax.backbones.zoo import Entry as Entry

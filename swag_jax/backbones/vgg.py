@@ -1,10 +1,10 @@
-"""VGG19 without its classifier (Simonyan and Zisserman, ICLR 2015, configuration E), as torchvision lays it out.
+"""VGG19 and VGG16 without their classifier (Simonyan and Zisserman, ICLR 2015), as torchvision lays them out.
 
 Five blocks of 3x3 convolutions, each followed by a ReLU, each block closed by a 2x2 pool. Activations are named
-`conv1_1`, `relu1_1`, ..., `pool1`, ..., `relu5_4`, `pool5`.
+`conv1_1`, `relu1_1`, ..., `pool1`, ..., `pool5`.
 """
 
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +21,8 @@ VGGPadding: TypeAlias = Literal["zeros", "replicate", "reflect"]
 POOLINGS: tuple[Pooling, ...] = ("max", "average")
 PADDINGS: tuple[VGGPadding, ...] = ("zeros", "replicate", "reflect")
 
-_BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
-"""(channels, convolutions) of each block: configuration E."""
+_CHANNELS = (64, 128, 256, 512, 512)
+"""Output channels of each block's convolutions, in all configurations."""
 
 AVERAGE_POOL_SCALE = 2.0
 """Factor on average pools that keeps activations at the scale max pools give them; from
@@ -31,20 +31,20 @@ crowsonkb/style-transfer-pytorch, `VGGFeatures.poolings`."""
 _VALID = ((0, 0), (0, 0))
 
 
-def _names() -> tuple[str, ...]:
+def _names(depths: tuple[int, ...]) -> tuple[str, ...]:
     names: list[str] = []
-    for block, (_, depth) in enumerate(_BLOCKS, 1):
+    for block, depth in enumerate(depths, 1):
         for i in range(1, depth + 1):
             names += [f"conv{block}_{i}", f"relu{block}_{i}"]
         names.append(f"pool{block}")
     return tuple(names)
 
 
-LAYERS = _names()
+class VGG(Backbone):
+    """A VGG's convolutions, read at their named activations.
 
-
-class VGG19(Backbone):
-    """VGG19's 16 convolutions, read at their named activations.
+    Attributes:
+        depths: Convolutions of each block.
 
     Args:
         until: The deepest layer to build; convolutions beyond it have no parameters.
@@ -52,11 +52,13 @@ class VGG19(Backbone):
         padding: `zeros` as trained; `replicate` repeats the edge at the first convolution (fewer border
             artifacts, crowsonkb/style-transfer-pytorch); `reflect` mirrors at every convolution (AdaIN's encoder).
         batch_norm: Whether each convolution has a batch norm in place of its bias, as training wants it
-            (torchvision's `vgg19_bn`, but without its biases, which a batch norm cancels); `frozen()` folds it.
+            (as in torchvision's `vgg19_bn`, but without its biases, which a batch norm cancels); `frozen()` folds it.
         normalization: How pictures in [0, 1] become its input.
         operations: Precision and kernels.
         rngs: Randomness for the initialization.
     """
+
+    depths: ClassVar[tuple[int, ...]]
 
     def __init__(
         self,
@@ -69,7 +71,7 @@ class VGG19(Backbone):
         operations: Operations | None = None,
         rngs: nnx.Rngs,
     ):
-        self.layers = cut(LAYERS, until)
+        self.layers = cut(_names(self.depths), until)
         # A pool's own activations already have the next block's spacing.
         self.strides = tuple(2 ** (int(name[4]) - (not name.startswith("pool"))) for name in self.layers)
         self.pooling = check_name(pooling, POOLINGS, what="pooling")
@@ -79,7 +81,7 @@ class VGG19(Backbone):
         channels = 3
         for name in self.layers:
             if name.startswith("conv"):
-                width = _BLOCKS[int(name[4]) - 1][0]
+                width = _CHANNELS[int(name[4]) - 1]
                 layer = ConvNorm if batch_norm else Conv
                 setattr(self, name, layer(channels, width, size=3, rngs=rngs))
                 channels = width
@@ -106,3 +108,15 @@ class VGG19(Backbone):
         # Not w.sum((2, 4)): behind a ReLU and a bfloat16 convolution jaxlib 0.12 fuses that to NaN on the CPU.
         total = w[:, :, 0, :, 0] + w[:, :, 0, :, 1] + w[:, :, 1, :, 0] + w[:, :, 1, :, 1]
         return total * (AVERAGE_POOL_SCALE / 4)
+
+
+class VGG16(VGG):
+    """Configuration D: 13 convolutions."""
+
+    depths = (2, 2, 3, 3, 3)
+
+
+class VGG19(VGG):
+    """Configuration E: 16 convolutions."""
+
+    depths = (2, 2, 4, 4, 4)

@@ -13,7 +13,7 @@ from flax import nnx
 
 from swag_jax import params
 from swag_jax._checks import check_name, error
-from swag_jax.backbones import resnet, vgg
+from swag_jax.backbones import alexnet, resnet, vgg
 from swag_jax.backbones._layers import Operations, Precision
 from swag_jax.backbones._network import Backbone
 
@@ -58,13 +58,19 @@ def _build_residual(architecture: resnet.Architecture, **options: Any) -> Backbo
 
 # Gatys et al., CVPR 2016, section 3; for SWAG's VGG19 runs the taps are not published: our choice.
 _VGG_TAPS = ("relu4_2", ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"))
+_VGG_OPTIONS = ("pooling", "padding", "batch_norm")
+
+# All ReLUs, as LPIPS reads them; as taps of a style transfer: our choice.
+_ALEXNET_TAPS = ("relu4", ("relu1", "relu2", "relu3", "relu4", "relu5"))
 
 # SWAG, section 3 describes both pseudo networks as NoResNet and ResNet with VGG's basic blocks, pools and 3x3 stem;
 # depths and channels are not published: our choice.
 _PSEUDO = {"block": "basic", "downsampling": "pool", "stem": "3x3"}
 
 _ZOO: Mapping[str, Entry] = {
-    "vgg19": Entry(vgg.VGG19, *_VGG_TAPS, ("pooling", "padding", "batch_norm")),
+    "vgg19": Entry(vgg.VGG19, *_VGG_TAPS, _VGG_OPTIONS),
+    "vgg16": Entry(vgg.VGG16, *_VGG_TAPS, _VGG_OPTIONS),
+    "alexnet": Entry(alexnet.AlexNet, *_ALEXNET_TAPS, ()),
     "resnet50": _residual(),
     "wide_resnet50_2": _residual(width=128),
     "resnet18": _residual(block="basic", depths=(2, 2, 2, 2)),
@@ -93,7 +99,7 @@ def entry(name: str) -> Entry:
 
 
 def create(name: str, *, seed: int = 0, **options: Any) -> Backbone:
-    """Build a network with random weights, as PyTorch initializes it (Kaiming normal, fan-out).
+    """Build a network with random weights, as torchvision initializes it (Kaiming normal, fan-out; AlexNet uniform).
 
     Args:
         name: One of `NAMES`.

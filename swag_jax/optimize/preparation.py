@@ -141,12 +141,12 @@ def load_network(settings: Settings) -> tuple[Backbone, Source]:
         # A layer that is not read may still be one of the network's, as in presets under other layers.
         check_name(layer, layer_names(settings.backbone), what="layer")
     options: dict[str, object] = {}
-    if settings.backbone == "vgg19":
+    if settings.backbone in ("vgg19", "vgg16"):
         options["pooling"] = "average" if settings.pooling == "auto" else settings.pooling
         if settings.padding != "auto":
             options["padding"] = settings.padding
     elif settings.pooling != "auto" or settings.padding != "auto":
-        raise error("pooling and padding can only be chosen for vgg19", got=settings.backbone, cure="leave them out")
+        raise error("pooling and padding can only be chosen for a VGG", got=settings.backbone, cure="leave them out")
     network, source = load(
         settings.backbone,
         weights=settings.weights,

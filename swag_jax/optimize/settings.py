@@ -31,9 +31,9 @@ class Settings:
         backbone: The network whose activations define content and style.
         weights: The network's weights: auto (ImageNet where it lies in the local store, else the embedded ones, else
             random), imagenet, embedded, random, or the path of a checkpoint.
-        pooling: VGG19's pooling: auto (average), average (times 2, which keeps the scale; smoother pictures) or max (as
+        pooling: A VGG's pooling: auto (average), average (times 2, which keeps the scale; smoother pictures) or max (as
             trained).
-        padding: VGG19's padding: auto (as the weights were trained), zeros, replicate (at the first convolution) or
+        padding: A VGG's padding: auto (as the weights were trained), zeros, replicate (at the first convolution) or
             reflect (everywhere).
         objective: Layers, weights, normalization and smoothing of the losses.
         size: Longer side of the result in pixels.

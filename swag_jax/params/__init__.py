@@ -5,6 +5,7 @@ from swag_jax.params.convert import Setup as Setup
 from swag_jax.params.convert import checkpoint_shapes as checkpoint_shapes
 from swag_jax.params.convert import convert as convert
 from swag_jax.params.convert import inspect as inspect
+from swag_jax.params.convert import read_floats as read_floats
 from swag_jax.params.convert import read_parameters as read_parameters
 from swag_jax.params.convert import tensors_sha256 as tensors_sha256
 from swag_jax.params.fetch import fetch as fetch

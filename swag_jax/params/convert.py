@@ -164,6 +164,22 @@ def checkpoint_shapes(source: Path) -> dict[str, tuple[int, ...]]:
     return {key: shape for key, shape in safetensors_shapes(source).items() if key not in steps}
 
 
+def read_floats(source: Path, keys: Collection[str]) -> Tensors:
+    """Return tensors of a safetensors or PyTorch file as float32 arrays, by their own keys.
+
+    Args:
+        source: The file.
+        keys: Which of its tensors.
+
+    Raises:
+        UserError: If the file cannot be read, or one of them does not hold finite floating-point numbers.
+    """
+    floats, unusable = _read_floats(source, keys)
+    if unusable:
+        raise error(f"{source} must hold finite floating-point numbers", got="; ".join(unusable))
+    return floats
+
+
 def tensors_sha256(tensors: Mapping[str, np.ndarray]) -> str:
     """Return one SHA-256 over all names, shapes and values: the same for the same weights in any file.
 

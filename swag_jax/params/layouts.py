@@ -5,6 +5,7 @@ each foreign key becomes, and which keys it drops on purpose. PyTorch kernels ar
 ours are (height, width, in, out).
 """
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class Layout:
 
     Attributes:
         name: What the command line calls it.
-        family: The networks it is for, `vgg` or `resnet`; empty for all.
+        family: The networks it is for, `vgg`, `vgg16`, `alexnet` or `resnet`; empty for all.
         signature: Regular expressions of keys that together identify it.
         rules: The table; the first match wins.
         drops: Regular expressions of keys left out on purpose.
@@ -86,14 +87,21 @@ class Layout:
         return np.transpose(foreign, self.axes) if foreign.ndim == len(self.axes) else foreign
 
 
-# Configuration E of Simonyan and Zisserman (ICLR 2015): convolutions per block.
-_VGG19_CONVOLUTIONS = tuple(
-    f"conv{block}_{i}" for block, depth in enumerate((2, 2, 4, 4, 4), 1) for i in range(1, depth + 1)
-)
+def _convolutions(*depths: int) -> tuple[str, ...]:
+    return tuple(f"conv{block}_{i}" for block, depth in enumerate(depths, 1) for i in range(1, depth + 1))
 
-# Positions in torchvision's `vgg19().features`, where ReLUs and pools take places too
-# (torchvision/models/vgg.py).
-_TORCHVISION_PLACES = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
+
+# Configurations E and D of Simonyan and Zisserman (ICLR 2015): convolutions per block.
+_VGG19_CONVOLUTIONS = _convolutions(2, 2, 4, 4, 4)
+_VGG16_CONVOLUTIONS = _convolutions(2, 2, 3, 3, 3)
+
+_ALEXNET_CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+
+# Positions in the `features` of torchvision's vgg19, vgg16 and alexnet, where ReLUs and pools take places too
+# (torchvision/models/vgg.py and alexnet.py).
+_VGG19_PLACES = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
+_VGG16_PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+_ALEXNET_PLACES = (0, 3, 6, 8, 10)
 
 # Positions in AdaIN's 53-module `vgg`, where every convolution follows its own reflection pad; the 1x1
 # convolution at 0 is folded away (naoto0804/pytorch-AdaIN, net.py).
@@ -103,8 +111,10 @@ _CONV_FIELDS = {"weight": "kernel", "bias": "bias"}
 _NORM_FIELDS = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "variance"}
 
 
-def _vgg_rules(prefix: str, places: tuple[int, ...]) -> tuple[Rule, ...]:
-    names = dict(zip(places, _VGG19_CONVOLUTIONS, strict=True))
+def _place_rules(
+    prefix: str, places: tuple[int, ...], convolutions: tuple[str, ...] = _VGG19_CONVOLUTIONS
+) -> tuple[Rule, ...]:
+    names = dict(zip(places, convolutions, strict=True))
 
     def name(match: re.Match[str]) -> str:
         return f"{names[int(match['place'])]}.{_CONV_FIELDS[match['field']]}"
@@ -165,21 +175,29 @@ _TIMM_VGG = Layout(
     "timm",
     "vgg",
     (r"features\.0\.weight", r"pre_logits\.fc1\.weight"),
-    _vgg_rules("features.", _TORCHVISION_PLACES),
+    _place_rules("features.", _VGG19_PLACES),
     (r"(pre_logits|head)\..*",),
 )
 _TORCHVISION_VGG = Layout(
     "torchvision",
     "vgg",
     (r"features\.0\.weight",),
-    _vgg_rules("features.", _TORCHVISION_PLACES),
+    _place_rules("features.", _VGG19_PLACES),
     (r"classifier\..*",),
+)
+_VGG16_RULES = _place_rules("features.", _VGG16_PLACES, _VGG16_CONVOLUTIONS)
+_TIMM_VGG16 = dataclasses.replace(_TIMM_VGG, family="vgg16", rules=_VGG16_RULES)
+_TORCHVISION_VGG16 = dataclasses.replace(_TORCHVISION_VGG, family="vgg16", rules=_VGG16_RULES)
+_TORCHVISION_ALEXNET = dataclasses.replace(
+    _TORCHVISION_VGG,
+    family="alexnet",
+    rules=_place_rules("features.", _ALEXNET_PLACES, _ALEXNET_CONVOLUTIONS),
 )
 _ADAIN = Layout(
     "adain",
     "vgg",
     (r"0\.weight", r"0\.bias", r"2\.weight", r"2\.bias"),
-    _vgg_rules("", _ADAIN_PLACES),
+    _place_rules("", _ADAIN_PLACES),
     normalization="none",
     padding="reflect",
     folded=(("0.weight", (3, 3, 1, 1)), ("0.bias", (3,))),
@@ -192,14 +210,23 @@ _TORCHVISION_RESNET = Layout(
 _TIMM_RESNET = Layout("timm", "resnet", _TORCHVISION_RESNET.signature, _RESNET_RULES, _RESNET_DROPS)
 
 # Two layouts' signatures may both fit a file; the first in this order is taken.
-LAYOUTS = (_TIMM_VGG, _TORCHVISION_VGG, _ADAIN, _TORCHVISION_RESNET, _TIMM_RESNET, NATIVE)
+LAYOUTS = (
+    *(_TIMM_VGG, _TORCHVISION_VGG, _TIMM_VGG16, _TORCHVISION_VGG16, _TORCHVISION_ALEXNET, _ADAIN),
+    *(_TORCHVISION_RESNET, _TIMM_RESNET, NATIVE),
+)
 """Every layout, the most specific first."""
 
 LAYOUT_NAMES = ("auto", *dict.fromkeys(layout.name for layout in LAYOUTS))
 """What the command line accepts."""
 
 
-_FAMILIES = {"vgg19": "vgg", "resnet50": "resnet", "wide_resnet50_2": "resnet"}
+_FAMILIES = {
+    "vgg19": "vgg",
+    "vgg16": "vgg16",
+    "alexnet": "alexnet",
+    "resnet50": "resnet",
+    "wide_resnet50_2": "resnet",
+}
 
 
 def find_layout(shapes: Shapes, *, backbone: str, name: str = "auto", where: object = "the file") -> Layout:
@@ -219,7 +246,8 @@ def find_layout(shapes: Shapes, *, backbone: str, name: str = "auto", where: obj
     looks = looks_like(shapes)
     fitting = [layout for layout in LAYOUTS if layout.family in (family, "") and layout.fits(shapes)]
     chosen = [layout for layout in fitting if name in ("auto", layout.name)]
-    if looks not in (None, backbone, family) or not chosen:
+    likely = (looks or backbone).split(" or ")
+    if not {backbone, family} & set(likely) or not chosen:
         keys = ", ".join(list(shapes)[:3])
         raise error(
             f"{where} must hold weights of {backbone} in {_asked(name)}",
@@ -237,7 +265,8 @@ def _cure(looks: str | None, backbone: str, fitting: Iterable[Layout]) -> str:
     if looks != backbone and looks in _FAMILIES:
         return f"pass --backbone {looks}, or a checkpoint of {backbone}"
     names = " or ".join(dict.fromkeys(layout.name for layout in fitting))
-    return f"pass --layout {names}" if names and looks in (None, backbone) else f"pass a checkpoint of {backbone}"
+    fits = backbone in (looks or backbone).split(" or ")
+    return f"pass --layout {names}" if names and fits else f"pass a checkpoint of {backbone}"
 
 
 def looks_like(shapes: Shapes) -> str | None:
@@ -284,13 +313,15 @@ def _vgg(shapes: Shapes) -> str:
         return "alexnet"
     if "features.1.running_mean" in shapes:
         return "vgg with batch norm"
-    if places <= set(_TORCHVISION_PLACES):
+    depths = {"vgg16": _VGG16_PLACES, "vgg19": _VGG19_PLACES}
+    return " or ".join(name for name, known in depths.items() if places <= set(known)) or "vgg of another depth"
+
+
+def _native_vgg(shapes: Shapes) -> str:
+    """Tell by the fourth convolution of block 3, which a checkpoint that ends before it leaves open."""
+    if "conv3_4.kernel" in shapes:
         return "vgg19"
-    return "vgg16" if places <= set(_VGG16_PLACES) else "vgg of another depth"
-
-
-# torchvision/models/vgg.py, configuration D.
-_VGG16_PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+    return "vgg16" if "conv4_1.kernel" in shapes else "vgg16 or vgg19"
 
 
 def _named(name: str) -> Callable[[Shapes], str]:
@@ -300,7 +331,8 @@ def _named(name: str) -> Callable[[Shapes], str]:
 _LOOKS: tuple[tuple[str, Callable[[Shapes], str]], ...] = (
     (r"layer1\.0\.conv1\.weight", _resnet),
     (r"conv2_1\.conv2\.kernel", _native_resnet),
-    (r"conv1_1\.kernel", _named("vgg19")),
+    (r"conv1_1\.kernel", _native_vgg),
+    (r"conv5\.kernel", _named("alexnet")),
     (r"features\.0\.weight", _vgg),
     (r"features\.denseblock1\..*", _named("densenet")),
     (r"inception3a\..*", _named("googlenet")),

@@ -14,7 +14,7 @@ from swag_jax.features import extract
 
 pytestmark = pytest.mark.usefixtures("programs_kept")
 
-EARLY = dict.fromkeys(backbones.NAMES, "conv2_1") | {"vgg19": "relu2_1"}
+EARLY = dict.fromkeys(backbones.NAMES, "conv2_1") | {"vgg19": "relu2_1", "vgg16": "relu1_1", "alexnet": "pool1"}
 
 # Projections of ResNet50's four stages with their batch norms' scales and biases.
 PROJECTIONS = sum(a * b + 2 * b for a, b in ((64, 256), (256, 512), (512, 1024), (1024, 2048)))
@@ -29,6 +29,8 @@ PLAIN = (27 * 64 + 128) + sum(
 # projections; two pseudo networks by their definition, which differ by the projections of three stages.
 PARAMETERS = {
     "vgg19": 20_024_384,
+    "vgg16": 138_357_544 - 123_642_856,
+    "alexnet": 61_100_840 - 58_631_144,
     "resnet50": 25_557_032 - 2_049_000,
     "wide_resnet50_2": 68_883_240 - 2_049_000,
     "resnet18": 11_689_512 - 513_000,
@@ -134,6 +136,12 @@ def test_seeded_initialization_repeats(name):
 
 def test_initialization_follows_pytorch(name):
     arrays = backbones.flat_parameters(backbones.create(name, until=EARLY[name]))
+    if name == "alexnet":  # torch.nn.Conv2d's default: uniform within 1 / sqrt(fan_in), biases as well
+        bound = float(np.prod(arrays["conv1.kernel"].shape[:3])) ** -0.5
+        for array in arrays.values():
+            assert bound * 0.9 < float(jnp.abs(array).max()) <= bound
+            assert abs(float(array.std()) - bound / 3**0.5) < bound / array.size**0.5
+        return
     for flat, array in arrays.items():
         if flat.endswith("kernel"):
             height, width, _, out = array.shape
@@ -145,11 +153,24 @@ def test_initialization_follows_pytorch(name):
             np.testing.assert_array_equal(array, np.ones_like(array) if ones else np.zeros_like(array))
 
 
-def test_strides_are_the_ratio_of_sizes(name):
+def shapes_at(network, height, width, until=None):
+    image = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+    return {layer: x.shape[1:3] for layer, x in jax.eval_shape(lambda n, x: n(x, until=until), network, image).items()}
+
+
+def test_strides_are_the_spacing_of_positions(name):
+    """So many pixels more, one position more."""
     network = skeleton(name)
-    shapes = jax.eval_shape(lambda n, x: n(x), network, jax.ShapeDtypeStruct((1, 128, 96, 3), jnp.float32))
+    small, large = shapes_at(network, 128, 96), shapes_at(network, 256, 160)
     for layer, stride in zip(network.layers, network.strides, strict=True):
-        assert shapes[layer].shape[1:3] == (128 // stride, 96 // stride)
+        assert (large[layer][0] - small[layer][0], large[layer][1] - small[layer][1]) == (128 // stride, 64 // stride)
+
+
+def test_the_minimum_size_gives_a_whole_position(name):
+    network = skeleton(name)
+    layer = backbones.entry(name).style_layers[-1]
+    smallest = network.minimum_size([layer])
+    assert shapes_at(network, smallest, smallest, layer)[layer] == (1, 1)
 
 
 def test_unknown_layer_offers_near_names(name):

@@ -16,7 +16,7 @@ from swag_jax import backbones, params
 from swag_jax.features import extract
 
 REFERENCES = sorted((Path(__file__).parents[1] / "reference").glob("*net*.npz")) + sorted(
-    (Path(__file__).parents[1] / "reference").glob("vgg19*.npz")
+    (Path(__file__).parents[1] / "reference").glob("vgg*.npz")
 )
 
 
@@ -32,7 +32,7 @@ def converted(backbone, folder, reference):
 def test_every_layer_and_the_gradient(path, tmp_path):
     reference = np.load(path)
     backbone = str(reference["backbone"])
-    options = {key: str(reference[key]) for key in ("pooling", "padding")} if backbone == "vgg19" else {}
+    options = {key: str(reference[key]) for key in ("pooling", "padding")} if "vgg" in backbone else {}
     skeleton = jax.eval_shape(lambda: backbones.create(backbone, **options))
     network = backbones.with_parameters(skeleton, converted(backbone, tmp_path, reference))
     image = jnp.asarray(reference_image(*reference["image_shape"][:2].tolist(), int(reference["image_seed"])))

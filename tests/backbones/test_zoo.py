@@ -50,8 +50,8 @@ def test_embedded_weights_that_end_too_early():
 
 
 def test_unknown_names():
-    with pytest.raises(UserError, match="unknown backbone 'vgg16': did you mean vgg19"):
-        backbones.load("vgg16")
+    with pytest.raises(UserError, match="unknown backbone 'vgg17': did you mean vgg1"):
+        backbones.load("vgg17")
     with pytest.raises(UserError, match="unknown layer 'relu41': did you mean relu4_1"):
         backbones.load("vgg19", layers=("relu41",))
 

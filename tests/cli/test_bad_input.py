@@ -136,7 +136,7 @@ def test_unwritable_report(refused, tmp_path, report):
             ("--backbone", "wide_resnet50_2", "--weights", "embedded"),
             "no checkpoint of wide_resnet50_2 comes with the package",
         ),
-        (("--backbone", "resnet50", "--pooling", "max"), "pooling and padding can only be chosen for vgg19"),
+        (("--backbone", "resnet50", "--pooling", "max"), "pooling and padding can only be chosen for a VGG"),
         (("--steps", 0), "steps must be at least 1, got 0"),
         (("--every", 0), "--every must be at least 1, got 0"),
         (("--every", -2), "--every must be at least 1, got -2"),

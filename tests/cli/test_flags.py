@@ -135,7 +135,7 @@ def test_smoothing_values(parser, line, expected):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("--backbone vgg91", "unknown backbone 'vgg91': did you mean vgg19?"),
+        ("--backbone vgg91", "unknown backbone 'vgg91': did you mean vgg19 or vgg16?"),
         ("--preset gatys-vgg", "unknown preset 'gatys-vgg': did you mean gatys-vgg19"),
         ("--smoothing softmx", "unknown smoothing 'softmx': did you mean softmax"),
         ("--solver lbgfs", "unknown solver 'lbgfs': did you mean lbfgs?"),

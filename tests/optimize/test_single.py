@@ -184,7 +184,7 @@ def test_precisions():
         ({"style": STYLE - 0.5}, r"style picture must lie in \[0, 1\], got .*: clip it"),
         ({"style": []}, "at least one style picture, got 0"),
         ({"settings": FAST.replace(blend=(1.0, 2.0))}, r"one blend weight per style picture \(1\), got 2"),
-        ({"settings": FAST.replace(backbone="resnet50", pooling="max")}, "can only be chosen for vgg19, got resnet50"),
+        ({"settings": FAST.replace(backbone="resnet50", pooling="max")}, "can only be chosen for a VGG, got resnet50"),
         ({"settings": FAST.replace(content_layers=("relu21",))}, "unknown layer 'relu21': did you mean .*relu2_1"),
         ({"settings": FAST.replace(size=1)}, "shorter side must be at least 2 pixels"),
     ],

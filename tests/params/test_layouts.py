@@ -46,6 +46,23 @@ def test_vgg_layouts_by_their_keys(vgg):
     assert LAYOUT_NAMES == ("auto", "timm", "torchvision", "adain", "native")
 
 
+@pytest.mark.parametrize(
+    ("backbone", "key", "name"),
+    [
+        ("vgg16", "features.17.weight", "conv4_1.kernel"),
+        ("vgg16", "features.28.bias", "conv5_3.bias"),
+        ("vgg16", "features.16.weight", None),
+        ("alexnet", "features.0.weight", "conv1.kernel"),
+        ("alexnet", "features.10.bias", "conv5.bias"),
+        ("alexnet", "features.1.weight", None),
+    ],
+)
+def test_vgg16_and_alexnet_names(backbone, key, name):
+    first = (64, 3, 3, 3) if backbone == "vgg16" else (64, 3, 11, 11)
+    layout = find_layout({"features.0.weight": first, "classifier.0.weight": (9, 9)}, backbone=backbone)
+    assert (layout.name, layout.rename(key), layout.dropped("classifier.0.weight")) == ("torchvision", name, True)
+
+
 def test_only_adain_asks_for_something_of_the_network(vgg, resnet):
     adain = {"0.weight": (3, 3, 1, 1), "0.bias": (3,), "2.weight": (2, 3, 3, 3), "2.bias": (2,)}
     found = [
@@ -73,12 +90,16 @@ def resnet_shapes(blocks, width):
         ({**resnet_shapes(6, 128), "layer1.0.conv2.weight": (128, 4, 3, 3)}, "resnext"),
         ({"features.0.weight": (64, 3, 3, 3), "features.17.weight": (512, 256, 3, 3)}, "vgg16"),
         ({"features.0.weight": (64, 3, 3, 3), "features.16.weight": (256, 256, 3, 3)}, "vgg19"),
+        ({"features.0.weight": (64, 3, 3, 3), "features.14.weight": (256, 256, 3, 3)}, "vgg16 or vgg19"),
         ({"features.0.weight": (64, 3, 3, 3), "features.1.running_mean": (64,)}, "vgg with batch norm"),
         ({"features.0.weight": (64, 3, 3, 3), "features.3.weight": (128, 64, 3, 3)}, "vgg of another depth"),
         ({"features.0.weight": (64, 3, 11, 11)}, "alexnet"),
         ({"inception3a.branch1.conv.weight": (64, 192, 1, 1)}, "googlenet"),
         ({"Mixed_5b.branch1x1.conv.weight": (64, 192, 1, 1)}, "inception v3"),
-        ({"conv1_1.kernel": (3, 3, 3, 64)}, "vgg19"),
+        ({"conv1_1.kernel": (3, 3, 3, 64)}, "vgg16 or vgg19"),
+        ({"conv1_1.kernel": (3, 3, 3, 64), "conv4_1.kernel": (3, 3, 256, 512)}, "vgg16"),
+        ({"conv1_1.kernel": (3, 3, 3, 64), "conv3_4.kernel": (3, 3, 256, 256)}, "vgg19"),
+        ({"conv1.kernel": (11, 11, 3, 64), "conv5.kernel": (3, 3, 256, 256)}, "alexnet"),
         ({"conv2_1.conv2.kernel": (3, 3, 128, 128)}, "wide_resnet50_2"),
         ({"cls_token": (1, 1, 768)}, "vision transformer"),
         ({"something": (1,)}, None),

@@ -21,10 +21,12 @@ HEX40 = re.compile(r"[0-9a-f]{40}")
 
 def test_names_are_unique_and_each_network_has_one_default():
     names = [entry.name for entry in checkpoints()]
-    assert len(set(names)) == len(names) == 8
+    assert len(set(names)) == len(names) == 10
     defaults = {entry.backbone: entry.name for entry in checkpoints() if entry.default}
     assert defaults == {
         "vgg19": "vgg19-imagenet",
+        "vgg16": "vgg16-imagenet",
+        "alexnet": "alexnet-imagenet",
         "resnet50": "resnet50-imagenet",
         "wide_resnet50_2": "wide_resnet50_2-imagenet",
     }

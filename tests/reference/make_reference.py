@@ -35,6 +35,8 @@ OBJECTIVE_LAYERS = {
     "vgg19": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu4_2", "relu5_1"),
     "resnet50": ("conv1", "conv2_3", "conv3_4", "conv4_6", "conv5_3"),
     "wide_resnet50_2": ("conv1", "conv2_3", "conv3_4", "conv4_6", "conv5_3"),
+    "vgg16": ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"),
+    "alexnet": ("relu1", "relu2", "relu3", "relu4", "relu5"),
 }
 
 
@@ -63,6 +65,8 @@ CASES = {
     "resnet50": Case("resnet50", 64, 96),
     "resnet50_odd": Case("resnet50", 67, 93),
     "wide_resnet50_2_odd": Case("wide_resnet50_2", 67, 93),
+    "vgg16_odd": Case("vgg16", 67, 93, samples=256),
+    "alexnet_odd": Case("alexnet", 67, 93, samples=256),
 }
 
 

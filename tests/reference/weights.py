@@ -9,11 +9,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-# The output channels of VGG19's convolutions; "M" is a 2x2 pooling. Simonyan and Zisserman 2015, table 1, E.
-VGG19_PLAN: tuple[int | str, ...] = (
-    *(64, 64, "M", 128, 128, "M", 256, 256, 256, 256, "M"),
-    *(512, 512, 512, 512, "M", 512, 512, 512, 512, "M"),
-)
+# The output channels of a VGG's convolutions; "M" is a 2x2 pooling. Simonyan and Zisserman 2015, table 1, E and D.
+VGG_PLANS: dict[str, tuple[int | str, ...]] = {
+    "vgg19": (*(64, 64, "M", 128, 128, "M", *[256] * 4, "M"), *(*[512] * 4, "M", *[512] * 4, "M")),
+    "vgg16": (*(64, 64, "M", 128, 128, "M", *[256] * 3, "M"), *(*[512] * 3, "M", *[512] * 3, "M")),
+}
+# Position in torchvision's `alexnet().features`, output and input channels and kernel size of its convolutions.
+ALEXNET_PLAN = ((0, 64, 3, 11), (3, 192, 64, 5), (6, 384, 192, 3), (8, 256, 384, 3), (10, 256, 256, 3))
 # Blocks by stage of the 50-layer networks: He et al. 2016, table 1.
 BLOCKS = (3, 4, 6, 3)
 # The width of the 3x3 convolution relative to ResNet50: Zagoruyko and Komodakis 2016, as in torchvision.
@@ -46,17 +48,24 @@ def _batch_norm(prefix: str, channels: int, seed: int, *, scale: float = 1.0) ->
         yield key, _generator(key, seed).uniform(low, high, channels).astype(np.float32)
 
 
-def _vgg19(seed: int) -> Iterator[tuple[str, np.ndarray]]:
+def _with_bias(key: str, shape: tuple[int, ...], seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    yield f"{key}.weight", _convolution(f"{key}.weight", shape, seed)
+    yield f"{key}.bias", _generator(f"{key}.bias", seed).uniform(-0.1, 0.1, shape[0]).astype(np.float32)
+
+
+def _vgg(plan: tuple[int | str, ...], seed: int) -> Iterator[tuple[str, np.ndarray]]:
     index, channels = 0, 3
-    for step in VGG19_PLAN:
+    for step in plan:
         if isinstance(step, str):
             index += 1
             continue
-        key = f"features.{index}"
-        yield f"{key}.weight", _convolution(f"{key}.weight", (step, channels, 3, 3), seed)
-        bias = _generator(f"{key}.bias", seed).uniform(-0.1, 0.1, step)
-        yield f"{key}.bias", bias.astype(np.float32)
+        yield from _with_bias(f"features.{index}", (step, channels, 3, 3), seed)
         index, channels = index + 2, step
+
+
+def _alexnet(seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    for place, outputs, inputs, size in ALEXNET_PLAN:
+        yield from _with_bias(f"features.{place}", (outputs, inputs, size, size), seed)
 
 
 def _block(prefix: str, inputs: int, width: int, outputs: int, seed: int) -> Iterator[tuple[str, np.ndarray]]:
@@ -88,15 +97,27 @@ def random_weights(backbone: str, seed: int) -> dict[str, np.ndarray]:
     """Draw the weights of one backbone, without its classifier, in torchvision's layout.
 
     Args:
-        backbone: `"vgg19"`, `"resnet50"` or `"wide_resnet50_2"`.
+        backbone: `"vgg19"`, `"vgg16"`, `"alexnet"`, `"resnet50"` or `"wide_resnet50_2"`.
         seed: Of every array, together with the array's key.
 
     Returns:
         float32 arrays by torchvision key; batch normalizations have random scales, biases and statistics.
     """
-    if backbone == "vgg19":
-        return dict(_vgg19(seed))
+    if backbone in VGG_PLANS:
+        return dict(_vgg(VGG_PLANS[backbone], seed))
+    if backbone == "alexnet":
+        return dict(_alexnet(seed))
     return dict(_resnet(seed, WIDTH_FACTORS[backbone]))
+
+
+# Channels of the layers that LPIPS compares: lpips/lpips.py of richzhang/PerceptualSimilarity.
+LPIPS_CHANNELS = {"alexnet": (64, 192, 384, 256, 256), "vgg16": (64, 128, 256, 512, 512)}
+
+
+def linear_weights(trunk: str, seed: int) -> dict[str, np.ndarray]:
+    """Draw LPIPS's linear weights in the lpips package's layout: not negative, as the released ones are."""
+    shapes = {f"lin{i}.model.1.weight": (1, channels, 1, 1) for i, channels in enumerate(LPIPS_CHANNELS[trunk])}
+    return {key: _generator(key, seed).uniform(0, 0.2, shape).astype(np.float32) for key, shape in shapes.items()}
 
 
 def fingerprint(weights: dict[str, np.ndarray]) -> float:

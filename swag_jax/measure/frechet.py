@@ -1,0 +1,126 @@
+r"""The Fréchet distance of two sets of features, in float64 on the host, and what is made of it.
+
+Features are summed up as they come (`Moments`), so that a folder of any size is read once and not kept.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from swag_jax._checks import error
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Number, mean and scatter of the feature vectors of a set of pictures.
+
+    Attributes:
+        count: How many vectors have been added.
+        mean: Their mean.
+        scatter: The sum of the outer products of their deviations from the mean.
+    """
+
+    count: int
+    mean: Float[np.ndarray, " features"]
+    scatter: Float[np.ndarray, "features features"]
+
+    @classmethod
+    def empty(cls, features: int) -> "Moments":
+        """Return the moments of no vectors.
+
+        Args:
+            features: The length of the vectors to come.
+        """
+        return cls(0, np.zeros(features), np.zeros((features, features)))
+
+    def add(self, vectors: Float[np.ndarray, "vectors features"]) -> "Moments":
+        r"""Return the moments with more vectors in them.
+
+        .. math:: S = S_a + S_b + \frac{n_a n_b}{n_a + n_b} (\bar x_b - \bar x_a) (\bar x_b - \bar x_a)^T
+
+        After Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances",
+        1979; sums of squares, from which the mean is subtracted in the end, would lose digits.
+
+        Args:
+            vectors: One or more, of any floating-point type; summed in float64.
+        """
+        vectors = np.asarray(vectors, np.float64)
+        count = self.count + len(vectors)
+        mean = vectors.mean(axis=0)
+        deviations, step = vectors - mean, mean - self.mean
+        scatter = self.scatter + deviations.T @ deviations
+        scatter += self.count * len(vectors) / count * np.outer(step, step)
+        return Moments(count, self.mean + len(vectors) / count * step, scatter)
+
+    @property
+    def covariance(self) -> Float[np.ndarray, "features features"]:
+        """The scatter divided by one less than the count, as in the published FID code.
+
+        Raises:
+            UserError: If there are fewer than two vectors.
+        """
+        if self.count < 2:
+            raise error("the covariance of features needs at least 2 pictures", got=self.count)
+        return self.scatter / (self.count - 1)
+
+
+def frechet_distance(first: Moments, second: Moments) -> float:
+    r"""Return the squared Fréchet distance of two normal distributions; FID for features of Inception v3.
+
+    .. math:: \|m_1 - m_2\|^2 + \operatorname{tr}(C_1 + C_2 - 2 (C_1 C_2)^{1/2})
+
+    With C = L L^T, the trace of the root is the sum of the singular values of L_1^T L_2: no matrix root has to
+    converge, nothing becomes complex, and singular covariances (fewer pictures than features) need no offset.
+
+    Args:
+        first: Of one set of features.
+        second: Of the other, of the same length.
+
+    Returns:
+        0 for equal moments; no upper bound. It is biased upward, the more the fewer pictures there are (Chong and
+        Forsyth, CVPR 2020): compare at equal numbers only.
+
+    Raises:
+        UserError: If one of the sets has fewer than two pictures.
+
+    Example:
+        >>> x = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
+        >>> one, two = (Moments.empty(2).add(vectors) for vectors in (x, x + [3.0, 4.0]))
+        >>> round(frechet_distance(one, two), 9)
+        25.0
+
+    References:
+        Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium", NeurIPS
+        2017, eq. 6.
+    """
+    roots = [_root(moments.covariance) for moments in (first, second)]
+    step = first.mean - second.mean
+    overlap = np.linalg.svd(roots[0].T @ roots[1], compute_uv=False).sum()
+    traces = np.trace(first.covariance) + np.trace(second.covariance)
+    # Rounding may leave a difference of equal numbers just below zero.
+    return max(0.0, float(step @ step + traces - 2 * overlap))
+
+
+def _root(covariance: Float[np.ndarray, "features features"]) -> Float[np.ndarray, "features features"]:
+    """Return L with C = L L^T: the eigenvectors times the roots of the eigenvalues."""
+    variances, directions = np.linalg.eigh(covariance)
+    return directions * np.sqrt(np.maximum(variances, 0))
+
+
+def artfid(lpips: float, fid: float) -> float:
+    """Return (1 + LPIPS) · (1 + FID): content kept and style matched in one number; at least 1, lower is better.
+
+    Args:
+        lpips: Mean LPIPS (AlexNet) of the pictures from their contents.
+        fid: FID of the pictures from the styles.
+
+    Example:
+        >>> artfid(0.5, 19.0)
+        30.0
+
+    References:
+        Wright and Ommer, "ArtFID: Quantitative Evaluation of Neural Style Transfer", GCPR 2022, whose FID is read in
+        an Inception v3 of their own, trained on art. The unchanged content can win it: compare with the baselines.
+    """
+    return (1 + lpips) * (1 + fid)

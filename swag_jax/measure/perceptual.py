@@ -1,0 +1,159 @@
+"""LPIPS: how different two pictures look, by learned weights on the features of a network (Zhang et al. 2018, v0.1).
+
+The weights come from files: the linear ones from the `lpips` package (`weights/v0.1/alex.pth` or `vgg.pth`, with keys
+`lin0.model.1.weight` ...), the trunk's from torchvision's AlexNet or VGG16.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from swag_jax import params
+from swag_jax._checks import error
+from swag_jax._numerics import widen
+from swag_jax._pytree import pytree_dataclass
+from swag_jax._types import AnyFeatures, Image, LayerFeatures, Scalar
+from swag_jax.backbones import Backbone, load
+from swag_jax.features import extract
+
+LPIPS_LAYERS: Mapping[str, dict[str, int]] = {
+    "alexnet": {"relu1": 64, "relu2": 192, "relu3": 384, "relu4": 256, "relu5": 256},
+    "vgg16": {"relu1_2": 64, "relu2_2": 128, "relu3_3": 256, "relu4_3": 512, "relu5_3": 512},
+}
+"""The layers of each trunk and their channels: lpips/pretrained_networks.py of richzhang/PerceptualSimilarity."""
+
+EPSILON = 1e-10
+"""What `normalize_tensor` of the lpips package adds to a norm."""
+
+LinearWeights = Mapping[str, Float[Array, " _"]]
+"""A weight for each channel, by layer."""
+
+
+def lpips(features: LayerFeatures, reference: LayerFeatures, weights: LinearWeights) -> Scalar:
+    r"""Return the weighted squared distance of features of unit length, averaged over places, summed over layers.
+
+    .. math:: \sum_l \operatorname{mean}_{ij} \sum_c w^l_c (\hat F^l_{ijc} - \hat G^l_{ijc})^2, \quad
+        \hat F_{ij} = F_{ij} / (\|F_{ij}\| + 10^{-10})
+
+    Args:
+        features: Of a picture, by layer.
+        reference: Of the picture it is compared with, of the same shapes.
+        weights: A weight for each channel, by layer.
+
+    Returns:
+        0 for equal features; about 1 for pictures that have nothing in common, with the published weights.
+
+    References:
+        Zhang, Isola, Efros, Shechtman and Wang, "The Unreasonable Effectiveness of Deep Features as a Perceptual
+        Metric", CVPR 2018, eq. 1; https://github.com/richzhang/PerceptualSimilarity, version 0.1.
+
+    Example:
+        >>> one, other = {"relu1": jnp.array([[[3.0, 0.0]]])}, {"relu1": jnp.array([[[0.0, 5.0]]])}
+        >>> float(lpips(one, other, {"relu1": jnp.array([0.25, 0.5])}))
+        0.75
+    """
+    distances = [
+        (weight * ((_unit(features[layer]) - _unit(reference[layer])) ** 2).mean((0, 1))).sum()
+        for layer, weight in weights.items()
+    ]
+    return jnp.stack(distances).sum()
+
+
+def _unit(features: AnyFeatures) -> AnyFeatures:
+    """Give the features at every place unit length."""
+    wide = widen(features)
+    return wide / (jnp.linalg.norm(wide, axis=-1, keepdims=True) + EPSILON)
+
+
+@pytree_dataclass
+@dataclass(frozen=True)
+class LPIPS:
+    """LPIPS with its weights: a function of two pictures, and a pytree.
+
+    The scaling layer of the lpips package takes (2 x - 1 + (.030, .088, .188)) / (.458, .448, .450), which is
+    (x - mean) / std with ImageNet's statistics: the trunk's own normalization.
+
+    Attributes:
+        trunk: The network whose features are compared.
+        weights: A weight for each channel, by layer.
+    """
+
+    trunk: Backbone
+    weights: dict[str, Float[Array, " _"]]
+
+    def __call__(self, image: Image, reference: Image) -> Scalar:
+        """Return the distance of two pictures of one shape.
+
+        Args:
+            image: A picture.
+            reference: Another of the same shape.
+
+        Raises:
+            UserError: If they are too small for the trunk's deepest layer.
+        """
+        return lpips(self.read(image), self.read(reference), self.weights)
+
+    def read(self, image: Image) -> LayerFeatures:
+        """Return the features of one picture that are compared.
+
+        Args:
+            image: A picture.
+
+        Raises:
+            UserError: If it is too small for the trunk's deepest layer.
+        """
+        smallest = self.trunk.minimum_size(self.weights)
+        if min(image.shape[:2]) < smallest:
+            shape = "{} x {}".format(*image.shape[:2])
+            raise error(f"both sides must be at least {smallest} px for LPIPS", got=shape)
+        return extract(self.trunk, image, layers=self.weights)
+
+
+def load_lpips(weights: Path, *, trunk: str = "imagenet") -> tuple[LPIPS, params.Source]:
+    """Read LPIPS from files.
+
+    Args:
+        weights: The linear weights in the lpips package's layout, `.pth` or `.safetensors`; their shapes tell the
+            trunk.
+        trunk: The trunk's weights: `imagenet` (from the local store), `random`, or the path of a checkpoint.
+
+    Returns:
+        LPIPS, and where the trunk's weights came from.
+
+    Raises:
+        UserError: If a file is missing, damaged or holds something else.
+    """
+    name = _trunk_of(weights)
+    layers = LPIPS_LAYERS[name]
+    keys = {layer: f"lin{i}.model.1.weight" for i, layer in enumerate(layers)}
+    tensors = params.read_floats(weights, keys.values())
+    network, source = load(name, weights=trunk, layers=tuple(layers))
+    linear = {layer: jnp.asarray(tensors[key].reshape(-1)) for layer, key in keys.items()}
+    return LPIPS(jax.jit(lambda network: network.frozen())(network), linear), source
+
+
+def _trunk_of(weights: Path) -> str:
+    """Tell the trunk by the channels of the linear layers.
+
+    A saved `lpips.LPIPS` also holds `lins.*` (the same weights again), its trunk and its scaling constants: left out.
+    """
+    shapes = params.checkpoint_shapes(weights)
+    found = {key: shape for key, shape in shapes.items() if not re.fullmatch(r"(lins|net|scaling_layer)\..*", key)}
+    for name, layers in LPIPS_LAYERS.items():
+        if found == dict(_expected(layers)):
+            return name
+    raise error(
+        f"{weights} must hold LPIPS's linear weights for AlexNet or VGG16, lin0.model.1.weight to lin4.model.1.weight",
+        got=f"keys such as {', '.join(list(found)[:3]) or 'none'}",
+        cure="pass weights/v0.1/alex.pth or vgg.pth of the lpips package",
+    )
+
+
+def _expected(layers: dict[str, int]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    for i, channels in enumerate(layers.values()):
+        yield f"lin{i}.model.1.weight", (1, channels, 1, 1)
