@@ -25,6 +25,7 @@ from swag_jax import devices
 from swag_jax._checks import UserError, check_name, check_range, error
 from swag_jax._types import AnyHostImage, Image, Key, Keys
 from swag_jax.images import resize
+from swag_jax.images._picture import Picture
 from swag_jax.losses import Targets, content_targets, style_targets
 from swag_jax.optimize import memory
 from swag_jax.optimize.once import Once
@@ -36,7 +37,7 @@ from swag_jax.optimize.preparation import (
     take_steps,
 )
 from swag_jax.optimize.pyramid import Scale
-from swag_jax.optimize.reader import THREADS, Pair, Picture, Reader, Work
+from swag_jax.optimize.reader import THREADS, Pair, Reader, Work
 from swag_jax.optimize.result import OutOfMemoryError, Result
 from swag_jax.optimize.settings import Settings
 from swag_jax.optimize.solvers import Solver, State
