@@ -10,6 +10,7 @@
 from swag_jax import backbones as backbones
 from swag_jax import images as images
 from swag_jax import losses as losses
+from swag_jax import measure as measure
 from swag_jax import params as params
 from swag_jax import presets as presets
 from swag_jax._checks import UserError as UserError

@@ -25,11 +25,18 @@ class Entry:
         create: The network's class, or a partial application of it.
         content_layer: The default layer of the content loss.
         style_layers: The default layers of the style loss.
+        stage_layers: The last layer of each stage, from the stem on; empty where the style layers are these.
     """
 
     create: Callable[..., Backbone]
     content_layer: str
     style_layers: tuple[str, ...]
+    stage_layers: tuple[str, ...] = ()
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The last layer of each stage, from the stem on."""
+        return self.stage_layers or self.style_layers
 
 
 # The SWAG paper's taps of ResNet50 (papers: conv1, conv2_3, conv3_4, conv4_6, conv5_3; released code: conv0_0,
@@ -39,8 +46,10 @@ _RESNET_TAPS = ("conv4_6", ("conv1", "conv2_3", "conv3_4", "conv4_6", "conv5_3")
 # Gatys et al., CVPR 2016, section 3; for SWAG's VGG19 runs the taps are not published: our choice.
 _VGG_TAPS = ("relu4_2", ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"))
 
+_VGG_STAGES = ("relu1_2", "relu2_2", "relu3_4", "relu4_4", "relu5_4")
+
 _ZOO: Mapping[str, Entry] = {
-    "vgg19": Entry(vgg.VGG19, *_VGG_TAPS),
+    "vgg19": Entry(vgg.VGG19, *_VGG_TAPS, _VGG_STAGES),
     "resnet50": Entry(functools.partial(resnet.ResNet, width=64), *_RESNET_TAPS),
     "wide_resnet50_2": Entry(functools.partial(resnet.ResNet, width=128), *_RESNET_TAPS),
 }
@@ -106,6 +115,30 @@ def layer_names(name: str) -> tuple[str, ...]:
         ('conv1_1', 'relu1_1')
     """
     return nnx.eval_shape(lambda: create(name)).layers
+
+
+def reached_layers(name: str, *, weights: str = "auto") -> tuple[str, ...]:
+    """Return the layers of a network that weights reach, shallow to deep: all, unless a checkpoint ends early.
+
+    Args:
+        name: One of `NAMES`.
+        weights: As `load` takes them.
+
+    Raises:
+        UserError: If a name is unknown, or the weights are missing or damaged.
+
+    Example:
+        >>> reached_layers("vgg19", weights="random")[-1], reached_layers("vgg19", weights="embedded")[-1]
+        ('pool5', 'relu5_1')
+    """
+    layers = layer_names(name)
+    deepest = params.resolve(name, weights=weights).deepest_layer
+    if deepest is None:
+        return layers
+    known, end = parameter_shapes(name, until=deepest).keys(), layers.index(deepest) + 1
+    while end < len(layers) and parameter_shapes(name, until=layers[end]).keys() <= known:
+        end += 1  # a ReLU or a pool, which has no parameters
+    return layers[:end]
 
 
 def flat_parameters(network: Backbone) -> dict[str, jax.Array]:
