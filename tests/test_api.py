@@ -24,8 +24,10 @@ CONTENTS = (
     "swag_jax.losses",
     "swag_jax.losses.content",
     "swag_jax.losses.style",
+    "swag_jax.measure",
     "swag_jax.optimize",
     "swag_jax.params",
+    "swag_jax.plots",
     "swag_jax.smoothing",
     "swag_jax.statistics",
 )

@@ -50,7 +50,7 @@ def from_folders(contents: Path, styles: Path, settings: Settings, *, zipped: bo
     Raises:
         UserError: If a folder has no pictures, or `zipped` ones differ in number.
     """
-    first, second = _named(_pictures(contents, "contents")), _named(_pictures(styles, "styles"))
+    first, second = _named(pictures_in(contents, "contents")), _named(pictures_in(styles, "styles"))
     if not zipped:
         return _unique([Job(f"{a}_{b}", c, (s,), settings) for a, c in first.items() for b, s in second.items()])
     if len(first) != len(second):
@@ -60,7 +60,12 @@ def from_folders(contents: Path, styles: Path, settings: Settings, *, zipped: bo
     return _unique([Job(f"{a}_{b}", c, (s,), settings) for (a, c), (b, s) in pairs])
 
 
-def _pictures(folder: Path, what: str) -> list[Path]:
+def pictures_in(folder: Path, what: str) -> list[Path]:
+    """Return the pictures of a folder by name.
+
+    Raises:
+        UserError: If there are none, naming the flag `what`.
+    """
     if not folder.is_dir():
         raise error(f"--{what} must be a folder of pictures", got=folder, cure="pass an existing folder")
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
