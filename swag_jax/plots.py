@@ -41,10 +41,10 @@ PANELS = (
 """The paper's panels: measure, title, whether the axis is logarithmic."""
 
 PEAK_PANELS = (
-    ("peak", "activations: maximum / root mean square", True),
-    ("gram_peak", "Gram matrix: maximum / root mean square", True),
+    ("peak", "peak of activations", True),
+    ("gram_peak", "peak of Gram matrix", True),
 )
-"""The panels of the measure that does not follow the activations' scale."""
+"""The panels of maximum over root mean square, which does not follow the activations' scale."""
 
 
 def check_output(path: Path) -> None:
@@ -173,7 +173,7 @@ def activation_statistics(
     chosen = _with_peaks() if peaks else PANELS
     made, panels = figure(2, len(chosen) // 2)
     for axes, (measure, title, logarithmic) in zip(panels, chosen, strict=True):
-        axes.set_title(title, fontsize=10.5 if not peaks else 8.5)
+        axes.set_title(title, fontsize=9.5)
         for place, (name, network) in enumerate(statistics.networks.items()):
             line(axes, network.line(measure), place=place, label=name)
         for name in starred:
@@ -199,9 +199,21 @@ def _first_smoothing(network: NetworkStatistics) -> str:
 
 
 def _finish(axes: Axes, stages: list[int], logarithmic: bool) -> None:
-    axes.set_xticks(stages, [f"stage {stage}" for stage in stages])
+    axes.set_xticks(stages)
+    axes.set_xlabel("stage", fontsize=9)
     if logarithmic:
-        axes.set_yscale("log")
-        axes.minorticks_off()
+        _make_logarithmic(axes)
     else:
         axes.set_ylim(-0.04, 1.04)
+
+
+def _make_logarithmic(axes: Axes) -> None:
+    """Mark powers of ten; fives and twos as well where there would be less than three marks."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    if high < 1000 * low:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())

@@ -7,6 +7,7 @@ All of them keep the content's aspect ratio, where the released code squashes bo
 
 from collections.abc import Mapping
 
+from swag_jax.backbones import entry
 from swag_jax.losses import Objective
 from swag_jax.optimize import Settings
 from swag_jax.smoothing import Smoothing
@@ -89,3 +90,24 @@ OF_BACKBONE: Mapping[str, str] = {
     "wide_resnet50_2": "swag-wide-resnet50",
 }
 """The preset that stands for a backbone where none is named."""
+
+
+def of_backbone(name: str) -> Settings:
+    """Return the settings that stand for a backbone where no preset is named.
+
+    They are its preset or, for a residual network without one, `swag_resnet50` at its own layers.
+
+    Args:
+        name: A network of the zoo.
+
+    Raises:
+        UserError: If there is none of that name.
+
+    Example:
+        >>> of_backbone("resnet18").objective.smoothing.layers
+        ('conv4_2', 'conv5_2')
+    """
+    known = entry(name)
+    if name in OF_BACKBONE:
+        return PRESETS[OF_BACKBONE[name]]
+    return swag_resnet50.replace(backbone=name, layers=known.style_layers[-2:])

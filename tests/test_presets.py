@@ -8,7 +8,7 @@ import pytest
 from swag_jax import UserError, backbones, presets
 from swag_jax.losses import Objective
 from swag_jax.optimize import LBFGS, Adam, Settings
-from swag_jax.presets import OF_BACKBONE, PRESETS
+from swag_jax.presets import OF_BACKBONE, PRESETS, of_backbone
 from swag_jax.smoothing import Smoothing
 
 RESNET_STYLE_LAYERS = ("conv1", "conv2_3", "conv3_4", "conv4_6", "conv5_3")
@@ -38,10 +38,20 @@ def test_names_on_the_command_line():
         assert getattr(presets, name.replace("-", "_")) is value
 
 
-def test_every_backbone_has_a_preset():
-    assert tuple(OF_BACKBONE) == backbones.NAMES
-    for backbone, name in OF_BACKBONE.items():
-        assert PRESETS[name].backbone == backbone
+@pytest.mark.parametrize("backbone", backbones.NAMES)
+def test_every_backbone_has_settings_at_its_own_layers(backbone):
+    settings, style_layers = of_backbone(backbone), backbones.entry(backbone).style_layers
+    assert settings.backbone == backbone
+    assert settings.full_objective.style_layers == style_layers
+    assert settings.objective.smoothing.layers in (None, style_layers[-2:])
+    assert (settings in PRESETS.values()) == (backbone in OF_BACKBONE)
+
+
+def test_networks_without_a_preset_are_as_resnet50():
+    assert of_backbone("resnet50") is presets.swag_resnet50
+    changed = {"backbone": "resnet50", "layers": ("conv4_6", "conv5_3")}
+    for backbone in set(backbones.NAMES) - set(OF_BACKBONE):
+        assert of_backbone(backbone).replace(**changed) == presets.swag_resnet50
 
 
 def test_presets_are_frozen_and_hashable(preset):

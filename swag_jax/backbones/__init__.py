@@ -8,6 +8,7 @@ from swag_jax.backbones._layers import Operations as Operations
 from swag_jax.backbones._layers import Precision as Precision
 from swag_jax.backbones._network import Backbone as Backbone
 from swag_jax.backbones.rescale import unit_mean as unit_mean
+from swag_jax.backbones.resnet import Architecture as Architecture
 from swag_jax.backbones.resnet import ResNet as ResNet
 from swag_jax.backbones.vgg import PADDINGS as PADDINGS
 from swag_jax.backbones.vgg import POOLINGS as POOLINGS

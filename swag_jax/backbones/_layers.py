@@ -166,13 +166,14 @@ class Conv(nnx.Module):
         bias: `channels_out`, zero at initialization.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, *, size: int, rngs: nnx.Rngs):
+    def __init__(self, channels_in: int, channels_out: int, *, size: int, stride: int = 1, rngs: nnx.Rngs):
         self.kernel = nnx.Param(kaiming_normal(rngs, (size, size, channels_in, channels_out)))
         self.bias = nnx.Param(jnp.zeros(channels_out))
+        self.stride = stride
 
     def frozen(self, operations: Operations) -> FrozenConv:
         """Return what computes the same with parameters that will not change."""
-        return FrozenConv(self.kernel[...], self.bias[...], stride=1, operations=operations)
+        return FrozenConv(self.kernel[...], self.bias[...], stride=self.stride, operations=operations)
 
     def __call__(self, x: Activations, operations: Operations, *, padding: Padding | None = None) -> Activations:
         """Convolve, with half-kernel zero padding by default, and add the bias."""

@@ -45,12 +45,17 @@ class Backbone(nnx.Module):
         x = images.astype(self.operations.dtype)
         activations = {}
         for name in cut(self.layers, until):
-            x = activations[name] = self._apply(name, x)
+            x = self._apply(name, x)
+            activations[name] = self._read(x)
         return activations
 
     @abc.abstractmethod
     def _apply(self, name: str, x: Activations) -> Activations:
-        """Return the activations of layer `name` from those of the layer before it."""
+        """Return what layer `name` passes on from what the layer before it did."""
+
+    def _read(self, x: Activations) -> Activations:
+        """Return a layer's activations from what it passes on: the same, in most networks."""
+        return x
 
     def frozen(self) -> "Backbone":
         """Return an equal network for parameters that will not change.

@@ -1,61 +1,189 @@
-"""ResNet50 and WideResNet50-2 without their classifier, as torchvision lays them out (v1.5).
+"""The residual family: ResNets as torchvision lays them out (v1.5), and the networks that SWAG compares them with.
 
-He et al., CVPR 2016; Zagoruyko and Komodakis, BMVC 2016. A 7x7 stem, a 3x3 max pool, and four stages of
-bottleneck blocks. Version 1.5 puts a stage's stride on its first block's 3x3 convolution.
+He et al., CVPR 2016; Zagoruyko and Komodakis, BMVC 2016; Wang et al. (SWAG), CVPR 2021. A stem and four stages of
+blocks, each stage with half the resolution of the one before it and twice the channels. Version 1.5 puts a stage's
+stride on its first block's 3x3 convolution. Every member of the family is a value of `Architecture`.
 
 Activations carry the names of the ResNet paper's table, which the SWAG paper uses too: `conv1` (the stem after
 its ReLU), `pool1`, then the output of every block after the addition and its ReLU, `conv2_1` ... `conv2_3`,
-`conv3_1` ... `conv3_4`, `conv4_1` ... `conv4_6`, `conv5_1` ... `conv5_3`.
+`conv3_1` ... `conv3_4`, `conv4_1` ... `conv4_6`, `conv5_1` ... `conv5_3` in 50 layers. Where max pools halve the
+resolution, `pool1` ... `pool4` stand before the stages.
 """
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import jax
 from flax import nnx
 
+from swag_jax._checks import check_name, error
 from swag_jax._types import Activations
-from swag_jax.backbones._layers import ConvNorm, Operations
+from swag_jax.backbones._layers import Conv, ConvNorm, Operations
 from swag_jax.backbones._network import Backbone, cut
 
-_STAGES = (3, 4, 6, 3)
-"""Blocks per stage of a 50-layer network."""
+BlockName: TypeAlias = Literal["bottleneck", "basic"]
+Downsampling: TypeAlias = Literal["stride", "pool"]
+Stem: TypeAlias = Literal["7x7", "3x3"]
 
-_STEM_CHANNELS = 64
-_EXPANSION = 4
-"""A bottleneck block's output has four times the channels of its stage's base width."""
+BLOCKS: tuple[BlockName, ...] = ("bottleneck", "basic")
+DOWNSAMPLINGS: tuple[Downsampling, ...] = ("stride", "pool")
+STEMS: tuple[Stem, ...] = ("7x7", "3x3")
+KERNEL_SIZES = (1, 3, 5, 7)
+"""What SWAG's authors tried."""
 
-
-def _names() -> tuple[str, ...]:
-    blocks = [f"conv{stage}_{i}" for stage, depth in enumerate(_STAGES, 2) for i in range(1, depth + 1)]
-    return ("conv1", "pool1", *blocks)
-
-
-LAYERS = _names()
+_EXPANSIONS = {"bottleneck": 4, "basic": 1}
+"""Channels of a block's output relative to its stage's `channels`: He et al., table 1."""
 
 
-class Bottleneck(nnx.Module):
-    """F(x) = ReLU(S(x) + R(x)): R is 1x1, 3x3, 1x1 convolutions; S the identity or a 1x1 projection."""
+@dataclass(frozen=True)
+class Architecture:
+    r"""What a network of the residual family is made of; by default, ResNet50.
 
-    def __init__(self, channels_in: int, width: int, channels_out: int, *, stride: int, rngs: nnx.Rngs):
-        self.conv1 = ConvNorm(channels_in, width, size=1, rngs=rngs)
-        self.conv2 = ConvNorm(width, width, size=3, stride=stride, rngs=rngs)
-        self.conv3 = ConvNorm(width, channels_out, size=1, rngs=rngs)
-        self.projects = channels_in != channels_out or stride != 1
+    With R a block's two (basic) or three (bottleneck) convolutions and S the identity, or a 1x1 projection where the
+    shape changes, block l makes of what the one before it passes on
+
+    .. math:: x_l = \mathrm{ReLU}(S(x_{l-1}) + R(x_{l-1})).
+
+    Without residual connections it is :math:`x_l = \mathrm{ReLU}(R(x_{l-1}))`. A pre-ReLU network carries signed
+    values, :math:`x_l = S(x_{l-1}) + R(\mathrm{ReLU}(x_{l-1}))`, from its stem on, and is read at
+    :math:`\mathrm{ReLU}(x_l)`. These are the switches that SWAG's authors turned before they blamed the residual
+    connection; how exactly is not published, so that the details are our choice.
+
+    Attributes:
+        residual: Whether blocks have residual connections.
+        pre_relu: Whether the residual branch is taken before the ReLU, so that it may be negative.
+        block: `bottleneck` (1x1, k x k and 1x1 convolutions) or `basic` (two of k x k).
+        kernel_size: k: 1, 3, 5 or 7.
+        depths: Blocks in each of the four stages.
+        batch_norm: Whether convolutions have a batch norm, or else a bias.
+        downsampling: How a stage halves the resolution: by the `stride` of its first k x k convolution and of the
+            projection beside it, or by a 2x2 max `pool` before it.
+        stem: `7x7` (a convolution with stride 2, and a 3x3 max pool with stride 2 in place of the first stage's
+            down-sampling) or `3x3` (a convolution that keeps the resolution).
+        channels: Channels of the stem; a block of stage i has 2^(i-1) times as many, a bottleneck four times those.
+        width: Channels between the convolutions of the first stage's blocks; default: `channels`.
+
+    Raises:
+        UserError: If a value is not one of these, or `pre_relu` has no residual connections to act on.
+
+    Example:
+        >>> Architecture(depths=(2, 2, 2, 2), block="basic").layers[:4]
+        ('conv1', 'pool1', 'conv2_1', 'conv2_2')
+    """
+
+    residual: bool = True
+    pre_relu: bool = False
+    block: BlockName = "bottleneck"
+    kernel_size: int = 3
+    depths: tuple[int, int, int, int] = (3, 4, 6, 3)
+    batch_norm: bool = True
+    downsampling: Downsampling = "stride"
+    stem: Stem = "7x7"
+    channels: int = 64
+    width: int | None = None
+
+    def __post_init__(self):
+        check_name(self.block, BLOCKS, what="block")
+        check_name(self.downsampling, DOWNSAMPLINGS, what="downsampling")
+        check_name(self.stem, STEMS, what="stem")
+        if self.kernel_size not in KERNEL_SIZES:
+            raise error("kernel size must be 1, 3, 5 or 7", got=self.kernel_size)
+        if not (isinstance(self.depths, tuple) and len(self.depths) == 4 and all(map(_is_count, self.depths))):
+            raise error("depths must be a tuple of four whole numbers of at least 1", got=self.depths)
+        for name in ("channels", "width"):
+            value = getattr(self, name)
+            if not (_is_count(value) or (name == "width" and value is None)):
+                raise error(f"{name} must be a whole number of at least 1", got=value)
+        if self.pre_relu and not self.residual:
+            raise error("a pre-ReLU branch needs residual connections", got="residual=False")
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of its activations, shallow to deep."""
+        names = ["conv1"]
+        for stage, depth in enumerate(self.depths, 1):
+            names += [f"pool{stage}"] * self.pools(stage)
+            names += [f"conv{stage + 1}_{i}" for i in range(1, depth + 1)]
+        return tuple(names)
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """The names of the stages' last activations."""
+        return tuple(f"conv{stage}_{depth}" for stage, depth in enumerate(self.depths, 2))
+
+    def spacing(self, layer: str) -> int:
+        """Return the distance in image pixels of neighboring positions of a layer."""
+        return 2 ** (stage_of(layer) + (self.stem == "7x7"))
+
+    def pools(self, stage: int) -> bool:
+        """Tell whether a max pool comes before a stage; else its first block has stride 2."""
+        return self.downsampling == "pool" or (stage == 1 and self.stem == "7x7")
+
+    def channels_out(self, stage: int) -> int:
+        """Return the channels that the blocks of a stage pass on; stage 0 is the stem."""
+        return self.channels * _EXPANSIONS[self.block] * 2 ** (stage - 1) if stage else self.channels
+
+    def convolutions(self, stage: int, stride: int) -> tuple[dict[str, int], ...]:
+        """Return channels, size and stride of the convolutions of a stage's block."""
+        inner, out = (self.width or self.channels) * 2 ** (stage - 1), self.channels_out(stage)
+        main = {"size": self.kernel_size, "stride": stride}
+        if self.block == "basic":
+            return {"channels_out": inner, **main}, {"channels_out": out, **main, "stride": 1}
+        return {"channels_out": inner, "size": 1}, {"channels_out": inner, **main}, {"channels_out": out, "size": 1}
+
+
+SWITCHES = tuple(field.name for field in dataclasses.fields(Architecture))
+"""The names of what makes an architecture."""
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
+def stage_of(layer: str) -> int:
+    """Return the stage, 1 to 4, that a block belongs to or a pool comes before; 0 for the stem.
+
+    Example:
+        >>> stage_of("conv1"), stage_of("pool1"), stage_of("conv2_3")
+        (0, 1, 1)
+    """
+    return int(layer[4]) - layer.startswith("conv")
+
+
+class Block(nnx.Module):
+    """What a block passes on, from what the one before it did: see `Architecture`."""
+
+    def __init__(self, architecture: Architecture, channels_in: int, *, stage: int, stride: int, rngs: nnx.Rngs):
+        layer = ConvNorm if architecture.batch_norm else Conv
+        self.architecture = architecture
+        convolutions = architecture.convolutions(stage, stride)
+        self.names = tuple(f"conv{i}" for i in range(1, len(convolutions) + 1))
+        channels = channels_in
+        for name, options in zip(self.names, convolutions, strict=True):
+            setattr(self, name, layer(channels, **options, rngs=rngs))
+            channels = options["channels_out"]
+        self.projects = architecture.residual and (channels != channels_in or stride != 1)
         if self.projects:
-            self.shortcut = ConvNorm(channels_in, channels_out, size=1, stride=stride, rngs=rngs)
+            self.shortcut = layer(channels_in, channels, size=1, stride=stride, rngs=rngs)
 
     def __call__(self, x: Activations, operations: Operations) -> Activations:
         """Apply the block."""
-        residual = jax.nn.relu(self.conv1(x, operations))
-        residual = jax.nn.relu(self.conv2(residual, operations))
-        residual = self.conv3(residual, operations)
-        carried = self.shortcut(x, operations) if self.projects else x
-        return jax.nn.relu(carried + residual)
+        *first, last = (getattr(self, name) for name in self.names)
+        y = jax.nn.relu(x) if self.architecture.pre_relu else x
+        for layer in first:
+            y = jax.nn.relu(layer(y, operations))
+        y = last(y, operations)
+        if self.architecture.residual:
+            y = (self.shortcut(x, operations) if self.projects else x) + y
+        return y if self.architecture.pre_relu else jax.nn.relu(y)
 
 
 class ResNet(Backbone):
-    """A 50-layer bottleneck ResNet read at its named activations.
+    """A network of the residual family, read at its named activations.
 
     Args:
-        width: Channels of the first stage's 3x3 convolutions: 64 for ResNet50, 128 for WideResNet50-2.
+        architecture: What it is made of.
         until: The deepest layer to build; blocks beyond it have no parameters.
         normalization: How pictures in [0, 1] become its input.
         operations: Precision and kernels.
@@ -64,30 +192,37 @@ class ResNet(Backbone):
 
     def __init__(
         self,
+        architecture: Architecture,
         *,
-        width: int = 64,
         until: str | None = None,
         normalization: str = "imagenet",
         operations: Operations | None = None,
         rngs: nnx.Rngs,
     ):
-        self.layers = cut(LAYERS, until)
-        self.strides = tuple(2 ** max(int(name[4]), 1 + (name == "pool1")) for name in self.layers)
+        self.architecture = architecture
+        self.layers = cut(architecture.layers, until)
+        self.strides = tuple(map(architecture.spacing, self.layers))
         self.normalization = normalization
         self.operations = operations or Operations()
-        self.conv1 = ConvNorm(3, _STEM_CHANNELS, size=7, stride=2, rngs=rngs)
-        channels = _STEM_CHANNELS
-        for name in self.layers[2:]:
-            stage, index = int(name[4]) - 2, int(name[6])
-            channels_out = _STEM_CHANNELS * _EXPANSION * 2**stage
-            stride = 2 if stage > 0 and index == 1 else 1
-            block = Bottleneck(channels, width * 2**stage, channels_out, stride=stride, rngs=rngs)
-            setattr(self, name, block)
-            channels = channels_out
+        channels = architecture.channels_out(0)
+        stem = {"size": 7, "stride": 2} if architecture.stem == "7x7" else {"size": 3}
+        self.conv1 = (ConvNorm if architecture.batch_norm else Conv)(3, channels, **stem, rngs=rngs)
+        for name in self.layers[1:]:
+            if name.startswith("conv"):
+                stage = stage_of(name)
+                stride = 2 if name.endswith("_1") and not architecture.pools(stage) else 1
+                setattr(self, name, Block(architecture, channels, stage=stage, stride=stride, rngs=rngs))
+                channels = architecture.channels_out(stage)
 
     def _apply(self, name: str, x: Activations) -> Activations:
         if name == "conv1":
-            return jax.nn.relu(self.conv1(x, self.operations))
-        if name == "pool1":
+            y = self.conv1(x, self.operations)
+            return y if self.architecture.pre_relu else jax.nn.relu(y)
+        if name == "pool1" and self.architecture.stem == "7x7":
             return self.operations.max_pool(x, size=3, stride=2, padding=1)
+        if name.startswith("pool"):
+            return self.operations.max_pool(x, size=2, stride=2)
         return getattr(self, name)(x, self.operations)
+
+    def _read(self, x: Activations) -> Activations:
+        return jax.nn.relu(x) if self.architecture.pre_relu else x

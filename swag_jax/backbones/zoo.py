@@ -1,5 +1,6 @@
 """The networks by name: how each is built, which layers it is read at by default, and where its weights come from."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from swag_jax import params
-from swag_jax._checks import check_name
+from swag_jax._checks import check_name, error
 from swag_jax.backbones import resnet, vgg
 from swag_jax.backbones._layers import Operations, Precision
 from swag_jax.backbones._network import Backbone
@@ -22,15 +23,17 @@ class Entry:
     """One network of the zoo.
 
     Attributes:
-        create: The network's class, or a partial application of it.
+        create: The network's class, or what builds it.
         content_layer: The default layer of the content loss.
         style_layers: The default layers of the style loss.
+        options: The arguments that only networks of its kind have.
         stage_layers: The last layer of each stage, from the stem on; empty where the style layers are these.
     """
 
     create: Callable[..., Backbone]
     content_layer: str
     style_layers: tuple[str, ...]
+    options: tuple[str, ...]
     stage_layers: tuple[str, ...] = ()
 
     @property
@@ -39,19 +42,47 @@ class Entry:
         return self.stage_layers or self.style_layers
 
 
-# The SWAG paper's taps of ResNet50 (papers: conv1, conv2_3, conv3_4, conv4_6, conv5_3; released code: conv0_0,
-# conv1_2, conv2_3, conv3_5, conv4_2). WideResNet50-2 has the same stages; its taps are our choice.
-_RESNET_TAPS = ("conv4_6", ("conv1", "conv2_3", "conv3_4", "conv4_6", "conv5_3"))
+_OPTIONS = ("until", "normalization", "operations")
+"""The arguments that every network has."""
+
+
+def _residual(**switches: Any) -> Entry:
+    """Return a residual network, with SWAG's taps: the stem and the end of every stage, content at the third's.
+
+    For ResNet50 they are the paper's (conv1, conv2_3, conv3_4, conv4_6, conv5_3; in the released code conv0_0, conv1_2,
+    conv2_3, conv3_5, conv4_2). For the others they are our choice.
+    """
+    architecture = resnet.Architecture(**switches)
+    ends = architecture.ends
+    create = functools.partial(_build_residual, architecture)
+    return Entry(create, ends[2], ("conv1", *ends), resnet.SWITCHES)
+
+
+def _build_residual(architecture: resnet.Architecture, **options: Any) -> Backbone:
+    switches = {name: options.pop(name) for name in resnet.SWITCHES if name in options}
+    return resnet.ResNet(dataclasses.replace(architecture, **switches), **options)
+
 
 # Gatys et al., CVPR 2016, section 3; for SWAG's VGG19 runs the taps are not published: our choice.
 _VGG_TAPS = ("relu4_2", ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"))
 
 _VGG_STAGES = ("relu1_2", "relu2_2", "relu3_4", "relu4_4", "relu5_4")
 
+# SWAG, section 3 describes both pseudo networks as NoResNet and ResNet with VGG's basic blocks, pools and 3x3 stem;
+# depths and channels are not published: our choice.
+_PSEUDO = {"block": "basic", "downsampling": "pool", "stem": "3x3"}
+
 _ZOO: Mapping[str, Entry] = {
-    "vgg19": Entry(vgg.VGG19, *_VGG_TAPS, _VGG_STAGES),
-    "resnet50": Entry(functools.partial(resnet.ResNet, width=64), *_RESNET_TAPS),
-    "wide_resnet50_2": Entry(functools.partial(resnet.ResNet, width=128), *_RESNET_TAPS),
+    "vgg19": Entry(vgg.VGG19, *_VGG_TAPS, ("pooling", "padding", "batch_norm"), _VGG_STAGES),
+    "resnet50": _residual(),
+    "wide_resnet50_2": _residual(width=128),
+    "resnet18": _residual(block="basic", depths=(2, 2, 2, 2)),
+    "resnet34": _residual(block="basic"),
+    "resnet101": _residual(depths=(3, 4, 23, 3)),
+    "no_resnet50": _residual(residual=False),
+    "pseudo_vgg": _residual(residual=False, **_PSEUDO),
+    "pseudo_resvgg": _residual(**_PSEUDO),
+    "preact_resnet50": _residual(pre_relu=True),
 }
 
 NAMES: tuple[str, ...] = tuple(_ZOO)
@@ -77,44 +108,51 @@ def create(name: str, *, seed: int = 0, **options: Any) -> Backbone:
         name: One of `NAMES`.
         seed: Seed of the initialization; equal seeds give equal weights.
         **options: The network's own arguments (`until`, `operations`, `normalization`; VGG19: `pooling`,
-            `padding`).
+            `padding`, `batch_norm`; residual networks: what changes in their `Architecture`).
 
     Returns:
         The network, with float32 parameters.
 
+    Raises:
+        UserError: If a name is unknown or a value impossible.
+
     Example:
-        >>> create("resnet50", until="conv1").layers
-        ('conv1',)
+        >>> create("resnet50", residual=False, kernel_size=5, until="conv2_1").layers
+        ('conv1', 'pool1', 'conv2_1')
     """
-    return entry(name).create(rngs=nnx.Rngs(seed), **options)
+    known = entry(name)
+    for option in options:
+        check_name(option, (*_OPTIONS, *known.options), what=f"option of {name}")
+    return known.create(rngs=nnx.Rngs(seed), **options)
 
 
-def parameter_shapes(name: str, *, until: str | None = None) -> dict[str, tuple[int, ...]]:
+def parameter_shapes(name: str, **options: Any) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter and statistic by its flat name, without allocating any.
 
     Args:
         name: One of `NAMES`.
-        until: The deepest layer to count; default: the whole network.
+        **options: The network's own arguments, as in `create`; with `until`, down to that layer.
 
     Example:
         >>> parameter_shapes("vgg19", until="conv1_1")
         {'conv1_1.bias': (64,), 'conv1_1.kernel': (3, 3, 3, 64)}
     """
-    abstract = nnx.eval_shape(lambda: create(name, until=until))
+    abstract = nnx.eval_shape(lambda: create(name, **options))
     return {flat: variable.get_value().shape for flat, variable in sorted(_variables(abstract).items())}
 
 
-def layer_names(name: str) -> tuple[str, ...]:
+def layer_names(name: str, **options: Any) -> tuple[str, ...]:
     """Return the names of all layers of a network, shallow to deep, without allocating any.
 
     Args:
         name: One of `NAMES`.
+        **options: The network's own arguments, as in `create`.
 
     Example:
         >>> layer_names("vgg19")[:2]
         ('conv1_1', 'relu1_1')
     """
-    return nnx.eval_shape(lambda: create(name)).layers
+    return nnx.eval_shape(lambda: create(name, **options)).layers
 
 
 def reached_layers(name: str, *, weights: str = "auto") -> tuple[str, ...]:
@@ -184,8 +222,10 @@ def load(
     Args:
         name: One of `NAMES`.
         weights: `auto` (the ImageNet checkpoint where it lies in the local store, else the embedded one, else
-            random), `imagenet`, `embedded`, `random`, or the path of a checkpoint.
-        layers: The layers that will be read; default: the zoo's content and style layers.
+            random), `imagenet`, `embedded`, `random`, or the path of a checkpoint. With another architecture than
+            the name's, `auto` is random, and neither `imagenet` nor `embedded` fits.
+        layers: The layers that will be read; default: the zoo's content and style layers, or all of another
+            architecture's.
         seed: Seed of random weights.
         precision: `float32`, `tf32` or `bfloat16`.
         **options: The network's own arguments, over those the weights ask for.
@@ -194,18 +234,27 @@ def load(
         The network, and where its weights came from.
 
     Raises:
-        UserError: If a name is unknown, or the weights are missing, damaged or not deep enough.
+        UserError: If a name is unknown, a value impossible, or the weights are missing, damaged or not deep enough.
     """
     known = entry(name)
-    source = params.resolve(name, weights=weights)
-    whole = nnx.eval_shape(lambda: create(name))
-    until = whole.deepest(layers or (known.content_layer, *known.style_layers))
-    options = {"operations": Operations(precision=precision), **_asked_by(source), **options}
+    switched = [option for option in options if option in resnet.SWITCHES]
+    source = params.resolve(name, weights=_fitting(weights, name, switched))
+    whole = nnx.eval_shape(lambda: create(name, **options))
+    until = whole.deepest(layers or (whole.layers if switched else (known.content_layer, *known.style_layers)))
+    options = {"operations": Operations(precision=precision), **_asked_by(source), **options, "until": until}
     if source.kind == "random":
-        return create(name, seed=seed, until=until, **options), source
-    arrays = params.load(source, parameter_shapes(name, until=until))
-    skeleton = nnx.eval_shape(lambda: create(name, until=until, **options))
+        return create(name, seed=seed, **options), source
+    arrays = params.load(source, parameter_shapes(name, **options))
+    skeleton = nnx.eval_shape(lambda: create(name, **options))
     return with_parameters(skeleton, arrays), source
+
+
+def _fitting(weights: str, name: str, switched: list[str]) -> str:
+    """Return what to resolve, since no known checkpoint is of another architecture than its network's."""
+    if switched and weights in ("imagenet", "embedded"):
+        rule = f"{weights} weights are of {name} as it is"
+        raise error(rule, got=f"another {' and '.join(switched)}", cure="pass random, or the path of a checkpoint")
+    return "random" if switched and weights == "auto" else weights
 
 
 def _asked_by(source: params.Source) -> dict[str, Any]:

@@ -9,10 +9,9 @@ import typing
 from typing import Any, NoReturn
 
 from swag_jax._checks import check_name, near
-from swag_jax.backbones import NAMES
 from swag_jax.losses import Objective
 from swag_jax.optimize import Settings
-from swag_jax.presets import OF_BACKBONE, PRESETS
+from swag_jax.presets import OF_BACKBONE, PRESETS, of_backbone
 from swag_jax.smoothing import Smoothing
 
 RENAMED = {"kind": "smoothing", "scale": "smoothing_scale", "layers": "smoothing_layers"}
@@ -163,7 +162,7 @@ def attribute_help(owner: type) -> dict[str, str]:
 def chosen_settings(arguments: argparse.Namespace) -> Settings:
     """Return the preset's settings with the given flags over them.
 
-    Without `--preset`, the backbone's own preset is the start. A preset under another `--backbone` reads that
+    Without `--preset`, the backbone's own settings are the start. A preset under another `--backbone` reads that
     backbone's default layers.
 
     Raises:
@@ -174,6 +173,7 @@ def chosen_settings(arguments: argparse.Namespace) -> Settings:
         for name, value in vars(arguments).items()
         if name.startswith("setting_") and value is not None
     }
-    backbone = check_name(given.get("backbone", _DEFAULT_BACKBONE), NAMES, what="backbone")
-    preset = check_name(arguments.preset or OF_BACKBONE[backbone], PRESETS, what="preset")
-    return PRESETS[preset].replace(**given)
+    start = of_backbone(given.get("backbone", _DEFAULT_BACKBONE))
+    if arguments.preset:
+        start = PRESETS[check_name(arguments.preset, PRESETS, what="preset")]
+    return start.replace(**given)

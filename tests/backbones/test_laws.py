@@ -1,5 +1,7 @@
 """Laws that every backbone keeps."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,10 +12,33 @@ from swag_jax import backbones
 from swag_jax._checks import UserError
 from swag_jax.features import extract
 
-EARLY = {"vgg19": "relu2_1", "resnet50": "conv2_1", "wide_resnet50_2": "conv2_1"}
+pytestmark = pytest.mark.usefixtures("programs_kept")
 
-# Convolutions of VGG19; torchvision's published totals less the 2,049,000 of the classifier for the others.
-PARAMETERS = {"vgg19": 20_024_384, "resnet50": 25_557_032 - 2_049_000, "wide_resnet50_2": 68_883_240 - 2_049_000}
+EARLY = dict.fromkeys(backbones.NAMES, "conv2_1") | {"vgg19": "relu2_1"}
+
+# Projections of ResNet50's four stages with their batch norms' scales and biases.
+PROJECTIONS = sum(a * b + 2 * b for a, b in ((64, 256), (256, 512), (512, 1024), (1024, 2048)))
+
+# A 3x3 stem of 64 channels, and 3, 4, 6 and 3 pairs of 3x3 convolutions, all with their batch norms.
+PLAIN = (27 * 64 + 128) + sum(
+    9 * (before * c + (2 * depth - 1) * c * c) + 4 * depth * c
+    for depth, before, c in ((3, 64, 64), (4, 64, 128), (6, 128, 256), (3, 256, 512))
+)
+
+# Convolutions of VGG19; torchvision's published totals less the classifier's for its other networks; ResNet50 less its
+# projections; two pseudo networks by their definition, which differ by the projections of three stages.
+PARAMETERS = {
+    "vgg19": 20_024_384,
+    "resnet50": 25_557_032 - 2_049_000,
+    "wide_resnet50_2": 68_883_240 - 2_049_000,
+    "resnet18": 11_689_512 - 513_000,
+    "resnet34": 21_797_672 - 513_000,
+    "resnet101": 44_549_160 - 2_049_000,
+    "no_resnet50": 25_557_032 - 2_049_000 - PROJECTIONS,
+    "pseudo_vgg": PLAIN,
+    "pseudo_resvgg": PLAIN + sum(a * b + 2 * b for a, b in ((64, 128), (128, 256), (256, 512))),
+    "preact_resnet50": 25_557_032 - 2_049_000,
+}
 
 IMAGE = jax.random.uniform(jax.random.key(0), (40, 52, 3))
 BATCH = jax.random.uniform(jax.random.key(1), (3, 40, 52, 3))
@@ -29,6 +54,12 @@ def network(name):
     return backbones.create(name, until=EARLY[name])
 
 
+@functools.cache
+def skeleton(name):
+    """The whole network, without its arrays."""
+    return nnx.eval_shape(lambda: backbones.create(name))
+
+
 def close(a, b, tolerance=1e-5):
     assert a.keys() == b.keys()
     for layer in a:
@@ -36,8 +67,7 @@ def close(a, b, tolerance=1e-5):
 
 
 def test_parameter_count_is_the_published_one(name):
-    abstract = nnx.eval_shape(lambda: backbones.create(name))
-    assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(abstract, nnx.Param))) == PARAMETERS[name]
+    assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(skeleton(name), nnx.Param))) == PARAMETERS[name]
 
 
 def test_parameter_shapes_name_every_array(name):
@@ -72,14 +102,15 @@ def test_early_stop_equals_full_pass_and_goes_no_deeper(network):
 
 
 def test_early_stop_computes_fewer_convolutions(name):
-    network = nnx.eval_shape(lambda: backbones.create(name))
+    network = skeleton(name)
     shape = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     text = jax.jit(lambda n, x: n(x, until=n.layers[0])).lower(network, shape).as_text()
     assert text.count("stablehlo.convolution") == 1
 
 
 def test_unused_parameters_are_not_built(name):
-    assert len(backbones.parameter_shapes(name, until=EARLY[name])) < len(backbones.parameter_shapes(name)) / 3
+    everything = jax.tree.leaves(nnx.state(skeleton(name)))
+    assert len(backbones.parameter_shapes(name, until=EARLY[name])) < len(everything) / 3
 
 
 def test_gradient_at_the_image_is_finite_and_not_zero(network):
@@ -115,14 +146,14 @@ def test_initialization_follows_pytorch(name):
 
 
 def test_strides_are_the_ratio_of_sizes(name):
-    network = nnx.eval_shape(lambda: backbones.create(name))
+    network = skeleton(name)
     shapes = jax.eval_shape(lambda n, x: n(x), network, jax.ShapeDtypeStruct((1, 128, 96, 3), jnp.float32))
     for layer, stride in zip(network.layers, network.strides, strict=True):
         assert shapes[layer].shape[1:3] == (128 // stride, 96 // stride)
 
 
 def test_unknown_layer_offers_near_names(name):
-    network = nnx.eval_shape(lambda: backbones.create(name))
+    network = skeleton(name)
     layer = network.layers[-2]
     with pytest.raises(UserError, match=f"unknown layer '{layer}x': did you mean .*{layer}"):
         network.check_layers([layer + "x"])

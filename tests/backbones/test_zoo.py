@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from swag_jax import backbones
+from swag_jax import backbones, params
 from swag_jax._checks import UserError
 
 
@@ -63,6 +63,24 @@ def test_random_weights_follow_the_seed():
     kernels = [backbones.flat_parameters(n)["conv1.kernel"] for n in (one, two, three)]
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert not np.array_equal(kernels[0], kernels[2])
+
+
+def test_another_architecture_has_random_weights_or_those_of_a_file(tmp_path):
+    small = {"depths": (1, 1, 1, 1), "channels": 4, "pre_relu": True}
+    network, source = backbones.load("resnet50", **small, seed=2)
+    assert (source.kind, network.layers) == ("random", ("conv1", "pool1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"))
+    arrays = {flat: np.asarray(array) for flat, array in backbones.flat_parameters(network).items()}
+    params.write_safetensors(tmp_path / "mine.safetensors", arrays, {})
+    again, source = backbones.load("resnet50", weights=str(tmp_path / "mine.safetensors"), layers=("conv4_1",), **small)
+    assert (source.kind, again.layers[-1]) == ("file", "conv4_1")
+    for flat, array in backbones.flat_parameters(again).items():
+        np.testing.assert_array_equal(array, arrays[flat])
+    with pytest.raises(UserError) as caught:
+        backbones.load("resnet50", weights="embedded", **small)
+    assert str(caught.value) == (
+        "embedded weights are of resnet50 as it is, got another depths and channels and pre_relu: "
+        "pass random, or the path of a checkpoint."
+    )
 
 
 def test_weights_of_a_checkpoint_file(tmp_path):

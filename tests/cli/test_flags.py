@@ -9,7 +9,7 @@ from swag_jax.cli import _flags, _parser, demo
 from swag_jax.cli._flags import Parser, add_settings, attribute_help, chosen_settings, default_text
 from swag_jax.losses import Objective
 from swag_jax.optimize import Settings
-from swag_jax.presets import PRESETS
+from swag_jax.presets import PRESETS, of_backbone
 from swag_jax.smoothing import Smoothing
 
 OWNERS = (Settings, Objective, Smoothing)
@@ -77,6 +77,7 @@ def test_default_text():
 def test_without_flags_the_backbones_preset(parser):
     assert settings_of(parser, "") == PRESETS["gatys-vgg19"]
     assert settings_of(parser, "--backbone resnet50") == PRESETS["swag-resnet50"]
+    assert settings_of(parser, "--backbone resnet18") == of_backbone("resnet18")
     assert settings_of(parser, "--preset swag-resnet50-paper") == PRESETS["swag-resnet50-paper"]
 
 
