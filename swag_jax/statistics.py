@@ -1,4 +1,4 @@
-"""Statistics of one layer's features: Gram matrices and normalized entropy.
+"""Statistics of one layer's features: Gram matrices, normalized entropy and peaks.
 
 Features are `height width channels` of one image; `jax.vmap` makes the batch. All results are float32, whatever
 the features' precision (float64 stays float64).
@@ -79,3 +79,28 @@ def normalized_entropy(probabilities: Float[Array, "..."]) -> Scalar:
     p = widen(probabilities)
     terms = jnp.where(p > 0, p * jnp.log(jnp.where(p > 0, p, 1.0)), 0.0)
     return -terms.sum() / math.log(p.size)
+
+
+def peak(values: Float[Array, "..."]) -> Scalar:
+    r"""Return the largest entry in units of the root mean square.
+
+    .. math:: \max_n v_n \,/\, \sqrt{\frac{1}{N} \sum_n v_n^2}
+
+    Unlike the maximum and the entropy of a softmax, it does not follow the values' scale. Our choice.
+
+    Args:
+        values: N numbers of any shape.
+
+    Returns:
+        1 where all entries are equal, zeros included; at most the square root of N.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> float(peak(jnp.array([[4.0, 0.0], [0.0, 0.0]])))
+        2.0
+    """
+    wide = widen(values)
+    largest = jnp.abs(wide).max()
+    # Divided by the largest first: the entries of a softmax leave the range in which float32 squares are exact.
+    unit = jnp.where(largest == 0, 1.0, wide / jnp.where(largest == 0, 1.0, largest))
+    return unit.max() / jnp.sqrt(jnp.mean(unit**2))

@@ -27,6 +27,7 @@ CONTENTS = (
     "swag_jax.measure",
     "swag_jax.optimize",
     "swag_jax.params",
+    "swag_jax.plots",
     "swag_jax.smoothing",
     "swag_jax.statistics",
 )

@@ -32,7 +32,7 @@ PAIRS = tuple(
         strict=True,
     )
 )
-"""Eight drawn pairs: every content twice, every style at least once."""
+"""Eight drawn pairs: every content twice, every style at least once; four with every content once."""
 
 CELL = 128
 """Longer side of a picture on a sheet, in pixels."""
@@ -68,16 +68,23 @@ class Pair:
         return "_".join(dict.fromkeys((self.content.stem, self.style.stem)))
 
 
-def parse(title: str) -> argparse.Namespace:
-    """Read the options that all experiments have."""
+def parse(title: str, *, pairs: int = 4) -> argparse.Namespace:
+    """Read the options that all experiments have.
+
+    Args:
+        title: What the experiment shows.
+        pairs: How many of `PAIRS` to take by default.
+    """
     parser = argparse.ArgumentParser(description=title)
-    text = "drawn pictures' names or files, may be repeated; default: eight drawn pairs"
+    text = f"drawn pictures' names or files, may be repeated; default: {pairs} drawn pairs"
     parser.add_argument("--pair", nargs=2, action="append", metavar=("CONTENT", "STYLE"), help=text)
     parser.add_argument("--size", type=int, default=128, help="longer side in pixels (default: 128)")
     parser.add_argument("--steps", type=int, default=60, help="default: 60")
     parser.add_argument("--rows", type=int, default=4, help="pairs on the sheet (default: 4); all are measured")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS, help="default: benchmarks/results/paper")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.pair = arguments.pair or PAIRS[:pairs]
+    return arguments
 
 
 def run(experiment: Experiment, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -118,7 +125,7 @@ def chosen_pairs(arguments: argparse.Namespace, name: str, *, only: str = "all")
         only: `contents` or `styles` pairs each with itself, once.
     """
     folder = arguments.output / f"{name}.cells" / "pictures"
-    pairs = [Pair(*(file_of(name, arguments.size, folder) for name in names)) for names in arguments.pair or PAIRS]
+    pairs = [Pair(*(file_of(name, arguments.size, folder) for name in names)) for names in arguments.pair]
     if only == "contents":
         pairs = [Pair(pair.content, pair.content) for pair in pairs]
     if only == "styles":

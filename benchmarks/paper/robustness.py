@@ -43,7 +43,7 @@ def methods(network: str, weights: str, pairs: list[Pair], size: int) -> dict[st
 def main() -> None:
     """Paint, measure, and print the table."""
     title = "Robustness: networks and smoothings by every metric"
-    arguments = parse(title)
+    arguments = parse(title, pairs=8)
     pairs = chosen_pairs(arguments, "robustness")
     found = {
         f"{label}: {smoothing}": flags

@@ -27,12 +27,19 @@ class Entry:
         content_layer: The default layer of the content loss.
         style_layers: The default layers of the style loss.
         options: The arguments that only networks of its kind have.
+        stage_layers: The last layer of each stage, from the stem on; empty where the style layers are these.
     """
 
     create: Callable[..., Backbone]
     content_layer: str
     style_layers: tuple[str, ...]
     options: tuple[str, ...]
+    stage_layers: tuple[str, ...] = ()
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The last layer of each stage, from the stem on."""
+        return self.stage_layers or self.style_layers
 
 
 _OPTIONS = ("until", "normalization", "operations")
@@ -59,6 +66,8 @@ def _build_residual(architecture: resnet.Architecture, **options: Any) -> Backbo
 # Gatys et al., CVPR 2016, section 3; for SWAG's VGG19 runs the taps are not published: our choice.
 _VGG_TAPS = ("relu4_2", ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"))
 _VGG_OPTIONS = ("pooling", "padding", "batch_norm")
+_VGG19_STAGES = ("relu1_2", "relu2_2", "relu3_4", "relu4_4", "relu5_4")
+_VGG16_STAGES = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 
 # All ReLUs, as LPIPS reads them; as taps of a style transfer: our choice.
 _ALEXNET_TAPS = ("relu4", ("relu1", "relu2", "relu3", "relu4", "relu5"))
@@ -68,8 +77,8 @@ _ALEXNET_TAPS = ("relu4", ("relu1", "relu2", "relu3", "relu4", "relu5"))
 _PSEUDO = {"block": "basic", "downsampling": "pool", "stem": "3x3"}
 
 _ZOO: Mapping[str, Entry] = {
-    "vgg19": Entry(vgg.VGG19, *_VGG_TAPS, _VGG_OPTIONS),
-    "vgg16": Entry(vgg.VGG16, *_VGG_TAPS, _VGG_OPTIONS),
+    "vgg19": Entry(vgg.VGG19, *_VGG_TAPS, _VGG_OPTIONS, _VGG19_STAGES),
+    "vgg16": Entry(vgg.VGG16, *_VGG_TAPS, _VGG_OPTIONS, _VGG16_STAGES),
     "alexnet": Entry(alexnet.AlexNet, *_ALEXNET_TAPS, ()),
     "resnet50": _residual(),
     "wide_resnet50_2": _residual(width=128),
@@ -150,6 +159,30 @@ def layer_names(name: str, **options: Any) -> tuple[str, ...]:
         ('conv1_1', 'relu1_1')
     """
     return nnx.eval_shape(lambda: create(name, **options)).layers
+
+
+def reached_layers(name: str, *, weights: str = "auto") -> tuple[str, ...]:
+    """Return the layers of a network that weights reach, shallow to deep: all, unless a checkpoint ends early.
+
+    Args:
+        name: One of `NAMES`.
+        weights: As `load` takes them.
+
+    Raises:
+        UserError: If a name is unknown, or the weights are missing or damaged.
+
+    Example:
+        >>> reached_layers("vgg19", weights="random")[-1], reached_layers("vgg19", weights="embedded")[-1]
+        ('pool5', 'relu5_1')
+    """
+    layers = layer_names(name)
+    deepest = params.resolve(name, weights=weights).deepest_layer
+    if deepest is None:
+        return layers
+    known, end = parameter_shapes(name, until=deepest).keys(), layers.index(deepest) + 1
+    while end < len(layers) and parameter_shapes(name, until=layers[end]).keys() <= known:
+        end += 1  # a ReLU or a pool, which has no parameters
+    return layers[:end]
 
 
 def flat_parameters(network: Backbone) -> dict[str, jax.Array]:

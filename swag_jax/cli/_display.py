@@ -7,11 +7,15 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from swag_jax.measure import StatisticsProgress
 from swag_jax.optimize import BatchProgress
 from swag_jax.optimize import Progress as StylizeProgress
 
 SECONDS_BETWEEN_LINES = 10
 """Pause between plain lines, when the output goes to a file."""
+
+PIPE_WIDTH = 200
+"""Columns for a table that no terminal shows, wide enough that nothing is cut."""
 
 _TITLE_WIDTH = 20
 _BAR_WIDTH = 12
@@ -102,6 +106,23 @@ class BatchDisplay(Display):
         line = batch_summary(progress, width=self._room)
         self._show(line, ended, progress.pairs, whole=batch_summary(progress))
         return self.also(progress) if self.also else None  # pyright: ignore[reportArgumentType]
+
+
+class StatisticsDisplay(Display):
+    """Shows the progress of a measurement; a callback for `activation_statistics`."""
+
+    def __call__(self, progress: StatisticsProgress) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Show one progress."""
+        while self.opening:
+            self.say(self.opening.pop(0))
+        parts = (
+            f"{progress.pictures}/{progress.total} pictures",
+            *([f"{progress.failed} failed"] if progress.failed else []),
+            progress.network,
+            f"{clock(progress.seconds_left)} left",
+        )
+        line = "  ".join(parts)
+        self._show(line, progress.pictures, progress.total, whole=line)
 
 
 def summary(progress: StylizeProgress, *, width: int | None = None) -> str:

@@ -149,17 +149,19 @@ def _converter(hint: Any) -> tuple[Any, str]:
     """Return what turns a flag's text into a value of the annotated type, and its name in the help."""
     options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     if float in options and len(options) > 1:
-        return _number_or(*(name for option in options for name in typing.get_args(option))), "T"
+        return number_or(*(name for option in options for name in typing.get_args(option))), "T"
     kind = next(option for option in options if option is not type(None))
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
-        return _listed(item), "A,B" if item is str else "X,Y"
+        return listed(item), "A,B" if item is str else "X,Y"
     if kind in (int, float):
         return kind, "N" if kind is int else "X"
     return str, "NAME"
 
 
-def _number_or(*names: str) -> Any:
+def number_or(*names: str) -> Any:
+    """Return what turns a flag's text into a number, or one of the names."""
+
     def number(text: str) -> float | str:
         return text if text in names else float(text)
 
@@ -167,7 +169,9 @@ def _number_or(*names: str) -> Any:
     return number
 
 
-def _listed(item: type) -> Any:
+def listed(item: Any) -> Any:
+    """Return what turns a flag's comma-separated text into a tuple of items."""
+
     def values(text: str) -> tuple:
         return tuple(item(part.strip()) for part in text.split(",") if part.strip())
 

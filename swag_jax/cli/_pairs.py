@@ -56,7 +56,7 @@ def from_folders(contents: Path, styles: Path, given: argparse.Namespace) -> lis
         UserError: If a folder has no pictures, or those to be zipped differ in number.
     """
     settings, init = chosen_init(given.init, chosen_settings(given))
-    first, second = _named(_pictures(contents, "contents")), _named(_pictures(styles, "styles"))
+    first, second = _named(pictures_in(contents, "contents")), _named(pictures_in(styles, "styles"))
     if given.zip and len(first) != len(second):
         rule = "with --zip, there must be as many contents as styles"
         raise error(rule, got=f"{len(first)} and {len(second)}", cure="leave out --zip for every combination")
@@ -64,7 +64,12 @@ def from_folders(contents: Path, styles: Path, given: argparse.Namespace) -> lis
     return _unique(Job(f"{a}_{b}", c, (s,), settings, init) for (a, c), (b, s) in pairs)
 
 
-def _pictures(folder: Path, what: str) -> list[Path]:
+def pictures_in(folder: Path, what: str) -> list[Path]:
+    """Return the pictures of a folder by name.
+
+    Raises:
+        UserError: If there are none, naming the flag `what`.
+    """
     if not folder.is_dir():
         raise error(f"--{what} must be a folder of pictures", got=folder, cure="pass an existing folder")
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))

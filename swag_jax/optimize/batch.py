@@ -20,12 +20,13 @@ import numpy as np
 from swag_jax import devices
 from swag_jax._checks import UserError, check_name, check_range, error
 from swag_jax._types import Key, Keys
+from swag_jax.images._picture import Picture
 from swag_jax.optimize import memory
 from swag_jax.optimize.joint import Joint
 from swag_jax.optimize.preparation import chunk_length
 from swag_jax.optimize.programs import Programs
 from swag_jax.optimize.pyramid import Scale
-from swag_jax.optimize.reader import THREADS, Pair, Picture, Reader, Work
+from swag_jax.optimize.reader import THREADS, Pair, Reader, Work
 from swag_jax.optimize.result import BatchProgress, BatchResult, Outcome, OutOfMemoryError
 from swag_jax.optimize.settings import Settings
 

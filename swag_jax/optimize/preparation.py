@@ -172,24 +172,6 @@ def listed(style: Any) -> Sequence[Any]:
     return style if isinstance(style, (list, tuple)) else [style]
 
 
-def as_picture(image: ArrayLike, what: str) -> HostImage:
-    """Return a float32 host picture; raise if it is not `height width 3` with finite values in [0, 1]."""
-    picture = np.asarray(image)
-    if picture.ndim != 3 or picture.shape[2] != 3:
-        raise error(f"the {what} picture must have shape (height, width, 3)", got=picture.shape)
-    if not np.issubdtype(picture.dtype, np.floating):
-        raise error(
-            f"the {what} picture must have floating-point values in [0, 1]",
-            got=picture.dtype,
-            cure="divide 8-bit values by 255",
-        )
-    low, high = float(picture.min()), float(picture.max())
-    if not (low >= 0 and high <= 1):
-        cure = "divide by 255" if high > 1 else "clip it"
-        raise error(f"the {what} picture must lie in [0, 1]", got=f"[{low:g}, {high:g}]", cure=cure)
-    return picture.astype(np.float32)
-
-
 def check_blend(settings: Settings, pictures: Pictures) -> None:
     """Raise unless there are styles, and a weight for each where any are given."""
     if not pictures.styles:

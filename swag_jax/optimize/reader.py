@@ -4,25 +4,24 @@ import hashlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import ArrayLike
 
 from swag_jax import params
-from swag_jax._checks import UserError, error
+from swag_jax._checks import UserError
 from swag_jax._types import AnyHostImage, Key
 from swag_jax.backbones import Backbone
 from swag_jax.images import fitted, resize
+from swag_jax.images._picture import Picture, as_picture, called
 from swag_jax.losses import Objective
 from swag_jax.optimize.once import Once
 from swag_jax.optimize.preparation import (
     Pictures,
-    as_picture,
     check_blend,
     initial,
     listed,
@@ -33,9 +32,6 @@ from swag_jax.optimize.preparation import (
 from swag_jax.optimize.pyramid import Scale, plan
 from swag_jax.optimize.settings import Settings
 from swag_jax.optimize.solvers import Solver
-
-Picture: TypeAlias = ArrayLike | Callable[[], ArrayLike]
-"""A picture, or what reads one. Callables that compare equal are called once."""
 
 THREADS = 4
 """Threads that decode and resize; Pillow and JAX release Python's lock while they work."""
@@ -250,7 +246,7 @@ class Reader:
         """Return a picture, read once."""
         if not callable(picture):
             return as_picture(picture, what)
-        return self._pictures.get((what, picture), lambda: as_picture(_called(picture, what), what))
+        return self._pictures.get((what, picture), lambda: as_picture(called(picture, what), what))
 
     def _resized(self, picture: AnyHostImage, key: Hashable, shape: tuple[int, int]) -> AnyHostImage:
         return self._pictures.get((key, shape), lambda: resize(picture, *shape))
@@ -282,13 +278,3 @@ def identity(picture: Picture) -> Hashable:
         return picture
     array = np.asarray(picture)
     return array.shape, array.dtype.str, hashlib.blake2b(array.tobytes()).digest()
-
-
-def _called(read: Callable[[], ArrayLike], what: str) -> ArrayLike:
-    """Return what `read` reads; whatever goes wrong in it is this pair's failure only."""
-    try:
-        return read()
-    except UserError:
-        raise
-    except Exception as problem:
-        raise error(f"the {what} picture must be readable", got=f"{type(problem).__name__}: {problem}") from problem

@@ -16,11 +16,11 @@ from jaxtyping import ArrayLike
 from swag_jax._types import AnyImage, HostImage, Image, Key
 from swag_jax.backbones import Backbone
 from swag_jax.images import resize
+from swag_jax.images._picture import as_picture
 from swag_jax.losses import Objective, Targets
 from swag_jax.optimize import memory
 from swag_jax.optimize.preparation import (
     Pictures,
-    as_picture,
     check_blend,
     chunk_length,
     find_failure,

@@ -1,0 +1,38 @@
+"""Every figure and the robustness table, one after the other; what is finished is not done again.
+
+Run: `python benchmarks/paper/all.py [--size N] [--steps N] [-o DIR]`.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from experiment import parse
+
+SCRIPTS = ("architectures", "networks", "reconstruction", "textures", "smoothings", "reweighting", "robustness")
+
+STATISTICS = ("resnet50", "no_resnet50", "pseudo_vgg", "pseudo_resvgg", "preact_resnet50", "vgg19")
+"""The networks of the paper's figure 3, random, and two more."""
+
+
+def commands(options: list[str], folder: Path) -> list[list[str]]:
+    """Return what to run, with the options for each script."""
+    here, python = Path(__file__).resolve().parent, sys.executable
+    scripts = [[python, str(here / f"{name}.py"), *options] for name in SCRIPTS]
+    outputs = ["--json", str(folder / "statistics.json"), "--plot", str(folder / "statistics.png")]
+    statistics = ["stats", "--networks", ",".join(STATISTICS), "--weights", "random", *outputs]
+    return [[python, "-m", "swag_jax", *statistics], *scripts]
+
+
+def main() -> int:
+    """Run all; return 1 if one failed, after the others."""
+    arguments = parse("All figures of the SWAG paper, and the robustness table")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    failed = [line for line in commands(sys.argv[1:], arguments.output) if subprocess.run(line).returncode]
+    for line in failed:
+        print("failed:", " ".join(line[1:]), file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

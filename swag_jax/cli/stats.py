@@ -1,0 +1,339 @@
+"""`swag-jax stats`: peaks and entropies of activations, network by network and stage by stage."""
+
+import argparse
+import datetime
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from swag_jax import _versions, params, plots
+from swag_jax._checks import UserError, check_name, check_range, error
+from swag_jax._files import check_target, replacing
+from swag_jax._types import AnyHostImage
+from swag_jax.backbones import NAMES
+from swag_jax.cli._display import PIPE_WIDTH, StatisticsDisplay, clock
+from swag_jax.cli._flags import listed, number_or
+from swag_jax.cli._pairs import pictures_in
+from swag_jax.images import CONTENTS, STYLES, read_image, sample
+from swag_jax.measure import (
+    CHOICES,
+    MEASURES,
+    RAW,
+    SMOOTHINGS,
+    ActivationStatistics,
+    NetworkStatistics,
+    Subject,
+    activation_statistics,
+    label,
+)
+from swag_jax.optimize import Settings
+from swag_jax.smoothing import Smoothing
+
+SOME_FAILED = 3
+"""Exit code when some of many pictures or networks failed."""
+
+SIZE = Settings().size
+
+_DEFAULT_NETWORKS = ("vgg19", "resnet50")
+_STARRED = "resnet50"
+"""The network that the paper's figure also shows smoothed."""
+
+_NOT_EVERYWHERE = ("imagenet", "embedded")
+"""Weights that some networks do not have; such a network is left out with a note, and the others are measured."""
+
+
+def add_parser(commands: Any) -> None:
+    """Register the command."""
+    parser = commands.add_parser(
+        "stats",
+        help="activation statistics of networks",
+        usage="swag-jax stats [--images DIR|FILE ...] [--networks A,B] [--json FILE] [--plot FILE] [flags]",
+        description="Measure maximum, normalized entropy and peak (maximum over root mean square) of the activations "
+        "and Gram matrices of networks, stage by stage, averaged over pictures: the SWAG paper's figure. Exit code 3 "
+        "says that some pictures or networks failed.",
+    )
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        default=[*CONTENTS, *STYLES],
+        metavar="PATH",
+        help="Folders, files, or names of pictures that the package draws (default: all of these)",
+    )
+    parser.add_argument(
+        "--networks",
+        type=listed(str),
+        default=_DEFAULT_NETWORKS,
+        metavar="A,B",
+        help=f"Of {', '.join(NAMES)} (default: {','.join(_DEFAULT_NETWORKS)})",
+    )
+    parser.add_argument(
+        "--weights",
+        type=listed(str),
+        default=("random",),
+        metavar="A,B",
+        help=f"For every network: {', '.join(params.WEIGHTS)}, or a path; for one: NETWORK=PATH. Where several are "
+        "named, results are called NETWORK/WEIGHTS (default: random, as in the paper)",
+    )
+    parser.add_argument(
+        "--layers",
+        type=listed(str),
+        default=(CHOICES[0],),
+        metavar="A,B",
+        help="stages (the last of each), all, or layers that every network has (default: stages)",
+    )
+    parser.add_argument(
+        "--size", type=int, default=SIZE, metavar="N", help=f"Longer side of the pictures in pixels (default: {SIZE})"
+    )
+    parser.add_argument(
+        "--smoothing",
+        type=listed(str),
+        default=("softmax",),
+        metavar="A,B",
+        help="Also measure behind these (default: softmax)",
+    )
+    parser.add_argument(
+        "--temperature",
+        type=listed(number_or("auto")),
+        default=tuple(smoothing.temperature for smoothing in SMOOTHINGS),
+        metavar="T,T",
+        help="Temperatures of a softmax; the plot shows the first (default: 1,auto)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="Seed of random weights (default: 0)")
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", help="Pictures at once, at most (default: by their size)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="Write all numbers here")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help=f"Draw them here: {', '.join(plots.FORMATS)}")
+    parser.add_argument(
+        "--starred",
+        type=listed(str),
+        metavar="A,B",
+        help=f"Networks that the plot also shows smoothed (default: {_STARRED}, as in the paper)",
+    )
+    parser.add_argument("--peaks", action="store_true", help="Add panels of the peaks to the plot")
+    parser.add_argument("--quiet", action="store_true", help="Print nothing but errors")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check everything first, then measure, then write."""
+    smoothings = _smoothings(arguments)
+    subjects, missing = _available(_subjects(arguments))
+    files = _files(arguments.images)
+    starred = _starred(arguments, subjects, smoothings)
+    _check_outputs(arguments, files)
+    pictures = {name: _Picture(path, arguments.size) for name, path in files.items()}
+    display = StatisticsDisplay("stats", quiet=arguments.quiet, opening=_left_out(missing))
+    with display:
+        found = activation_statistics(
+            pictures,
+            subjects,
+            layers=_layers(arguments),
+            smoothings=smoothings,
+            seed=arguments.seed,
+            batch_size=arguments.batch_size,
+            callback=display,
+        )
+    for name, problem in found.failures.items():
+        display.say(f"failed: {name}: {problem}")
+    if not arguments.quiet:
+        _print(found)
+    if arguments.json is not None:
+        _write_report(arguments, found, smoothings, missing)
+    if arguments.plot is not None:
+        plots.write(arguments.plot, plots.activation_statistics(found, starred=starred, peaks=arguments.peaks))
+    display.say(_closing(arguments, found))
+    return SOME_FAILED if missing or found.failures else 0
+
+
+def _layers(arguments: argparse.Namespace) -> str | tuple[str, ...]:
+    asked: tuple[str, ...] = arguments.layers
+    return asked[0] if len(asked) == 1 and asked[0] in CHOICES else asked
+
+
+def _smoothings(arguments: argparse.Namespace) -> list[Smoothing]:
+    """Return every softmax at every temperature, and the others once."""
+    kinds = [Smoothing(kind) for kind in arguments.smoothing]
+    return [
+        Smoothing(kind.kind, temperature=temperature)
+        for kind in kinds
+        for temperature in (arguments.temperature if kind.axes else [1.0])
+    ]
+
+
+def _subjects(arguments: argparse.Namespace) -> list[Subject]:
+    """Return every network with all weights that are meant for it."""
+    networks = [check_name(name, NAMES, what="network") for name in dict.fromkeys(arguments.networks)]
+    if not networks or not arguments.weights:
+        raise error("there must be at least one network, and weights")
+    for entry in arguments.weights:
+        owner = entry.partition("=")[0]
+        if owner in NAMES and "=" in entry and owner not in networks:
+            raise error(
+                f"the weights {entry} are for a network that is not measured", cure=f"add {owner} to --networks"
+            )
+    found = [subject for name in networks for subject in _subjects_of(name, arguments.weights)]
+    names = [subject.name for subject in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise error("the weights of a network must differ in name", got=f"{name} twice", cure="rename a file")
+    for name in networks:
+        if name not in [subject.backbone for subject in found]:
+            raise error(f"{name} must have weights", got="none", cure="add random to --weights")
+    return found
+
+
+def _subjects_of(network: str, weights: Sequence[str]) -> Iterator[Subject]:
+    for entry in weights:
+        owner, equals, path = entry.partition("=")
+        own = bool(equals) and owner in NAMES
+        if own and owner != network:
+            continue
+        chosen = path if own else entry
+        yield Subject(network if len(weights) == 1 else f"{network}/{Path(chosen).name}", network, chosen)
+
+
+def _available(subjects: Sequence[Subject]) -> tuple[list[Subject], dict[str, str]]:
+    """Return the networks whose weights are here, and what is wrong with the others.
+
+    Raises:
+        UserError: If weights are wrong that were not asked for by a word, or none are here.
+    """
+    found, missing = list[Subject](), dict[str, str]()
+    for subject in subjects:
+        try:
+            params.resolve(subject.backbone, weights=subject.weights)
+            found.append(subject)
+        except UserError as problem:
+            if subject.weights not in _NOT_EVERYWHERE or len(subjects) == 1:
+                raise
+            missing[subject.name] = " ".join(str(problem).split())
+    if not found:
+        raise UserError(f"there must be a network with weights: {'; '.join(missing.values())}")
+    return found, missing
+
+
+def _left_out(missing: dict[str, str]) -> list[str]:
+    return [f"left out: {name}: {problem}" for name, problem in missing.items()]
+
+
+def _files(asked: Sequence[str]) -> dict[str, Path | str]:
+    """Return paths, and names of drawn pictures, by the names of the files; by their paths where two are equal."""
+    found = list[Path | str]()
+    for entry in asked:
+        path = Path(entry)
+        if path.is_dir():
+            found += pictures_in(path, "images")
+        else:
+            found.append(entry if entry in (*CONTENTS, *STYLES) and not path.exists() else path)
+    names = [Path(each).name for each in found]
+    return {name if names.count(name) == 1 else str(each): each for name, each in zip(names, found, strict=True)}
+
+
+class _Picture:
+    """Reads or draws a picture when its turn comes."""
+
+    def __init__(self, origin: Path | str, size: int):
+        self.origin, self.size = origin, size
+
+    def __call__(self) -> AnyHostImage:
+        if isinstance(self.origin, str):
+            return sample(self.origin, size=self.size)
+        return read_image(self.origin, size=self.size)
+
+
+def _starred(arguments: argparse.Namespace, subjects: Sequence[Subject], smoothings: Sequence[Smoothing]) -> list[str]:
+    """Return the names of the networks that the plot also shows smoothed."""
+    asked = arguments.starred
+    if asked is None:
+        asked = [_STARRED] if any(smoothing.kind != "none" for smoothing in smoothings) else []
+        return [subject.name for subject in subjects if subject.backbone in asked]
+    for name in asked:
+        check_name(name, dict.fromkeys([*(s.name for s in subjects), *(s.backbone for s in subjects)]), what="network")
+    return [subject.name for subject in subjects if subject.name in asked or subject.backbone in asked]
+
+
+def _check_outputs(arguments: argparse.Namespace, files: dict[str, Path | str]) -> None:
+    """Raise unless all that will be written can be, and none of it over a picture that is read."""
+    check_range(arguments.size, what="size", low=1)
+    outputs = [path for path in (arguments.json, arguments.plot) if path is not None]
+    if arguments.json is not None:
+        check_target(arguments.json, what="--json")
+    if arguments.plot is not None:
+        plots.check_output(arguments.plot)
+    if len({path.absolute() for path in outputs}) < len(outputs):
+        raise error("--json and --plot must be two files", got=arguments.json)
+    read = {path.resolve() for path in files.values() if isinstance(path, Path)}
+    for path in outputs:
+        if path.resolve() in read:
+            raise error("an output must not be one of the pictures that are read", got=path, cure="choose another name")
+
+
+def _print(found: ActivationStatistics) -> None:
+    """Print the means: a table for each network and smoothing, 80 columns wide."""
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    console.print(f"means over {len(found.pictures)} pictures")
+    for name, network in found.networks.items():
+        for kind in network.smoothings:
+            shown = name if kind == RAW else f"{name}, {kind}"
+            console.print(f"\n{shown}: {network.source.describe()}", markup=False, soft_wrap=True)
+            console.print(_table(network, kind))
+
+
+def _table(network: NetworkStatistics, kind: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stage", min_width=5)
+    table.add_column("layer", min_width=8)
+    for measure in MEASURES:
+        table.add_column(measure.replace("_", " "), justify="right", min_width=8)
+    ends = {layer: str(stage) for stage, layer in network.stages.items()}
+    for layer in network.values:
+        table.add_row(ends.get(layer, ""), layer, *_cells(network, layer, kind))
+    return table
+
+
+def _cells(network: NetworkStatistics, layer: str, kind: str) -> Iterator[str]:
+    for measure in MEASURES:
+        value = network.mean(layer, measure, smoothing=kind)
+        # An entropy lies in [0, 1]; the others span many decades.
+        yield f"{value:.3f}" if measure.endswith("entropy") else f"{value:.3g}"
+
+
+def _write_report(
+    arguments: argparse.Namespace, found: ActivationStatistics, smoothings: Sequence[Smoothing], missing: dict[str, str]
+) -> None:
+    """Write all numbers with what is needed to understand and repeat them, as JSON."""
+    device, numbers = jax.devices()[0], found.as_dict()
+    report = {
+        "networks": numbers["networks"],
+        "images": numbers["images"],
+        "failures": [{"name": name, "error": problem} for name, problem in missing.items()] + numbers["failures"],
+        "settings": {
+            "networks": list(arguments.networks),
+            "weights": [entry if entry in params.WEIGHTS else Path(entry).name for entry in arguments.weights],
+            "layers": list(arguments.layers),
+            "size": arguments.size,
+            "smoothings": [label(smoothing) for smoothing in smoothings],
+            "seed": arguments.seed,
+        },
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": round(found.seconds, 3),
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "versions": _versions.installed(),
+    }
+    with replacing(arguments.json) as temporary:
+        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def _closing(arguments: argparse.Namespace, found: ActivationStatistics) -> str:
+    outputs = [str(path) for path in (arguments.json, arguments.plot) if path is not None]
+    wrote = f", wrote {' and '.join(outputs)}" if outputs else ""
+    failed = f", {len(found.failures)} failed" if found.failures else ""
+    number = f"{len(found.networks)} networks on {len(found.pictures)} pictures"
+    return f"measured {number} in {clock(found.seconds)}{failed}{wrote}"

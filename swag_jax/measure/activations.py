@@ -1,0 +1,505 @@
+r"""Peaks and entropies of activations and Gram matrices, stage by stage, averaged over pictures.
+
+The protocol of the SWAG paper's figure of activation statistics: the last layer of each stage of a network, raw and
+behind a smoothing. Of the activations F of a layer, and of their Gram matrix G, it measures
+
+* `max`: the largest entry;
+* `entropy`: :math:`H_n = -\frac{1}{\log N} \sum_i p_i \log p_i` with p the softmax over all N entries, in [0, 1];
+* `peak`: the largest entry over the root mean square.
+
+The paper names maximum and normalized entropy (eqs. 5 to 8); p, the Gram matrix as a mean over positions, and stored
+batch-norm statistics are our reading of it, under which random networks show the trends that it reports. Maximum and
+entropy follow the scale of the activations. `peak`, our addition, does not.
+
+A softmax is measured as the paper writes it (eq. 11), with entries that sum to one. They are so small that the
+entropies behind it are near one whatever the network; `peak` is the same as that of the entries of mean one which the
+losses see.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from swag_jax import backbones
+from swag_jax._checks import UserError, check_name, check_range, error
+from swag_jax._types import AnyHostImage, Features, Image, Images, Scalar
+from swag_jax.backbones import Backbone
+from swag_jax.features import extract
+from swag_jax.images._picture import Picture, as_picture, called
+from swag_jax.params import Source
+from swag_jax.smoothing import Smoothing, find_temperature, smooth, softmax
+from swag_jax.statistics import gram, normalized_entropy, peak
+
+MEASURES = ("max", "entropy", "peak", "gram_max", "gram_entropy", "gram_peak")
+"""What is measured of each layer, in this order."""
+
+RAW = "none"
+"""The label of activations that are not smoothed."""
+
+SMOOTHINGS = (Smoothing("softmax", temperature=1.0), Smoothing("softmax", temperature="auto"))
+"""The paper's smoothing (eq. 11), and ours."""
+
+PIXELS_AT_ONCE = 2**18
+"""Pixels of the pictures that one call of a program takes, at least one picture. Our choice: VGG19, the hungriest
+network, takes 1.0 GiB for them."""
+
+PICTURES_WAITING = 64
+"""Pictures that wait for others of their shape, at most. Our choice: 200 MB at 512 pixels."""
+
+CHOICES = ("stages", "all")
+"""What can be said of layers beside their names: the last of each stage, or all."""
+
+Choice: TypeAlias = str | tuple[str, ...]
+"""One of `CHOICES`, or layers by name."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to be measured.
+
+    Attributes:
+        name: What to call it.
+        backbone: The network's name in the zoo.
+        weights: Its weights: `random`, as in the paper's figure, or what else `backbones.load` takes.
+    """
+
+    name: str
+    backbone: str
+    weights: str = "random"
+
+
+@dataclass(frozen=True)
+class MeasuredPicture:
+    """A picture that was measured.
+
+    Attributes:
+        name: Its name.
+        height: Its height in pixels.
+        width: Its width in pixels.
+    """
+
+    name: str
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class NetworkStatistics:
+    """The statistics of one network.
+
+    Attributes:
+        subject: What was measured.
+        source: Where its weights came from.
+        stages: The last layer of each stage, from stage 0, the stem, on; of weights that end inside a stage, the last
+            of its default style layers that they reach.
+        smoothings: Labels of the smoothings, `none` first.
+        values: By layer, shallow to deep: one number for each picture, smoothing and measure.
+    """
+
+    subject: Subject
+    source: Source
+    stages: Mapping[int, str]
+    smoothings: tuple[str, ...]
+    values: Mapping[str, Float[np.ndarray, "pictures smoothings measures"]]
+
+    def mean(self, layer: str, measure: str, *, smoothing: str = RAW) -> float:
+        """Return a measure of a layer, averaged over the pictures.
+
+        Args:
+            layer: A layer that was measured.
+            measure: One of `MEASURES`.
+            smoothing: One of the labels.
+
+        Raises:
+            UserError: If there is no such layer, measure or smoothing.
+        """
+        return float(self._column(layer, measure, smoothing).mean())
+
+    def deviation(self, layer: str, measure: str, *, smoothing: str = RAW) -> float:
+        """Return the standard deviation of a measure over the pictures; 0 for a single one.
+
+        Args:
+            layer: A layer that was measured.
+            measure: One of `MEASURES`.
+            smoothing: One of the labels.
+
+        Raises:
+            UserError: If there is no such layer, measure or smoothing.
+        """
+        return float(self._column(layer, measure, smoothing).std())
+
+    def line(self, measure: str, *, smoothing: str = RAW) -> dict[int, float]:
+        """Return a measure by stage, averaged over the pictures.
+
+        Args:
+            measure: One of `MEASURES`.
+            smoothing: One of the labels.
+        """
+        return {stage: self.mean(layer, measure, smoothing=smoothing) for stage, layer in self.stages.items()}
+
+    def as_dict(self, layer: str) -> dict[str, Any]:
+        """Return what is known of a layer: its raw means, their `deviation`, and both of each smoothing in `smoothed`.
+
+        Args:
+            layer: A layer that was measured.
+        """
+
+        def numbers(kind: str) -> dict[str, Any]:
+            means = {measure: self.mean(layer, measure, smoothing=kind) for measure in MEASURES}
+            return {**means, "deviation": {m: self.deviation(layer, m, smoothing=kind) for m in MEASURES}}
+
+        smoothed = {kind: numbers(kind) for kind in self.smoothings if kind != RAW}
+        return {"layer": layer, **numbers(RAW), "smoothed": smoothed}
+
+    def _column(self, layer: str, measure: str, smoothing: str) -> Float[np.ndarray, " pictures"]:
+        check_name(layer, self.values, what="layer")
+        kind = self.smoothings.index(check_name(smoothing, self.smoothings, what="smoothing"))
+        return self.values[layer][:, kind, MEASURES.index(check_name(measure, MEASURES, what="measure"))]
+
+
+@dataclass(frozen=True)
+class ActivationStatistics:
+    """The statistics of all networks over the same pictures.
+
+    Attributes:
+        networks: By the names of the subjects, in their order.
+        pictures: The pictures that all networks were measured on, in their order.
+        failures: What was wrong with the other pictures, by name.
+        seconds: Seconds in all.
+    """
+
+    networks: Mapping[str, NetworkStatistics]
+    pictures: tuple[MeasuredPicture, ...]
+    failures: Mapping[str, str]
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the numbers for a JSON file: `{"networks": {name: {"stages": {stage: {"max": ..., ...}}}}}`.
+
+        Stages are in order. Where more layers than those were measured, all are in `layers` beside `stages`.
+        """
+        found = {}
+        for name, network in self.networks.items():
+            by_layer = {layer: network.as_dict(layer) for layer in network.values}
+            found[name] = {
+                "backbone": network.subject.backbone,
+                "weights": network.source.describe(),
+                "stages": {str(stage): by_layer[layer] for stage, layer in network.stages.items()},
+            }
+            if len(by_layer) > len(network.stages):
+                found[name]["layers"] = by_layer
+        return {
+            "networks": found,
+            "images": [vars(picture) for picture in self.pictures],
+            "failures": [{"name": name, "error": problem} for name, problem in self.failures.items()],
+        }
+
+
+@dataclass(frozen=True)
+class StatisticsProgress:
+    """The state of a measurement between two calls of a network.
+
+    Attributes:
+        network: The network that has just measured a few pictures.
+        pictures: Pictures that all networks have measured, or that failed.
+        total: Pictures in all.
+        failed: Pictures that failed so far.
+        seconds: Seconds since the networks were loaded.
+        seconds_left: Expected seconds to the end, from the rate so far.
+    """
+
+    network: str
+    pictures: int
+    total: int
+    failed: int
+    seconds: float
+    seconds_left: float
+
+
+StatisticsCallback: TypeAlias = Callable[[StatisticsProgress], object]
+"""Called whenever a network has measured some pictures."""
+
+
+def label(smoothing: Smoothing) -> str:
+    """Return the name that a smoothing's values go by.
+
+    Args:
+        smoothing: The smoothing.
+
+    Example:
+        >>> [label(smoothing) for smoothing in (Smoothing(), *SMOOTHINGS, Smoothing("scale"))]
+        ['none', 'softmax T=1', 'softmax T=auto', 'scale 0.001']
+    """
+    if smoothing.kind == "scale":
+        return f"{smoothing.kind} {smoothing.scale:g}"
+    if smoothing.axes is None:
+        return smoothing.kind
+    temperature = smoothing.temperature
+    return f"{smoothing.kind} T={temperature if isinstance(temperature, str) else format(temperature, 'g')}"
+
+
+def layer_statistics(features: Features, smoothing: Smoothing) -> Float[Array, " measures"]:
+    """Return the `MEASURES` of one layer's features behind a smoothing. Pure.
+
+    Args:
+        features: `height width channels`.
+        smoothing: The smoothing; `auto` finds its temperature on these features.
+
+    Returns:
+        One number for each of `MEASURES`.
+
+    Example:
+        >>> one_hot = jnp.zeros((2, 2, 1)).at[0, 0, 0].set(4.0)
+        >>> [round(float(x), 2) for x in layer_statistics(one_hot, Smoothing())][:4]
+        [4.0, 0.19, 2.0, 4.0]
+    """
+    values = _smoothed(features, smoothing)
+    return jnp.stack([*_measures(values), *_measures(gram(values))])
+
+
+def _smoothed(features: Features, smoothing: Smoothing) -> Features:
+    """Smooth; a softmax sums to one, as in eq. 11, and not to the number of entries, as in the losses."""
+    if smoothing.axes is None:
+        return smooth(features, smoothing)
+    return softmax(features, axes=smoothing.axes, temperature=find_temperature(features, smoothing))
+
+
+def _measures(values: Float[Array, "..."]) -> tuple[Scalar, Scalar, Scalar]:
+    return values.max(), normalized_entropy(jax.nn.softmax(values.ravel())), peak(values)
+
+
+@functools.partial(jax.jit, static_argnames=("layers", "smoothings"))
+def _program(
+    network: Backbone, images: Images, *, layers: tuple[str, ...], smoothings: tuple[Smoothing, ...]
+) -> dict[str, Float[Array, "pictures smoothings measures"]]:
+    """Measure pictures of one shape; by layer."""
+
+    def one(image: Image) -> dict[str, Any]:
+        features = extract(network, image, layers=layers)
+        return {
+            layer: jnp.stack([layer_statistics(found, smoothing.at(layer)) for smoothing in smoothings])
+            for layer, found in features.items()
+        }
+
+    return jax.vmap(one)(images)
+
+
+def activation_statistics(
+    pictures: Mapping[str, Picture],
+    networks: Sequence[str | Subject],
+    *,
+    layers: Choice = "stages",
+    smoothings: Sequence[Smoothing] = SMOOTHINGS,
+    seed: int = 0,
+    batch_size: int | None = None,
+    callback: StatisticsCallback | None = None,
+) -> ActivationStatistics:
+    """Measure networks on pictures.
+
+    Args:
+        pictures: By name: pictures, `height width 3` in [0, 1], of any sizes, or functions without arguments that
+            read them when their turn comes.
+        networks: The networks; one given by its zoo name alone has random weights.
+        layers: `stages` (the last layer of each), `all`, or layers by name, which every network must have.
+        smoothings: Behind which to measure as well.
+        seed: Seed of random weights.
+        batch_size: Pictures of one shape that are measured at once, at most; default: by their pixels.
+        callback: Called with a `StatisticsProgress` whenever a network has measured some pictures.
+
+    Returns:
+        The numbers of every picture. One that cannot be measured by all networks is named in `failures` and is part
+        of no average.
+
+    Raises:
+        UserError: If a name is unknown, weights are missing or damaged, or no picture can be measured.
+
+    Example:
+        >>> found = activation_statistics({"flat": jnp.full((16, 16, 3), 0.5)}, ["vgg19"], layers=("relu1_1",))
+        >>> found.networks["vgg19"].stages, 0 < found.networks["vgg19"].mean("relu1_1", "max") < 2
+        ({0: 'relu1_1'}, True)
+    """
+    if batch_size is not None:
+        check_range(batch_size, what="batch size", low=1)
+    if not layers:
+        raise error("at least one layer must be named", cure=f"or {' or '.join(CHOICES)}")
+    began = time.perf_counter()
+    subjects = [Subject(each, each) if isinstance(each, str) else each for each in networks]
+    names = [subject.name for subject in subjects]
+    if not names or len(set(names)) < len(names):
+        raise error("there must be networks, each with a name of its own", got=", ".join(names) or "none")
+    kinds = {label(smoothing): smoothing for smoothing in (Smoothing(), *smoothings)}
+    loaded = [_load(subject, layers, seed) for subject in subjects]
+    run = _Run(loaded, tuple(kinds.values()), total=len(pictures), batch_size=batch_size, callback=callback)
+    run.measure(pictures)
+    found = {
+        each.subject.name: NetworkStatistics(each.subject, each.source, each.stages, tuple(kinds), run.values(each))
+        for each in loaded
+    }
+    return ActivationStatistics(found, run.pictures, run.failures, time.perf_counter() - began)
+
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """A network with the layers to be read, and those of them that stand for its stages."""
+
+    subject: Subject
+    network: Backbone
+    source: Source
+    layers: tuple[str, ...]
+    stages: dict[int, str]
+
+
+def _load(subject: Subject, layers: Choice, seed: int) -> _Loaded:
+    entry, names = backbones.entry(subject.backbone), backbones.layer_names(subject.backbone)
+    if isinstance(layers, str):
+        check_name(layers, CHOICES, what="choice of layers")
+    reached = backbones.reached_layers(subject.backbone, weights=subject.weights)
+    marks = {*entry.stages, *entry.style_layers} if isinstance(layers, str) else set(layers)
+    stages = {_stage(layer, entry.stages, names): layer for layer in reached if layer in marks}
+    read = layers if isinstance(layers, tuple) else (reached if layers == "all" else tuple(stages.values()))
+    network, source = backbones.load(subject.backbone, weights=subject.weights, layers=read, seed=seed)
+    return _Loaded(subject, network, source, network.check_layers(read), stages)
+
+
+def _stage(layer: str, ends: Iterable[str], names: Sequence[str]) -> int:
+    """Return the stage of a layer: how many stages end before it; what follows the last one belongs to it."""
+    places = [names.index(end) for end in ends]
+    return min(sum(place < names.index(layer) for place in places), len(places) - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    """A picture that waits for others of its shape."""
+
+    index: int
+    name: str
+    image: AnyHostImage
+
+
+class _Run:
+    """One measurement: the pictures that wait, what was found so far, what failed."""
+
+    def __init__(
+        self,
+        networks: Sequence[_Loaded],
+        smoothings: tuple[Smoothing, ...],
+        *,
+        total: int,
+        batch_size: int | None,
+        callback: StatisticsCallback | None,
+    ):
+        self.networks, self.smoothings, self.total, self.callback = networks, smoothings, total, callback
+        self.batch_size = batch_size
+        self.failures: dict[str, str] = {}
+        self._waiting: dict[tuple[int, int], list[_Waiting]] = {}
+        self._sizes: dict[tuple[int, int], int] = {}
+        self._found: dict[int, tuple[MeasuredPicture, dict[str, Any]]] = {}
+        self._least = max((each.network.minimum_size(each.layers), each.subject.name) for each in networks)
+        self._began = time.perf_counter()
+        self._calls = 0  # a picture takes one of each network
+
+    @property
+    def pictures(self) -> tuple[MeasuredPicture, ...]:
+        """What was measured, in the order of the pictures."""
+        return tuple(self._found[index][0] for index in sorted(self._found))
+
+    def values(self, network: _Loaded) -> dict[str, Float[np.ndarray, "pictures smoothings measures"]]:
+        """Return the numbers of a network by layer."""
+        found = [self._found[index][1][network.subject.name] for index in sorted(self._found)]
+        return {layer: np.stack([each[layer] for each in found]).astype(np.float64) for layer in network.layers}
+
+    def measure(self, pictures: Mapping[str, Picture]) -> None:
+        """Measure all pictures, as soon as enough of one shape are there."""
+        for index, (name, picture) in enumerate(pictures.items()):
+            try:
+                self._add(_Waiting(index, name, self._read(picture, name)))
+            except UserError as problem:
+                self._fail(name, problem)
+                self._calls += len(self.networks)
+        for shape in list(self._waiting):
+            self._measure(shape)
+        if not self._found:
+            problems = "; ".join(self.failures.values()) or "none was given."
+            raise UserError(f"there must be a picture that can be measured: {problems}")
+
+    def _read(self, picture: Picture, name: str) -> AnyHostImage:
+        image = as_picture(called(picture, name) if callable(picture) else picture, name)
+        least, network = self._least
+        if min(image.shape[:2]) < least:
+            rule = f"the shorter side of {name} must be at least {least} px for {network}"
+            raise error(rule, got=f"{image.shape[1]} x {image.shape[0]}", cure="take it at a larger size")
+        return image
+
+    def _add(self, picture: _Waiting) -> None:
+        shape = picture.image.shape[:2]
+        self._waiting.setdefault(shape, []).append(picture)
+        if len(self._waiting[shape]) >= self._room(shape):
+            self._measure(shape)
+        elif sum(map(len, self._waiting.values())) >= PICTURES_WAITING:
+            self._measure(max(self._waiting, key=lambda shape: len(self._waiting[shape])))
+
+    def _room(self, shape: tuple[int, int]) -> int:
+        """Return how many pictures of a shape are measured at once: as many as the first time."""
+        height, width = shape
+        by_pixels = max(1, PIXELS_AT_ONCE // (height * width))
+        return self._sizes.get(shape, self.batch_size or by_pixels)
+
+    def _measure(self, shape: tuple[int, int]) -> None:
+        """Measure the waiting pictures of a shape by every network; fill up with the last one."""
+        batch = self._waiting.pop(shape)
+        size = self._sizes.setdefault(shape, len(batch))
+        images = jnp.stack([each.image for each in batch + [batch[-1]] * (size - len(batch))])
+        values = {}
+        for place, network in enumerate(self.networks):
+            try:
+                values[network.subject.name] = self._call(network, images)
+            except UserError as problem:
+                for each in batch:
+                    self._fail(each.name, problem)
+                self._calls += len(batch) * (len(self.networks) - place)
+                return
+            self._calls += len(batch)
+            self._tell(network.subject.name)
+        for place, each in enumerate(batch):
+            own = {name: {layer: x[place] for layer, x in found.items()} for name, found in values.items()}
+            self._record(each, own)
+
+    def _call(self, network: _Loaded, images: Images) -> dict[str, Float[np.ndarray, "size smoothings measures"]]:
+        try:
+            found = _program(network.network, images, layers=network.layers, smoothings=self.smoothings)
+            return jax.device_get(found)
+        except jax.errors.JaxRuntimeError as failure:
+            if "RESOURCE_EXHAUSTED" not in str(failure):
+                raise
+            got = f"{images.shape[0]} of {images.shape[2]} x {images.shape[1]}"
+            cure = "take smaller pictures, or fewer at once"
+            raise error(f"pictures must fit into memory with {network.subject.name}", got=got, cure=cure) from failure
+
+    def _record(self, picture: _Waiting, values: dict[str, dict[str, np.ndarray]]) -> None:
+        for network in self.networks:
+            name = network.subject.name
+            bad = [layer for layer in network.layers if not np.isfinite(values[name][layer]).all()]
+            if bad:
+                rule, got = f"the activations of {picture.name} must be finite", f"others at {bad[0]} of {name}"
+                self._fail(picture.name, error(rule, got=got, cure="check its weights"))
+                return
+        height, width = picture.image.shape[:2]
+        self._found[picture.index] = MeasuredPicture(picture.name, height, width), values
+
+    def _fail(self, name: str, problem: UserError) -> None:
+        self.failures[name] = " ".join(str(problem).split())
+
+    def _tell(self, network: str) -> None:
+        if self.callback is None:
+            return
+        seconds, calls = time.perf_counter() - self._began, self.total * len(self.networks)
+        left = seconds / self._calls * (calls - self._calls)
+        ended = self._calls // len(self.networks)
+        self.callback(StatisticsProgress(network, ended, self.total, len(self.failures), seconds, left))
