@@ -1,31 +1,49 @@
 """Figure 2 of the paper: what one Gram-matrix loss paints through each architecture, random (r-) and trained (p-).
 
-python benchmarks/paper/architectures.py
+Twice: in the units and weights of the released code, where a layer counts by the fourth power of its activations, and
+in relative units, where all layers count alike. SWAG's losses are marked by an asterisk, as in the paper.
+
+Run: `python benchmarks/paper/architectures.py`.
 """
+
+from collections.abc import Iterator
 
 from experiment import Experiment, Flags, parse, run
 
-PLAIN: Flags = {"preset": "gatys-resnet50", "weights": "random"}
-SMOOTHED: Flags = {"preset": "swag-resnet50", "weights": "random"}
+RELEASED: Flags = {"normalization": "released", "style-weight": 1e17, "tv-weight": 0}
+"""Content weight 1 and style weight 1e17: peiwang062/swag, resnet_swag.py."""
 
-EXPERIMENT = Experiment(
-    name="architectures",
-    title="Gram-matrix stylization through random and trained architectures",
-    methods={
-        "p-VGG19": {"preset": "gatys-vgg19", "weights": "embedded"},
-        "r-VGG19": {"preset": "gatys-vgg19", "weights": "random"},
-        "p-ResNet50": {**PLAIN, "weights": "embedded"},
-        "r-ResNet50": PLAIN,
-        "r-NoResNet50": {**PLAIN, "backbone": "no_resnet50"},
-        "r-pseudo-VGG": {**PLAIN, "backbone": "pseudo_vgg"},
-        "r-pseudo-ResVGG": {**PLAIN, "backbone": "pseudo_resvgg"},
-        "r-pre-ReLU": {**PLAIN, "backbone": "preact_resnet50"},
-        "p-ResNet50*": {**SMOOTHED, "weights": "embedded"},
-        "r-ResNet50*": SMOOTHED,
-        "r-pseudo-ResVGG*": {**SMOOTHED, "backbone": "pseudo_resvgg"},
-    },
+NETWORKS = {
+    "p-VGG19": ("vgg19", "embedded"),
+    "r-VGG19": ("vgg19", "random"),
+    "p-ResNet50": ("resnet50", "embedded"),
+    "r-ResNet50": ("resnet50", "random"),
+    "r-NoResNet50": ("no_resnet50", "random"),
+    "r-pseudo-VGG": ("pseudo_vgg", "random"),
+    "r-pseudo-ResVGG": ("pseudo_resvgg", "random"),
+    "r-pre-ReLU": ("preact_resnet50", "random"),
+}
+"""Those of the paper, in its order."""
+
+SMOOTHED = ("p-ResNet50", "r-ResNet50", "r-pseudo-ResVGG")
+
+
+def methods(units: Flags) -> Iterator[tuple[str, Flags]]:
+    """Yield a label and flags for every network, plain and then smoothed."""
+    for label, (network, weights) in NETWORKS.items():
+        preset = "gatys-vgg19" if network == "vgg19" else "gatys-resnet50"
+        yield label, {"preset": preset, "backbone": network, "weights": weights, **units}
+    for label in SMOOTHED:
+        network, weights = NETWORKS[label]
+        yield f"{label}*", {"preset": "swag-resnet50", "backbone": network, "weights": weights, **units}
+
+
+EXPERIMENTS = (
+    Experiment("architectures", "Architectures in the released code's units", dict(methods(RELEASED))),
+    Experiment("architectures_relative", "Architectures in relative units", dict(methods({}))),
 )
-"""The paper names all but the last; SWAG's losses are marked by an asterisk, as there."""
 
 if __name__ == "__main__":
-    run(EXPERIMENT, parse(EXPERIMENT.title))
+    arguments = parse("Gram-matrix stylization through random and trained architectures")
+    for experiment in EXPERIMENTS:
+        run(experiment, arguments)

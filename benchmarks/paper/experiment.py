@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 import jax
 import numpy as np
+import table
 
 import swag_jax as swag
 from swag_jax.__main__ import main as command
@@ -68,14 +69,17 @@ class Pair:
         return "_".join(dict.fromkeys((self.content.stem, self.style.stem)))
 
 
-def parse(title: str, *, pairs: int = 4) -> argparse.Namespace:
+def parse(title: str, *, pairs: int = 4, networks: Sequence[str] = ()) -> argparse.Namespace:
     """Read the options that all experiments have.
 
     Args:
         title: What the experiment shows.
         pairs: How many of `PAIRS` to take by default.
+        networks: The labels of networks that may be chosen among, where there is a choice.
     """
     parser = argparse.ArgumentParser(description=title)
+    if networks:
+        parser.add_argument("--networks", nargs="+", choices=networks, default=networks, help="default: all")
     text = f"drawn pictures' names or files, may be repeated; default: {pairs} drawn pairs"
     parser.add_argument("--pair", nargs=2, action="append", metavar=("CONTENT", "STYLE"), help=text)
     parser.add_argument("--size", type=int, default=128, help="longer side in pixels (default: 128)")
@@ -110,6 +114,7 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> dict[str, Any]
         "pairs": [pair.name for pair in pairs],
         "methods": dict(experiment.methods),
         "seconds": round(time.perf_counter() - began, 1),
+        "table": measured(experiment, pairs, records) if experiment.pairs == "all" else {},
         "rows": [row(label, pair, records[label, pair.name]) for label in experiment.methods for pair in pairs],
     }
     write_json(arguments.output / f"{experiment.name}.json", report)
@@ -176,6 +181,28 @@ def painted(
     found = map(json.loads, (folder / "painted" / "results.jsonl").read_text().splitlines())
     records = {record["name"]: record for record in found}
     return {key: records[name] for key, name in names.items()}
+
+
+def measured(
+    experiment: Experiment, pairs: Sequence[Pair], records: Mapping[tuple[str, str], Mapping[str, Any]]
+) -> dict[str, table.Numbers]:
+    """Measure every method over all pairs, print the table and return its numbers; the trivial results come first."""
+    rows = dict[str, table.Numbers]()
+    for label in experiment.methods:
+        made = [(records[label, pair.name]["output"], pair.content, pair.style) for pair in pairs]
+        found = table.surveyed([pictures for pictures in made if pictures[0] is not None])
+        for name, candidate in table.BASELINES.items():
+            rows.setdefault(name, found[candidate])
+        rows[label] = found["output"]
+    backbones = {label: backbone_of(flags) for label, flags in experiment.methods.items()}
+    print(table.markdown(rows, backbones))
+    return rows
+
+
+def backbone_of(flags: Flags) -> str:
+    """Return the network that a method optimizes through."""
+    preset = swag.presets.PRESETS[str(flags["preset"])]
+    return str(flags.get("backbone", preset.backbone))
 
 
 def sheet(

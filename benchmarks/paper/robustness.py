@@ -1,12 +1,13 @@
 """The robustness table: networks x smoothings x metrics, mean and standard error over the pairs.
 
-For each network, random (r-) or trained (p-), the same objective with its activations raw, behind each softmax, scaled
-as the released code scales them (in that code's units, where a scale is a weight), and raw but re-weighted as the
-softmax weighs its layers (`reweighting.py`). The last two stages are smoothed, in VGG19 the last two blocks.
+For each network, random (r-) or trained (p-), the same objective with its activations raw, behind each softmax, and raw
+but re-weighted as the softmax weighs its layers (`reweighting.py`), all in relative units; and in the released code's
+units, where a scale is a weight, raw and scaled. The last two stages are smoothed, in VGG19 the last two blocks.
 
 Run: `python benchmarks/paper/robustness.py`.
 """
 
+from architectures import RELEASED
 from experiment import Experiment, Flags, Pair, chosen_pairs, parse, run
 from reweighting import reweighted
 
@@ -22,9 +23,6 @@ NETWORKS = {
     "r-Inception v3": ("inception_v3", "random"),
 }
 
-RELEASED_LIKE: Flags = {"normalization": "released", "style-weight": 1e17, "smoothing": "scale"}
-"""The units and the weight of the released code, whose scale is a weight on the deep layers; content weight 1."""
-
 
 def methods(network: str, weights: str, pairs: list[Pair], size: int) -> dict[str, Flags]:
     """Return the flags of every smoothing for one network."""
@@ -35,20 +33,21 @@ def methods(network: str, weights: str, pairs: list[Pair], size: int) -> dict[st
         "softmax": {**base, "smoothing": "softmax"},
         "channel-softmax": {**base, "smoothing": "channel-softmax"},
         "spatial-softmax": {**base, "smoothing": "spatial-softmax"},
-        "scale": {**base, **RELEASED_LIKE},
         "re-weighted": reweighted(network, weights, pairs, size),
+        "none, released units": {**base, **RELEASED, "smoothing": "none"},
+        "scale, released units": {**base, **RELEASED, "smoothing": "scale"},
     }
 
 
 def main() -> None:
     """Paint, measure, and print the table."""
     title = "Robustness: networks and smoothings by every metric"
-    arguments = parse(title, pairs=8)
+    arguments = parse(title, pairs=8, networks=tuple(NETWORKS))
     pairs = chosen_pairs(arguments, "robustness")
     found = {
         f"{label}: {smoothing}": flags
-        for label, (network, weights) in NETWORKS.items()
-        for smoothing, flags in methods(network, weights, pairs, arguments.size).items()
+        for label in arguments.networks
+        for smoothing, flags in methods(*NETWORKS[label], pairs, arguments.size).items()
     }
     run(Experiment("robustness", title, found), arguments)
 
