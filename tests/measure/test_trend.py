@@ -1,7 +1,8 @@
 """What the SWAG paper reports of the activations of random networks, at the smallest size that shows it.
 
-At 64 pixels every bound held on each of three drawn pictures with each of six seeds, the growths with a factor of two to
-spare (39 and 137); at 32 pixels, where ResNet50's last stage is a single position, they do not.
+At 64 pixels every bound held on each of three drawn pictures with each of six seeds (growths of 39 and 137 or more, last
+entropies of 0.035 and 0.07 or less); at 48 pixels they did so narrowly, and at 32, where the last stage of ResNet50 is a
+single position, they did not.
 """
 
 import pytest
