@@ -1,8 +1,8 @@
 """What the SWAG paper reports of the activations of random networks, at the smallest size that shows it.
 
-At 64 pixels every bound held on each of three drawn pictures with each of six seeds (growths of 39 and 137 or more, last
-entropies of 0.035 and 0.07 or less); at 48 pixels they did so narrowly, and at 32, where the last stage of ResNet50 is a
-single position, they did not.
+At 64 pixels every bound held on each of three drawn pictures with each of six seeds (growths of 39 and 136 or more,
+last entropies of 0.035 and 0.07 or less). At 48 pixels it did so narrowly, and at 32, where ResNet50 ends in a single
+position, it did not.
 """
 
 import pytest
