@@ -5,6 +5,7 @@ import datetime
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -236,11 +237,12 @@ def _files(asked: Sequence[str]) -> dict[str, Path | str]:
     return {name if names.count(name) == 1 else str(each): each for name, each in zip(names, found, strict=True)}
 
 
+@dataclass(frozen=True)
 class _Picture:
-    """Reads or draws a picture when its turn comes."""
+    """Reads a picture from its path, or draws the one of a name, when its turn comes."""
 
-    def __init__(self, origin: Path | str, size: int):
-        self.origin, self.size = origin, size
+    origin: Path | str
+    size: int
 
     def __call__(self) -> AnyHostImage:
         if isinstance(self.origin, str):

@@ -148,20 +148,23 @@ def test_a_broken_picture_is_named_and_the_others_are_measured(run, written, pic
     assert ", 2 failed, wrote " in ended.err.splitlines()[-1]
 
 
-def test_the_plot(run, tmp_path, monkeypatch):
-    """ResNet50 is starred unless others are named; --peaks adds panels."""
+def test_the_plot(run, pictures, tmp_path, monkeypatch):
+    """ResNet50 is starred unless others are named, or nothing was smoothed; --peaks adds panels."""
     shown = []
     draw = plots.activation_statistics
     monkeypatch.setattr(plots, "activation_statistics", lambda *a, **o: shown.append(o) or draw(*a, **o))
-    flags = ("--networks", "resnet50,wide_resnet50_2", "--layers", "conv1", "--plot", tmp_path / "plot.png")
-    assert run(*flags).code == 0
+    plot, one = ("--plot", tmp_path / "plot.png"), [pictures / "content.png"]
+    resnet = ("--networks", "resnet50", "--layers", "conv1")
+    assert run(*plot, *resnet, "--smoothing", "scale", images=one).code == 0
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
-    assert run(*flags, "--starred", "wide_resnet50_2", "--peaks").code == 0
-    assert run(*flags, "--smoothing", "none").code == 0
+    assert run(*plot, *resnet, "--smoothing", "none", images=one).code == 0
+    assert run(*plot, images=one).code == 0
+    assert run(*plot, "--starred", "vgg19", "--peaks", images=one).code == 0
     assert [(options["starred"], options["peaks"]) for options in shown] == [
         (["resnet50"], False),
-        (["wide_resnet50_2"], True),
         ([], False),
+        ([], False),
+        (["vgg19"], True),
     ]
 
 
