@@ -1,11 +1,26 @@
 """Writing a file whole or not at all."""
 
 import contextlib
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 from swag_jax._checks import error
+
+
+def check_target(path: Path, *, what: str) -> None:
+    """Check, before long work starts, that a file can be written.
+
+    Args:
+        path: The file, which need not exist.
+        what: What to call it.
+
+    Raises:
+        UserError: If it is a folder, or its folder is missing or not writable.
+    """
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise error(f"{what} must name a file in an existing, writable folder", got=path)
 
 
 @contextlib.contextmanager

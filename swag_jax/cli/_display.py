@@ -13,6 +13,9 @@ from swag_jax.optimize import Progress as StylizeProgress
 SECONDS_BETWEEN_LINES = 10
 """Pause between plain lines, when the output goes to a file."""
 
+PIPE_WIDTH = 200
+"""Columns for a table that no terminal shows, wide enough that nothing is cut."""
+
 _TITLE_WIDTH = 20
 _BAR_WIDTH = 12
 _FAMILIES = ("total", "content", "style", "variation")
@@ -102,6 +105,26 @@ class BatchDisplay(Display):
         line = batch_summary(progress, width=self._room)
         self._show(line, ended, progress.pairs, whole=batch_summary(progress))
         return self.also(progress) if self.also else None  # pyright: ignore[reportArgumentType]
+
+
+class MeasureDisplay(Display):
+    """Shows how many results have been measured."""
+
+    def count(self, done: int, total: int, seconds: float, *, problem: str | None) -> None:
+        """Show how far the work is after one more result.
+
+        Args:
+            done: Results that have ended.
+            total: Results in all.
+            seconds: Seconds since the first.
+            problem: What was wrong with the last one, if anything was.
+        """
+        while self.opening:
+            self.say(self.opening.pop(0))
+        if problem is not None:
+            self.say(f"failed: {problem}")
+        line = f"{done}/{total} pairs  {clock(seconds / done * (total - done))} left"
+        self._show(line, done, total, whole=line)
 
 
 def summary(progress: StylizeProgress, *, width: int | None = None) -> str:

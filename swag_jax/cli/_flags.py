@@ -126,7 +126,7 @@ def _converter(hint: Any) -> tuple[Any, str]:
     kind = next(option for option in options if option is not type(None))
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
-        return _listed(item), "A,B" if item is str else "X,Y"
+        return listed(item), "A,B" if item is str else "X,Y"
     if kind in (int, float):
         return kind, "N" if kind is int else "X"
     return str, "NAME"
@@ -140,7 +140,9 @@ def _number_or(*names: str) -> Any:
     return number
 
 
-def _listed(item: type) -> Any:
+def listed(item: Any) -> Any:
+    """Return what turns a flag's comma-separated text into a tuple of items."""
+
     def values(text: str) -> tuple:
         return tuple(item(part.strip()) for part in text.split(",") if part.strip())
 

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import datetime
 import json
-import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -15,7 +14,7 @@ import jax
 
 from swag_jax import _versions, params
 from swag_jax._checks import error
-from swag_jax._files import replacing
+from swag_jax._files import check_target, replacing
 from swag_jax._types import HostAlpha, HostImage
 from swag_jax.cli._display import Display, clock
 from swag_jax.cli._flags import add_keep_colors, add_settings, chosen_settings
@@ -97,10 +96,10 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     check_output(output)
     if any(_same(output, path) for path in (arguments.content, *arguments.styles, Path(arguments.init or ""))):
         raise error("the output must not be one of the pictures that are read", got=output, cure="choose another -o")
-    if report is not None and (report.is_dir() or not report.parent.is_dir() or not os.access(report.parent, os.W_OK)):
-        raise error("--report must name a file in an existing, writable folder", got=report)
-    if report is not None and report.absolute() == output.absolute():
-        raise error("the report must not be the output", got=report, cure="name it .json")
+    if report is not None:
+        check_target(report, what="--report")
+        if report.absolute() == output.absolute():
+            raise error("the report must not be the output", got=report, cure="name it .json")
     if arguments.every is not None and arguments.every < 1:
         raise error("--every must be at least 1", got=arguments.every)
 

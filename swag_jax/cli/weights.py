@@ -11,11 +11,10 @@ from rich.table import Table
 
 from swag_jax import backbones, params
 from swag_jax._checks import UserError, check_name, error
+from swag_jax.cli._display import PIPE_WIDTH
 
 _SOME_FAILED = 3
 _STORED = "store"
-_PIPE_WIDTH = 200
-"""Columns for a table that no terminal shows, wide enough that nothing is cut."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -78,7 +77,7 @@ def run_list(args: argparse.Namespace) -> int:
         if name not in known:
             backbone = params.read_metadata(path).get("backbone", "unknown")
             table.add_row(name, backbone, "converted", "", _size(path), _STORED)
-    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
     print(f"store: {params.home() / 'weights'}; package: {params.weights_folder()}")
     return 0
 
