@@ -33,11 +33,16 @@ AS_WEIGHTS: Flags = {
 def gradient_lengths(settings: swag.Settings, content: np.ndarray, style: np.ndarray) -> dict[str, float]:
     """Return the length of the gradient of every term halfway from content to style, where neither loss is zero."""
     objective = settings.full_objective
-    network, _ = swag.backbones.load(settings.backbone, weights=settings.weights, layers=objective.layers)
+    network = _loaded(settings.backbone, settings.weights, objective.layers)
     style = np.asarray(swag.images.resize(style, *content.shape[:2]))
     halfway = jnp.asarray((content + style) / 2)
     found = _lengths(network, jnp.asarray(content), jnp.asarray(style), halfway, objective=objective)
     return {name: float(length) for name, length in found.items()}
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(name: str, weights: str, layers: tuple[str, ...]) -> swag.Backbone:
+    return swag.backbones.load(name, weights=weights, layers=layers)[0]
 
 
 @functools.partial(jax.jit, static_argnames="objective")
@@ -62,7 +67,8 @@ def reweighted(network: str, weights: str, pairs: list[Pair], size: int) -> Flag
     # Equal weights sum to one: the style layers' own are a fifth each.
     shares = ",".join(f"{weight / len(layers):.4g}" for weight in layers)
     chosen = {"content-weight": float(f"{content:.4g}"), "style-layer-weights": shares}
-    return {"preset": "gatys-resnet50", "backbone": network, "weights": weights, **chosen}
+    layers = ",".join(deep)  # those of the preset are ResNet50's
+    return {"preset": "gatys-resnet50", "backbone": network, "weights": weights, "smoothing-layers": layers, **chosen}
 
 
 def methods(pairs: list[Pair], size: int) -> dict[str, Flags]:

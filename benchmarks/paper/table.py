@@ -69,7 +69,7 @@ def surveyed(pictures: Sequence[tuple[Path, Path, Path]]) -> dict[str, Numbers]:
 
 def _numbers(estimates: Estimates, candidate: Any, judge: str) -> Numbers:
     return {
-        f"{metric}/{judge}".rstrip("/"): {"mean": each[candidate].mean, "error": each[candidate].error}
+        f"{metric}/{judge}".rstrip("/"): {"mean": each[candidate].mean, "error": each[candidate].standard_error}
         for metric, each in estimates.items()
     }
 

@@ -125,6 +125,26 @@ class StatisticsDisplay(Display):
         self._show(line, progress.pictures, progress.total, whole=line)
 
 
+class MeasureDisplay(Display):
+    """Shows how many results have been measured."""
+
+    def count(self, done: int, total: int, seconds: float, *, problem: str | None) -> None:
+        """Show how far the work is after one more result.
+
+        Args:
+            done: Results that have ended.
+            total: Results in all.
+            seconds: Seconds since the first.
+            problem: What was wrong with the last one, if anything was.
+        """
+        while self.opening:
+            self.say(self.opening.pop(0))
+        if problem is not None:
+            self.say(f"failed: {problem}")
+        line = f"{done}/{total} pairs  {clock(seconds / done * (total - done))} left"
+        self._show(line, done, total, whole=line)
+
+
 def summary(progress: StylizeProgress, *, width: int | None = None) -> str:
     """Say where a run is: step, size, losses by family, rate and time left; what matters most if `width` is small."""
     parts = {

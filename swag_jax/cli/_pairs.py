@@ -4,16 +4,18 @@ import argparse
 import csv
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from swag_jax._checks import UserError, error, near
 from swag_jax.cli._flags import Parser, add_init, add_settings, chosen_init, chosen_settings
 from swag_jax.images._decode import SUFFIXES
 from swag_jax.optimize import Settings
+
+Made = TypeVar("Made")
 
 _OWN_KEYS = ("name", "content", "style")
 _RESERVED = re.compile(r"sheet(-\d+)?", re.IGNORECASE)
@@ -97,6 +99,15 @@ def from_file(path: Path, given: argparse.Namespace) -> list[Job]:
     Raises:
         UserError: If the file cannot be read, or a line is wrong, naming the line.
     """
+    return _unique(each_row(path, lambda row: _job(row, path.parent, given)))
+
+
+def each_row(path: Path, make: Callable[[Mapping[str, Any]], Made]) -> list[Made]:
+    """Make something of every line of a pairs file.
+
+    Raises:
+        UserError: If the file cannot be read or has no lines, or if making raises one, naming the line.
+    """
     readers = {".csv": _csv_rows, ".jsonl": _json_rows}
     if path.suffix.lower() not in readers:
         raise error("--pairs must end in .csv or .jsonl", got=path, cure="name it after what it holds")
@@ -104,15 +115,15 @@ def from_file(path: Path, given: argparse.Namespace) -> list[Job]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as problem:
         raise error(f"--pairs {path} must be a readable text file", got=problem) from problem
-    jobs = []
+    made = []
     for line, row in readers[path.suffix.lower()](text, path):
         try:
-            jobs.append(_job(row, path.parent, given))
+            made.append(make(row))
         except UserError as problem:
             raise UserError(f"{path}, line {line}: {problem}") from problem
-    if not jobs:
+    if not made:
         raise error("--pairs must name at least one pair", got=f"none in {path}")
-    return _unique(jobs)
+    return made
 
 
 def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -147,15 +158,24 @@ class _RowParser(Parser):
 
 
 def _job(row: Mapping[str, Any], folder: Path, given: argparse.Namespace) -> Job:
-    for key in ("content", "style"):
-        if not row.get(key):
-            raise error(f"there must be a {key}", cure=f"add the column or key `{key}`")
-    styles = row["style"] if isinstance(row["style"], list) else [s.strip() for s in str(row["style"]).split(";")]
-    content, styles = folder / str(row["content"]), tuple(folder / str(style) for style in styles if style)
+    content, styles = paths_of(row, folder)
     name = str(row.get("name") or "_".join(path.stem for path in (content, *styles)))
     if name in (".", "..") or any(sign in name for sign in "/\\\0"):
         raise error("a name must be usable as a file's name", got=repr(name), cure="leave out / and \\")
     return Job(name, content, styles, *_settings(row, folder, given))
+
+
+def paths_of(row: Mapping[str, Any], folder: Path) -> tuple[Path, tuple[Path, ...]]:
+    """Return the content and the styles of a line.
+
+    Raises:
+        UserError: If one is missing.
+    """
+    for key in ("content", "style"):
+        if not row.get(key):
+            raise error(f"there must be a {key}", cure=f"add the column or key `{key}`")
+    styles = row["style"] if isinstance(row["style"], list) else [s.strip() for s in str(row["style"]).split(";")]
+    return folder / str(row["content"]), tuple(folder / str(style) for style in styles if style)
 
 
 def _settings(row: Mapping[str, Any], folder: Path, given: argparse.Namespace) -> tuple[Settings, Path | None]:

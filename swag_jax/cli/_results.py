@@ -36,14 +36,11 @@ class Results:
         self._source = functools.cache(lambda backbone, weights: params.resolve(backbone, weights=weights))
         self._path = folder / ("results.jsonl" if process is None else f"results-{process}.jsonl")
         self._lock = threading.Lock()
-        self.records = _read(self._files())
+        self.records = _read(_files(folder))
         if process is None:
             self.merge([])
         else:  # a line that was cut off when the last run was killed would spoil the one after it
             _write(self._path, _read([self._path]).values())
-
-    def _files(self) -> list[Path]:
-        return [self.folder / "results.jsonl", *sorted(self.folder.glob("results-*.jsonl"))]
 
     def fingerprint(self, job: Job) -> str:
         """Return what tells a pair from others of its name: settings, weights, the pictures' bytes, the options."""
@@ -69,12 +66,28 @@ class Results:
 
     def merge(self, names: Sequence[str]) -> None:
         """Gather the records of all processes in `results.jsonl`: those of `names` in their order, then the others."""
-        found = _read(self._files())
+        found = _read(_files(self.folder))
         order = [*(name for name in names if name in found), *(name for name in found if name not in set(names))]
         self.records = {name: found[name] for name in order}
         _write(self.folder / "results.jsonl", self.records.values())
-        for path in self._files()[1:]:
+        for path in _files(self.folder)[1:]:
             path.unlink()
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """Return the newest record of each name in a folder that `batch` wrote, and touch nothing there.
+
+    Raises:
+        UserError: If there are none.
+    """
+    records = list(_read(_files(folder)).values())
+    if not records:
+        raise error(f"{folder} must hold results.jsonl, as `swag-jax batch` writes it", got="no records")
+    return records
+
+
+def _files(folder: Path) -> list[Path]:
+    return [folder / "results.jsonl", *sorted(folder.glob("results-*.jsonl"))]
 
 
 def _read(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:

@@ -226,6 +226,7 @@ def _save(outcome: Outcome, job: Job, results: Results, arguments: argparse.Name
         "content": str(job.content),
         "styles": [str(style) for style in job.styles],
         "output": None if result is None else str(path),
+        "backbone": job.settings.backbone,
         "status": FAILED if result is None else DONE,
         "error": None if problem is None else " ".join(str(problem).split()),
         "fingerprint": results.fingerprint(job),

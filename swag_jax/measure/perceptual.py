@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -133,8 +132,7 @@ def load_lpips(weights: Path, *, trunk: str = "imagenet") -> tuple[LPIPS, params
     keys = {layer: f"lin{i}.model.1.weight" for i, layer in enumerate(layers)}
     tensors = params.read_floats(weights, keys.values())
     network, source = load(name, weights=trunk, layers=tuple(layers))
-    linear = {layer: jnp.asarray(tensors[key].reshape(-1)) for layer, key in keys.items()}
-    return LPIPS(jax.jit(lambda network: network.frozen())(network), linear), source
+    return LPIPS(network, {layer: jnp.asarray(tensors[key].reshape(-1)) for layer, key in keys.items()}), source
 
 
 def _trunk_of(weights: Path) -> str:

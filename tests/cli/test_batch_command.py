@@ -80,11 +80,12 @@ def test_every_combination_of_two_folders(run, folders):
     assert list(found) == ALL
     record = found["cat_dots"]
     assert set(record) == {
-        "name", "content", "styles", "output", "status", "error", "fingerprint", "losses", "seconds",
+        "name", "content", "styles", "output", "backbone", "status", "error", "fingerprint", "losses", "seconds",
     }  # fmt: skip
     assert record["content"] == str(folders / "contents" / "cat.png")
     assert record["styles"] == [str(folders / "styles" / "dots.png")]
     assert record["output"] == str(out / "cat_dots.png")
+    assert record["backbone"] == "vgg19"
     assert (record["status"], record["error"]) == ("done", None)
     assert set(record["losses"]) == {"total", "content/relu1_1", "style/relu1_1"}
     assert record["seconds"] > 0

@@ -1,0 +1,411 @@
+"""`swag-jax measure`: quality metrics of results, beside those of the unchanged content and of a copy of the style."""
+
+import argparse
+import datetime
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from swag_jax import _versions, params
+from swag_jax._checks import UserError, check_name, check_range, error
+from swag_jax._files import check_target, replacing
+from swag_jax.backbones import NAMES, entry, layer_names, load
+from swag_jax.cli._display import PIPE_WIDTH, MeasureDisplay, clock
+from swag_jax.cli._flags import listed
+from swag_jax.cli._pairs import each_row, paths_of
+from swag_jax.cli._results import read_records
+from swag_jax.images import read_image
+from swag_jax.measure import CANDIDATES, METRICS, Comparison, Estimate, Judge, Survey, load_inception, load_lpips
+from swag_jax.measure.judge import CFSD_LAYER
+from swag_jax.measure.survey import Estimates
+
+SOME_FAILED = 3
+"""Exit code when some of many results could not be measured."""
+
+DEFAULT_BACKBONE = "resnet50"
+"""A network with embedded weights, and not the one that most pictures are made with."""
+
+_FILES = {"lpips": "lpips_weights", "inception": "fid_weights"}
+"""The flags for what a judge reads from files."""
+
+_PARTS = {"artfid": ("lpips", "fid")}
+"""What a metric is made of, which is then measured too."""
+
+_ROUNDING = 1e-12
+"""Less is shown as 0: what float32 leaves of a style's distance to itself, relative and squared."""
+
+_ROW_KEYS = ("name", "content", "style", "output", "backbone")
+
+
+@dataclass(frozen=True)
+class Triple:
+    """One result to be measured.
+
+    Attributes:
+        name: What to call it.
+        content: The content picture.
+        styles: The style pictures.
+        output: The result; `None` where `batch` made none.
+        backbone: The network that made it, where known.
+    """
+
+    name: str
+    content: Path
+    styles: tuple[Path, ...]
+    output: Path | None
+    backbone: str | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What became of a triple: its comparison, or what was wrong with it."""
+
+    triple: Triple
+    comparison: Comparison | None
+    problem: str | None
+
+
+def add_parser(commands: Any) -> None:
+    """Register the command."""
+    parser = commands.add_parser(
+        "measure",
+        help="quality metrics of results",
+        usage="swag-jax measure RESULTS | CONTENT STYLE [STYLE ...] OUT | --pairs FILE [flags]",
+        description="Measure how much of the content results keep and how near they come to the style, in a network "
+        "that did not make them, beside the two trivial results: the unchanged content, and a copy of the style. Exit "
+        "code 3 says that some results could not be measured.",
+    )
+    parser.add_argument(
+        "paths",
+        type=Path,
+        nargs="*",
+        metavar="PATH",
+        help="RESULTS: the folder of `batch`, or the report of `stylize`; or the pictures CONTENT STYLE OUT",
+    )
+    parser.add_argument(
+        "--pairs",
+        type=Path,
+        metavar="FILE",
+        help="A .csv or .jsonl file with columns or keys content, style and output, perhaps name, and backbone: the "
+        "network that made it",
+    )
+    parser.add_argument(
+        "--metrics",
+        type=listed(str),
+        default=tuple(METRICS),
+        metavar="A,B",
+        help=f"Of {', '.join(METRICS)} (default: all)",
+    )
+    parser.add_argument(
+        "--backbone",
+        default=DEFAULT_BACKBONE,
+        metavar="NAME",
+        help=f"The network for content and style, not the one that made the pictures (default: {DEFAULT_BACKBONE})",
+    )
+    parser.add_argument(
+        "--weights",
+        default="auto",
+        metavar="NAME",
+        help=f"Its weights: {', '.join(params.WEIGHTS)}, or a path (default: auto)",
+    )
+    parser.add_argument(
+        "--layers",
+        type=listed(str),
+        default=(),
+        metavar="A,B",
+        help="Its layers for the style (default: the network's own)",
+    )
+    parser.add_argument(
+        "--content-layer", metavar="NAME", help="Its layer for the content (default: the network's own)"
+    )
+    parser.add_argument(
+        "--lpips-weights",
+        type=Path,
+        metavar="FILE",
+        help="Linear weights of LPIPS, such as alex.pth of the lpips package; they tell the trunk",
+    )
+    parser.add_argument(
+        "--lpips-trunk",
+        default="imagenet",
+        metavar="NAME",
+        help="Weights of LPIPS's AlexNet or VGG16, like --weights (default: imagenet)",
+    )
+    parser.add_argument(
+        "--fid-weights",
+        type=Path,
+        metavar="FILE",
+        help="Weights of FID's Inception v3, such as pt_inception-2015-12-05-6726825d.pth of pytorch-fid",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="Of random directions and weights (default: 0)"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="Write all numbers here, those of every pair included"
+    )
+    parser.add_argument("--quiet", action="store_true", help="Print nothing but errors")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check everything first, then measure, then write."""
+    began = time.perf_counter()
+    triples = _triples(arguments)
+    metrics, missing = _available(arguments)
+    _check(arguments, triples)
+    judge, sources = _judge(metrics, arguments)
+    warning = _warning(triples, sources, arguments)
+    display = MeasureDisplay("measure", quiet=arguments.quiet, opening=_opening(sources, warning))
+    with display:
+        found, survey = _measure(triples, judge, display)
+    estimates = survey.estimates()
+    missing |= _impossible(metrics, estimates)
+    if not arguments.quiet:
+        _print(estimates, missing)
+    if arguments.json is not None:
+        conditions = _conditions(judge, sources, warning, arguments.seed)
+        _write(arguments.json, _report(found, estimates, missing) | conditions)
+    display.say(_closing(arguments, found, time.perf_counter() - began))
+    return SOME_FAILED if any(each.problem for each in found) else 0
+
+
+def _triples(arguments: argparse.Namespace) -> list[Triple]:
+    paths: list[Path] = arguments.paths
+    if arguments.pairs is not None:
+        if paths:
+            raise error("--pairs stands alone", cure="leave out the other paths")
+        return each_row(arguments.pairs, lambda row: _of_row(row, arguments.pairs.parent))
+    if len(paths) == 1:
+        return _of_folder(paths[0]) if paths[0].is_dir() else [_of_report(paths[0])]
+    if len(paths) < 3:
+        raise error("there must be the folder or report of results, or CONTENT STYLE OUT, or --pairs")
+    content, *styles, output = paths
+    return [Triple(output.stem, content, tuple(styles), output)]
+
+
+def _of_row(row: Mapping[str, Any], folder: Path) -> Triple:
+    for key in row:
+        check_name(key, _ROW_KEYS, what="column or key")
+    content, styles = paths_of(row, folder)
+    if not row.get("output"):
+        raise error("there must be an output", cure="add the column or key `output`")
+    output = folder / str(row["output"])
+    return Triple(str(row.get("name") or output.stem), content, styles, output, row.get("backbone"))
+
+
+def _of_folder(folder: Path) -> list[Triple]:
+    """Return the pairs that `batch` recorded; outputs are in the folder itself, wherever it is now."""
+    triples = []
+    for record in read_records(folder):
+        output = record.get("output") and folder / Path(record["output"]).name
+        try:
+            styles = tuple(map(Path, record["styles"]))
+            triples.append(Triple(record["name"], Path(record["content"]), styles, output, record.get("backbone")))
+        except (KeyError, TypeError) as problem:
+            raise error(f"the records of {folder} must be those of `batch`", got=f"{record} ({problem})") from problem
+    return triples
+
+
+def _of_report(path: Path) -> Triple:
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        output = Path(report["output"])
+        styles = tuple(map(Path, report["styles"]))
+        return Triple(output.stem, Path(report["content"]), styles, output, report["settings"]["backbone"])
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        rule = f"{path} must be the folder of `swag-jax batch` or the report of `swag-jax stylize --report`"
+        raise error(rule, got=f"something else ({problem})", cure="or name CONTENT STYLE OUT") from problem
+
+
+def _available(arguments: argparse.Namespace) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the metrics that can be measured, with their parts, and what the others need."""
+    asked = [check_name(name, METRICS, what="metric") for name in arguments.metrics]
+    if not asked:
+        raise error("there must be at least one metric", cure=f"choose among {', '.join(METRICS)}")
+    missing = {}
+    for name in asked:
+        flags = [_FILES[needed] for needed in METRICS[name].reads if needed in _FILES]
+        absent = [f"--{flag.replace('_', '-')} FILE" for flag in flags if getattr(arguments, flag) is None]
+        if absent:
+            missing[name] = f"needs {' and '.join(absent)}"
+    wanted = {part for name in asked if name not in missing for part in (name, *_PARTS.get(name, ()))}
+    return tuple(name for name in METRICS if name in wanted), missing
+
+
+def _check(arguments: argparse.Namespace, triples: Sequence[Triple]) -> None:
+    """Raise unless all names are known and the report can be written, and not over a picture that is read."""
+    check_range(arguments.seed, what="seed", low=0, high=2**32 - 1)
+    check_name(arguments.backbone, NAMES, what="backbone")
+    for layer in (*arguments.layers, *filter(None, [arguments.content_layer])):
+        check_name(layer, layer_names(arguments.backbone), what="layer")
+    if arguments.json is not None:
+        check_target(arguments.json, what="--json")
+        read = {path.resolve() for t in triples for path in (t.content, *t.styles, t.output) if path is not None}
+        if arguments.json.resolve() in read:
+            raise error("--json must not be one of the files that are read", got=arguments.json, cure="name another")
+
+
+def _judge(metrics: tuple[str, ...], arguments: argparse.Namespace) -> tuple[Judge, dict[str, params.Source]]:
+    """Load what the metrics read; return also where each network's weights came from."""
+    needed = {attribute for name in metrics for attribute in METRICS[name].reads}
+    known = entry(arguments.backbone)
+    content_layer = arguments.content_layer or known.content_layer
+    style_layers = arguments.layers or known.style_layers
+    loaded: dict[str, Any] = {}
+    sources: dict[str, params.Source] = {}
+    if "network" in needed:
+        layers = (content_layer, *style_layers)
+        options = {"weights": arguments.weights, "seed": arguments.seed}
+        loaded["network"], sources["network"] = load(arguments.backbone, layers=layers, **options)
+    if "vgg19" in needed:
+        weights = arguments.weights if arguments.backbone == "vgg19" else "auto"
+        loaded["vgg19"], sources["vgg19"] = load("vgg19", weights=weights, layers=(CFSD_LAYER,), seed=arguments.seed)
+    if "lpips" in needed:
+        loaded["lpips"], sources["lpips"] = load_lpips(arguments.lpips_weights, trunk=arguments.lpips_trunk)
+    if "inception" in needed:
+        loaded["inception"], sources["inception"] = load_inception(arguments.fid_weights)
+    key = jax.random.key(arguments.seed)
+    judge = Judge(metrics, content_layer=content_layer, style_layers=tuple(style_layers), key=key, **loaded)
+    return judge, sources
+
+
+_ROLES = {"network": "content and style", "vgg19": "cfsd", "lpips": "lpips", "inception": "fid"}
+"""What each network of a judge is for."""
+
+
+def _opening(sources: Mapping[str, params.Source], warning: str | None) -> list[str]:
+    """Say which networks measure what."""
+    lines = [f"{_ROLES[role]}: {source.backbone}, {source.describe()}" for role, source in sources.items()]
+    return [*lines, *([f"warning: {warning}"] if warning else [])]
+
+
+def _warning(
+    triples: Sequence[Triple], sources: Mapping[str, params.Source], arguments: argparse.Namespace
+) -> str | None:
+    """Say how many pictures were made through the network that is to judge them."""
+    own = [triple for triple in triples if triple.backbone == arguments.backbone]
+    if not own or "network" not in sources:
+        return None
+    other = next(name for name in (DEFAULT_BACKBONE, "vgg19") if name != arguments.backbone)
+    return (
+        f"{arguments.backbone} made {len(own)} of {len(triples)} pictures itself: content and style in it say little; "
+        f"pass --backbone {other}"
+    )
+
+
+def _measure(triples: Sequence[Triple], judge: Judge, display: MeasureDisplay) -> tuple[list[Measured], Survey]:
+    """Measure all results; what is wrong with one of many is reported, and the rest goes on."""
+    survey, found, began = Survey(), list[Measured](), time.perf_counter()
+    for triple in triples:
+        try:
+            comparison, problem = _compare(triple, judge), None
+            survey.add(comparison)
+        except UserError as failure:
+            if len(triples) == 1:
+                raise
+            comparison, problem = None, " ".join(str(failure).split())
+        found.append(Measured(triple, comparison, problem))
+        named = None if problem is None else f"{triple.name}: {problem}"
+        display.count(len(found), len(triples), time.perf_counter() - began, problem=named)
+    return found, survey
+
+
+def _compare(triple: Triple, judge: Judge) -> Comparison:
+    if triple.output is None:
+        raise error("there must be a picture to measure", got="a pair that `batch` could not make")
+    output, content, *styles = map(read_image, (triple.output, triple.content, *triple.styles))
+    return judge.compare(output, content, styles)
+
+
+def _impossible(metrics: Sequence[str], estimates: Estimates) -> dict[str, str]:
+    """Return what the metrics need that no pair could give."""
+    reasons = {
+        "identity": "needs a pair whose content is its style",
+        "fid": "needs at least 2 pairs",
+        "artfid": "needs at least 2 pairs",
+    }
+    return {name: reasons.get(name, "needs a pair that can be measured") for name in metrics if name not in estimates}
+
+
+def _print(estimates: Estimates, missing: Mapping[str, str]) -> None:
+    """Print a table: means and standard errors over pairs, for each candidate."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("metric")
+    table.add_column("better")
+    for title in ("output", "output = content", "output = style", "pairs"):
+        table.add_column(title, justify="right")
+    for name in METRICS:
+        if name in estimates:
+            found = estimates[name]
+            cells = [_cell(found[candidate]) for candidate in CANDIDATES]
+            table.add_row(name, METRICS[name].better, *cells, str(found["output"].count))
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    console.print(table)
+    for name in METRICS:
+        if name in missing:
+            console.print(f"{name}: not measured: {missing[name]}", markup=False, soft_wrap=True)
+
+
+def _cell(estimate: Estimate) -> str:
+    mean, error = (0.0 if x is None or abs(x) < _ROUNDING else x for x in (estimate.mean, estimate.standard_error))
+    return f"{mean:.4g}" if estimate.standard_error is None else f"{mean:.4g} ± {error:.2g}"
+
+
+def _report(found: Sequence[Measured], estimates: Estimates, missing: Mapping[str, str]) -> dict[str, Any]:
+    """Return all numbers."""
+    return {
+        "metrics": {
+            name: {"better": METRICS[name].better, "against": METRICS[name].against}
+            | {candidate: asdict(estimate) for candidate, estimate in by_candidate.items()}
+            for name, by_candidate in estimates.items()
+        },
+        "not_measured": dict(missing),
+        "pairs": [_pair(each) for each in found],
+    }
+
+
+def _conditions(judge: Judge, sources: Mapping[str, params.Source], warning: str | None, seed: int) -> dict[str, Any]:
+    """Return what is needed to understand and repeat the numbers."""
+    device = jax.devices()[0]
+    return {
+        "networks": {role: {**asdict(source), "description": source.describe()} for role, source in sources.items()},
+        "content_layer": judge.content_layer,
+        "style_layers": list(judge.style_layers),
+        "seed": seed,
+        "warning": warning,
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "versions": _versions.installed(),
+    }
+
+
+def _pair(measured: Measured) -> dict[str, Any]:
+    triple, comparison = measured.triple, measured.comparison
+    return {
+        "name": triple.name,
+        "content": str(triple.content),
+        "styles": [str(style) for style in triple.styles],
+        "output": None if triple.output is None else str(triple.output),
+        "backbone": triple.backbone,
+        "values": {} if comparison is None else comparison.values,
+        "error": measured.problem,
+    }
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+def _closing(arguments: argparse.Namespace, found: Sequence[Measured], seconds: float) -> str:
+    failed = sum(each.problem is not None for each in found)
+    line = f"measured {len(found) - failed} of {len(found)} pictures in {clock(seconds)}"
+    line += f", {failed} failed" if failed else ""
+    return line if arguments.json is None else f"{line}, wrote {arguments.json}"

@@ -1,0 +1,54 @@
+"""What the Fréchet inception distance reads of a picture."""
+
+from pathlib import Path
+
+import jax
+from jaxtyping import Array, Float
+
+from swag_jax import params
+from swag_jax._numerics import widen
+from swag_jax._types import Image
+from swag_jax.backbones import Backbone, load
+from swag_jax.features import extract
+
+FID_LAYER = "mixed7c"
+"""The last block of Inception v3, whose mean over places is TensorFlow's pool_3."""
+
+FID_SIDE = 299
+"""Height and width in pixels to which pictures are stretched: `resize_input` of pytorch-fid's InceptionV3."""
+
+
+def fid_features(network: Backbone, image: Image, *, side: int = FID_SIDE) -> Float[Array, " channels"]:
+    """Return the mean over places of a network's deepest activations: for Inception v3, its 2048 pooled features.
+
+    Args:
+        network: Inception v3 with the weights that FID was defined with, built down to its last block.
+        image: A picture, which is stretched to a square, bilinearly and without a filter against aliasing, as
+            pytorch-fid does (`F.interpolate(mode="bilinear", align_corners=False)`).
+        side: Height and width of that square in pixels.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from swag_jax import backbones
+        >>> network = backbones.create("alexnet", until="relu1")
+        >>> fid_features(network, jnp.ones((48, 64, 3)), side=32).shape
+        (64,)
+    """
+    square = jax.image.resize(image, (side, side, 3), "linear", antialias=False)
+    (features,) = extract(network, square, layers=network.layers[-1:]).values()
+    return widen(features).mean((0, 1))
+
+
+def load_inception(weights: Path) -> tuple[Backbone, params.Source]:
+    """Read Inception v3 for FID from a file.
+
+    Args:
+        weights: pytorch-fid's `pt_inception-2015-12-05-6726825d.pth`, or other weights in its layout.
+
+    Returns:
+        The network down to its last block, and where its weights came from.
+
+    Raises:
+        UserError: If the file is missing, damaged or holds something else.
+    """
+    return load("inception_v3", weights=str(weights), layers=(FID_LAYER,), variant="fid")

@@ -1,0 +1,235 @@
+"""All metrics of one stylized picture, and beside them those of the two trivial results.
+
+A number says little by itself: the unchanged content keeps all structure, and a copy of the style has all style. Each
+metric is therefore measured of three candidates: the output, the content, and the style.
+
+The output's size decides. The content is resized to its height and width; the style to its longer side, keeping the
+aspect ratio, as when the picture was made. Where the copy of the style is compared with the content, place by place, it
+is stretched to the output's height and width. All by Lanczos resampling (`swag_jax.images.resize`).
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from swag_jax._checks import check_name, error
+from swag_jax._types import AnyFeatures, AnyHostImage, HostImage, Key, LayerFeatures, Scalar
+from swag_jax.backbones import Backbone
+from swag_jax.features import extract
+from swag_jax.images import fitted, resize
+from swag_jax.measure.identity import rms_difference
+from swag_jax.measure.inception import fid_features
+from swag_jax.measure.perceptual import LPIPS, lpips
+from swag_jax.measure.structure import cfsd, content_distance, ssim
+from swag_jax.measure.style import color_distance, gram_distance, moment_distance, sliced_wasserstein
+
+Candidate: TypeAlias = Literal["output", "content", "style"]
+
+Values: TypeAlias = dict[str, dict[Candidate, float]]
+"""The value of every candidate, by metric."""
+
+CANDIDATES: tuple[Candidate, ...] = ("output", "content", "style")
+"""What is measured: the result, and the two trivial ones, the unchanged content and a copy of the style."""
+
+CFSD_LAYER = "relu3_1"
+"""Of VGG19: `"11": "conv3"` in evaluation/image_metrics.py of jiwoogit/StyleID is the ReLU behind conv3_1."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is known of a metric beside its formula.
+
+    Attributes:
+        better: Which direction is better.
+        against: What a candidate is compared with: its content, its style, or `set`, all styles with all candidates.
+        reads: The attributes of `Judge` that it needs; none: the pixels.
+    """
+
+    better: Literal["higher", "lower"]
+    against: Literal["content", "style", "set"]
+    reads: tuple[str, ...] = ()
+
+
+METRICS: Mapping[str, Metric] = {
+    "ssim": Metric("higher", "content"),
+    "lpips": Metric("lower", "content", ("lpips",)),
+    "content": Metric("lower", "content", ("network",)),
+    "cfsd": Metric("lower", "content", ("vgg19",)),
+    "identity": Metric("lower", "content"),
+    "gram": Metric("lower", "style", ("network",)),
+    "moments": Metric("lower", "style", ("network",)),
+    "sliced-wasserstein": Metric("lower", "style", ("network",)),
+    "color": Metric("lower", "style"),
+    "fid": Metric("lower", "set", ("inception",)),
+    "artfid": Metric("lower", "set", ("lpips", "inception")),
+}
+"""Every metric by name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What one stylized picture measures.
+
+    Attributes:
+        values: The value of each candidate by metric. `identity` is there only where the content is the style; `fid`
+            and `artfid`, which are measured of sets, never.
+        vectors: What FID reads: a row for the output, one for the content, one for each style; empty without FID.
+    """
+
+    values: Values
+    vectors: dict[Candidate, Float[np.ndarray, "_ _"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Measures stylized pictures.
+
+    Attributes:
+        metrics: Which metrics, of `METRICS`.
+        network: The network in which content and style are compared; not the one that made the pictures.
+        content_layer: Its layer for `content`; empty: not read.
+        style_layers: Its layers for `gram`, `moments` and `sliced-wasserstein`; empty: not read.
+        vgg19: VGG19, for `cfsd`.
+        lpips: For `lpips` and `artfid`.
+        inception: Inception v3 with FID's weights, for `fid` and `artfid`.
+        key: Draws the directions of `sliced-wasserstein` and `color`, the same for all pictures.
+    """
+
+    metrics: tuple[str, ...]
+    network: Backbone | None = None
+    content_layer: str = ""
+    style_layers: tuple[str, ...] = ()
+    vgg19: Backbone | None = None
+    lpips: LPIPS | None = None
+    inception: Backbone | None = None
+    key: Key = field(default_factory=lambda: jax.random.key(0))
+
+    def __post_init__(self):
+        for name in self.metrics:
+            for needed in METRICS[check_name(name, METRICS, what="metric")].reads:
+                if getattr(self, needed) is None:
+                    raise error(f"the metric {name} needs the judge's {needed}", cure="load it, or leave it out")
+
+    def compare(self, output: HostImage, content: AnyHostImage, styles: Sequence[AnyHostImage]) -> Comparison:
+        """Measure one picture; against several styles, by the mean over them.
+
+        Args:
+            output: The stylized picture, `height width 3` in [0, 1].
+            content: The content picture, of any size.
+            styles: One or more style pictures, of any sizes.
+
+        Raises:
+            UserError: If there are no styles, the picture is too small for a network, or a metric has no finite value.
+        """
+        if not styles:
+            raise error("there must be at least one style picture", got=0)
+        height, width = output.shape[:2]
+        made, unchanged = _View(self, output), _View(self, resize(content, height, width))
+        paintings = [_View(self, resize(style, *self._fitted(style, max(height, width)))) for style in styles]
+        copies = [_View(self, resize(style, height, width)) for style in styles]
+        found = [self._values(made, unchanged, *of_style) for of_style in zip(paintings, copies, strict=True)]
+        values: Values = {
+            name: {c: float(np.mean([value[name][c] for value in found])) for c in CANDIDATES} for name in found[0]
+        }
+        if "identity" in self.metrics and all(np.array_equal(content, style) for style in styles):
+            distance = float(_rms_difference(made.image, unchanged.image))
+            values["identity"] = {"output": distance, "content": 0.0, "style": 0.0}
+        seen: dict[Candidate, list[_View]] = {"output": [made], "content": [unchanged], "style": paintings}
+        return Comparison(_checked(values), {} if self.inception is None else self._vectors(seen))
+
+    def _vectors(self, views: dict[Candidate, list["_View"]]) -> dict[Candidate, Float[np.ndarray, "_ _"]]:
+        """Return what FID reads of every candidate, a row for each picture."""
+        return {c: np.stack([_fid_features(self.inception, v.image) for v in found]) for c, found in views.items()}
+
+    def _values(self, made: "_View", unchanged: "_View", painting: "_View", copy: "_View") -> Values:
+        """Measure all candidates against the content and one style, as it is and stretched over the content."""
+        sides: dict[str, tuple[dict[Candidate, _View], _View]] = {
+            "content": ({"output": made, "content": unchanged, "style": copy}, unchanged),
+            "style": ({"output": made, "content": unchanged, "style": painting}, painting),
+        }
+        values: Values = {}
+        for name in self.metrics:
+            if name in _FORMULAS:
+                candidates, wanted = sides[METRICS[name].against]
+                values[name] = {c: float(_FORMULAS[name](self, view, wanted)) for c, view in candidates.items()}
+        return values
+
+    def _fitted(self, style: AnyHostImage, size: int) -> tuple[int, int]:
+        """Return the height and width at which a style is read: never too small for the networks."""
+        height, width = style.shape[:2]
+        smallest = max((network.minimum_size(layers) for network, layers in self._reads.values()), default=1)
+        return fitted(height, width, max(size, math.ceil(smallest * max(height, width) / min(height, width))))
+
+    @functools.cached_property
+    def _reads(self) -> dict[str, tuple[Backbone, tuple[str, ...]]]:
+        """The networks and the layers that are read, by the attribute that holds the network."""
+        reads: dict[str, tuple[Backbone, tuple[str, ...]]] = {}
+        if self.network is not None:
+            layers = filter(None, (self.content_layer, *self.style_layers))
+            reads["network"] = self.network, tuple(dict.fromkeys(layers))
+        if self.vgg19 is not None:
+            reads["vgg19"] = self.vgg19, (CFSD_LAYER,)
+        if self.lpips is not None:
+            reads["lpips"] = self.lpips.trunk, tuple(self.lpips.weights)
+        return reads
+
+
+class _View:
+    """A picture as the judge's networks see it; each looks once, when it is first asked."""
+
+    def __init__(self, judge: Judge, image: HostImage):
+        self.image, self._judge = jnp.asarray(image), judge
+        self._seen: dict[str, LayerFeatures] = {}
+
+    def __getitem__(self, name: str) -> LayerFeatures:
+        """Return the features in the network that the judge's attribute `name` holds."""
+        if name not in self._seen:
+            network, layers = self._judge._reads[name]
+            shape, smallest = self.image.shape[:2], network.minimum_size(layers)
+            if min(shape) < smallest:
+                rule = f"both sides must be at least {smallest} px for {network.deepest(layers)}"
+                raise error(rule, got="{} x {}".format(*shape), cure="measure larger pictures, or shallower layers")
+            self._seen[name] = _extract(network, self.image, layers=layers)
+        return self._seen[name]
+
+    @property
+    def content(self) -> AnyFeatures:
+        """The features in which content is compared."""
+        return self["network"][self._judge.content_layer]
+
+    @property
+    def style(self) -> LayerFeatures:
+        """The features in which style is compared."""
+        return {layer: self["network"][layer] for layer in self._judge.style_layers}
+
+
+_extract, _fid_features = jax.jit(extract, static_argnames="layers"), jax.jit(fid_features)
+_ssim, _content, _cfsd, _rms_difference, _lpips = map(jax.jit, (ssim, content_distance, cfsd, rms_difference, lpips))
+_gram, _moments, _sliced, _color = map(jax.jit, (gram_distance, moment_distance, sliced_wasserstein, color_distance))
+
+_FORMULAS: Mapping[str, Callable[[Judge, _View, _View], Scalar]] = {
+    "ssim": lambda judge, x, y: _ssim(x.image, y.image),
+    "lpips": lambda judge, x, y: _lpips(x["lpips"], y["lpips"], judge.lpips.weights),  # pyright: ignore
+    "content": lambda judge, x, y: _content(x.content, y.content),
+    "cfsd": lambda judge, x, y: _cfsd(x["vgg19"][CFSD_LAYER], y["vgg19"][CFSD_LAYER]),
+    "gram": lambda judge, x, y: _gram(x.style, y.style),
+    "moments": lambda judge, x, y: _moments(x.style, y.style),
+    "sliced-wasserstein": lambda judge, x, y: _sliced(judge.key, x.style, y.style),
+    "color": lambda judge, x, y: _color(judge.key, x.image, y.image),
+}
+"""The metrics that are measured of every picture: of a candidate and what it is compared with."""
+
+
+def _checked(values: Values) -> Values:
+    """Raise unless all values are finite."""
+    for name, found in values.items():
+        if not all(map(math.isfinite, found.values())):
+            raise error(f"{name} must be finite", got=found, cure="is one of the pictures black?")
+    return values

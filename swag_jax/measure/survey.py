@@ -1,0 +1,84 @@
+"""What many stylized pictures measure together: means with their standard errors, and distances of whole sets."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from swag_jax.measure.frechet import Moments, artfid, frechet_distance
+from swag_jax.measure.judge import CANDIDATES, Candidate, Comparison
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The mean of a metric over pictures.
+
+    Attributes:
+        mean: The mean; of a set's metric, its value.
+        standard_error: Of the mean; `None` for one picture, and for a set's metric.
+        count: How many pictures.
+    """
+
+    mean: float
+    standard_error: float | None
+    count: int
+
+
+Estimates: TypeAlias = dict[str, dict[Candidate, Estimate]]
+"""The estimate of every candidate, by metric."""
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    r"""Return the mean of numbers with its standard error, :math:`s / \sqrt n`, s being the sample's deviation.
+
+    Args:
+        values: One number or more.
+
+    Example:
+        >>> estimate([1.0, 2.0, 3.0, 6.0])
+        Estimate(mean=3.0, standard_error=1.0801234497346435, count=4)
+    """
+    count = len(values)
+    error = float(np.std(values, ddof=1)) / math.sqrt(count) if count > 1 else None
+    return Estimate(float(np.mean(values)), error, count)
+
+
+class Survey:
+    """Adds up the comparisons of many pictures, each of which can be forgotten afterwards."""
+
+    def __init__(self):
+        self._values: dict[str, list[dict[Candidate, float]]] = {}
+        self._moments: dict[Candidate, Moments] = {}
+
+    def add(self, comparison: Comparison) -> None:
+        """Add one picture.
+
+        Args:
+            comparison: What it measures.
+        """
+        for name, found in comparison.values.items():
+            self._values.setdefault(name, []).append(found)
+        for candidate, vectors in comparison.vectors.items():
+            before = self._moments.get(candidate) or Moments.empty(vectors.shape[1])
+            self._moments[candidate] = before.add(vectors)
+
+    def estimates(self) -> Estimates:
+        """Return what every metric is for each candidate; without `fid` where there are fewer than two pictures."""
+        found: Estimates = {
+            name: {c: estimate([value[c] for value in values]) for c in CANDIDATES}
+            for name, values in self._values.items()
+        }
+        count = min((moments.count for moments in self._moments.values()), default=0)
+        if count > 1:
+            style = self._moments["style"]
+            found["fid"] = {
+                c: Estimate(frechet_distance(self._moments[c], style), None, self._moments[c].count) for c in CANDIDATES
+            }
+        if "fid" in found and "lpips" in found:
+            found["artfid"] = {
+                c: Estimate(artfid(found["lpips"][c].mean, found["fid"][c].mean), None, found["fid"][c].count)
+                for c in CANDIDATES
+            }
+        return found

@@ -1,0 +1,154 @@
+"""The judge: each metric of the output, the content and the style, at the output's size."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from reference.weights import LPIPS_CHANNELS
+
+from swag_jax import UserError, backbones, extract, measure, sample
+from swag_jax.images import resize
+from swag_jax.measure import CANDIDATES, LPIPS, METRICS, Judge
+from swag_jax.measure import judge as judging
+
+pytestmark = pytest.mark.usefixtures("programs_kept")
+
+KEY = jax.random.key(3)
+OUTPUT = sample("harbor", size=48)[:32, :40]
+CONTENT, STYLE, OTHER = sample("harbor", size=64), sample("swirls", size=56)[:, :40], sample("mosaic", size=40)
+
+# At the output's size; styles at their own aspect ratio, with its longer side.
+SMALL = resize(CONTENT, 32, 40)
+PAINTING, COPY = resize(STYLE, 40, 36), resize(STYLE, 32, 40)
+
+
+@pytest.fixture(scope="module")
+def networks():
+    alexnet = backbones.create("alexnet", until="pool2")
+    weights = {layer: jnp.ones(n) for layer, n in zip(("relu1", "relu2"), LPIPS_CHANNELS["alexnet"], strict=False)}
+    return {
+        "network": alexnet,
+        "content_layer": "relu2",
+        "style_layers": ("relu1", "relu2"),
+        "vgg19": backbones.create("vgg19", until="relu3_1"),
+        "lpips": LPIPS(alexnet, weights),
+        "inception": backbones.create("alexnet", until="relu1"),
+    }
+
+
+@pytest.fixture(scope="module")
+def found(networks):
+    assert STYLE.shape[:2] == (45, 40)
+    return Judge(tuple(METRICS), key=KEY, **networks).compare(OUTPUT, CONTENT, [STYLE])
+
+
+def test_every_pair_metric_of_every_candidate(found):
+    per_pair = {name for name, metric in METRICS.items() if metric.against != "set"}
+    assert set(found.values) == per_pair - {"identity"}
+    assert all(tuple(values) == CANDIDATES for values in found.values.values())
+
+
+def test_the_trivial_results_are_perfect_on_one_side_each(found):
+    for name, values in found.values.items():
+        metric = METRICS[name]
+        perfect, exactness = (1.0, 1e-6) if metric.better == "higher" else (0.0, 1e-12)
+        assert values[metric.against] == pytest.approx(perfect, abs=exactness), name
+        imperfect = {c: abs(value - perfect) for c, value in values.items() if c != metric.against}
+        assert min(imperfect.values()) > 10 * exactness, name
+
+
+def test_values_are_of_the_right_pictures_and_layers(found, networks):
+    """Through the judge's own compiled functions; the formulas have tests of their own."""
+    made, content, style, copy = map(jnp.asarray, (OUTPUT, SMALL, PAINTING, COPY))
+
+    def seen(image):
+        return judging._extract(networks["network"], image, layers=("relu2", "relu1"))
+
+    def likeness(image):
+        return judging._extract(networks["vgg19"], image, layers=("relu3_1",))["relu3_1"]
+
+    lpips = networks["lpips"]
+    expected = {
+        "ssim": judging._ssim(made, content),
+        "lpips": judging._lpips(*(lpips.read(image) for image in (made, content)), lpips.weights),
+        "content": judging._content(seen(made)["relu2"], seen(content)["relu2"]),
+        "cfsd": judging._cfsd(likeness(made), likeness(content)),
+        "gram": judging._gram(seen(made), seen(style)),
+        "moments": judging._moments(seen(made), seen(style)),
+        "sliced-wasserstein": judging._sliced(KEY, seen(made), seen(style)),
+        "color": judging._color(KEY, made, style),
+    }
+    assert {name: values["output"] for name, values in found.values.items()} == {
+        name: pytest.approx(float(value), rel=1e-5) for name, value in expected.items()
+    }
+    assert found.values["ssim"]["style"] == pytest.approx(float(judging._ssim(copy, content)), rel=1e-5)
+    assert found.values["gram"]["content"] == pytest.approx(float(judging._gram(seen(content), seen(style))), rel=1e-5)
+
+
+def test_what_fid_reads(found, networks):
+    assert {candidate: vectors.shape for candidate, vectors in found.vectors.items()} == dict.fromkeys(
+        CANDIDATES, (1, 64)
+    )
+    for candidate, image in zip(CANDIDATES, (OUTPUT, SMALL, PAINTING), strict=True):
+        expected = measure.fid_features(networks["inception"], jnp.asarray(image))
+        np.testing.assert_allclose(found.vectors[candidate][0], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_fid_features_are_means_over_a_stretched_square(networks):
+    """A constant picture stays constant when it is stretched; PyTorch's bilinear rule between two pixels: quarters."""
+    ramp = jnp.array([[[0.0], [1.0]]]).repeat(3, -1)
+    stretched = jax.image.resize(ramp, (1, 4, 3), "linear", antialias=False)[0, :, 0]
+    np.testing.assert_allclose(stretched, [0, 0.25, 0.75, 1])
+    gray = jnp.full((20, 30, 3), 0.3)
+    found = measure.fid_features(networks["inception"], gray, side=64)
+    expected = extract(networks["inception"], jnp.full((64, 64, 3), 0.3), layers=["relu1"])["relu1"].mean((0, 1))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_several_styles_are_averaged(networks):
+    judge = Judge(("color", "ssim"), key=KEY)
+    both, first, second = (judge.compare(OUTPUT, CONTENT, styles) for styles in ([STYLE, OTHER], [STYLE], [OTHER]))
+    for name in ("color", "ssim"):
+        for candidate in CANDIDATES:
+            mean = np.mean([first.values[name][candidate], second.values[name][candidate]])
+            assert both.values[name][candidate] == pytest.approx(mean, rel=1e-6, abs=1e-9)
+    assert both.vectors == {}
+    vectors = Judge(("fid",), **networks).compare(OUTPUT, CONTENT, [STYLE, OTHER]).vectors
+    assert [vectors[candidate].shape[0] for candidate in CANDIDATES] == [1, 1, 2]
+
+
+def test_identity_where_the_content_is_the_style():
+    judge = Judge(("identity",))
+    assert judge.compare(OUTPUT, CONTENT, [STYLE]).values == {}
+    found = judge.compare(np.clip(SMALL + 0.5, 0, 1), CONTENT, [CONTENT.copy()]).values
+    expected = np.sqrt(np.mean((np.clip(SMALL + 0.5, 0, 1) - SMALL) ** 2))
+    assert found == {"identity": {"output": pytest.approx(expected, rel=1e-5), "content": 0.0, "style": 0.0}}
+
+
+def test_a_style_is_never_too_small_for_the_networks(networks):
+    judge = Judge(("gram",), network=networks["network"], style_layers=("relu2",))
+    thin = STYLE[:18, :40]
+    assert judge._fitted(thin, 32) == (15, 34)
+    assert judge._fitted(STYLE, 40) == (40, 36)
+    assert np.isfinite(judge.compare(OUTPUT, CONTENT, [thin]).values["gram"]["output"])
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        (("ssmi",), "unknown metric 'ssmi': did you mean ssim"),
+        (("gram",), "the metric gram needs the judge's network: load it, or leave it out"),
+        (("artfid",), "the metric artfid needs the judge's lpips"),
+    ],
+)
+def test_what_a_judge_needs(metrics, message):
+    with pytest.raises(UserError, match=message):
+        Judge(metrics)
+
+
+def test_what_cannot_be_measured(networks):
+    deep = Judge(("content",), network=networks["network"], content_layer="pool2")
+    with pytest.raises(UserError, match="both sides must be at least 31 px for pool2, got 24 x 40: measure larger"):
+        deep.compare(OUTPUT[:24], CONTENT, [STYLE])
+    with pytest.raises(UserError, match="there must be at least one style picture, got 0"):
+        deep.compare(OUTPUT, CONTENT, [])
