@@ -7,7 +7,7 @@
 Everything goes through the public API; the record of every run (settings, weights, losses, seconds) is written beside
 the pictures as JSON. `trained` keeps every finished cell in the folder OUTPUT.cells, so that a run that was ended goes
 on where it was; it also records and prints how far each column is from the style in networks that it was not
-optimized through (`style_distance.py`).
+optimized through (`swag_jax.measure.gram_distance`).
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import jax
-from style_distance import style_distance
+import jax.numpy as jnp
 
 import swag_jax as swag
 from swag_jax._files import replacing
@@ -226,8 +226,16 @@ def measure(row: Sequence[Cell], rulers: Mapping[str, swag.Backbone]) -> Distanc
 
 
 def distances(image: Any, style: Any, rulers: Mapping[str, swag.Backbone]) -> Distances:
-    """Return a picture's style distance by network."""
-    return {name: style_distance(image, style, network) for name, network in rulers.items()}
+    """Return a picture's style distance by network, at the default style layers."""
+    found = {}
+    for name, network in rulers.items():
+        layers = swag.backbones.entry(name).style_layers
+        features, target = (_extract(network, jnp.asarray(picture), layers=layers) for picture in (image, style))
+        found[name] = float(swag.measure.gram_distance(features, target))
+    return found
+
+
+_extract = jax.jit(swag.extract, static_argnames="layers")
 
 
 def table(rows: Sequence[Sequence[Cell]], baselines: Sequence[Distances], sources: Mapping[str, str]) -> str:
