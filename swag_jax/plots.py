@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from swag_jax._checks import check_name, error
 from swag_jax._files import check_target, replacing
-from swag_jax.measure import RAW, ActivationStatistics, NetworkStatistics
+from swag_jax.measure.activations import RAW, ActivationStatistics, NetworkStatistics
 
 Figure: TypeAlias = Any
 """A `matplotlib.figure.Figure`."""

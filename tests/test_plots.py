@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from swag_jax import UserError, plots
-from swag_jax.measure import MEASURES, ActivationStatistics, NetworkStatistics, Subject
+from swag_jax.measure.activations import MEASURES, ActivationStatistics, NetworkStatistics, Subject
 from swag_jax.params import Source
 
 STARRED = "softmax T=1"

@@ -22,7 +22,7 @@ from swag_jax.cli._display import PIPE_WIDTH, StatisticsDisplay, clock
 from swag_jax.cli._flags import listed, number_or
 from swag_jax.cli._pairs import pictures_in
 from swag_jax.images import CONTENTS, STYLES, read_image, sample
-from swag_jax.measure import (
+from swag_jax.measure.activations import (
     CHOICES,
     MEASURES,
     RAW,

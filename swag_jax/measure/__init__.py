@@ -1,16 +1,11 @@
 """Measurements: of networks (activation statistics) and of stylized pictures (content kept, style reached)."""
 
-from swag_jax.measure.activations import CHOICES as CHOICES
-from swag_jax.measure.activations import MEASURES as MEASURES
-from swag_jax.measure.activations import RAW as RAW
-from swag_jax.measure.activations import SMOOTHINGS as SMOOTHINGS
 from swag_jax.measure.activations import ActivationStatistics as ActivationStatistics
 from swag_jax.measure.activations import MeasuredPicture as MeasuredPicture
 from swag_jax.measure.activations import NetworkStatistics as NetworkStatistics
 from swag_jax.measure.activations import StatisticsProgress as StatisticsProgress
 from swag_jax.measure.activations import Subject as Subject
 from swag_jax.measure.activations import activation_statistics as activation_statistics
-from swag_jax.measure.activations import label as label
 from swag_jax.measure.activations import layer_statistics as layer_statistics
 from swag_jax.measure.frechet import Moments as Moments
 from swag_jax.measure.frechet import artfid as artfid

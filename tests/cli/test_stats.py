@@ -12,6 +12,7 @@ import swag_jax
 from swag_jax import measure, plots, read_image, sample
 from swag_jax.cli import _parser, stats
 from swag_jax.images import CONTENTS, STYLES
+from swag_jax.measure.activations import MEASURES
 
 SMALL = ("--networks", "vgg19", "--layers", "relu1_1", "--size", "32", "--temperature", "1")
 
@@ -82,7 +83,7 @@ def test_the_table(run, written):
     stage = written()["networks"]["vgg19"]["stages"]["0"]
     cells = lines[4].split()
     assert cells[:2] == ["0", "relu1_1"]
-    assert [float(cell) for cell in cells[2:]] == pytest.approx([stage[name] for name in measure.MEASURES], rel=5e-3)
+    assert [float(cell) for cell in cells[2:]] == pytest.approx([stage[name] for name in MEASURES], rel=5e-3)
     assert [line for line in lines if "T=" in line] == ["vgg19, softmax T=1: random (not trained)"]
     assert max(map(len, lines)) <= 80
     assert ended.err.splitlines()[-1].startswith("measured 1 networks on 2 pictures in 0:")

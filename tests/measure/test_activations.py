@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from swag_jax import UserError, backbones, extract, sample
-from swag_jax.measure import (
+from swag_jax.measure import activations
+from swag_jax.measure.activations import (
     MEASURES,
     SMOOTHINGS,
     ActivationStatistics,
@@ -17,7 +18,6 @@ from swag_jax.measure import (
     NetworkStatistics,
     Subject,
     activation_statistics,
-    activations,
     label,
     layer_statistics,
 )

@@ -8,7 +8,7 @@ position, it did not.
 import pytest
 
 from swag_jax import sample
-from swag_jax.measure import SMOOTHINGS, activation_statistics, label
+from swag_jax.measure.activations import SMOOTHINGS, activation_statistics, label
 
 RESIDUAL = ("resnet50", "pseudo_resvgg")
 PLAIN = ("no_resnet50", "pseudo_vgg")
