@@ -126,8 +126,8 @@ def line(axes: Axes, points: Mapping[int, float], *, place: int, label: str, das
         list(points.values()),
         color=color,
         marker=MARKERS[place % len(MARKERS)],
-        markerfacecolor="white" if dashed else color,
-        markersize=6,
+        markerfacecolor="none" if dashed else color,
+        markersize=max(4.0, 9.0 - 0.7 * place),  # lines that lie on each other all show
         linewidth=1.8,
         linestyle="--" if dashed else "-",
         label=label,
