@@ -85,6 +85,18 @@ swag_wide_resnet50_paper = swag_resnet50_paper.replace(backbone="wide_resnet50_2
 swag_wide_resnet50_released = swag_resnet50_released.replace(backbone="wide_resnet50_2")
 """`swag_resnet50_released` with WideResNet50-2, for which no code was released."""
 
+swag_googlenet = swag_resnet50.replace(backbone="googlenet", layers=("inception4e", "inception5b"))
+"""`swag_resnet50` with GoogLeNet, which the paper may mean by Inception; its layers are our choice."""
+
+gatys_googlenet = swag_googlenet.replace(kind="none")
+"""`swag_googlenet` without smoothing."""
+
+swag_inception_v3 = swag_resnet50.replace(backbone="inception_v3", layers=("mixed6e", "mixed7c"))
+"""`swag_resnet50` with Inception v3, which the paper may mean by Inception; its layers are our choice."""
+
+gatys_inception_v3 = swag_inception_v3.replace(kind="none")
+"""`swag_inception_v3` without smoothing."""
+
 PRESETS: Mapping[str, Settings] = {
     name.replace("_", "-"): value for name, value in list(globals().items()) if isinstance(value, Settings)
 }
@@ -96,6 +108,8 @@ OF_BACKBONE: Mapping[str, str] = {
     "alexnet": "gatys-alexnet",
     "resnet50": "swag-resnet50",
     "wide_resnet50_2": "swag-wide-resnet50",
+    "googlenet": "swag-googlenet",
+    "inception_v3": "swag-inception-v3",
 }
 """The preset that stands for a backbone where none is named."""
 

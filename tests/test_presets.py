@@ -24,10 +24,14 @@ def preset(request):
 def test_names_on_the_command_line():
     assert sorted(PRESETS) == [
         "gatys-alexnet",
+        "gatys-googlenet",
+        "gatys-inception-v3",
         "gatys-resnet50",
         "gatys-vgg16",
         "gatys-vgg19",
         "gatys-wide-resnet50",
+        "swag-googlenet",
+        "swag-inception-v3",
         "swag-resnet50",
         "swag-resnet50-paper",
         "swag-resnet50-released",
@@ -71,8 +75,10 @@ def test_presets_read_layers_that_their_network_has(preset):
 
 
 def test_names_say_what_the_preset_does():
+    longer = {"wide": "wide_resnet50_2", "inception": "inception_v3"}
     for name, preset in PRESETS.items():
-        assert preset.backbone == {"wide": "wide_resnet50_2"}.get(name.split("-")[1], name.split("-")[1])
+        word = name.split("-")[1]
+        assert preset.backbone == longer.get(word, word)
         assert (preset.objective.smoothing.kind == "none") == name.startswith("gatys")
         normalization = name.split("-")[-1] if name.endswith(("paper", "released")) else "relative"
         assert preset.objective.normalization == normalization
@@ -128,6 +134,8 @@ def test_plain_and_smoothed_presets_differ_in_the_smoothing_alone():
         (presets.gatys_vgg19, presets.swag_vgg19),
         (presets.gatys_resnet50, presets.swag_resnet50),
         (presets.gatys_wide_resnet50, presets.swag_wide_resnet50),
+        (presets.gatys_googlenet, presets.swag_googlenet),
+        (presets.gatys_inception_v3, presets.swag_inception_v3),
     ):
         assert gatys.objective.smoothing.kind == "none"
         assert gatys.replace(kind="softmax") == swag

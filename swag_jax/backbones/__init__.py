@@ -8,6 +8,8 @@ from swag_jax.backbones._layers import Operations as Operations
 from swag_jax.backbones._layers import Precision as Precision
 from swag_jax.backbones._network import Backbone as Backbone
 from swag_jax.backbones.alexnet import AlexNet as AlexNet
+from swag_jax.backbones.inception import GoogLeNet as GoogLeNet
+from swag_jax.backbones.inception import InceptionV3 as InceptionV3
 from swag_jax.backbones.rescale import unit_mean as unit_mean
 from swag_jax.backbones.resnet import Architecture as Architecture
 from swag_jax.backbones.resnet import ResNet as ResNet

@@ -207,55 +207,55 @@ def _rows(x, size, stride, padding, dilation) -> list[Activations]:
 # --- Max pooling
 
 
-def max_pool(x: Activations, *, size: int, stride: int, padding: int) -> Activations:
+def max_pool(x: Activations, *, size: int, stride: int, padding: Padding) -> Activations:
     """Take the maximum over windows; rows and columns that fill no window are dropped."""
     for axis in (2, 1):
-        x = _line_max_pool(x, axis, size, stride, padding)
+        x = _line_max_pool(x, axis, size, stride, padding[axis - 1])
     return x
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
-def _line_max_pool(x, axis, size, stride, padding) -> Activations:
-    return functools.reduce(jnp.maximum, _window_slices(x, axis, size, stride, padding))
+def _line_max_pool(x, axis, size, stride, edge) -> Activations:
+    return functools.reduce(jnp.maximum, _window_slices(x, axis, size, stride, edge))
 
 
-def _window_slices(x, axis: int, size: int, stride: int, padding: int) -> list[Activations]:
+def _window_slices(x, axis: int, size: int, stride: int, edge: tuple[int, int]) -> list[Activations]:
     """The k-th entry of every window along `axis`, for each k."""
-    windows = (x.shape[axis] + 2 * padding - size) // stride + 1
-    if padding:
+    windows = (x.shape[axis] + sum(edge) - size) // stride + 1
+    if any(edge):
         edges = [(0, 0, 0)] * x.ndim
-        edges[axis] = (padding, padding, 0)
+        edges[axis] = (*edge, 0)
         x = lax.pad(x, jnp.array(-jnp.inf, x.dtype), edges)
     return [lax.slice_in_dim(x, k, k + (windows - 1) * stride + 1, stride, axis=axis) for k in range(size)]
 
 
-def _line_max_pool_forward(x, axis, size, stride, padding):
-    y = _line_max_pool(x, axis, size, stride, padding)
+def _line_max_pool_forward(x, axis, size, stride, edge):
+    y = _line_max_pool(x, axis, size, stride, edge)
     return y, (x, y)
 
 
-def _line_max_pool_backward(axis, size, stride, padding, saved, gradient):
+def _line_max_pool_backward(axis, size, stride, edge, saved, gradient):
     x, y = saved
     free = jnp.ones(y.shape, bool)
     shares = []
-    for entry in _window_slices(x, axis, size, stride, padding):
+    for entry in _window_slices(x, axis, size, stride, edge):
         first = (entry == y) & free
         free &= ~first
         shares.append(jnp.where(first, gradient, jnp.zeros((), gradient.dtype)))
-    return (_interleaved(shares, axis, stride, padding, x.shape[axis]),)
+    return (_interleaved(shares, axis, stride, edge[0], x.shape[axis]),)
 
 
-def _interleaved(shares: list[Activations], axis: int, stride: int, padding: int, length: int) -> Activations:
-    """Add up entry i of `shares[k]` at position k + i * stride - padding of a line of `length`.
+def _interleaved(shares: list[Activations], axis: int, stride: int, before: int, length: int) -> Activations:
+    """Add up entry i of `shares[k]` at position k + i * stride - before of a line of `length`.
 
     Positions with equal remainder by the stride are summed as one line each; the lines are then interleaved.
     """
-    cells = -(-(length + padding) // stride)
+    cells = -(-(length + before) // stride)
     lines = [_sum_shifted(shares[k::stride], axis, cells) for k in range(min(stride, len(shares)))]
     lines += [jnp.zeros_like(lines[0])] * (stride - len(lines))
     joined = jnp.stack(lines, axis + 1)
     shape = (*joined.shape[:axis], cells * stride, *joined.shape[axis + 2 :])
-    return lax.slice_in_dim(joined.reshape(shape), padding, padding + length, axis=axis)
+    return lax.slice_in_dim(joined.reshape(shape), before, before + length, axis=axis)
 
 
 def _sum_shifted(shares: list[Activations], axis: int, length: int) -> Activations:

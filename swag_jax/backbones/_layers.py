@@ -5,6 +5,7 @@ one frozen `Operations` value, which says in which precision and with which kern
 statistics batch norms normalize.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -21,6 +22,9 @@ from swag_jax.backbones import _cpu
 Precision: TypeAlias = Literal["float32", "tf32", "bfloat16"]
 Kernels: TypeAlias = Literal["auto", "plain", "cpu"]
 Norms: TypeAlias = Literal["stored", "batch"]
+
+Draw: TypeAlias = Callable[[nnx.Rngs, tuple[int, int, int, int]], Kernel]
+"""What draws a kernel of a shape."""
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")
 KERNELS: tuple[Kernels, ...] = ("auto", "plain", "cpu")
@@ -103,18 +107,25 @@ class Operations:
         turned = _cpu.turn(kernel) if turned is None else turned.astype(x.dtype)
         return _cpu.convolve(x, kernel, turned, stride=stride, padding=padding, precision=precision)
 
-    def max_pool(self, x: Activations, *, size: int, stride: int, padding: int = 0) -> Activations:
-        """Take the maximum over windows; rows and columns that fill no window are dropped, as in PyTorch."""
+    def max_pool(
+        self, x: Activations, *, size: int, stride: int, padding: int = 0, partial: bool = False
+    ) -> Activations:
+        """Take the maximum over windows, as PyTorch does.
+
+        Args:
+            x: `batch height width channels`.
+            size: Rows and columns of a window.
+            stride: Step in both directions, at most `size`.
+            padding: Rows and columns beyond each edge, which never are the maximum.
+            partial: Whether rows and columns at the end that fill no window make one (PyTorch's `ceil_mode`); else
+                they are dropped.
+        """
+        missing = [-(length + 2 * padding - size) % stride if partial else 0 for length in x.shape[1:3]]
+        edges = (padding, padding + missing[0]), (padding, padding + missing[1])
         if self.turns_kernels:
-            return _cpu.max_pool(x, size=size, stride=stride, padding=padding)
-        edge = (padding, padding)
+            return _cpu.max_pool(x, size=size, stride=stride, padding=edges)
         return lax.reduce_window(
-            x,
-            -jnp.inf,
-            lax.max,
-            (1, size, size, 1),
-            (1, stride, stride, 1),
-            ((0, 0), edge, edge, (0, 0)),
+            x, -jnp.inf, lax.max, (1, size, size, 1), (1, stride, stride, 1), ((0, 0), *edges, (0, 0))
         )
 
 
@@ -124,36 +135,42 @@ def kaiming_normal(rngs: nnx.Rngs, shape: tuple[int, int, int, int]) -> Kernel:
     return jax.random.normal(rngs.params(), shape) * (2 / fan_out) ** 0.5
 
 
+def normal(deviation: float) -> Draw:
+    """Return what draws a kernel from N(0, deviation^2)."""
+    return lambda rngs, shape: jax.random.normal(rngs.params(), shape) * deviation
+
+
 def half_padding(kernel: Kernel) -> Padding:
-    """Return the zeros on each side with which an odd, square kernel keeps the size."""
-    half = kernel.shape[0] // 2
-    return (half, half), (half, half)
+    """Return the zeros on each side with which an odd kernel keeps the size."""
+    height, width = (side // 2 for side in kernel.shape[:2])
+    return (height, height), (width, width)
 
 
 class FrozenConv(nnx.Module):
     """A convolution of a network that will not change: norm folded in, gradient's kernel computed ahead.
 
     Attributes:
-        kernel: `size size channels_in channels_out`.
+        kernel: `height width channels_in channels_out`.
         bias: `channels_out`.
         turned: `turn(kernel)` where the operations need it.
     """
 
-    def __init__(self, kernel: Kernel, bias: Array, *, stride: int, operations: Operations):
+    def __init__(self, kernel: Kernel, bias: Array, *, stride: int, padding: Padding, operations: Operations):
         kernel = kernel.astype(operations.dtype)
+        turns = operations.turns_kernels and kernel.shape[:2] != (1, 1)
         self.kernel = nnx.Param(kernel)
         self.bias = nnx.Param(bias.astype(operations.dtype))
-        self.turned = nnx.Param(_cpu.turn(kernel)) if operations.turns_kernels and kernel.shape[0] > 1 else None
-        self.stride = stride
+        self.turned = nnx.Param(_cpu.turn(kernel)) if turns else None
+        self.stride, self.padding = stride, padding
 
     def __call__(self, x: Activations, operations: Operations, *, padding: Padding | None = None) -> Activations:
-        """Convolve, with half-kernel zero padding by default, and add the bias."""
+        """Convolve, with the layer's own zero padding by default, and add the bias."""
         y = operations.convolve(
             x,
             self.kernel[...],
             turned=None if self.turned is None else self.turned[...],
             stride=self.stride,
-            padding=half_padding(self.kernel[...]) if padding is None else padding,
+            padding=self.padding if padding is None else padding,
         )
         return y + self.bias[...][None, None, None]
 
@@ -173,7 +190,10 @@ class Conv(nnx.Module):
 
     def frozen(self, operations: Operations) -> FrozenConv:
         """Return what computes the same with parameters that will not change."""
-        return FrozenConv(self.kernel[...], self.bias[...], stride=self.stride, operations=operations)
+        kernel = self.kernel[...]
+        return FrozenConv(
+            kernel, self.bias[...], stride=self.stride, padding=half_padding(kernel), operations=operations
+        )
 
     def __call__(self, x: Activations, operations: Operations, *, padding: Padding | None = None) -> Activations:
         """Convolve, with half-kernel zero padding by default, and add the bias."""
@@ -183,7 +203,8 @@ class Conv(nnx.Module):
 class BatchNorm(nnx.Module):
     """Batch normalization's four vectors; at initialization the identity (scale 1, bias 0, mean 0, variance 1)."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, *, epsilon: float = BATCH_NORM_EPSILON):
+        self.epsilon = epsilon
         self.scale = nnx.Param(jnp.ones(channels))
         self.bias = nnx.Param(jnp.zeros(channels))
         self.mean = nnx.BatchStat(jnp.zeros(channels))
@@ -208,7 +229,7 @@ class BatchNorm(nnx.Module):
         return (a[None, None, None] * wide + b[None, None, None]).astype(x.dtype)
 
     def _affine(self, mean, variance):
-        a = self.scale[...] * lax.rsqrt(variance + BATCH_NORM_EPSILON)
+        a = self.scale[...] * lax.rsqrt(variance + self.epsilon)
         return a, self.bias[...] - a * mean
 
     @staticmethod
@@ -217,26 +238,50 @@ class BatchNorm(nnx.Module):
 
 
 class ConvNorm(nnx.Module):
-    """A square convolution without bias followed by batch norm.
+    """A convolution without bias followed by batch norm.
 
     In evaluation mode the norm's factor goes into the kernel, so that an activation map is passed over once.
+
+    Args:
+        channels_in: Channels of what it is given.
+        channels_out: Channels of what it returns.
+        size: Height and width of the kernel.
+        stride: Step in both directions.
+        padding: Zeros (above, below), (left, right); default: half a kernel, which keeps the size.
+        epsilon: What the norm adds to the variance.
+        draw: How the kernel is initialized.
+        rngs: Randomness for that.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, *, size: int, stride: int = 1, rngs: nnx.Rngs):
-        self.kernel = nnx.Param(kaiming_normal(rngs, (size, size, channels_in, channels_out)))
-        self.norm = BatchNorm(channels_out)
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        *,
+        size: int | tuple[int, int],
+        stride: int = 1,
+        padding: Padding | None = None,
+        epsilon: float = BATCH_NORM_EPSILON,
+        draw: Draw = kaiming_normal,
+        rngs: nnx.Rngs,
+    ):
+        height, width = (size, size) if isinstance(size, int) else size
+        kernel = draw(rngs, (height, width, channels_in, channels_out))
+        self.kernel = nnx.Param(kernel)
+        self.norm = BatchNorm(channels_out, epsilon=epsilon)
         self.stride = stride
+        self.padding = half_padding(kernel) if padding is None else padding
 
     def frozen(self, operations: Operations) -> FrozenConv:
         """Return what computes the same with parameters and statistics that will not change."""
         a, b = self.norm.affine()
         kernel = self.kernel[...] * a[None, None, None]
-        return FrozenConv(kernel, b, stride=self.stride, operations=operations)
+        return FrozenConv(kernel, b, stride=self.stride, padding=self.padding, operations=operations)
 
     def __call__(self, x: Activations, operations: Operations, *, padding: Padding | None = None) -> Activations:
-        """Convolve, with half-kernel zero padding by default, and normalize."""
+        """Convolve, with the layer's own zero padding by default, and normalize."""
         if operations.norms == "stored":
             return self.frozen(operations)(x, operations, padding=padding)
-        padding = half_padding(self.kernel[...]) if padding is None else padding
+        padding = self.padding if padding is None else padding
         y = operations.convolve(x, self.kernel[...], stride=self.stride, padding=padding)
         return self.norm.by_batch(y)

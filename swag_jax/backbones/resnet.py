@@ -52,7 +52,7 @@ class Architecture:
 
     Attributes:
         residual: Whether blocks have residual connections.
-        pre_relu: Whether the residual branch is taken before the ReLU, so that it may be negative.
+        pre_relu: Whether the carried branch is taken before the ReLU, so that it may be negative.
         block: `bottleneck` (1x1, k x k and 1x1 convolutions) or `basic` (two of k x k).
         kernel_size: k: 1, 3, 5 or 7.
         depths: Blocks in each of the four stages.
@@ -96,7 +96,7 @@ class Architecture:
             if not (_is_count(value) or (name == "width" and value is None)):
                 raise error(f"{name} must be a whole number of at least 1", got=value)
         if self.pre_relu and not self.residual:
-            raise error("a pre-ReLU branch needs residual connections", got="residual=False")
+            raise error("pre_relu needs residual connections", got="residual=False")
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -124,13 +124,12 @@ class Architecture:
         """Return the channels that the blocks of a stage pass on; stage 0 is the stem."""
         return self.channels * _EXPANSIONS[self.block] * 2 ** (stage - 1) if stage else self.channels
 
-    def convolutions(self, stage: int, stride: int) -> tuple[dict[str, int], ...]:
-        """Return channels, size and stride of the convolutions of a stage's block."""
+    def convolutions(self, stage: int, stride: int) -> tuple[tuple[int, int, int], ...]:
+        """Return channels, size and stride of each convolution in a stage's block, whose k x k one has `stride`."""
         inner, out = (self.width or self.channels) * 2 ** (stage - 1), self.channels_out(stage)
-        main = {"size": self.kernel_size, "stride": stride}
         if self.block == "basic":
-            return {"channels_out": inner, **main}, {"channels_out": out, **main, "stride": 1}
-        return {"channels_out": inner, "size": 1}, {"channels_out": inner, **main}, {"channels_out": out, "size": 1}
+            return (inner, self.kernel_size, stride), (out, self.kernel_size, 1)
+        return (inner, 1, 1), (inner, self.kernel_size, stride), (out, 1, 1)
 
 
 SWITCHES = tuple(field.name for field in dataclasses.fields(Architecture))
@@ -160,9 +159,9 @@ class Block(nnx.Module):
         convolutions = architecture.convolutions(stage, stride)
         self.names = tuple(f"conv{i}" for i in range(1, len(convolutions) + 1))
         channels = channels_in
-        for name, options in zip(self.names, convolutions, strict=True):
-            setattr(self, name, layer(channels, **options, rngs=rngs))
-            channels = options["channels_out"]
+        for name, (channels_out, size, own_stride) in zip(self.names, convolutions, strict=True):
+            setattr(self, name, layer(channels, channels_out, size=size, stride=own_stride, rngs=rngs))
+            channels = channels_out
         self.projects = architecture.residual and (channels != channels_in or stride != 1)
         if self.projects:
             self.shortcut = layer(channels_in, channels, size=1, stride=stride, rngs=rngs)
@@ -205,8 +204,9 @@ class ResNet(Backbone):
         self.normalization = normalization
         self.operations = operations or Operations()
         channels = architecture.channels_out(0)
-        stem = {"size": 7, "stride": 2} if architecture.stem == "7x7" else {"size": 3}
-        self.conv1 = (ConvNorm if architecture.batch_norm else Conv)(3, channels, **stem, rngs=rngs)
+        size, stride = (7, 2) if architecture.stem == "7x7" else (3, 1)
+        layer = ConvNorm if architecture.batch_norm else Conv
+        self.conv1 = layer(3, channels, size=size, stride=stride, rngs=rngs)
         for name in self.layers[1:]:
             if name.startswith("conv"):
                 stage = stage_of(name)

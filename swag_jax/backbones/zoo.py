@@ -13,7 +13,7 @@ from flax import nnx
 
 from swag_jax import params
 from swag_jax._checks import check_name, error
-from swag_jax.backbones import alexnet, resnet, vgg
+from swag_jax.backbones import alexnet, inception, resnet, vgg
 from swag_jax.backbones._layers import Operations, Precision
 from swag_jax.backbones._network import Backbone
 
@@ -72,6 +72,11 @@ _VGG16_STAGES = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 # All ReLUs, as LPIPS reads them; as taps of a style transfer: our choice.
 _ALEXNET_TAPS = ("relu4", ("relu1", "relu2", "relu3", "relu4", "relu5"))
 
+# The stem and the end of each resolution, content at a sixteenth, as in ResNet50. Which Inception the SWAG paper shows,
+# and at which layers, is not published: our choice.
+_GOOGLENET_TAPS = ("inception4e", ("conv1", "conv3", "inception3b", "inception4e", "inception5b"))
+_INCEPTION_TAPS = ("mixed6e", ("conv2b", "conv4a", "mixed5d", "mixed6e", "mixed7c"))
+
 # SWAG, section 3 describes both pseudo networks as NoResNet and ResNet with VGG's basic blocks, pools and 3x3 stem;
 # depths and channels are not published: our choice.
 _PSEUDO = {"block": "basic", "downsampling": "pool", "stem": "3x3"}
@@ -89,6 +94,8 @@ _ZOO: Mapping[str, Entry] = {
     "pseudo_vgg": _residual(residual=False, **_PSEUDO),
     "pseudo_resvgg": _residual(**_PSEUDO),
     "preact_resnet50": _residual(pre_relu=True),
+    "googlenet": Entry(inception.GoogLeNet, *_GOOGLENET_TAPS, ("init",)),
+    "inception_v3": Entry(inception.InceptionV3, *_INCEPTION_TAPS, ("variant", "init")),
 }
 
 NAMES: tuple[str, ...] = tuple(_ZOO)
@@ -108,13 +115,17 @@ def entry(name: str) -> Entry:
 
 
 def create(name: str, *, seed: int = 0, **options: Any) -> Backbone:
-    """Build a network with random weights, as torchvision initializes it (Kaiming normal, fan-out; AlexNet uniform).
+    """Build a network with random weights, as torchvision initializes it.
+
+    Kernels of VGGs and the residual networks are Kaiming normal, fan-out; AlexNet's are uniform; the Inceptions have a
+    rule of their own.
 
     Args:
         name: One of `NAMES`.
         seed: Seed of the initialization; equal seeds give equal weights.
         **options: The network's own arguments (`until`, `operations`, `normalization`; VGG19: `pooling`,
-            `padding`, `batch_norm`; residual networks: what changes in their `Architecture`).
+            `padding`, `batch_norm`; residual networks: what changes in their `Architecture`; GoogLeNet and
+            Inception v3: `init`, and the latter `variant`).
 
     Returns:
         The network, with float32 parameters.
@@ -265,7 +276,9 @@ def _fitting(weights: str, name: str, switched: list[str]) -> str:
 
 def _asked_by(source: params.Source) -> dict[str, Any]:
     """Network options that a checkpoint was trained with."""
-    asked: dict[str, Any] = {"normalization": source.normalization}
+    asked: dict[str, Any] = {}
+    if source.normalization is not None:
+        asked["normalization"] = source.normalization
     if source.padding != "zeros":
         asked["padding"] = source.padding
     return asked

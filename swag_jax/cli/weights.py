@@ -78,6 +78,8 @@ def run_list(args: argparse.Namespace) -> int:
             backbone = params.read_metadata(path).get("backbone", "unknown")
             table.add_row(name, backbone, "converted", "", _size(path), _STORED)
     Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+    without = [name for name in backbones.NAMES if name not in {entry.backbone for entry in params.checkpoints()}]
+    print(f"no checkpoint known (random weights, or convert a file of yours): {', '.join(without)}")
     print(f"store: {params.home() / 'weights'}; package: {params.weights_folder()}")
     return 0
 
@@ -101,7 +103,7 @@ def run_convert(args: argparse.Namespace) -> int:
     facts = converted.metadata
     print(
         f"{path}: {facts['backbone']} down to {facts['deepest_layer']}, {facts['layout']} layout, "
-        f"normalization {facts['normalization']}, padding {facts['padding']}"
+        f"normalization {facts.get('normalization', 'by default')}, padding {facts['padding']}"
     )
     return 0
 
@@ -141,6 +143,9 @@ def _each(items: Iterable[Any], work: Callable[[Any], str]) -> int:
 def _named(name: str) -> params.Checkpoint:
     """Find a checkpoint by its own name, or the default one of a network."""
     default = params.default_checkpoint(name)
+    if default is None and name in backbones.NAMES:
+        cure = f"use --weights random, or `swag-jax weights convert FILE --backbone {name}`"
+        raise error(f"no checkpoint of {name} is known", cure=cure)
     entry = default or params.checkpoint(name)
     if entry.kind == "manual":
         raise error(

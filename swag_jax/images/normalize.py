@@ -35,6 +35,9 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
     "imagenet": Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
     # https://github.com/jcjohnson/neural-style, neural_style.lua, `preprocess`: the means of the Caffe VGG
     "caffe": Normalization(mean=(103.939, 116.779, 123.68), std=(1.0, 1.0, 1.0), scale=255.0, is_bgr=True),
+    # torchvision's GoogLeNet and Inception v3, ported from TensorFlow: what their `transform_input` makes of the above,
+    # (x std + mean - 0.5) / 0.5, is [0, 1] mapped to [-1, 1]; pytorch-fid's Inception has the same input
+    "inception": Normalization(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
     # networks that read pictures as they are, such as the VGG of the AdaIN, SANet and AdaAttN releases
     "none": Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
 }

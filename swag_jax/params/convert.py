@@ -48,13 +48,13 @@ class Setup:
 
     Attributes:
         layout: The layout's name.
-        normalization: How pictures in [0, 1] become the network's input.
+        normalization: How pictures in [0, 1] become the network's input; `None` for what is the network's default.
         padding: What convolutions see beyond the edge.
         deepest_layer: The last layer, such as `conv5_1`, that the checkpoint reaches.
     """
 
     layout: str
-    normalization: str
+    normalization: str | None
     padding: str
     deepest_layer: str
 
@@ -77,13 +77,12 @@ def convert(source: Path, backbone: str, expected: Shapes, *, layout: str = "aut
     tensors = read_parameters(source, backbone, expected, layout=layout)
     setup = inspect(source, backbone, layout=layout)
     origin = {"source_name": source.name, "source_sha256": file_sha256(source)}
-    if setup.layout == NATIVE.name:
-        origin |= read_metadata(source)
+    origin |= _said(source, setup.layout)
     metadata = {
         **origin,
         "backbone": backbone,
         "layout": origin.get("layout", setup.layout),
-        "normalization": setup.normalization,
+        **({} if setup.normalization is None else {"normalization": setup.normalization}),
         "padding": setup.padding,
         "deepest_layer": setup.deepest_layer,
         "converter_version": CONVERTER_VERSION,
@@ -106,9 +105,7 @@ def inspect(source: Path, backbone: str, *, layout: str = "auto") -> Setup:
     Raises:
         UserError: If the file cannot be read or is of another network.
     """
-    shapes = checkpoint_shapes(source)
-    found = find_layout(shapes, backbone=backbone, name=layout, where=source)
-    ours = read_metadata(source) if found is NATIVE else {}
+    shapes, found, ours = _recognized(source, backbone, layout)
     names = [name for key in shapes if (name := found.rename(key)) is not None]
     return Setup(
         found.name,
@@ -137,14 +134,33 @@ def read_parameters(
     Raises:
         UserError: If the file cannot be read or does not fit; one line for every misfit.
     """
-    shapes = checkpoint_shapes(source)
-    found = find_layout(shapes, backbone=backbone, name=layout, where=source)
+    shapes, found, _ = _recognized(source, backbone, layout)
     plan, misfits = _plan(found, shapes, expected, whole=whole)
     foreign, unusable = _read_floats(source, [*plan, *dict(found.folded)])
     if misfits or unusable:
         raise _report(source, backbone, found, misfits + unusable)
     prepared = found.prepare(foreign)
     return {name: np.ascontiguousarray(found.arrange(prepared[key])) for key, name in plan.items()}
+
+
+def _recognized(source: Path, backbone: str, layout: str) -> tuple[Shapes, Layout, dict[str, str]]:
+    """Return a checkpoint's shapes and layout, and what a file of our own says about itself.
+
+    Networks may share all names and shapes, so that a file of our own that names another one is refused by that name.
+    """
+    shapes = checkpoint_shapes(source)
+    found = find_layout(shapes, backbone=backbone, name=layout, where=source)
+    ours = _said(source, found.name)
+    named = ours.get("backbone", backbone)
+    if named != backbone:
+        cure = f"pass --backbone {named}, or a checkpoint of {backbone}"
+        raise error(f"{source} must hold weights of {backbone}", got=f"a file that names {named}", cure=cure)
+    return shapes, found, ours
+
+
+def _said(source: Path, layout: str) -> dict[str, str]:
+    """Return the metadata of a file of our own; empty for others."""
+    return read_metadata(source) if layout == NATIVE.name and _is_safetensors(source) else {}
 
 
 def checkpoint_shapes(source: Path) -> dict[str, tuple[int, ...]]:
@@ -199,8 +215,14 @@ def layer_of(name: str) -> str:
 
 
 def depth_of(name: str) -> tuple[int, ...]:
-    """Return what sorts parameters and layers from shallow to deep: (2, 1) for `conv2_1.conv1.kernel`."""
-    return tuple(map(int, re.findall(r"\d+", layer_of(name))))
+    """Return what sorts parameters and layers from shallow to deep.
+
+    Example:
+        >>> depth_of("conv2_1.conv1.kernel"), depth_of("conv3.kernel"), depth_of("inception3b.branch1.kernel")
+        ((2, 1), (3,), (3, 2))
+    """
+    parts = re.findall(r"\d+|(?<=\d)[a-z]", layer_of(name))
+    return tuple(int(part) if part.isdigit() else ord(part) - ord("a") + 1 for part in parts)
 
 
 def _is_safetensors(source: Path) -> bool:

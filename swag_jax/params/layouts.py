@@ -41,11 +41,11 @@ class Layout:
 
     Attributes:
         name: What the command line calls it.
-        family: The networks it is for, `vgg`, `vgg16`, `alexnet` or `resnet`; empty for all.
+        family: The networks it is for: `vgg`, `vgg16`, `alexnet`, `resnet` or `inception`; empty for all.
         signature: Regular expressions of keys that together identify it.
         rules: The table; the first match wins.
         drops: Regular expressions of keys left out on purpose.
-        normalization: How pictures in [0, 1] become the network's input.
+        normalization: How pictures in [0, 1] become the network's input; `None` for what is the network's default.
         padding: What its convolutions see beyond the edge.
         axes: The order of a foreign kernel's axes that gives ours.
         folded: Shapes of foreign tensors that `prepare` folds into others.
@@ -57,7 +57,7 @@ class Layout:
     signature: tuple[str, ...]
     rules: tuple[Rule, ...]
     drops: tuple[str, ...] = ()
-    normalization: str = "imagenet"
+    normalization: str | None = "imagenet"
     padding: str = "zeros"
     axes: tuple[int, ...] = (2, 3, 1, 0)
     folded: tuple[tuple[str, tuple[int, ...]], ...] = ()
@@ -148,6 +148,34 @@ _RESNET_RULES = (
 _RESNET_DROPS = (r"fc\.(weight|bias)", r".*\.num_batches_tracked")
 
 
+def _unit(match: re.Match[str]) -> str:
+    """Torchvision's `BasicConv2d` is a convolution `conv` and its batch norm `bn`."""
+    return f"norm.{_NORM_FIELDS[match['field']]}" if match["field"] else "kernel"
+
+
+def _branch(match: re.Match[str]) -> str:
+    """GoogLeNet's branches have their places in a sequence, where the fourth begins with a pool."""
+    number, _, place = match["branch"].partition(".")
+    branch = f"branch{number}_{int(place) + 1}" if number in ("2", "3") else f"branch{number}"
+    return f"{match['block']}.{branch}.{_unit(match)}"
+
+
+_UNIT = r"\.(?:conv\.weight|bn\.(?P<field>weight|bias|running_mean|running_var))"
+
+_INCEPTION_RULES = (
+    Rule(r"(?P<layer>conv[1-3])" + _UNIT, lambda m: f"{m['layer']}.{_unit(m)}"),
+    Rule(r"(?P<block>inception\d[a-e])\.branch(?P<branch>1|[23]\.[01]|4\.1)" + _UNIT, _branch),
+    Rule(r"Conv2d_(?P<place>\d[ab])_\dx\d" + _UNIT, lambda m: f"conv{m['place']}.{_unit(m)}"),
+    Rule(
+        r"Mixed_(?P<place>\d[a-e])\.(?P<branch>branch\w+)" + _UNIT,
+        lambda m: f"mixed{m['place']}.{m['branch']}.{_unit(m)}",
+    ),
+)
+
+# The classifiers, auxiliary ones included, and the batch norms' counts.
+_INCEPTION_DROPS = (*_RESNET_DROPS, r"aux[12]\..*", r"AuxLogits\..*")
+
+
 def fold_color_convolution(tensors: Tensors) -> Tensors:
     """Fold AdaIN's first 1x1 convolution into conv1_1, exactly.
 
@@ -168,7 +196,14 @@ def fold_color_convolution(tensors: Tensors) -> Tensors:
     return folded
 
 
-NATIVE = Layout("native", "", (r"conv\d\S*\.kernel",), (Rule(r"conv\d\S*", lambda m: m[0]),), axes=(0, 1, 2, 3))
+NATIVE = Layout(
+    "native",
+    "",
+    (r"conv\d\S*\.kernel",),
+    (Rule(r"(conv|inception|mixed)\d\S*", lambda m: m[0]),),
+    normalization=None,
+    axes=(0, 1, 2, 3),
+)
 """Our own files: names and layout as they are."""
 
 _TIMM_VGG = Layout(
@@ -209,10 +244,19 @@ _TORCHVISION_RESNET = Layout(
 # timm renamed nothing in its ResNets, so "auto" calls these files "torchvision".
 _TIMM_RESNET = Layout("timm", "resnet", _TORCHVISION_RESNET.signature, _RESNET_RULES, _RESNET_DROPS)
 
+_TORCHVISION_INCEPTION = Layout(
+    "torchvision",
+    "inception",
+    (r"(inception3a|Mixed_5b)\..*\.conv\.weight",),
+    _INCEPTION_RULES,
+    _INCEPTION_DROPS,
+    normalization="inception",
+)
+
 # Two layouts' signatures may both fit a file; the first in this order is taken.
 LAYOUTS = (
     *(_TIMM_VGG, _TORCHVISION_VGG, _TIMM_VGG16, _TORCHVISION_VGG16, _TORCHVISION_ALEXNET, _ADAIN),
-    *(_TORCHVISION_RESNET, _TIMM_RESNET, NATIVE),
+    *(_TORCHVISION_RESNET, _TIMM_RESNET, _TORCHVISION_INCEPTION, NATIVE),
 )
 """Every layout, the most specific first."""
 
@@ -224,9 +268,10 @@ _FAMILIES = {
     "vgg19": "vgg",
     "vgg16": "vgg16",
     "alexnet": "alexnet",
-    "resnet50": "resnet",
-    "wide_resnet50_2": "resnet",
+    **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2"), "resnet"),
+    **dict.fromkeys(("googlenet", "inception_v3"), "inception"),
 }
+"""The family of each network that other projects publish; those without one have files of our own only."""
 
 
 def find_layout(shapes: Shapes, *, backbone: str, name: str = "auto", where: object = "the file") -> Layout:
@@ -250,15 +295,18 @@ def find_layout(shapes: Shapes, *, backbone: str, name: str = "auto", where: obj
     if not {backbone, family} & set(likely) or not chosen:
         keys = ", ".join(list(shapes)[:3])
         raise error(
-            f"{where} must hold weights of {backbone} in {_asked(name)}",
+            f"{where} must hold weights of {backbone} in {_asked(name, family)}",
             got=f"what looks like a checkpoint of {looks}" if looks else f"keys such as {keys}",
             cure=_cure(looks, backbone, fitting),
         )
     return chosen[0]
 
 
-def _asked(name: str) -> str:
-    return f"one of the layouts {', '.join(LAYOUT_NAMES[1:])}" if name == "auto" else f"layout {name}"
+def _asked(name: str, family: str | None) -> str:
+    known = list(dict.fromkeys(layout.name for layout in LAYOUTS if layout.family in (family, "")))
+    if name != "auto" or len(known) == 1:
+        return f"layout {known[0] if name == 'auto' else name}"
+    return f"one of the layouts {', '.join(known)}"
 
 
 def _cure(looks: str | None, backbone: str, fitting: Iterable[Layout]) -> str:
@@ -274,7 +322,7 @@ def looks_like(shapes: Shapes) -> str | None:
 
     Example:
         >>> looks_like({"conv1.weight": (64, 3, 7, 7), "layer1.0.conv1.weight": (64, 64, 3, 3)})
-        'resnet18 or resnet34'
+        'resnet of another depth'
     """
     for pattern, name in _LOOKS:
         if any(re.fullmatch(pattern, key) for key in shapes):
@@ -283,16 +331,19 @@ def looks_like(shapes: Shapes) -> str | None:
 
 
 def _resnet(shapes: Shapes) -> str:
+    blocks = len([key for key in shapes if re.fullmatch(r"layer3\.\d+\.conv2\.weight", key)])
     if "layer1.0.conv3.weight" not in shapes:
-        return "resnet18 or resnet34"
+        return _BASIC_RESNETS.get(blocks, "resnet of another depth")
     width, group = shapes["layer1.0.conv2.weight"][:2]
     if group != width:
         return "resnext"
-    blocks = len([key for key in shapes if re.fullmatch(r"layer3\.\d+\.conv2\.weight", key)])
     return _RESNETS.get((blocks, width), "resnet")
 
 
-# (blocks in the third stage, channels of the first 3x3 convolution): torchvision/models/resnet.py.
+# Blocks in the third stage: torchvision/models/resnet.py.
+_BASIC_RESNETS = {2: "resnet18", 6: "resnet34"}
+
+# (blocks in the third stage, channels of the first 3x3 convolution): the same, of bottleneck blocks.
 _RESNETS = {
     (6, 64): "resnet50",
     (23, 64): "resnet101",
@@ -300,11 +351,6 @@ _RESNETS = {
     (6, 128): "wide_resnet50_2",
     (23, 128): "wide_resnet101_2",
 }
-
-
-def _native_resnet(shapes: Shapes) -> str:
-    width = shapes["conv2_1.conv2.kernel"][-1]
-    return _RESNETS.get((6, width), "resnet")
 
 
 def _vgg(shapes: Shapes) -> str:
@@ -330,13 +376,12 @@ def _named(name: str) -> Callable[[Shapes], str]:
 
 _LOOKS: tuple[tuple[str, Callable[[Shapes], str]], ...] = (
     (r"layer1\.0\.conv1\.weight", _resnet),
-    (r"conv2_1\.conv2\.kernel", _native_resnet),
     (r"conv1_1\.kernel", _native_vgg),
     (r"conv5\.kernel", _named("alexnet")),
     (r"features\.0\.weight", _vgg),
     (r"features\.denseblock1\..*", _named("densenet")),
     (r"inception3a\..*", _named("googlenet")),
-    (r"Mixed_5b\..*", _named("inception v3")),
+    (r"(Mixed_5b|mixed5b)\..*", _named("inception_v3")),
     (r"cls_token|blocks\.0\.attn\.qkv\.weight", _named("vision transformer")),
     (r"unet\..*|model\.diffusion_model\..*", _named("diffusion model")),
 )

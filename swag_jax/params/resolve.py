@@ -35,7 +35,7 @@ class Source:
         backbone: The network they are for.
         path: The file; `None` for random weights.
         sha256: SHA-256 of the original checkpoint; `None` for random weights.
-        normalization: How pictures in [0, 1] become the network's input.
+        normalization: How pictures in [0, 1] become the network's input; `None` for what is the network's default.
         padding: What convolutions see beyond the edge.
         deepest_layer: The last layer they reach; `None` for the whole network.
         note: What to know about them; may be empty.
@@ -46,7 +46,7 @@ class Source:
     backbone: str
     path: Path | None = None
     sha256: str | None = None
-    normalization: str = "imagenet"
+    normalization: str | None = None
     padding: str = "zeros"
     deepest_layer: str | None = None
     note: str = ""
@@ -213,10 +213,8 @@ def _raise_not_stored(backbone: str) -> Source:
 
 
 def _raise_not_embedded(backbone: str) -> Source:
-    raise error(
-        f"no checkpoint of {backbone} comes with the package",
-        cure="pass --weights imagenet or random",
-    )
+    other = "imagenet or random" if default_checkpoint(backbone) else "random or a file"
+    raise error(f"no checkpoint of {backbone} comes with the package", cure=f"pass --weights {other}")
 
 
 def _fetch_command(entry: Checkpoint) -> str:

@@ -38,6 +38,14 @@ def test_convolution(size, stride, padding, shape):
     compare(lambda o, x, k: o.convolve(x, k, stride=stride, padding=(edge, edge)), x, kernel)
 
 
+@pytest.mark.parametrize("size", [(1, 7), (7, 1)])
+def test_rectangular_convolution_keeps_the_size(size):
+    layer = ConvNorm(3, 5, size=size, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(0), (2, 8, 9, 3))
+    assert jax.eval_shape(lambda x: layer(x, CPU), x).shape == (2, 8, 9, 5)
+    compare(lambda o, x: layer.frozen(o)(x, o), x)
+
+
 @pytest.mark.parametrize("channels", [3, 64, 128])
 @pytest.mark.parametrize(
     ("size", "stride", "padding"), [(1, 1, 0), (1, 2, 0), (3, 1, 1), (3, 2, 1), (3, 1, 0), (7, 2, 3)]
@@ -80,11 +88,24 @@ def test_max_pool_gives_ties_to_the_first_maximum(size, stride, padding):
     compare(lambda o, x: o.max_pool(x, size=size, stride=stride, padding=padding), x, tolerance=1e-6)
 
 
+@pytest.mark.parametrize(("size", "shape", "expected"), [(3, (8, 9), (4, 4)), (2, (8, 9), (4, 5))])
+def test_max_pool_with_partial_windows(size, shape, expected):
+    """As PyTorch's `ceil_mode`: what fills no window makes one of its own."""
+    x = jax.random.normal(jax.random.key(0), (2, *shape, 4))
+    whole = -(-shape[0] // 2) * 2 + 1, -(-shape[1] // 2) * 2 + 1
+    padded = jnp.pad(x, ((0, 0), (0, whole[0] - shape[0]), (0, whole[1] - shape[1]), (0, 0)), constant_values=-9.0)
+    pooled = PLAIN.max_pool(x, size=size, stride=2, partial=True)
+    assert pooled.shape[1:3] == expected
+    np.testing.assert_array_equal(pooled, PLAIN.max_pool(padded, size=size, stride=2)[:, : expected[0], : expected[1]])
+    compare(lambda o, x: o.max_pool(x, size=size, stride=2, partial=True), x, tolerance=1e-6)
+
+
 def test_max_pool_worked_out_by_hand():
     x = jnp.array([[1.0, 5.0, 2.0], [3.0, 4.0, 9.0], [7.0, 0.0, 6.0]])[None, :, :, None]
     for operations in (PLAIN, CPU):
         assert operations.max_pool(x, size=2, stride=2)[0, ..., 0].tolist() == [[5]]
         assert operations.max_pool(x, size=3, stride=2, padding=1)[0, ..., 0].tolist() == [[5, 9], [7, 9]]
+        assert operations.max_pool(x, size=2, stride=2, partial=True)[0, ..., 0].tolist() == [[5, 9], [7, 6]]
         gradient = jax.grad(lambda x, o=operations: o.max_pool(x, size=3, stride=2, padding=1).sum())(x)
         assert gradient[0, ..., 0].tolist() == [[0, 1, 0], [0, 0, 2], [1, 0, 0]]
 

@@ -1,53 +1,61 @@
-"""Every layer and the gradient at the image equal PyTorch's, on weights converted from torchvision's layout.
+"""Every layer and the gradient at the image equal PyTorch's, on weights converted from torchvision's layout or our own.
 
 `tests/reference/make_reference.py` made the reference values in float64.
 """
 
+import json
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference.weights import fingerprint, random_weights, reference_image, sample_positions
+from reference.weights import SWITCHES, fingerprint, random_weights, reference_image, sample_positions
 from safetensors.numpy import save_file
 
 from swag_jax import backbones, params
 from swag_jax.features import extract
 
-REFERENCES = sorted((Path(__file__).parents[1] / "reference").glob("*net*.npz")) + sorted(
-    (Path(__file__).parents[1] / "reference").glob("vgg*.npz")
-)
+FOLDER = Path(__file__).parents[1] / "reference"
+REFERENCES = sorted(path for path in FOLDER.glob("*.npz") if "backbone" in np.load(path))
 
 
-def converted(backbone, folder, reference):
-    weights = random_weights(backbone, int(reference["weights_seed"]))
+def options_of(reference):
+    """The network's own arguments."""
+    if str(reference["backbone"]).startswith("vgg"):
+        return {key: str(reference[key]) for key in ("pooling", "padding")}
+    recorded = json.loads(str(reference["options"])) if "options" in reference else {}
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in recorded.items()}
+
+
+def converted(backbone, folder, reference, options):
+    """Weights by our names, through a checkpoint file; torchvision has no networks but its own."""
+    switches = {} if backbone in ("vgg19", "vgg16", "inception_v3") else options
+    weights = random_weights(backbone, int(reference["weights_seed"]), **switches)
     assert fingerprint(weights) == pytest.approx(float(reference["fingerprint"]), rel=1e-9)
     save_file(weights, folder / "weights.safetensors")
-    shapes = backbones.parameter_shapes(backbone)
-    return params.convert(folder / "weights.safetensors", backbone, shapes, layout="torchvision").tensors
+    layout = "native" if switches or backbone in SWITCHES else "torchvision"
+    shapes = backbones.parameter_shapes(backbone, **options)
+    return params.convert(folder / "weights.safetensors", backbone, shapes, layout=layout).tensors
 
 
 @pytest.mark.parametrize("path", REFERENCES, ids=lambda path: path.stem)
 def test_every_layer_and_the_gradient(path, tmp_path):
     reference = np.load(path)
-    backbone = str(reference["backbone"])
-    options = {key: str(reference[key]) for key in ("pooling", "padding")} if "vgg" in backbone else {}
+    backbone, options = str(reference["backbone"]), options_of(reference)
     skeleton = jax.eval_shape(lambda: backbones.create(backbone, **options))
-    network = backbones.with_parameters(skeleton, converted(backbone, tmp_path, reference))
+    network = backbones.with_parameters(skeleton, converted(backbone, tmp_path, reference, options))
     image = jnp.asarray(reference_image(*reference["image_shape"][:2].tolist(), int(reference["image_seed"])))
 
-    found = jax.jit(lambda n, x: extract(n, x, layers=n.layers))(network, image)
+    def energy(network, image):
+        features = extract(network, image, layers=network.layers)
+        return sum((features[layer] ** 2).mean() for layer in reference["objective_layers"].tolist()), features
+
+    (value, found), gradient = jax.jit(jax.value_and_grad(energy, 1, has_aux=True))(network, image)
     assert network.layers == tuple(reference["layers"])
     for i, layer in enumerate(network.layers):
         assert found[layer].shape == tuple(reference["shapes"][i])
         close(found[layer], reference["norms"][i], reference["values"][i])
-
-    def energy(network, image):
-        features = extract(network, image, layers=reference["objective_layers"].tolist())
-        return sum((x**2).mean() for x in features.values())
-
-    value, gradient = jax.jit(jax.value_and_grad(energy, 1))(network, image)
     assert float(value) == pytest.approx(float(reference["objective"]), rel=1e-4)
     close(gradient, reference["gradient_norm"], reference["gradient_values"])
 

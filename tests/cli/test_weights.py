@@ -60,6 +60,14 @@ def test_list_shows_every_known_checkpoint_uncut(capsys):
     ]
 
 
+def test_list_names_networks_without_a_checkpoint(capsys):
+    run("list")
+    printed = capsys.readouterr().out
+    (line,) = (line for line in printed.splitlines() if line.startswith("no checkpoint known"))
+    named = line.partition(": ")[2].split(", ")
+    assert named == ["no_resnet50", "pseudo_vgg", "pseudo_resvgg", "preact_resnet50"]
+
+
 def test_list_shows_what_was_converted(small, file, capsys):
     run("convert", file, "--backbone", "vgg19")
     capsys.readouterr()
@@ -170,6 +178,8 @@ def test_fetch_of_what_is_here_or_cannot_be_fetched(fetched, capsys):
     assert "vgg19-tiny-imagenet: already here" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"vgg19-normalized-adain cannot be fetched: get vgg_normalised\.pth"):
         run("fetch", "resnet50", "vgg19-normalized-adain")
+    with pytest.raises(UserError, match=r"no checkpoint of no_resnet50 is known: use --weights random, or `swag"):
+        run("fetch", "resnet50", "no_resnet50")
     with pytest.raises(UserError, match="unknown checkpoint 'vgg13'"):
         run("fetch", "resnet50", "vgg13")
     assert fetched == []

@@ -20,12 +20,20 @@ def picture(*leading: int) -> jnp.ndarray:
         ("caffe", (0, 0, 0), (-103.939, -116.779, -123.68)),
         ("caffe", (1, 0, 0), (-103.939, -116.779, 255 - 123.68)),
         ("caffe", (123.68 / 255, 116.779 / 255, 103.939 / 255), (0, 0, 0)),
+        ("inception", (0, 0.5, 1), (-1, 0, 1)),
         ("none", (0.1, 0.2, 0.3), (0.1, 0.2, 0.3)),
     ],
 )
 def test_known_colors(normalization, color, expected):
     normalized = normalize(jnp.full((2, 2, 3), jnp.asarray([[color]], jnp.float32)), normalization)
     np.testing.assert_allclose(normalized, np.broadcast_to(expected, (2, 2, 3)), atol=2e-5)
+
+
+def test_inception_is_what_transform_input_makes_of_imagenet():
+    """torchvision/models/googlenet.py and inception.py, `_transform_input`, written as there."""
+    x = np.asarray(normalize(picture(4, 5), "imagenet"))
+    std, mean = np.float32([0.229, 0.224, 0.225]), np.float32([0.485, 0.456, 0.406])
+    np.testing.assert_allclose(normalize(picture(4, 5), "inception"), x * (std / 0.5) + (mean - 0.5) / 0.5, atol=1e-6)
 
 
 @pytest.mark.parametrize("leading", [(), (5,), (4, 5), (2, 4, 5), (2, 1, 4, 5)])

@@ -86,6 +86,50 @@ def resnet():
     return _network("resnet50", shapes, names)
 
 
+def _units(backbone, units):
+    """A network of `BasicConv2d`: (our name, torchvision's, kernel)."""
+    shapes, names = {}, {}
+    for ours, theirs, shape in units:
+        shapes[f"{ours}.kernel"], names[f"{ours}.kernel"] = shape, f"{theirs}.conv.weight"
+        for field, foreign in NORM.items():
+            shapes[f"{ours}.norm.{field}"] = (shape[-1],)
+            names[f"{ours}.norm.{field}"] = f"{theirs}.bn.{foreign}"
+    return _network(backbone, shapes, names)
+
+
+@pytest.fixture
+def googlenet():
+    """GoogLeNet down to its second block, with 2 channels a branch."""
+    units = [("conv1", "conv1", (7, 7, 3, 2)), ("conv2", "conv2", (1, 1, 2, 2)), ("conv3", "conv3", (3, 3, 2, 8))]
+    for block in ("inception3a", "inception3b"):
+        for ours, theirs, side, before in (
+            ("branch1", "branch1", 1, 8),
+            ("branch2_1", "branch2.0", 1, 8),
+            ("branch2_2", "branch2.1", 3, 2),
+            ("branch3_1", "branch3.0", 1, 8),
+            ("branch3_2", "branch3.1", 3, 2),
+            ("branch4", "branch4.1", 1, 8),
+        ):
+            units.append((f"{block}.{ours}", f"{block}.{theirs}", (side, side, before, 2)))
+    return _units("googlenet", units)
+
+
+@pytest.fixture
+def inception():
+    """Some of Inception v3, with 2 channels everywhere."""
+    return _units(
+        "inception_v3",
+        [
+            ("conv1a", "Conv2d_1a_3x3", (3, 3, 3, 2)),
+            ("conv3b", "Conv2d_3b_1x1", (1, 1, 2, 2)),
+            ("mixed5b.branch5x5_2", "Mixed_5b.branch5x5_2", (5, 5, 2, 2)),
+            ("mixed6b.branch7x7dbl_3", "Mixed_6b.branch7x7dbl_3", (1, 7, 2, 2)),
+            ("mixed7c.branch3x3_2b", "Mixed_7c.branch3x3_2b", (3, 1, 2, 2)),
+            ("mixed7c.branch_pool", "Mixed_7c.branch_pool", (1, 1, 2, 2)),
+        ],
+    )
+
+
 @pytest.fixture(autouse=True)
 def store(tmp_path, monkeypatch):
     """A store of its own for every test."""

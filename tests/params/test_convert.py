@@ -62,6 +62,63 @@ def test_resnet_with_its_classifier_and_counters(resnet, tmp_path):
     assert converted.metadata["deepest_layer"] == "conv5_1"
 
 
+@pytest.mark.parametrize("name", ["googlenet", "inception"])
+def test_inceptions_with_their_classifiers_and_counters(name, request, tmp_path):
+    network = request.getfixturevalue(name)
+    for key in ("fc.weight", "fc.bias", "aux1.conv.conv.weight", "aux2.fc1.bias", "AuxLogits.conv0.bn.weight"):
+        network.foreign[key] = np.ones(2, np.float32)
+    network.foreign["conv1.bn.num_batches_tracked"] = np.array(5)
+    converted = convert(network.save(tmp_path / "x.safetensors"), network.backbone, network.expected)
+    check(network, converted.tensors)
+    assert (converted.metadata["layout"], converted.metadata["normalization"]) == ("torchvision", "inception")
+    assert converted.metadata["deepest_layer"] == ("inception3b" if name == "googlenet" else "mixed7c")
+    write_safetensors(tmp_path / "ours.safetensors", converted.tensors, converted.metadata)
+    again = convert(tmp_path / "ours.safetensors", network.backbone, network.expected)
+    check(network, again.tensors)
+    assert again.metadata == converted.metadata
+
+
+def test_misfits_of_an_inception(googlenet, tmp_path):
+    googlenet.foreign["inception3b.branch5.0.conv.weight"] = np.ones((2, 8, 1, 1), np.float32)
+    googlenet.foreign["conv2.conv.weight"] = np.ones((2, 2, 3, 3), np.float32)
+    del googlenet.foreign["inception3a.branch4.1.conv.weight"]
+    with pytest.raises(UserError) as caught:
+        convert(googlenet.save(tmp_path / "x.safetensors"), "googlenet", googlenet.expected)
+    head, *lines = str(caught.value).splitlines()
+    assert head.endswith("must fit googlenet (read in the torchvision layout); misfits: 3")
+    assert sorted(line.strip().rstrip(".") for line in lines) == [
+        "conv2.kernel has shape (3, 3, 2, 2), expected (1, 1, 2, 2)",
+        "missing inception3a.branch4.kernel",
+        "unexpected inception3b.branch5.0.conv.weight",
+    ]
+
+
+def test_letters_of_layers_tell_their_depth(googlenet, tmp_path):
+    path = cut(googlenet, "inception3a").save(tmp_path / "x.safetensors")
+    converted = convert(path, "googlenet", googlenet.expected)
+    assert converted.metadata["deepest_layer"] == "inception3a"
+    upper = {name: shape for name, shape in googlenet.expected.items() if depth_of(name) <= (3,)}
+    assert {name.split(".")[0] for name in upper} == {"conv1", "conv2", "conv3"}
+    assert sorted(read_parameters(path, "googlenet", upper, whole=False)) == sorted(upper)
+
+
+def test_a_file_of_our_own_is_of_the_network_it_names(resnet, tmp_path):
+    """NoResNet and others share names and shapes with ResNet50."""
+    tensors = convert(resnet.save(tmp_path / "x.safetensors"), "resnet50", resnet.expected).tensors
+    write_safetensors(tmp_path / "ours.safetensors", tensors, {"backbone": "preact_resnet50"})
+    converted = convert(tmp_path / "ours.safetensors", "preact_resnet50", resnet.expected)
+    assert "normalization" not in converted.metadata
+    with pytest.raises(UserError) as caught:
+        convert(tmp_path / "ours.safetensors", "resnet50", resnet.expected)
+    assert str(caught.value).endswith(
+        "must hold weights of resnet50, got a file that names preact_resnet50: "
+        "pass --backbone preact_resnet50, or a checkpoint of resnet50."
+    )
+    write_safetensors(tmp_path / "anonymous.safetensors", tensors, {})
+    for backbone in ("resnet50", "preact_resnet50"):
+        check(resnet, convert(tmp_path / "anonymous.safetensors", backbone, resnet.expected).tensors)
+
+
 def test_adain_is_folded_and_asks_for_reflection(vgg, tmp_path):
     places = dict(zip(VGG19_PLACES, ADAIN_PLACES, strict=True))
     adain = {}

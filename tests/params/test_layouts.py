@@ -35,6 +35,39 @@ def test_what_resnets_drop(resnet):
     assert not any(map(layout.dropped, ("fc2.weight", "conv1.weight", "layer5.0.conv1.weight")))
 
 
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("conv2.conv.weight", "conv2.kernel"),
+        ("conv3.bn.running_mean", "conv3.norm.mean"),
+        ("inception3a.branch1.conv.weight", "inception3a.branch1.kernel"),
+        ("inception4e.branch2.0.conv.weight", "inception4e.branch2_1.kernel"),
+        ("inception4e.branch3.1.bn.weight", "inception4e.branch3_2.norm.scale"),
+        ("inception5b.branch4.1.bn.running_var", "inception5b.branch4.norm.variance"),
+        ("Conv2d_2b_3x3.conv.weight", "conv2b.kernel"),
+        ("Conv2d_3b_1x1.bn.bias", "conv3b.norm.bias"),
+        ("Mixed_5b.branch1x1.conv.weight", "mixed5b.branch1x1.kernel"),
+        ("Mixed_6e.branch7x7dbl_5.bn.weight", "mixed6e.branch7x7dbl_5.norm.scale"),
+        ("Mixed_7c.branch3x3dbl_3a.conv.weight", "mixed7c.branch3x3dbl_3a.kernel"),
+        ("conv1.weight", None),
+        ("conv1.conv.bias", None),
+        ("inception3a.branch1.0.conv.weight", None),
+        ("inception3a.branch4.0.conv.weight", None),
+        ("aux1.conv.conv.weight", None),
+        ("AuxLogits.conv0.conv.weight", None),
+    ],
+)
+def test_inception_names(key, name, googlenet):
+    assert find_layout(shapes_of(googlenet), backbone="googlenet").rename(key) == name
+
+
+def test_what_inceptions_drop(inception):
+    layout = find_layout(shapes_of(inception), backbone="inception_v3")
+    dropped = ("fc.weight", "fc.bias", "aux1.conv.conv.weight", "aux2.fc2.bias", "AuxLogits.fc.bias")
+    assert all(map(layout.dropped, (*dropped, "Mixed_5b.branch1x1.bn.num_batches_tracked")))
+    assert not any(map(layout.dropped, ("fc2.weight", "aux3.fc1.weight", "Mixed_8a.branch1x1.conv.weight")))
+
+
 def test_vgg_layouts_by_their_keys(vgg):
     shapes = shapes_of(vgg)
     timm = {**shapes, "pre_logits.fc1.weight": (9, 9, 7, 7)}
@@ -63,14 +96,32 @@ def test_vgg16_and_alexnet_names(backbone, key, name):
     assert (layout.name, layout.rename(key), layout.dropped("classifier.0.weight")) == ("torchvision", name, True)
 
 
-def test_only_adain_asks_for_something_of_the_network(vgg, resnet):
+def test_what_layouts_ask_of_the_network(vgg, resnet, googlenet, inception):
     adain = {"0.weight": (3, 3, 1, 1), "0.bias": (3,), "2.weight": (2, 3, 3, 3), "2.bias": (2,)}
     found = [
         find_layout(shapes, backbone=backbone)
-        for shapes, backbone in ((shapes_of(vgg), "vgg19"), (shapes_of(resnet), "resnet50"), (adain, "vgg19"))
+        for shapes, backbone in (
+            (shapes_of(vgg), "vgg19"),
+            (shapes_of(resnet), "resnet50"),
+            (adain, "vgg19"),
+            (shapes_of(googlenet), "googlenet"),
+            (shapes_of(inception), "inception_v3"),
+            (inception.expected, "inception_v3"),
+        )
     ]
-    asked = [(layout.normalization, layout.padding) for layout in found]
-    assert asked == [("imagenet", "zeros"), ("imagenet", "zeros"), ("none", "reflect")]
+    assert [(layout.name, layout.normalization, layout.padding) for layout in found] == [
+        ("torchvision", "imagenet", "zeros"),
+        ("torchvision", "imagenet", "zeros"),
+        ("adain", "none", "reflect"),
+        ("torchvision", "inception", "zeros"),
+        ("torchvision", "inception", "zeros"),
+        ("native", None, "zeros"),
+    ]
+
+
+def basic_shapes(blocks):
+    shapes = {"conv1.weight": (64, 3, 7, 7), "layer1.0.conv1.weight": (64, 64, 3, 3)}
+    return shapes | {f"layer3.{i}.conv2.weight": (256, 256, 3, 3) for i in range(blocks)}
 
 
 def resnet_shapes(blocks, width):
@@ -86,7 +137,9 @@ def resnet_shapes(blocks, width):
         (resnet_shapes(6, 128), "wide_resnet50_2"),
         (resnet_shapes(23, 64), "resnet101"),
         (resnet_shapes(3, 2), "resnet"),
-        ({"layer1.0.conv1.weight": (64, 64, 3, 3)}, "resnet18 or resnet34"),
+        (basic_shapes(2), "resnet18"),
+        (basic_shapes(6), "resnet34"),
+        (basic_shapes(3), "resnet of another depth"),
         ({**resnet_shapes(6, 128), "layer1.0.conv2.weight": (128, 4, 3, 3)}, "resnext"),
         ({"features.0.weight": (64, 3, 3, 3), "features.17.weight": (512, 256, 3, 3)}, "vgg16"),
         ({"features.0.weight": (64, 3, 3, 3), "features.16.weight": (256, 256, 3, 3)}, "vgg19"),
@@ -95,12 +148,14 @@ def resnet_shapes(blocks, width):
         ({"features.0.weight": (64, 3, 3, 3), "features.3.weight": (128, 64, 3, 3)}, "vgg of another depth"),
         ({"features.0.weight": (64, 3, 11, 11)}, "alexnet"),
         ({"inception3a.branch1.conv.weight": (64, 192, 1, 1)}, "googlenet"),
-        ({"Mixed_5b.branch1x1.conv.weight": (64, 192, 1, 1)}, "inception v3"),
+        ({"Mixed_5b.branch1x1.conv.weight": (64, 192, 1, 1)}, "inception_v3"),
         ({"conv1_1.kernel": (3, 3, 3, 64)}, "vgg16 or vgg19"),
         ({"conv1_1.kernel": (3, 3, 3, 64), "conv4_1.kernel": (3, 3, 256, 512)}, "vgg16"),
         ({"conv1_1.kernel": (3, 3, 3, 64), "conv3_4.kernel": (3, 3, 256, 256)}, "vgg19"),
         ({"conv1.kernel": (11, 11, 3, 64), "conv5.kernel": (3, 3, 256, 256)}, "alexnet"),
-        ({"conv2_1.conv2.kernel": (3, 3, 128, 128)}, "wide_resnet50_2"),
+        ({"inception3a.branch1.kernel": (1, 1, 192, 64)}, "googlenet"),
+        ({"mixed5b.branch1x1.kernel": (1, 1, 192, 64)}, "inception_v3"),
+        ({"conv2_1.conv2.kernel": (3, 3, 128, 128)}, None),
         ({"cls_token": (1, 1, 768)}, "vision transformer"),
         ({"something": (1,)}, None),
     ],
@@ -114,8 +169,23 @@ def test_another_network_is_named_with_the_cure():
         find_layout(resnet_shapes(6, 64), backbone="vgg19")
     with pytest.raises(UserError, match=r"looks like a checkpoint of wide_resnet50_2: pass --backbone wide_resnet50_2"):
         find_layout(resnet_shapes(6, 128), backbone="resnet50")
-    with pytest.raises(UserError, match=r"looks like a checkpoint of resnet101: pass a checkpoint of resnet50"):
+    with pytest.raises(UserError, match=r"looks like a checkpoint of resnet101: pass --backbone resnet101"):
         find_layout(resnet_shapes(23, 64), backbone="resnet50")
+    with pytest.raises(UserError, match=r"looks like a checkpoint of resnet152: pass a checkpoint of resnet50"):
+        find_layout(resnet_shapes(36, 64), backbone="resnet50")
+    with pytest.raises(UserError, match=r"looks like a checkpoint of resnet18: pass --backbone resnet18"):
+        find_layout(basic_shapes(2), backbone="resnet34")
+
+
+@pytest.mark.parametrize("backbone", ["no_resnet50", "pseudo_vgg", "pseudo_resvgg", "preact_resnet50"])
+def test_networks_that_nobody_publishes_have_files_of_our_own_only(backbone):
+    with pytest.raises(UserError) as caught:
+        find_layout(resnet_shapes(6, 64), backbone=backbone)
+    assert str(caught.value) == (
+        f"the file must hold weights of {backbone} in layout native, got what looks like a checkpoint of resnet50: "
+        f"pass --backbone resnet50, or a checkpoint of {backbone}."
+    )
+    assert find_layout({"conv2_1.conv2.kernel": (3, 3, 64, 64)}, backbone=backbone).name == "native"
 
 
 def test_unknown_keys_name_the_known_layouts():

@@ -21,22 +21,19 @@ HEX40 = re.compile(r"[0-9a-f]{40}")
 
 def test_names_are_unique_and_each_network_has_one_default():
     names = [entry.name for entry in checkpoints()]
-    assert len(set(names)) == len(names) == 10
+    assert len(set(names)) == len(names) == 15
     defaults = {entry.backbone: entry.name for entry in checkpoints() if entry.default}
-    assert defaults == {
-        "vgg19": "vgg19-imagenet",
-        "vgg16": "vgg16-imagenet",
-        "alexnet": "alexnet-imagenet",
-        "resnet50": "resnet50-imagenet",
-        "wide_resnet50_2": "wide_resnet50_2-imagenet",
-    }
+    residual = ("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2")
+    known = ("vgg19", "vgg16", "alexnet", *residual, "googlenet", "inception_v3")
+    assert defaults == {name: f"{name}-imagenet" for name in known}
     assert {entry.name for entry in checkpoints() if entry.default} == set(defaults.values())
 
 
 @pytest.mark.parametrize("entry", checkpoints(), ids=lambda entry: entry.name)
 def test_every_entry_is_complete_and_pinned(entry):
     assert entry.layout in LAYOUT_NAMES[1:]
-    assert entry.normalization in ("imagenet", "none")
+    inceptions = ("googlenet", "inception_v3")
+    assert entry.normalization in (("inception",) if entry.backbone in inceptions else ("imagenet", "none"))
     assert entry.padding in ("zeros", "reflect")
     assert entry.license
     assert entry.terms

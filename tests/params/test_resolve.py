@@ -76,8 +76,18 @@ def test_imagenet_must_be_in_the_store():
 
 
 def test_embedded_must_exist():
-    with pytest.raises(UserError, match="no checkpoint of wide_resnet50_2 comes with the package"):
+    with pytest.raises(UserError, match="no checkpoint of wide_resnet50_2 comes with the package: pass --weights i"):
         resolve("wide_resnet50_2", weights="embedded")
+    with pytest.raises(UserError, match="no checkpoint of pseudo_vgg comes with the package: pass --weights random o"):
+        resolve("pseudo_vgg", weights="embedded")
+
+
+def test_normalization_is_the_networks_own_unless_the_weights_ask_for_another(googlenet, tmp_path):
+    assert resolve("googlenet", weights="random").normalization is None
+    path = googlenet.save(tmp_path / "x.safetensors")
+    assert resolve("googlenet", weights=str(path)).normalization == "inception"
+    install("mine", convert(path, "googlenet", googlenet.expected))
+    assert resolve("googlenet", weights="mine").normalization == "inception"
 
 
 def test_a_stored_checkpoint_of_another_network(fetched):

@@ -5,16 +5,18 @@ Writes one `.npz` per network and variant, and `losses.npz`, beside this file. L
 
     python tests/reference/make_reference.py [CASE ...]
 
-One network file holds: `backbone`, `pooling`, `padding`, `layers` (names), `shapes`, `norms` (L2 over the
-whole layer), `values` (the entries at `sample_positions(size, values.shape[1])`), `image_shape` and
-`image_seed` (of `reference_image`), `weights_seed` and `fingerprint` (of `random_weights`),
-`objective_layers` with `objective`, the sum of their mean squared activations, and its gradient at the image
-in [0, 1]: `gradient_norm` and `gradient_values`.
+One network file holds: `backbone`, `pooling` and `padding` (of VGG19), `options` (of the others, as JSON),
+`layers` (names), `shapes`, `norms` (L2 over the whole layer), `values` (the entries at
+`sample_positions(size, values.shape[1])`), `image_shape` and `image_seed` (of `reference_image`), `weights_seed`
+and `fingerprint` (of `random_weights`), `objective_layers` with `objective`, the sum of their mean squared
+activations, and its gradient at the image in [0, 1]: `gradient_norm` and `gradient_values`.
 """
 
+import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,18 +27,33 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "benchmarks")]
 
 import torch_networks as networks  # noqa: E402  # pyright: ignore[reportMissingImports]
 
+from reference import torch_families as families  # noqa: E402
 from reference import torch_losses as losses  # noqa: E402
-from reference.weights import fingerprint, random_weights, reference_image, sample_positions  # noqa: E402
+from reference.weights import SWITCHES, fingerprint, random_weights, reference_image, sample_positions  # noqa: E402
 
 WEIGHTS_SEED = 7
 IMAGE_SEED = 11
+# A picture without a unit so near to zero that float32 and float64 see it on different sides of a ReLU's kink.
+SMOOTH_SEED = 13
 # The layers whose mean squared activations make the scalar that the gradient is taken of.
+# Of residual networks they are the stem and the end of every stage.
 OBJECTIVE_LAYERS = {
     "vgg19": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu4_2", "relu5_1"),
-    "resnet50": ("conv1", "conv2_3", "conv3_4", "conv4_6", "conv5_3"),
-    "wide_resnet50_2": ("conv1", "conv2_3", "conv3_4", "conv4_6", "conv5_3"),
     "vgg16": ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"),
     "alexnet": ("relu1", "relu2", "relu3", "relu4", "relu5"),
+    "googlenet": ("conv1", "conv3", "inception3b", "inception4e", "inception5b"),
+    "inception_v3": ("conv2b", "conv4a", "mixed5d", "mixed6e", "mixed7c"),
+}
+# The switches of the residual family that no named network turns, and some others.
+SWITCHED = {
+    "block": "basic",
+    "kernel_size": 5,
+    "depths": (1, 2, 1, 1),
+    "batch_norm": False,
+    "downsampling": "pool",
+    "channels": 8,
+    "width": 12,
+    "pre_relu": True,
 }
 
 
@@ -50,9 +67,24 @@ class Case:
     pooling: str = "max"
     padding: str = "zeros"
     samples: int = 512
+    image_seed: int = IMAGE_SEED
+    options: dict[str, Any] = field(default_factory=dict)
 
-    def options(self) -> dict[str, object]:
-        return {"pooling": self.pooling, "padding": self.padding} if self.backbone == "vgg19" else {}
+    def build(self) -> tuple[networks.Network, dict[str, np.ndarray]]:
+        """Return the network and its weights."""
+        if self.backbone == "inception_v3":
+            weights = random_weights(self.backbone, WEIGHTS_SEED)
+            return networks.load(families.InceptionV3(weights, **self.options), weights), weights
+        weights = random_weights(self.backbone, WEIGHTS_SEED, **self.options)
+        if self.backbone == "vgg19":
+            return networks.load(networks.Vgg19(pooling=self.pooling, padding=self.padding), weights), weights
+        if self.options or self.backbone in SWITCHES:
+            switches = {**SWITCHES.get(self.backbone, {}), **self.options}
+            return networks.load(families.Residual(weights, **switches), families.in_torch(weights)), weights
+        if self.backbone == "googlenet":
+            return networks.load(families.GoogLeNet(weights), weights), weights
+        network = families.ResNet18() if self.backbone == "resnet18" else networks.build(self.backbone)
+        return networks.load(network, weights), weights
 
 
 CASES = {
@@ -65,6 +97,15 @@ CASES = {
     "resnet50": Case("resnet50", 64, 96),
     "resnet50_odd": Case("resnet50", 67, 93),
     "wide_resnet50_2_odd": Case("wide_resnet50_2", 67, 93),
+    "resnet18": Case("resnet18", 67, 93, samples=64),
+    "no_resnet50": Case("no_resnet50", 67, 93, samples=64),
+    "pseudo_vgg": Case("pseudo_vgg", 45, 61, samples=64),
+    "pseudo_resvgg": Case("pseudo_resvgg", 45, 61, samples=64),
+    "preact_resnet50": Case("preact_resnet50", 67, 93, samples=64),
+    "resnet50_switched": Case("resnet50", 67, 93, samples=64, image_seed=SMOOTH_SEED, options=SWITCHED),
+    "googlenet": Case("googlenet", 67, 93, samples=64),
+    "inception_v3": Case("inception_v3", 77, 101, samples=64),
+    "inception_v3_fid": Case("inception_v3", 77, 101, samples=64, image_seed=SMOOTH_SEED, options={"variant": "fid"}),
     "vgg16_odd": Case("vgg16", 67, 93, samples=256),
     "alexnet_odd": Case("alexnet", 67, 93, samples=256),
 }
@@ -78,14 +119,21 @@ def sample(array: np.ndarray, count: int) -> np.ndarray:
     return array.reshape(-1)[sample_positions(array.size, count)].astype(np.float32)
 
 
+def normalize(backbone: str, images: Tensor) -> Tensor:
+    """Map pictures in [0, 1] to what the network was trained on; both Inceptions want [-1, 1]."""
+    return 2 * images - 1 if backbone in ("googlenet", "inception_v3") else networks.normalize(images)
+
+
 def measure(case: Case) -> dict[str, np.ndarray]:
     """Run one case and collect what its file holds."""
-    weights = random_weights(case.backbone, WEIGHTS_SEED)
-    network = networks.load(networks.build(case.backbone, **case.options()), weights).double()
-    image = reference_image(case.height, case.width, IMAGE_SEED).astype(np.float64)
+    network, weights = case.build()
+    network.double()
+    image = reference_image(case.height, case.width, case.image_seed).astype(np.float64)
     leaf = torch.from_numpy(image.transpose(2, 0, 1).copy()[None]).requires_grad_()
-    found = network(networks.normalize(leaf))
-    chosen = OBJECTIVE_LAYERS[case.backbone]
+    found = network(normalize(case.backbone, leaf))
+    chosen = OBJECTIVE_LAYERS.get(case.backbone) or tuple(
+        {name[:5]: name for name in found if name.startswith("conv")}.values()
+    )
     objective = torch.stack([found[name].square().mean() for name in chosen]).sum()
     gradient = channels_last(torch.autograd.grad(objective, leaf)[0])
     arrays = {name: channels_last(value) for name, value in found.items()}
@@ -93,12 +141,13 @@ def measure(case: Case) -> dict[str, np.ndarray]:
         "backbone": np.array(case.backbone),
         "pooling": np.array(case.pooling),
         "padding": np.array(case.padding),
+        "options": np.array(json.dumps(case.options)),
         "layers": np.array(list(arrays)),
         "shapes": np.array([array.shape for array in arrays.values()], np.int32),
         "norms": np.array([np.linalg.norm(array) for array in arrays.values()]),
         "values": np.stack([sample(array, case.samples) for array in arrays.values()]),
         "image_shape": np.array(image.shape, np.int32),
-        "image_seed": np.array(IMAGE_SEED),
+        "image_seed": np.array(case.image_seed),
         "weights_seed": np.array(WEIGHTS_SEED),
         "fingerprint": np.array(fingerprint(weights)),
         "objective_layers": np.array(chosen),
