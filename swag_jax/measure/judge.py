@@ -216,7 +216,7 @@ _gram, _moments, _sliced, _color = map(jax.jit, (gram_distance, moment_distance,
 
 _FORMULAS: Mapping[str, Callable[[Judge, _View, _View], Scalar]] = {
     "ssim": lambda judge, x, y: _ssim(x.image, y.image),
-    "lpips": lambda judge, x, y: _lpips(x["lpips"], y["lpips"], judge.lpips.weights),  # pyright: ignore
+    "lpips": lambda judge, x, y: _lpips(x["lpips"], y["lpips"], judge.lpips.weights),  # pyright: ignore[reportOptionalMemberAccess]
     "content": lambda judge, x, y: _content(x.content, y.content),
     "cfsd": lambda judge, x, y: _cfsd(x["vgg19"][CFSD_LAYER], y["vgg19"][CFSD_LAYER]),
     "gram": lambda judge, x, y: _gram(x.style, y.style),

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -29,7 +30,7 @@ LPIPS_LAYERS: Mapping[str, dict[str, int]] = {
 EPSILON = 1e-10
 """What `normalize_tensor` of the lpips package adds to a norm."""
 
-LinearWeights = Mapping[str, Float[Array, " _"]]
+LinearWeights: TypeAlias = Mapping[str, Float[Array, " _"]]
 """A weight for each channel, by layer."""
 
 

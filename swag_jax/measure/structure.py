@@ -4,6 +4,8 @@ All of these compare position by position, so both sides have one shape. Feature
 picture; `jax.vmap` makes the batch. Results are float32 numbers.
 """
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -69,11 +71,12 @@ def ssim(image: Image, reference: Image) -> Scalar:
 def _windowed(values: Float[Array, "height width channels"]) -> Float[Array, "rows columns channels"]:
     """Average under the window wherever it lies inside, first down, then across."""
     places = np.arange(WINDOW) - WINDOW // 2
-    weights = np.exp(-0.5 * (places / WINDOW_DEVIATION) ** 2)
+    bell = np.exp(-0.5 * (places / WINDOW_DEVIATION) ** 2)
+    weights = bell / bell.sum()
     for axis in (0, 1):
         inside = values.shape[axis] - WINDOW + 1
-        parts = [lax.slice_in_dim(values, i, i + inside, axis=axis) for i in range(WINDOW)]
-        values = sum(float(w) * part for w, part in zip(weights / weights.sum(), parts, strict=True))  # pyright: ignore
+        parts = (lax.slice_in_dim(values, i, i + inside, axis=axis) for i in range(WINDOW))
+        values = functools.reduce(jnp.add, (float(w) * part for w, part in zip(weights, parts, strict=True)))
     return values
 
 

@@ -125,8 +125,9 @@ def color_distance(key: Key, image: AnyImage, reference: AnyImage, *, directions
 
     .. math:: \sqrt{\textstyle\operatorname{mean}_\theta \int_0^1 (Q_\theta(t) - Q_{s,\theta}(t))^2 dt}
 
-    Chosen over distances of histograms because it has no bins to choose, sees how far apart two colors are, and takes
-    pictures of different sizes. Adding the same v to all colors moves them by the root mean square of v's channels.
+    Chosen over distances of histograms (StyleID's evaluation has HistoGAN's) because it has no bins to choose, sees how
+    far apart two colors are, and takes pictures of different sizes. Adding the same v to all colors moves them by the
+    root mean square of v's channels.
 
     Args:
         key: Draws the directions: equal keys, equal directions.
@@ -153,7 +154,8 @@ def color_distance(key: Key, image: AnyImage, reference: AnyImage, *, directions
 def _over_layers(
     distance: Callable[[AnyFeatures, AnyFeatures], Scalar], features: LayerFeatures, target: LayerFeatures
 ) -> Scalar:
-    return jnp.stack([distance(features[layer], target[layer]) for layer in target]).mean()
+    # Sorted, as JAX's transformations pass dictionaries on, so that random keys are dealt out in one order.
+    return jnp.stack([distance(features[layer], target[layer]) for layer in sorted(target)]).mean()
 
 
 def _relative(distance: Scalar, unit: Scalar) -> Scalar:

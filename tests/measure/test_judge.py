@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from reference.weights import LPIPS_CHANNELS
 
 from swag_jax import UserError, backbones, extract, measure, sample
@@ -22,17 +23,25 @@ SMALL = resize(CONTENT, 32, 40)
 PAINTING, COPY = resize(STYLE, 40, 36), resize(STYLE, 32, 40)
 
 
+def drawn(name, until):
+    """A network with weights drawn by NumPy, which compiles nothing."""
+    rng, arrays = np.random.default_rng(0), {}
+    for flat, shape in backbones.parameter_shapes(name, until=until).items():
+        arrays[flat] = rng.standard_normal(shape) * (2 / np.prod(shape[:3])) ** 0.5
+    return backbones.with_parameters(nnx.eval_shape(lambda: backbones.create(name, until=until)), arrays)
+
+
 @pytest.fixture(scope="module")
 def networks():
-    alexnet = backbones.create("alexnet", until="pool2")
+    alexnet = drawn("alexnet", "pool2")
     weights = {layer: jnp.ones(n) for layer, n in zip(("relu1", "relu2"), LPIPS_CHANNELS["alexnet"], strict=False)}
     return {
         "network": alexnet,
         "content_layer": "relu2",
         "style_layers": ("relu1", "relu2"),
-        "vgg19": backbones.create("vgg19", until="relu3_1"),
+        "vgg19": drawn("vgg19", "relu3_1"),
         "lpips": LPIPS(alexnet, weights),
-        "inception": backbones.create("alexnet", until="relu1"),
+        "inception": drawn("alexnet", "relu1"),
     }
 
 

@@ -153,6 +153,12 @@ def test_equal_keys_give_equal_directions():
     assert values[2] == pytest.approx(values[0], rel=0.3)
 
 
+def test_the_order_of_layers_is_no_matter_with_or_without_jit():
+    found, style = ({name: x[name] for name in ("relu2_1", "relu1_1")} for x in (features(0), features(1)))
+    eager = measure.sliced_wasserstein(KEY, found, style, directions=8)
+    assert float(eager) == pytest.approx(float(sliced_wasserstein(KEY, features(0), features(1))), rel=1e-5)
+
+
 def test_gaussians_of_other_covariance_are_told_apart_where_moments_are_not():
     """Equal means and deviations, but correlated channels: the moments see nothing."""
     plain = jax.random.normal(KEY, (32, 32, 2))

@@ -27,7 +27,7 @@ from reference.weights import linear_weights, random_weights, reference_image  #
 
 WEIGHTS_SEED = 7
 IMAGE_SEEDS = (11, 12)
-SHAPE = (67, 93)
+SHAPE = (35, 45)
 FEATURES_SHAPE = (9, 11, 6)
 LAYERS = {
     "alexnet": ("relu1", "relu2", "relu3", "relu4", "relu5"),
