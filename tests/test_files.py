@@ -3,7 +3,7 @@
 import pytest
 
 from swag_jax import UserError
-from swag_jax._files import replacing
+from swag_jax._files import check_target, replacing
 
 
 def names(folder):
@@ -86,3 +86,17 @@ def test_a_name_that_is_too_long_is_explained(tmp_path):
 def test_a_nul_character_is_explained(tmp_path):
     with pytest.raises(UserError, match="a file's name must not contain a NUL character"), replacing(tmp_path / "a\0b"):
         pass
+
+
+@pytest.mark.parametrize("place", [".", "none/out.txt", "file/out.txt"])
+def test_targets_that_cannot_be_written(tmp_path, place):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"^the list must name a file in an existing, writable folder, got "):
+        check_target(tmp_path / place, what="the list")
+
+
+def test_targets_that_can(tmp_path):
+    (tmp_path / "old.txt").touch()
+    for name in ("old.txt", "new.txt"):
+        check_target(tmp_path / name, what="the list")
+    assert names(tmp_path) == ["old.txt"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from swag_jax.statistics import gram, normalized_entropy
+from swag_jax.statistics import gram, normalized_entropy, peak
 
 GOLDEN = dict(np.load(Path(__file__).parent / "reference" / "losses.npz"))
 
@@ -90,3 +90,31 @@ def test_normalized_entropy_by_hand(probabilities, entropy):
 def test_normalized_entropy_has_a_finite_gradient_beside_zeros():
     gradient = jax.grad(normalized_entropy)(jnp.array([0.5, 0.0, 0.5]))
     assert bool(jnp.isfinite(gradient).all())
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([3.0, -4.0], 3 / np.sqrt(12.5)),
+        ([[0.0, 0.0], [0.0, 7.0]], 2.0),
+        ([-2.0, -2.0], -1.0),
+        ([0.25, 0.25, 0.25], 1.0),
+        ([0.0, 0.0], 1.0),
+        ([1e-30, 0.0, 0.0, 0.0], 2.0),
+        ([1e30, 0.0, 0.0, 0.0], 2.0),
+    ],
+)
+def test_peak_by_hand(values, expected):
+    assert float(peak(jnp.asarray(values, jnp.float32))) == pytest.approx(expected, rel=1e-6)
+
+
+def test_peak_does_not_follow_the_scale_and_is_float32_of_bfloat16():
+    assert float(peak(1000 * FEATURES)) == pytest.approx(float(peak(FEATURES)), rel=1e-5)
+    low = FEATURES.astype(jnp.bfloat16)
+    assert peak(low).dtype == jnp.float32
+    assert float(peak(low)) == pytest.approx(float(peak(low.astype(jnp.float32))), rel=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_peak_of_what_is_not_finite_is_not(bad):
+    assert not np.isfinite(peak(jnp.array([1.0, bad])))

@@ -37,9 +37,10 @@ def written(tmp_path):
 
 
 def test_the_numbers_are_the_librarys(run, written, pictures):
-    ended = run("--seed", 3, "--layers", "relu1_1,relu2_1", "--temperature", "1,auto")
+    images = [pictures / "content.png", "harbor"]
+    ended = run("--seed", 3, "--layers", "relu1_1,relu2_1", "--temperature", "1,auto", "--size", 40, images=images)
     assert ended.code == 0, ended.err
-    shown = {name: read_image(pictures / name, size=32) for name in ("content.png", "other.png")}
+    shown = {"content.png": read_image(pictures / "content.png", size=40), "harbor": sample("harbor", size=40)}
     expected = measure.activation_statistics(shown, ["vgg19"], layers=("relu1_1", "relu2_1"), seed=3)
     report = written()
     assert report["networks"] == expected.as_dict()["networks"]
@@ -48,8 +49,8 @@ def test_the_numbers_are_the_librarys(run, written, pictures):
     assert {"max", "entropy", "gram_max", "gram_entropy"} < set(stage)
     assert list(stage["smoothed"]) == ["softmax T=1", "softmax T=auto"]
     assert report["images"] == [
-        {"name": "content.png", "height": 24, "width": 32},
-        {"name": "other.png", "height": 32, "width": 32},
+        {"name": "content.png", "height": 30, "width": 40},
+        {"name": "harbor", "height": 30, "width": 40},
     ]
     assert report["failures"] == []
 
@@ -127,7 +128,7 @@ def test_several_weights_are_told_apart(run, written, tmp_path):
 
 
 def test_weights_that_some_networks_do_not_have(run, written):
-    flags = ("--networks", "wide_resnet50_2,resnet50", "--layers", "conv1")
+    flags = ("--networks", "wide_resnet50_2,resnet50", "--layers", "conv1", "--smoothing", "none")
     ended = run(*flags, "--weights", "random,embedded")
     assert ended.code == 3
     reason = "no checkpoint of wide_resnet50_2 comes with the package: pass --weights imagenet or random."
