@@ -1,9 +1,19 @@
-"""Figure 6 of the paper: ResNet and WideResNet with SWAG's smoothing (*) and without it; its Inception is not here yet.
+"""Figure 6 of the paper: ResNet, WideResNet and Inception with SWAG's smoothing (*) and without it.
 
-python benchmarks/paper/networks.py
+Which Inception the paper shows is not published: here are GoogLeNet and Inception v3.
+
+Run: `python benchmarks/paper/networks.py`.
 """
 
 from experiment import Experiment, parse, run
+
+RANDOM = {
+    "ResNet50": "resnet50",
+    "WideResNet50-2": "wide-resnet50",
+    "GoogLeNet": "googlenet",
+    "Inception v3": "inception-v3",
+}
+"""The end of the presets' names, by label."""
 
 EXPERIMENT = Experiment(
     name="networks",
@@ -13,7 +23,7 @@ EXPERIMENT = Experiment(
         "p-ResNet50*": {"preset": "swag-resnet50", "weights": "embedded"},
         **{
             f"r-{label}{star}": {"preset": f"{kind}-{preset}", "weights": "random"}
-            for label, preset in {"ResNet50": "resnet50", "WideResNet50-2": "wide-resnet50"}.items()
+            for label, preset in RANDOM.items()
             for kind, star in {"gatys": "", "swag": "*"}.items()
         },
     },

@@ -19,6 +19,8 @@ NETWORKS = {
     "p-ResNet50": ("resnet50", "embedded"),
     "r-ResNet50": ("resnet50", "random"),
     "r-WideResNet50-2": ("wide_resnet50_2", "random"),
+    "r-GoogLeNet": ("googlenet", "random"),
+    "r-Inception v3": ("inception_v3", "random"),
 }
 
 

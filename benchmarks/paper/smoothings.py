@@ -1,6 +1,6 @@
 """Every smoothing and several temperatures, through a random and the trained ResNet50.
 
-python benchmarks/paper/smoothings.py
+Run: `python benchmarks/paper/smoothings.py`.
 """
 
 from collections.abc import Iterator
