@@ -187,13 +187,12 @@ def measured(
     experiment: Experiment, pairs: Sequence[Pair], records: Mapping[tuple[str, str], Mapping[str, Any]]
 ) -> dict[str, table.Numbers]:
     """Measure every method over all pairs, print the table and return its numbers; the trivial results come first."""
-    rows = dict[str, table.Numbers]()
-    for label in experiment.methods:
-        made = [(records[label, pair.name]["output"], pair.content, pair.style) for pair in pairs]
-        found = table.surveyed([pictures for pictures in made if pictures[0] is not None])
-        for name, candidate in table.BASELINES.items():
-            rows.setdefault(name, found[candidate])
-        rows[label] = found["output"]
+    made: dict[tuple[Path, Path], dict[str, Path]] = {}
+    for (label, name), record in records.items():
+        pair = next(pair for pair in pairs if pair.name == name)
+        if record["output"] is not None:
+            made.setdefault((pair.content, pair.style), {})[label] = Path(record["output"])
+    rows = table.surveyed(made)
     backbones = {label: backbone_of(flags) for label, flags in experiment.methods.items()}
     print(table.markdown(rows, backbones))
     return rows

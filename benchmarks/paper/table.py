@@ -5,7 +5,7 @@ such numbers are marked by an asterisk and say little.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +47,28 @@ def judges() -> dict[str, Judge]:
     return {"": Judge(metrics=ALONE, vgg19=found["vgg19"].network), **found}
 
 
-def surveyed(pictures: Sequence[tuple[Path, Path, Path]]) -> dict[str, Numbers]:
+def surveyed(pictures: Mapping[tuple[Path, Path], Mapping[str, Path]]) -> dict[str, Numbers]:
     """Measure pictures by all judges.
 
     Args:
-        pictures: Output, content and style of each.
+        pictures: What each method made, by content and style and then by the method's label.
 
     Returns:
-        The numbers of `output`, and of the trivial results `content` and `style`.
+        The numbers of the trivial results, and of every method.
     """
-    found: dict[str, Numbers] = {"output": {}, "content": {}, "style": {}}
-    for name, judge in judges().items():
-        survey = Survey()
-        for output, content, style in pictures:
-            made, unchanged, painting = map(swag.read_image, (output, content, style))
-            survey.add(judge.compare(made, unchanged, [painting]))
-        for candidate, numbers in found.items():
-            numbers |= _numbers(survey.estimates(), candidate, name)
+    found: dict[str, Numbers] = {}
+    for judge_name, judge in judges().items():
+        trivial, surveys = Survey(), dict[str, Survey]()
+        for (content, style), outputs in pictures.items():
+            givens = swag.read_image(content), [swag.read_image(style)]
+            comparisons = judge.compare_all([swag.read_image(path) for path in outputs.values()], *givens)
+            trivial.add(comparisons[0])
+            for label, comparison in zip(outputs, comparisons, strict=True):
+                surveys.setdefault(label, Survey()).add(comparison)
+        rows = {row: (trivial, candidate) for row, candidate in BASELINES.items()}
+        rows |= {label: (survey, "output") for label, survey in surveys.items()}
+        for row, (survey, candidate) in rows.items():
+            found.setdefault(row, {}).update(_numbers(survey.estimates(), candidate, judge_name))
     return found
 
 

@@ -128,37 +128,64 @@ class Judge:
         Raises:
             UserError: If there are no styles, the picture is too small for a network, or a metric has no finite value.
         """
+        return self.compare_all([output], content, styles)[0]
+
+    def compare_all(
+        self, outputs: Sequence[HostImage], content: AnyHostImage, styles: Sequence[AnyHostImage]
+    ) -> list[Comparison]:
+        """Measure several pictures that were made of one content and the same styles, each as `compare` does.
+
+        The content, the styles and the two trivial results are looked at once.
+
+        Args:
+            outputs: The stylized pictures, all of one height and width.
+            content: As in `compare`.
+            styles: As in `compare`.
+
+        Raises:
+            UserError: As in `compare`, or if the pictures differ in size.
+        """
         if not styles:
             raise error("there must be at least one style picture", got=0)
-        height, width = output.shape[:2]
-        made, unchanged = _View(self, output), _View(self, resize(content, height, width))
+        height, width = _common_size(outputs)
+        unchanged = _View(self, resize(content, height, width))
         paintings = [_View(self, resize(style, *self._fitted(style, max(height, width)))) for style in styles]
         copies = [_View(self, resize(style, height, width)) for style in styles]
-        found = [self._values(made, unchanged, *of_style) for of_style in zip(paintings, copies, strict=True)]
-        values: Values = {
-            name: {c: float(np.mean([value[name][c] for value in found])) for c in CANDIDATES} for name in found[0]
-        }
-        if "identity" in self.metrics and all(np.array_equal(content, style) for style in styles):
-            distance = float(_rms_difference(made.image, unchanged.image))
-            values["identity"] = {"output": distance, "content": 0.0, "style": 0.0}
-        seen: dict[Candidate, list[_View]] = {"output": [made], "content": [unchanged], "style": paintings}
-        return Comparison(_checked(values), {} if self.inception is None else self._vectors(seen))
+        trivial: list[_Candidates] = [
+            {"content": (unchanged, unchanged), "style": of_style} for of_style in zip(copies, paintings, strict=True)
+        ]
+        known = self._mean_values(trivial, unchanged, paintings)
+        vectors = self._vectors({"content": [unchanged], "style": paintings})
+        repeats = "identity" in self.metrics and all(np.array_equal(content, style) for style in styles)
+        comparisons = []
+        for output in outputs:
+            made = _View(self, output)
+            stylized: _Candidates = {"output": (made, made)}
+            found = self._mean_values([stylized] * len(styles), unchanged, paintings)
+            values: Values = {name: {**found[name], **known[name]} for name in found}
+            if repeats:
+                distance = float(_rms_difference(made.image, unchanged.image))
+                values["identity"] = {"output": distance, "content": 0.0, "style": 0.0}
+            comparisons.append(Comparison(_checked(values), {**self._vectors({"output": [made]}), **vectors}))
+        return comparisons
 
     def _vectors(self, views: dict[Candidate, list["_View"]]) -> dict[Candidate, Float[np.ndarray, "_ _"]]:
-        """Return what FID reads of every candidate, a row for each picture."""
+        """Return what FID reads of every candidate, a row for each picture; nothing without FID."""
+        if self.inception is None:
+            return {}
         return {c: np.stack([_fid_features(self.inception, v.image) for v in found]) for c, found in views.items()}
 
-    def _values(self, made: "_View", unchanged: "_View", painting: "_View", copy: "_View") -> Values:
-        """Measure all candidates against the content and one style, as it is and stretched over the content."""
-        sides: dict[str, tuple[dict[Candidate, _View], _View]] = {
-            "content": ({"output": made, "content": unchanged, "style": copy}, unchanged),
-            "style": ({"output": made, "content": unchanged, "style": painting}, painting),
-        }
+    def _mean_values(self, candidates: Sequence["_Candidates"], unchanged: "_View", paintings: list["_View"]) -> Values:
+        """Measure candidates against the content and each style, and average over the styles."""
+        found = [self._values(*of_style, unchanged) for of_style in zip(candidates, paintings, strict=True)]
+        return {name: {c: float(np.mean([v[name][c] for v in found])) for c in found[0][name]} for name in found[0]}
+
+    def _values(self, candidates: "_Candidates", painting: "_View", unchanged: "_View") -> Values:
         values: Values = {}
         for name in self.metrics:
             if name in _FORMULAS:
-                candidates, wanted = sides[METRICS[name].against]
-                values[name] = {c: float(_FORMULAS[name](self, view, wanted)) for c, view in candidates.items()}
+                side, wanted = (0, unchanged) if METRICS[name].against == "content" else (1, painting)
+                values[name] = {c: float(_FORMULAS[name](self, v[side], wanted)) for c, v in candidates.items()}
         return values
 
     def _fitted(self, style: AnyHostImage, size: int) -> tuple[int, int]:
@@ -208,6 +235,18 @@ class _View:
     def style(self) -> LayerFeatures:
         """The features in which style is compared."""
         return {layer: self["network"][layer] for layer in self._judge.style_layers}
+
+
+_Candidates: TypeAlias = Mapping[Candidate, tuple[_View, _View]]
+"""How each candidate is seen beside the content, and beside the style."""
+
+
+def _common_size(outputs: Sequence[HostImage]) -> tuple[int, int]:
+    sizes = dict.fromkeys(output.shape[:2] for output in outputs)
+    if len(sizes) != 1:
+        found = ", ".join(f"{height} x {width}" for height, width in sizes) or "none"
+        raise error("pictures that are measured together must have one size", got=found)
+    return next(iter(sizes))
 
 
 _extract, _fid_features = jax.jit(extract, static_argnames="layers"), jax.jit(fid_features)

@@ -126,6 +126,17 @@ def test_several_styles_are_averaged(networks):
     assert [vectors[candidate].shape[0] for candidate in CANDIDATES] == [1, 1, 2]
 
 
+def test_pictures_of_one_pair_together_equal_each_alone(found, networks):
+    other = OUTPUT[::-1].copy()
+    judge = Judge(tuple(METRICS), key=KEY, **networks)
+    first, second = judge.compare_all([OUTPUT, other], CONTENT, [STYLE])
+    for together, alone in ((first, found), (second, judge.compare(other, CONTENT, [STYLE]))):
+        assert together.values == alone.values
+        for candidate in CANDIDATES:
+            np.testing.assert_array_equal(together.vectors[candidate], alone.vectors[candidate])
+    assert first.values["gram"]["output"] != second.values["gram"]["output"]
+
+
 def test_identity_where_the_content_is_the_style():
     judge = Judge(("identity",))
     assert judge.compare(OUTPUT, CONTENT, [STYLE]).values == {}
@@ -153,6 +164,14 @@ def test_a_style_is_never_too_small_for_the_networks(networks):
 def test_what_a_judge_needs(metrics, message):
     with pytest.raises(UserError, match=message):
         Judge(metrics)
+
+
+def test_what_is_measured_together_has_one_size():
+    judge = Judge(("ssim",))
+    with pytest.raises(UserError, match="together must have one size, got 32 x 40, 48 x 48"):
+        judge.compare_all([OUTPUT, CONTENT[:48, :48]], CONTENT, [STYLE])
+    with pytest.raises(UserError, match="one size, got none"):
+        judge.compare_all([], CONTENT, [STYLE])
 
 
 def test_what_cannot_be_measured(networks):
