@@ -8,6 +8,7 @@
 """
 
 from swag_jax import backbones as backbones
+from swag_jax import generators as generators
 from swag_jax import images as images
 from swag_jax import losses as losses
 from swag_jax import measure as measure
@@ -16,6 +17,9 @@ from swag_jax import presets as presets
 from swag_jax._checks import UserError as UserError
 from swag_jax.backbones import Backbone as Backbone
 from swag_jax.features import extract as extract
+from swag_jax.features import taps as taps
+from swag_jax.generators import load_generator as load_generator
+from swag_jax.generators import save_generator as save_generator
 from swag_jax.images import read_image as read_image
 from swag_jax.images import sample as sample
 from swag_jax.images import write_image as write_image

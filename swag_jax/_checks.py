@@ -9,6 +9,9 @@ import difflib
 import math
 from collections.abc import Iterable
 
+_REPORTED = 20
+"""A report names so many misfits and counts the rest."""
+
 
 class UserError(ValueError):
     """Bad input or bad usage, explained in full by its message."""
@@ -31,6 +34,21 @@ def error(rule: str, *, got: object = None, cure: str | None = None) -> UserErro
     """
     message = rule if got is None else f"{rule}, got {got}"
     return UserError(f"{message}: {cure}." if cure else f"{message}.")
+
+
+def misfits_error(rule: str, misfits: list[str]) -> UserError:
+    """Compose the error of something that does not fit in several ways: one line each, the first `_REPORTED`.
+
+    Example:
+        >>> print(misfits_error("the file must fit vgg19", ["missing a", "unexpected b"]))
+        the file must fit vgg19; misfits: 2
+          missing a
+          unexpected b.
+    """
+    shown = misfits[:_REPORTED]
+    if len(misfits) > _REPORTED:
+        shown.append(f"... and {len(misfits) - _REPORTED} more")
+    return error("\n  ".join([f"{rule}; misfits: {len(misfits)}", *shown]))
 
 
 def near(name: str, known: Iterable[str], *, limit: int = 3) -> str:

@@ -1,4 +1,4 @@
-"""The precision that sums are taken in."""
+"""The precision that sums are taken in, and a square root that has a gradient everywhere."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -16,3 +16,17 @@ def widen(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         dtype('float32')
     """
     return values.astype(jnp.promote_types(values.dtype, jnp.float32))
+
+
+def root(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Return the square root where the values are positive, else 0, with gradient 0 there.
+
+    What PyTorch's `sqrt(relu(x))` computes, whose backward pass multiplies the infinite slope at 0 by a hard 0.
+
+    Example:
+        >>> import jax
+        >>> jax.vmap(jax.value_and_grad(root))(jnp.array([-1.0, 0.0, 4.0]))[1].tolist()
+        [0.0, 0.0, 0.25]
+    """
+    positive = values > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, values, 1.0)), 0.0)

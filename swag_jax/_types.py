@@ -32,6 +32,9 @@ Images: TypeAlias = Float[Array, "batch height width 3"]
 Features: TypeAlias = Float[Array, "rows columns channels"]
 """The activations of one layer for one image; rows and columns count positions, not pixels."""
 
+StyleFeatures: TypeAlias = Float[Array, "style_rows style_columns channels"]
+"""Activations of the same layer for a picture of another size; otherwise as `Features`."""
+
 AnyFeatures: TypeAlias = Float[Array, "_ _ _"]
 """One of several layers' activations, which differ in size; otherwise as `Features`."""
 
@@ -49,6 +52,12 @@ Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 
 Gram: TypeAlias = Float[Array, "channels channels"]
 """A Gram matrix: inner products of channels over positions."""
+
+ChannelMoments: TypeAlias = tuple[Float[Array, " channels"], Float[Array, " channels"]]
+"""Mean and standard deviation of each channel over positions."""
+
+Mask: TypeAlias = Bool[Array, "rows columns"]
+"""Which positions, or pixels, belong to a region."""
 
 Scalar: TypeAlias = Float[Array, ""]
 """A single number on the device."""

@@ -1,10 +1,63 @@
 """From a picture to its activations: normalize, then one pass of the network for all losses."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
+
+from swag_jax._checks import check_range, error
 from swag_jax._types import AnyFeatures, Image
 from swag_jax.backbones import Backbone
 from swag_jax.images import normalize
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A layer as its readers see it.
+
+    Attributes:
+        layer: Its name.
+        channels: How many it has.
+        stride: The spacing of its positions in pixels, a power of two.
+    """
+
+    layer: str
+    channels: int
+    stride: int
+
+    def __post_init__(self):
+        check_range(self.channels, what="channels", low=1)
+        check_range(self.stride, what="stride", low=1)
+        if self.stride & (self.stride - 1):
+            raise error(
+                f"the stride of {self.layer} must be a power of two", got=self.stride, cure="read another layer"
+            )
+
+
+def taps(network: Backbone, *, layers: Iterable[str]) -> tuple[Tap, ...]:
+    """Return what generators must know of a network's layers, without computing any.
+
+    Args:
+        network: The network to be read.
+        layers: Names of its layers.
+
+    Returns:
+        One tap per layer, shallow to deep.
+
+    Raises:
+        UserError: If a layer is unknown.
+
+    Example:
+        >>> from swag_jax import backbones
+        >>> taps(backbones.create("vgg19", until="relu2_1"), layers=["relu2_1"])
+        (Tap(layer='relu2_1', channels=128, stride=2),)
+    """
+    wanted = network.check_layers(layers)
+    images = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
+    found = jax.eval_shape(lambda n, x: n(x, until=wanted[-1]), network, images)
+    strides = dict(zip(network.layers, network.strides, strict=True))
+    return tuple(Tap(layer, found[layer].shape[-1], strides[layer]) for layer in wanted)
 
 
 def extract(network: Backbone, image: Image, *, layers: Iterable[str]) -> dict[str, AnyFeatures]:

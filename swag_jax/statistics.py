@@ -1,4 +1,4 @@
-"""Statistics of one layer's features: Gram matrices, normalized entropy and peaks.
+"""Statistics of one layer's features: Gram matrices, moments, instance norm, normalized entropy and peaks.
 
 Features are `height width channels` of one image; `jax.vmap` makes the batch. All results are float32, whatever
 the features' precision (float64 stays float64).
@@ -11,8 +11,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from swag_jax._numerics import widen
-from swag_jax._types import Features, Gram, Scalar
+from swag_jax._numerics import root, widen
+from swag_jax._types import ChannelMoments, Features, Gram, Scalar, StyleFeatures
+
+DEVIATION_EPSILON = 1e-5
+"""Added to variances under the root: `calc_mean_std` of naoto0804/pytorch-AdaIN, GlebSBrykin/SANET and
+Huage001/AdaAttN; its variance is the unbiased one."""
 
 
 def gram(features: Features) -> Gram:
@@ -63,6 +67,78 @@ def _products_backward(flat, gradient):
 
 
 _products.defvjp(_products_forward, _products_backward)
+
+
+def moments(features: Features, *, unbiased: bool = True, epsilon: float = DEVIATION_EPSILON) -> ChannelMoments:
+    r"""Return each channel's mean and standard deviation over positions.
+
+    .. math:: \mu_c = \frac{1}{M} \sum_k F_{kc}, \quad
+        \sigma_c = \sqrt{\frac{1}{M - 1} \sum_k (F_{kc} - \mu_c)^2 + \epsilon}
+
+    Args:
+        features: `height width channels`.
+        unbiased: Whether to divide by M - 1 rather than by M; a single position counts as two.
+        epsilon: Added under the root.
+
+    Returns:
+        Two float32 vectors, `channels` each; deviations are at least the root of `epsilon`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> mean, deviation = moments(jnp.array([[[1.0], [3.0]]]), unbiased=False, epsilon=0.0)
+        >>> mean.tolist(), deviation.tolist()
+        ([2.0], [1.0])
+    """
+    wide = widen(features)
+    count = features.shape[0] * features.shape[1]
+    mean = wide.mean((0, 1))
+    squares = ((wide - mean[None, None]) ** 2).sum((0, 1))
+    return mean, root(squares / max(count - unbiased, 1) + epsilon)
+
+
+def instance_norm(features: Features, *, unbiased: bool = True, epsilon: float = DEVIATION_EPSILON) -> Features:
+    r"""Return :math:`(F - \mu) / \sigma` by channel: `Norm` of the SANet and AdaAttN papers.
+
+    Args:
+        features: `height width channels`.
+        unbiased: As in `moments`.
+        epsilon: As in `moments`.
+
+    Returns:
+        float32 features of the same shape, with mean 0 and deviation at most 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> instance_norm(jnp.array([[[1.0], [3.0]]]), unbiased=False, epsilon=0.0).ravel().tolist()
+        [-1.0, 1.0]
+    """
+    mean, deviation = moments(features, unbiased=unbiased, epsilon=epsilon)
+    return (widen(features) - mean[None, None]) / deviation[None, None]
+
+
+def adain(content: Features, style: StyleFeatures) -> Features:
+    r"""Return the content's features with the style's moments (adaptive instance normalization).
+
+    .. math:: \sigma(F_s) \, \frac{F_c - \mu(F_c)}{\sigma(F_c)} + \mu(F_s)
+
+    Args:
+        content: `height width channels`.
+        style: Of the style picture, of any size, with as many channels.
+
+    Returns:
+        float32 features of the content's shape.
+
+    References:
+        Huang and Belongie, ICCV 2017, eq. 8; deviations as in naoto0804/pytorch-AdaIN.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> content, style = jnp.array([[[1.0], [3.0]]]), jnp.array([[[0.0]], [[20.0]]])
+        >>> [round(x) for x in adain(content, style).ravel().tolist()]
+        [0, 20]
+    """
+    mean, deviation = moments(style)
+    return deviation[None, None] * instance_norm(content) + mean[None, None]
 
 
 def normalized_entropy(probabilities: Float[Array, "..."]) -> Scalar:

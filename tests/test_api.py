@@ -17,12 +17,18 @@ import swag_jax
 
 CONTENTS = (
     "swag_jax",
+    "swag_jax.attention",
     "swag_jax.backbones",
     "swag_jax.devices",
     "swag_jax.features",
+    "swag_jax.generators",
     "swag_jax.images",
     "swag_jax.losses",
+    "swag_jax.losses.adaattn",
+    "swag_jax.losses.adain",
     "swag_jax.losses.content",
+    "swag_jax.losses.moments",
+    "swag_jax.losses.sanet",
     "swag_jax.losses.style",
     "swag_jax.measure",
     "swag_jax.optimize",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from swag_jax.statistics import gram, normalized_entropy, peak
+from swag_jax.statistics import adain, gram, instance_norm, moments, normalized_entropy, peak
 
 GOLDEN = dict(np.load(Path(__file__).parent / "reference" / "losses.npz"))
 
@@ -90,6 +90,52 @@ def test_normalized_entropy_by_hand(probabilities, entropy):
 def test_normalized_entropy_has_a_finite_gradient_beside_zeros():
     gradient = jax.grad(normalized_entropy)(jnp.array([0.5, 0.0, 0.5]))
     assert bool(jnp.isfinite(gradient).all())
+
+
+def test_moments_follow_numpy():
+    flat = np.asarray(FEATURES, np.float64).reshape(-1, 5)
+    for unbiased in (True, False):
+        mean, deviation = moments(FEATURES, unbiased=unbiased, epsilon=0.25)
+        np.testing.assert_allclose(mean, flat.mean(0), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(deviation, np.sqrt(flat.var(0, ddof=int(unbiased)) + 0.25), rtol=1e-5)
+
+
+def test_moments_by_hand():
+    """The values 1 and 5: mean 3, squares 8 over one or two positions."""
+    features = jnp.array([[[1.0]], [[5.0]]])
+    assert float(moments(features, epsilon=0.0)[1][0]) == pytest.approx(8**0.5)
+    assert float(moments(features, unbiased=False, epsilon=0.0)[1][0]) == 2
+    assert float(moments(features)[1][0]) == pytest.approx((8 + 1e-5) ** 0.5)
+
+
+@pytest.mark.parametrize(("shape", "epsilon"), [((1, 1, 3), 0.0), ((2, 2, 3), 0.0), ((2, 2, 3), 1e-5)])
+def test_moments_of_one_position_and_of_constants_are_finite_with_their_gradients(shape, epsilon):
+    measure = jax.jit(jax.value_and_grad(lambda x: moments(x, epsilon=epsilon)[1].sum()))
+    value, gradient = measure(jnp.ones(shape))
+    assert float(value) == pytest.approx(3 * epsilon**0.5)
+    np.testing.assert_array_equal(gradient, 0)
+
+
+def test_normalized_features_have_mean_zero_and_deviation_one():
+    normalized = instance_norm(7 + 3 * FEATURES)
+    mean, deviation = moments(normalized, epsilon=0.0)
+    np.testing.assert_allclose(mean, 0, atol=1e-5)
+    np.testing.assert_allclose(deviation, 1, rtol=1e-5)
+
+
+def test_adain_has_the_styles_moments():
+    style = 2 + 5 * jax.random.normal(jax.random.key(1), (3, 9, 5))
+    found = moments(adain(FEATURES, style), epsilon=0.0)
+    for a, b in zip(found, moments(style), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(adain(FEATURES, FEATURES), FEATURES, rtol=1e-4, atol=1e-5)
+
+
+def test_moments_of_bfloat16_are_summed_in_float32():
+    """1024 times 1 and 3: a bfloat16 sum would stop growing at 256."""
+    mean, deviation = moments(jnp.tile(jnp.array([1.0, 3.0]), 512).reshape(32, 32, 1).astype(jnp.bfloat16))
+    assert (mean.dtype, float(mean[0])) == (jnp.float32, 2)
+    assert float(deviation[0]) == pytest.approx((1024 / 1023) ** 0.5, rel=1e-4)
 
 
 @pytest.mark.parametrize(

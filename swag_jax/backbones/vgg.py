@@ -51,6 +51,8 @@ class VGG(Backbone):
         pooling: `max` as trained, or `average` (smoother gradients, Gatys et al. 2015) times 2 to keep scale.
         padding: `zeros` as trained; `replicate` repeats the edge at the first convolution (fewer border
             artifacts, crowsonkb/style-transfer-pytorch); `reflect` mirrors at every convolution (AdaIN's encoder).
+        keep_odd: Whether pools keep an odd last row or column as a window of its own (AdaIN's encoder, PyTorch's
+            `ceil_mode`); otherwise they drop it.
         batch_norm: Whether each convolution has a batch norm in place of its bias, as training wants it
             (as in torchvision's `vgg19_bn`, but without its biases, which a batch norm cancels); `frozen()` folds it.
         normalization: How pictures in [0, 1] become its input.
@@ -66,6 +68,7 @@ class VGG(Backbone):
         until: str | None = None,
         pooling: Pooling = "max",
         padding: VGGPadding = "zeros",
+        keep_odd: bool = False,
         batch_norm: bool = False,
         normalization: str = "imagenet",
         operations: Operations | None = None,
@@ -76,6 +79,7 @@ class VGG(Backbone):
         self.strides = tuple(2 ** (int(name[4]) - (not name.startswith("pool"))) for name in self.layers)
         self.pooling = check_name(pooling, POOLINGS, what="pooling")
         self.padding = check_name(padding, PADDINGS, what="padding")
+        self.keep_odd = keep_odd
         self.normalization = normalization
         self.operations = operations or Operations()
         channels = 3
@@ -100,6 +104,9 @@ class VGG(Backbone):
         return layer(x, self.operations, padding=_VALID)
 
     def _pool(self, x: Activations) -> Activations:
+        if self.keep_odd:
+            # A repeated edge changes neither the maximum nor the mean of what the last window sees.
+            x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)), mode="edge")
         if self.pooling == "max":
             return self.operations.max_pool(x, size=2, stride=2)
         batch, height, width, channels = x.shape

@@ -65,7 +65,7 @@ def _build_residual(architecture: resnet.Architecture, **options: Any) -> Backbo
 
 # Gatys et al., CVPR 2016, section 3; for SWAG's VGG19 runs the taps are not published: our choice.
 _VGG_TAPS = ("relu4_2", ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"))
-_VGG_OPTIONS = ("pooling", "padding", "batch_norm")
+_VGG_OPTIONS = ("pooling", "padding", "keep_odd", "batch_norm")
 _VGG19_STAGES = ("relu1_2", "relu2_2", "relu3_4", "relu4_4", "relu5_4")
 _VGG16_STAGES = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 
@@ -124,8 +124,8 @@ def create(name: str, *, seed: int = 0, **options: Any) -> Backbone:
         name: One of `NAMES`.
         seed: Seed of the initialization; equal seeds give equal weights.
         **options: The network's own arguments (`until`, `operations`, `normalization`; VGG19: `pooling`,
-            `padding`, `batch_norm`; residual networks: what changes in their `Architecture`; GoogLeNet and
-            Inception v3: `init`, and the latter `variant`).
+            `padding`, `keep_odd`, `batch_norm`; residual networks: what changes in their `Architecture`; GoogLeNet
+            and Inception v3: `init`, and the latter `variant`).
 
     Returns:
         The network, with float32 parameters.
@@ -281,4 +281,6 @@ def _asked_by(source: params.Source) -> dict[str, Any]:
         asked["normalization"] = source.normalization
     if source.padding != "zeros":
         asked["padding"] = source.padding
+    if source.padding == "reflect":  # AdaIN's encoder, the one network known to be trained with it
+        asked["keep_odd"] = True
     return asked

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from swag_jax import backbones, params
+from swag_jax import backbones, generators, params
 from swag_jax._checks import UserError, check_name, error
 from swag_jax.cli._display import PIPE_WIDTH
 
@@ -47,13 +47,21 @@ def _add_fetch(commands: Any) -> None:
 
 def _add_convert(commands: Any) -> None:
     parser = commands.add_parser("convert", help="convert a file (.pth, .pt, .safetensors) and store it")
-    parser.add_argument("file", type=Path, metavar="FILE", help="the checkpoint; nothing in it is run")
-    parser.add_argument("--backbone", required=True, metavar="NAME", help=f"its network: {', '.join(backbones.NAMES)}")
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="the checkpoint, all its files; nothing in them is run"
+    )
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--backbone", metavar="NAME", help=f"its network: {', '.join(backbones.NAMES)}")
+    kind.add_argument("--generator", metavar="NAME", help=f"a published generator: {', '.join(generators.PUBLISHED)}")
     parser.add_argument(
         "--layout", default="auto", metavar="NAME", help=f"{', '.join(params.LAYOUT_NAMES)} (default: auto)"
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="OUT", help="write a safetensors file here, not into the store"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUT",
+        help="write a safetensors file here, not into the store; needed for a generator",
     )
     parser.set_defaults(run=run_convert)
 
@@ -96,15 +104,32 @@ def run_fetch(args: argparse.Namespace) -> int:
 
 
 def run_convert(args: argparse.Namespace) -> int:
-    """Convert one file."""
+    """Convert one file of a network, or all files of a generator."""
+    if args.generator is not None:
+        return _convert_generator(args)
+    file, *others = args.files
+    if others:
+        raise error("a network must be in one file", got=len(args.files), cure="convert one file at a time")
     expected = backbones.parameter_shapes(args.backbone)
-    converted = params.convert(args.file, args.backbone, expected, layout=args.layout)
-    path = _write(converted, args.file, args.output)
+    converted = params.convert(file, args.backbone, expected, layout=args.layout)
+    path = _write(converted, file, args.output)
     facts = converted.metadata
     print(
         f"{path}: {facts['backbone']} down to {facts['deepest_layer']}, {facts['layout']} layout, "
         f"normalization {facts.get('normalization', 'by default')}, padding {facts['padding']}"
     )
+    return 0
+
+
+def _convert_generator(args: argparse.Namespace) -> int:
+    if args.output is None:
+        raise error("a generator needs a file to be written to", cure="pass -o OUT.safetensors")
+    if args.layout != "auto":
+        raise error("--layout is for networks; a generator has one layout", got=args.layout, cure="leave it out")
+    config = generators.convert_generator(args.files, args.generator, args.output)
+    assert not isinstance(config, generators.JohnsonConfig)  # of which no checkpoints are published
+    layers = ", ".join(tap.layer for tap in config.taps)
+    print(f"{args.output}: {args.generator} generator, reads {layers}")
     return 0
 
 

@@ -11,6 +11,7 @@ from swag_jax.images.normalize import NORMALIZATIONS as NORMALIZATIONS
 from swag_jax.images.normalize import denormalize as denormalize
 from swag_jax.images.normalize import normalize as normalize
 from swag_jax.images.resize import fitted as fitted
+from swag_jax.images.resize import nearest as nearest
 from swag_jax.images.resize import resample as resample
 from swag_jax.images.resize import resize as resize
 from swag_jax.images.resize import scales as scales

@@ -1,10 +1,11 @@
-"""The squared distance that content and style losses share, and the unit they measure it in."""
+"""The squared distance that content and style losses share, the unit they measure it in, and smoothing for two."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from swag_jax._numerics import widen
-from swag_jax._types import Scalar
+from swag_jax._types import Features, Scalar, StyleFeatures
+from swag_jax.smoothing import Smoothing, find_temperature, smooth
 
 
 def squared_distance(values: Float[Array, "*shape"], target: Float[Array, "*shape"]) -> Scalar:
@@ -17,3 +18,12 @@ def spread(target: Float[Array, "..."]) -> Scalar:
     target = widen(target)
     floor = 1e-6 * (target**2).sum() + float(jnp.finfo(jnp.float32).tiny)
     return jnp.maximum(((target - target.mean()) ** 2).sum(), floor)
+
+
+def smoothed(
+    features: Features, target: StyleFeatures, smoothing: Smoothing, layer: str
+) -> tuple[Features, StyleFeatures]:
+    """Smooth both sides of a comparison as `layer` is smoothed, at the target's temperature."""
+    own = smoothing.at(layer)
+    temperature = find_temperature(target, own)
+    return smooth(features, own, temperature=temperature), smooth(target, own, temperature=temperature)

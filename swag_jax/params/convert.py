@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from swag_jax._checks import UserError, error
+from swag_jax._checks import UserError, error, misfits_error
 from swag_jax.params._files import check_file, file_sha256
 from swag_jax.params.layouts import NATIVE, Layout, Shapes, Tensors, find_layout
 from swag_jax.params.quantize import multiply_steps, step_keys
@@ -22,9 +22,6 @@ from swag_jax.params.torch_file import read_torch, torch_shapes
 
 CONVERTER_VERSION = "1"
 """Grows when the same checkpoint would convert to other numbers."""
-
-_REPORTED = 20
-"""A report names so many failures and counts the rest."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +133,7 @@ def read_parameters(
     """
     shapes, found, _ = _recognized(source, backbone, layout)
     plan, misfits = _plan(found, shapes, expected, whole=whole)
-    foreign, unusable = _read_floats(source, [*plan, *dict(found.folded)])
+    foreign, unusable = usable_floats(source, [*plan, *dict(found.folded)])
     if misfits or unusable:
         raise _report(source, backbone, found, misfits + unusable)
     prepared = found.prepare(foreign)
@@ -190,7 +187,7 @@ def read_floats(source: Path, keys: Collection[str]) -> Tensors:
     Raises:
         UserError: If the file cannot be read, or one of them does not hold finite floating-point numbers.
     """
-    floats, unusable = _read_floats(source, keys)
+    floats, unusable = usable_floats(source, keys)
     if unusable:
         raise error(f"{source} must hold finite floating-point numbers", got="; ".join(unusable))
     return floats
@@ -275,8 +272,19 @@ def _read(source: Path, keys: Collection[str]) -> tuple[Tensors, list[str]]:
     return multiply_steps(read_safetensors(source, names=[*keys, *steps]))
 
 
-def _read_floats(source: Path, keys: Collection[str]) -> tuple[Tensors, list[str]]:
-    """Read tensors as float32, and list those that are not finite floating-point numbers."""
+def usable_floats(source: Path, keys: Collection[str]) -> tuple[Tensors, list[str]]:
+    """Read tensors as float32, and list those that are not finite floating-point numbers.
+
+    Args:
+        source: A safetensors or PyTorch file.
+        keys: Which of its tensors.
+
+    Returns:
+        Arrays by the file's own keys, and one line for each that cannot be used.
+
+    Raises:
+        UserError: If the file cannot be read.
+    """
     values, unusable = _read(source, keys)
     floats = {}
     for key, value in values.items():
@@ -291,8 +299,4 @@ def _read_floats(source: Path, keys: Collection[str]) -> tuple[Tensors, list[str
 
 
 def _report(source: Path, backbone: str, layout: Layout, misfits: list[str]) -> UserError:
-    shown = misfits[:_REPORTED]
-    if len(misfits) > _REPORTED:
-        shown.append(f"... and {len(misfits) - _REPORTED} more")
-    rule = f"{source} must fit {backbone} (read in the {layout.name} layout); misfits: {len(misfits)}"
-    return error("\n  ".join([rule, *shown]))
+    return misfits_error(f"{source} must fit {backbone} (read in the {layout.name} layout)", misfits)

@@ -2,9 +2,10 @@ import argparse
 
 import numpy as np
 import pytest
+from reference.weights import generator_weights
 from safetensors.numpy import save_file
 
-from swag_jax import params
+from swag_jax import generators, params
 from swag_jax._checks import UserError
 from swag_jax.cli import weights
 
@@ -183,3 +184,34 @@ def test_fetch_of_what_is_here_or_cannot_be_fetched(fetched, capsys):
     with pytest.raises(UserError, match="unknown checkpoint 'vgg13'"):
         run("fetch", "resnet50", "vgg13")
     assert fetched == []
+
+
+@pytest.fixture
+def decoder(tmp_path):
+    """AdaIN's published decoder, in its own layout."""
+    save_file(generator_weights("adain", 0), tmp_path / "decoder.pth")
+    return tmp_path / "decoder.pth"
+
+
+def test_convert_a_generator(decoder, tmp_path, capsys):
+    out = tmp_path / "adain.safetensors"
+    assert run("convert", decoder, "--generator", "adain", "-o", out) == 0
+    assert capsys.readouterr().out == f"{out}: adain generator, reads relu4_1\n"
+    assert generators.load_generator(out).layers == ("relu4_1",)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--generator", "adain"), "a generator needs a file to be written to: pass -o OUT.safetensors"),
+        (("--generator", "adan", "-o", "out"), "unknown generator 'adan': did you mean adain"),
+        (("--generator", "adain", "--layout", "native", "-o", "out"), "--layout is for networks"),
+        (("--generator", "sanet", "-o", "out"), r"published sanet generator .*missing sanet4_1\.f\.weight"),
+        (("second.pth", "--backbone", "vgg19"), "a network must be in one file, got 2"),
+    ],
+)
+def test_convert_of_a_bad_generator_writes_nothing(words, message, decoder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"(?s){message}"):
+        run("convert", decoder, *words)
+    assert [path.name for path in tmp_path.iterdir()] == ["decoder.pth"]

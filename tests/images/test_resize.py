@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from swag_jax._checks import UserError
-from swag_jax.images import fitted, resample, resize, scales
+from swag_jax.images import fitted, nearest, resample, resize, scales
 
 
 def ramp(height: int, width: int) -> np.ndarray:
@@ -138,3 +138,23 @@ def test_scales(size, options, expected):
 def test_scales_refuses_what_never_ends(options):
     with pytest.raises(UserError, match="must be at least"):
         scales(512, **options)
+
+
+@pytest.mark.parametrize(("old", "new"), [(6, 3), (6, 2), (3, 6), (5, 3), (3, 5), (9, 4), (4, 4), (7, 1)])
+def test_nearest_picks_what_pytorch_picks(old, new):
+    features = jnp.arange(2.0 * old).reshape(2, old, 1)
+    found = nearest(features, 4, new)
+    assert found.shape == (4, new, 1)
+    rows = [i * 2 // 4 for i in range(4)]
+    columns = [i * old // new for i in range(new)]
+    np.testing.assert_array_equal(found, features[np.ix_(rows, columns)])
+
+
+def test_nearest_of_mixed_ratios_has_a_gradient():
+    gradient = jax.grad(lambda x: (nearest(x, 6, 3) ** 2).sum() / 2)(jnp.ones((3, 5, 2)))
+    np.testing.assert_array_equal(gradient[..., 0], np.outer([2, 2, 2], [1, 1, 0, 1, 0]))
+
+
+def test_nearest_refuses_nothing():
+    with pytest.raises(UserError, match="width must be at least 1, got 0"):
+        nearest(jnp.ones((2, 2, 1)), 2, 0)

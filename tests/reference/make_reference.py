@@ -1,7 +1,8 @@
-"""Record reference values of the networks and the losses with PyTorch in float64.
+"""Record reference values of the networks, the losses and the generators with PyTorch in float64.
 
-Writes one `.npz` per network and variant, and `losses.npz`, beside this file. Layer arrays are channels-last:
-`height width channels`, flattened in that order. PyTorch is needed here only; the tests read the files.
+Writes one `.npz` per network and variant, `losses.npz`, `generators.npz` and `generator_losses.npz`, beside this file.
+Layer arrays are channels-last: `height width channels`, flattened in that order. PyTorch is needed here only; the tests
+read the files.
 
     python tests/reference/make_reference.py [CASE ...]
 
@@ -28,6 +29,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "benchmarks")]
 import torch_networks as networks  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 from reference import torch_families as families  # noqa: E402
+from reference import torch_generator_losses as generator_losses  # noqa: E402
+from reference import torch_generators as generators  # noqa: E402
 from reference import torch_losses as losses  # noqa: E402
 from reference.weights import SWITCHES, fingerprint, random_weights, reference_image, sample_positions  # noqa: E402
 
@@ -158,8 +161,9 @@ def measure(case: Case) -> dict[str, np.ndarray]:
 
 
 def main(names: list[str]) -> None:
-    for name in names or [*CASES, "losses"]:
-        arrays = losses.measure() if name == "losses" else measure(CASES[name])
+    others = {"losses": losses, "generators": generators, "generator_losses": generator_losses}
+    for name in names or [*CASES, *others]:
+        arrays = others[name].measure() if name in others else measure(CASES[name])
         path = HERE / f"{name}.npz"
         np.savez_compressed(path, **arrays)  # pyright: ignore[reportArgumentType]
         print(f"{path.name}: {path.stat().st_size} bytes")

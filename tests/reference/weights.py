@@ -293,6 +293,94 @@ def random_weights(backbone: str, seed: int, **switches: Any) -> dict[str, np.nd
     return dict(others[backbone](seed))
 
 
+# Where the published checkpoints of AdaIN, SANet and AdaAttN keep their convolutions: places in a Sequential.
+ENCODER_PLACES = (2, 5, 9, 12, 16, 19, 22, 25, 29, 32, 35, 38, 42, 45, 48, 51)
+ADAIN_PLACES = (1, 5, 8, 11, 14, 18, 21, 25, 28)
+ADAATTN_PLACES = (1, 4, 7, 10, 14, 17, 21, 24)
+DECODER_CHANNELS = (512, 256, 256, 256, 256, 128, 128, 64, 64, 3)
+
+
+def _default(key: str, shape: tuple[int, ...], seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Draw a convolution with its bias as PyTorch does, uniformly within 1 / sqrt(fan-in)."""
+    bound = 1 / np.sqrt(np.prod(shape[1:]))
+    for name, size in ((f"{key}.weight", shape), (f"{key}.bias", shape[:1])):
+        yield name, _generator(name, seed).uniform(-bound, bound, size).astype(np.float32)
+
+
+def _chain(keys: list[str], channels: tuple[int, ...], seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Draw 3x3 convolutions that keep the scale of their input."""
+    for key, inputs, outputs in zip(keys, channels[:-1], channels[1:], strict=True):
+        yield f"{key}.weight", _convolution(f"{key}.weight", (outputs, inputs, 3, 3), seed)
+        yield f"{key}.bias", _generator(f"{key}.bias", seed).uniform(-0.1, 0.1, outputs).astype(np.float32)
+
+
+def _encoder(seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Draw AdaIN's VGG19: its first convolution is no chance but the preprocessing of Caffe's networks."""
+    yield "0.weight", np.float32([[0, 0, 255], [0, 255, 0], [255, 0, 0]]).reshape(3, 3, 1, 1)
+    yield "0.bias", np.float32([-103.939, -116.779, -123.68])
+    channels = (3, *(step for step in VGG_PLANS["vgg19"] if isinstance(step, int)))
+    for key, value in _chain([str(place) for place in ENCODER_PLACES], channels, seed):
+        yield key, value / np.float32(128 if key == "2.weight" else 1)
+
+
+def _attention(prefix: str, channels: int, width: int, seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    for name, size in (("f", width), ("g", width), ("h", channels)):
+        yield from _default(f"{prefix}{name}", (size, size, 1, 1), seed)
+
+
+def _adaattn_transformer(seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    yield from _attention("attn_adain_4_1.", 512, 960, seed)
+    yield from _attention("attn_adain_5_1.", 512, 1472, seed)
+    yield from _default("merge_conv", (512, 512, 3, 3), seed)
+
+
+def _sanet_transformer(seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    for name in ("sanet4_1", "sanet5_1"):
+        yield from _attention(f"{name}.", 512, 512, seed)
+        yield from _default(f"{name}.out_conv", (512, 512, 1, 1), seed)
+    yield from _default("merge_conv", (512, 512, 3, 3), seed)
+
+
+def _adaattn_decoder(seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    yield from _chain(["decoder_layer_1.1"], DECODER_CHANNELS[:2], seed)
+    keys = [f"decoder_layer_2.{place}" for place in ADAATTN_PLACES]
+    yield from _chain(keys[:1], (512, 256), seed)
+    yield from _chain(keys[1:], DECODER_CHANNELS[2:], seed)
+
+
+def _johnson(seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    layers = {"down1": (32, 3, 9), "down2": (64, 32, 3), "down3": (128, 64, 3)}
+    layers |= {f"block{i}.conv{j}": (128, 128, 3) for i in range(1, 6) for j in (1, 2)}
+    layers |= {"up1": (64, 128, 3), "up2": (32, 64, 3)}
+    for key, (outputs, inputs, size) in layers.items():
+        yield from _default(f"{key}.conv", (outputs, inputs, size, size), seed)
+        for name, (low, high) in {"weight": (0.5, 1.5), "bias": (-0.5, 0.5)}.items():
+            full = f"{key}.norm.{name}"
+            yield full, _generator(full, seed).uniform(low, high, outputs).astype(np.float32)
+    yield from _default("output.conv", (3, 32, 9, 9), seed)
+
+
+def generator_weights(name: str, seed: int) -> dict[str, np.ndarray]:
+    """Draw the weights of one file of a generator, or of the encoder of AdaIN, SANet and AdaAttN, in its own layout.
+
+    Args:
+        name: `encoder`, `adain` (SANet's decoder too), `sanet_transformer`, `adaattn_transformer`, `adaattn_decoder`,
+            `adaattn_3` (the video model's attention too), `video_decoder` or `johnson`.
+        seed: Of every array, together with the array's key.
+    """
+    drawn = {
+        "encoder": lambda: _encoder(seed),
+        "adain": lambda: _chain([str(place) for place in ADAIN_PLACES], DECODER_CHANNELS, seed),
+        "sanet_transformer": lambda: _sanet_transformer(seed),
+        "adaattn_transformer": lambda: _adaattn_transformer(seed),
+        "adaattn_decoder": lambda: _adaattn_decoder(seed),
+        "adaattn_3": lambda: _attention("", 256, 448, seed),
+        "video_decoder": lambda: _chain([f"decoder.{place}" for place in ADAATTN_PLACES], DECODER_CHANNELS[1:], seed),
+        "johnson": lambda: _johnson(seed),
+    }
+    return dict(drawn[name]())
+
+
 # Channels of the layers that LPIPS compares: lpips/lpips.py of richzhang/PerceptualSimilarity.
 LPIPS_CHANNELS = {"alexnet": (64, 192, 384, 256, 256), "vgg16": (64, 128, 256, 512, 512)}
 

@@ -1,0 +1,309 @@
+r"""Attention of content positions over style positions: means and deviations that no full matrix is needed for.
+
+With queries q of the content and keys k and values v of the style,
+
+.. math:: A_{ij} = \frac{\exp(q_i \cdot k_j)}{\sum_l \exp(q_i \cdot k_l)}, \quad
+    M = A V, \quad S = \sqrt{\max(A V^2 - M^2, 0)}
+
+(AdaAttN's equations; SANet uses M alone). Logits are not scaled, so they are large: everything here is computed in
+float32 at full precision, whatever comes in. At 512 pixels and relu3_1, A has 16,384 x 16,384 entries, a gigabyte.
+Here it exists `chunk` rows at a time, in the gradient too, so that memory grows with the number of positions and not
+with its square.
+
+`Features` are `height width channels` of one picture; *positions* are their rows and columns in one axis.
+"""
+
+import functools
+from typing import Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from swag_jax._checks import check_name, check_range, error
+from swag_jax._numerics import root, widen
+from swag_jax._types import AnyFeatures, Features, Key, LayerFeatures, Mask, StyleFeatures
+from swag_jax.images import nearest
+from swag_jax.statistics import instance_norm
+
+Similarity: TypeAlias = Literal["softmax", "cosine"]
+
+SIMILARITIES: tuple[Similarity, ...] = ("softmax", "cosine")
+
+Masks: TypeAlias = tuple[Mask, Bool[Array, "style_rows style_columns"]]
+"""A region of the content and one of the style. Inside the first, only the second is attended to; elsewhere everything
+is. A style region without any position restricts nothing."""
+
+Queries: TypeAlias = Float[Array, "queries width"]
+Keys: TypeAlias = Float[Array, "keys width"]
+Values: TypeAlias = Float[Array, "keys channels"]
+Means: TypeAlias = Float[Array, "queries channels"]
+Allowed: TypeAlias = tuple[Bool[Array, " queries"], Bool[Array, " keys"]]
+
+CHUNK = 256
+"""Rows of A at a time. Measured with 448 wide keys, 256 channels and 4,096 positions on a CPU: 64 to 1,024 rows take
+equally long, 256 need half the memory of 1,024. See `benchmarks/speed_attention.py`."""
+
+_BLOCKED = -1e15
+"""The logit of what must not be attended to: `user_specify_demo.py` of Huage001/AdaAttN."""
+
+_COSINE_EPSILON = 1e-5
+"""Added to norms and to the sum of weights: `AttnAdaINCos` in `inference_frame.py` of Huage001/AdaAttN."""
+
+
+def weighted_mean(
+    queries: Queries,
+    keys: Keys,
+    values: Values,
+    *,
+    similarity: Similarity = "softmax",
+    allowed: Allowed | None = None,
+    chunk: int = CHUNK,
+) -> Means:
+    r"""Return :math:`M_i = \sum_j A_{ij} v_j`.
+
+    `softmax` weighs by the softmax of :math:`q_i \cdot k_j`; `cosine`, AdaAttN's video variant, by
+    :math:`\max(\cos(q_i, k_j) + 1, 0)`. A cosine is at least -1, so the maximum never acts and the sum over j is
+    linear in :math:`q_i`: it is taken once, before the queries come in, and no row of A is ever made.
+
+    Args:
+        queries: One row per content position.
+        keys: One row per style position, as wide as the queries.
+        values: One row per style position.
+        similarity: `softmax` or `cosine`.
+        allowed: The queries inside the content's region and the keys inside the style's, see `Masks`.
+        chunk: Queries at a time; only `softmax` reads it.
+
+    Returns:
+        float32 means, one row per query.
+
+    Raises:
+        UserError: If the similarity is unknown or the chunk is empty.
+
+    Example:
+        >>> weighted_mean(jnp.zeros((1, 2)), jnp.ones((2, 2)), jnp.array([[1.0], [3.0]])).tolist()
+        [[2.0]]
+    """
+    check_name(similarity, SIMILARITIES, what="similarity")
+    check_range(chunk, what="chunk", low=1)
+    queries, keys, values = widen(queries), widen(keys), widen(values)
+    if allowed is not None:
+        inside, attended = allowed
+        allowed = inside, attended | ~attended.any()
+    if similarity == "cosine":
+        return _cosine_mean(queries, keys, values, allowed)
+    return _softmax_mean(queries, keys, values, allowed, chunk)
+
+
+def weighted_moments(
+    queries: Queries,
+    keys: Keys,
+    values: Values,
+    *,
+    similarity: Similarity = "softmax",
+    allowed: Allowed | None = None,
+    chunk: int = CHUNK,
+) -> tuple[Means, Means]:
+    r"""Return the attention-weighted mean :math:`M = A V` and deviation :math:`S = \sqrt{\max(A V^2 - M^2, 0)}`.
+
+    The deviation has gradient 0 where it is 0, as in PyTorch.
+
+    Args:
+        queries: One row per content position.
+        keys: One row per style position, as wide as the queries.
+        values: One row per style position.
+        similarity: As in `weighted_mean`.
+        allowed: As in `weighted_mean`.
+        chunk: As in `weighted_mean`.
+
+    Returns:
+        Mean and deviation, float32, one row per query each.
+
+    Example:
+        >>> mean, deviation = weighted_moments(jnp.zeros((1, 2)), jnp.ones((2, 2)), jnp.array([[1.0], [3.0]]))
+        >>> mean.tolist(), deviation.tolist()
+        ([[2.0]], [[1.0]])
+    """
+    values = widen(values)
+    both = jnp.concatenate([values, values**2], 1)
+    means = weighted_mean(queries, keys, both, similarity=similarity, allowed=allowed, chunk=chunk)
+    mean, square = jnp.split(means, 2, axis=1)
+    return mean, root(square - mean**2)
+
+
+def adaattn(
+    content: Features,
+    queries: Float[Array, "rows columns width"],
+    keys: Float[Array, "style_rows style_columns width"],
+    values: StyleFeatures,
+    *,
+    key: Key | None = None,
+    samples: int | None = None,
+    similarity: Similarity = "softmax",
+    masks: Masks | None = None,
+    chunk: int = CHUNK,
+) -> Features:
+    r"""Return :math:`S \circ \mathrm{Norm}(F_c) + M`: the content's features with statistics of the style by position.
+
+    Both the generator's layer and the local feature loss of AdaAttN are this function; the loss has no convolutions in
+    front of queries, keys and values.
+
+    Args:
+        content: :math:`F_c`, `height width channels`.
+        queries: Of the content, as many positions as `content`.
+        keys: Of the style picture, of any size, as wide as the queries.
+        values: Of the style picture, with the positions of the keys and the channels of `content`.
+        key: Draws the style positions that are kept; needed where there are more than `samples`.
+        samples: The most style positions to attend to; others are left out at random. `None` keeps all.
+        similarity: As in `weighted_mean`.
+        masks: Regions of content and style, at the sizes of `content` and `keys`.
+        chunk: As in `weighted_mean`.
+
+    Returns:
+        float32 features of the content's shape.
+
+    Raises:
+        UserError: If style positions are to be left out and no key is given.
+
+    Example:
+        >>> content, style = jax.random.normal(jax.random.key(0), (2, 4, 4, 3))
+        >>> adaattn(content, content, style, style, key=jax.random.key(1), samples=8).shape
+        (4, 4, 3)
+    """
+    flat_keys, flat_values = _flat(keys), _flat(values)
+    allowed = None if masks is None else (masks[0].ravel(), masks[1].ravel())
+    if samples is not None and len(flat_keys) > samples:
+        kept = _kept(key, len(flat_keys), samples)
+        flat_keys, flat_values = flat_keys[kept], flat_values[kept]
+        allowed = None if allowed is None else (allowed[0], allowed[1][kept])
+    mean, deviation = weighted_moments(
+        _flat(queries), flat_keys, flat_values, similarity=similarity, allowed=allowed, chunk=chunk
+    )
+    return deviation.reshape(content.shape) * instance_norm(content) + mean.reshape(content.shape)
+
+
+def key_features(features: LayerFeatures, *, layers: tuple[str, ...]) -> AnyFeatures:
+    r"""Return what AdaAttN compares positions by: normalized layers, shallow to deep, at the size of the deepest.
+
+    .. math:: \mathrm{Norm}(D(F^1)) \oplus \dots \oplus \mathrm{Norm}(D(F^{x-1})) \oplus \mathrm{Norm}(F^x)
+
+    D picks the nearest sample, as the released code does; the paper resizes bilinearly.
+
+    Args:
+        features: Activations of one picture by layer.
+        layers: Which of them, the last one being :math:`F^x`.
+
+    Returns:
+        float32 features of the last layer's size, with the channels of all side by side.
+
+    Example:
+        >>> features = {"shallow": jnp.ones((8, 8, 2)), "deep": jnp.ones((4, 4, 3))}
+        >>> key_features(features, layers=("shallow", "deep")).shape
+        (4, 4, 5)
+    """
+    rows, columns, _ = features[layers[-1]].shape
+    return jnp.concatenate([instance_norm(nearest(features[layer], rows, columns)) for layer in layers], -1)
+
+
+def _flat(features: AnyFeatures) -> Float[Array, "positions channels"]:
+    return features.reshape(-1, features.shape[-1])
+
+
+def _kept(key: Key | None, count: int, samples: int) -> Array:
+    if key is None:
+        rule = f"a key must be given where the style has more than {samples} positions to attend to"
+        raise error(rule, got=f"none for {count}", cure="pass key=jax.random.key(0), or a smaller style picture")
+    return jax.random.permutation(key, count)[:samples]
+
+
+# --- Softmax
+
+
+def _multiply(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _softmax_mean(queries, keys, values, allowed, chunk) -> Means:
+    return _softmax_forward(queries, keys, values, allowed, chunk)[0]
+
+
+def _softmax_forward(queries, keys, values, allowed, chunk):
+    inside, attended = allowed or (None, None)
+
+    def rows(_, part):
+        queries, inside = part
+        logits = _logits(queries, inside, keys, attended)
+        top = logits.max(1, keepdims=True)
+        weights = jnp.exp(logits - top)
+        total = weights.sum(1, keepdims=True)
+        return None, (_multiply(weights, values) / total, (top + jnp.log(total))[:, 0])
+
+    _, (means, log_totals) = _scan_chunks(rows, None, (queries, inside), chunk)
+    return means, (queries, keys, values, allowed, means, log_totals)
+
+
+def _softmax_backward(chunk, saved, gradient):
+    r"""With G = dL/dM: dL/dV = A^T G, and the slope at the logits is A o (G V^T - (G . M)).
+
+    A is computed again, chunk by chunk, from the logarithms of its rows' totals.
+    """
+    queries, keys, values, allowed, means, log_totals = saved
+    inside, attended = allowed or (None, None)
+
+    def rows(sums, part):
+        queries, inside, gradient, inner, log_totals = part
+        weights = jnp.exp(_logits(queries, inside, keys, attended) - log_totals[:, None])
+        slopes = weights * (_multiply(gradient, values.T) - inner[:, None])
+        of_keys, of_values = _multiply(slopes.T, queries), _multiply(weights.T, gradient)
+        return (sums[0] + of_keys, sums[1] + of_values), _multiply(slopes, keys)
+
+    parts = (queries, inside, gradient, (gradient * means).sum(1), log_totals)
+    start = (jnp.zeros_like(keys), jnp.zeros_like(values))
+    (of_keys, of_values), of_queries = _scan_chunks(rows, start, parts, chunk)
+    return of_queries, of_keys, of_values, None
+
+
+_softmax_mean.defvjp(_softmax_forward, _softmax_backward)
+
+
+def _logits(queries, inside, keys, attended) -> Float[Array, "rows keys"]:
+    logits = _multiply(queries, keys.T)
+    return logits if inside is None else jnp.where(inside[:, None] & ~attended[None], _BLOCKED, logits)
+
+
+def _scan_chunks(step, carry, parts, chunk: int):
+    """Scan `step` over the leading axis of all parts, `chunk` rows at a time; the last chunk is filled with zeros."""
+    count = parts[0].shape[0]
+    chunk = min(chunk, count)
+    filled = -(-count // chunk) * chunk
+
+    def split(x):
+        edges = [(0, filled - count), *[(0, 0)] * (x.ndim - 1)]
+        return jnp.pad(x, edges).reshape(-1, chunk, *x.shape[1:])
+
+    carry, rows = lax.scan(step, carry, jax.tree.map(split, parts))
+    return carry, jax.tree.map(lambda x: x.reshape(filled, *x.shape[2:])[:count], rows)
+
+
+# --- Cosine
+
+
+def _cosine_mean(queries: Queries, keys: Keys, values: Values, allowed: Allowed | None) -> Means:
+    """Sum (1 + q . k) (v, 1) over the keys, then divide: with unit vectors, all queries share two sums over keys."""
+    queries, keys = _unit(queries), _unit(keys)
+    counted = jnp.concatenate([values, jnp.ones_like(values[:, :1])], 1)
+
+    def sums(counted):
+        return counted.sum(0)[None] + _multiply(queries, _multiply(keys.T, counted))
+
+    found = sums(counted)
+    if allowed is not None:
+        inside, attended = allowed
+        found = jnp.where(inside[:, None], sums(jnp.where(attended[:, None], counted, 0.0)), found)
+    return found[:, :-1] / (found[:, -1:] + _COSINE_EPSILON)
+
+
+def _unit(vectors: Float[Array, "positions width"]) -> Float[Array, "positions width"]:
+    return vectors / (root((vectors**2).sum(1, keepdims=True)) + _COSINE_EPSILON)

@@ -1,0 +1,63 @@
+"""AdaIN: the content's features take the style's mean and deviation, and a decoder paints them.
+
+Huang and Belongie, ICCV 2017.
+"""
+
+from dataclasses import dataclass
+
+import jax
+from flax import nnx
+
+from swag_jax import statistics
+from swag_jax._types import Images, Scalar
+from swag_jax.backbones import Operations
+from swag_jax.features import Tap
+from swag_jax.generators._layers import VGG_TAPS, BatchFeatures, Generator, Size, check_taps
+from swag_jax.generators.decoder import Decoder
+
+
+@dataclass(frozen=True)
+class AdaINConfig:
+    """What an AdaIN generator is made of.
+
+    Attributes:
+        taps: The one layer it reads; the papers' is VGG19's relu4_1.
+    """
+
+    taps: tuple[Tap, ...] = VGG_TAPS[3:4]
+
+    def __post_init__(self):
+        check_taps(self.taps, 1)
+
+
+class AdaIN(Generator):
+    """The AdaIN generator: 3,505,219 parameters behind relu4_1.
+
+    Args:
+        config: What it is made of.
+        operations: Precision and kernels.
+        rngs: Randomness for the initialization.
+    """
+
+    config: AdaINConfig
+
+    def __init__(self, config: AdaINConfig, *, operations: Operations | None = None, rngs: nnx.Rngs):
+        super().__init__(config, operations=operations)
+        (tap,) = config.taps
+        self.decoder = Decoder(tap.channels, tap.stride, operations=self.operations, rngs=rngs)
+
+    def __call__(
+        self, content: BatchFeatures, style: BatchFeatures, *, size: Size, strength: float | Scalar = 1.0
+    ) -> Images:
+        r"""Return :math:`\mathrm{Dec}(\alpha \, \mathrm{AdaIN}(F_c, F_s) + (1 - \alpha) F_c)`.
+
+        Args:
+            content: Activations of the content pictures.
+            style: Activations of as many style pictures.
+            size: Height and width of the pictures wanted: the content pictures' own.
+            strength: :math:`\alpha`: 1 (as in training) is all style, 0 the content reconstructed.
+        """
+        (layer,) = self.layers
+        transferred = jax.vmap(statistics.adain)(content[layer], style[layer])
+        mixed = strength * transferred + (1 - strength) * content[layer]
+        return self.decoder(mixed, size=size)

@@ -1,0 +1,127 @@
+"""Johnson's network: one style, trained into a network that takes pictures to pictures.
+
+Johnson, Alahi and Fei-Fei, ECCV 2016. The layers are those of pytorch/examples, `fast_neural_style`, which differ from
+the paper's: instance norms (Ulyanov et al. 2016) for batch norms, nearest up-sampling and a convolution (Odena et al.
+2016) for transposed convolutions, and a reflection at every convolution for one of 40 pixels at the start.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from swag_jax._checks import check_range
+from swag_jax._types import Activations, Images
+from swag_jax.backbones import Operations
+from swag_jax.generators._layers import Conv, Generator, enlarge
+from swag_jax.statistics import instance_norm
+
+
+@dataclass(frozen=True)
+class JohnsonConfig:
+    """What a Johnson generator is made of.
+
+    Attributes:
+        channels: Of the first layer; the residual blocks have four times as many.
+        blocks: Residual blocks.
+        bounded: Whether a hyperbolic tangent keeps pictures inside [0, 1], as in the paper; pytorch/examples has none.
+    """
+
+    channels: int = 32
+    blocks: int = 5
+    bounded: bool = True
+
+    def __post_init__(self):
+        for name in ("channels", "blocks"):
+            check_range(getattr(self, name), what=name, low=1)
+
+
+class NormConv(nnx.Module):
+    """A reflecting convolution, then instance norm with a scale and a bias per channel.
+
+    Args:
+        channels_in: Of its input.
+        channels_out: Of its output.
+        size: Side of the kernel.
+        stride: Step in both directions.
+        rngs: Randomness for the initialization.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, *, size: int = 3, stride: int = 1, rngs: nnx.Rngs):
+        self.conv = Conv(channels_in, channels_out, size=size, stride=stride, rngs=rngs)
+        self.scale = nnx.Param(jnp.ones(channels_out))
+        self.bias = nnx.Param(jnp.zeros(channels_out))
+
+    def __call__(self, x: Activations, operations: Operations) -> Activations:
+        """Convolve and normalize, with the biased variance as in `torch.nn.InstanceNorm2d`."""
+        y = self.conv(x, operations)
+        normed = jax.vmap(lambda y: instance_norm(y, unbiased=False))(y)
+        return (normed * self.scale[...][None, None, None] + self.bias[...][None, None, None]).astype(y.dtype)
+
+
+class Block(nnx.Module):
+    """x + R(x), R being two convolutions with norms and a ReLU between them; none follows the sum."""
+
+    def __init__(self, channels: int, *, rngs: nnx.Rngs):
+        self.conv1 = NormConv(channels, channels, rngs=rngs)
+        self.conv2 = NormConv(channels, channels, rngs=rngs)
+
+    def __call__(self, x: Activations, operations: Operations) -> Activations:
+        """Apply the block."""
+        return x + self.conv2(jax.nn.relu(self.conv1(x, operations)), operations)
+
+
+class Johnson(Generator):
+    """The feed-forward network of Johnson et al.: 1,679,235 parameters.
+
+    | layers | kernel | stride | channels |
+    |---|---|---|---|
+    | `down1`, `down2`, `down3` | 9, 3, 3 | 1, 2, 2 | 32, 64, 128 |
+    | `block1` to `block5`, residual | 3, 3 | 1 | 128 |
+    | `up1`, `up2`, behind a doubling each | 3 | 1 | 64, 32 |
+    | `output`, without norm | 9 | 1 | 3 |
+
+    Args:
+        config: What it is made of.
+        operations: Precision and kernels.
+        rngs: Randomness for the initialization.
+    """
+
+    config: JohnsonConfig
+
+    def __init__(self, config: JohnsonConfig, *, operations: Operations | None = None, rngs: nnx.Rngs):
+        super().__init__(config, operations=operations)
+        channels = config.channels
+        self.down1 = NormConv(3, channels, size=9, rngs=rngs)
+        self.down2 = NormConv(channels, 2 * channels, stride=2, rngs=rngs)
+        self.down3 = NormConv(2 * channels, 4 * channels, stride=2, rngs=rngs)
+        for i in range(1, config.blocks + 1):
+            setattr(self, f"block{i}", Block(4 * channels, rngs=rngs))
+        self.up1 = NormConv(4 * channels, 2 * channels, rngs=rngs)
+        self.up2 = NormConv(2 * channels, channels, rngs=rngs)
+        self.output = Conv(channels, 3, size=9, rngs=rngs)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """None: it reads pictures."""
+        return ()
+
+    def __call__(self, images: Images) -> Images:
+        """Return stylized pictures of the same size.
+
+        Where height or width is no multiple of four, the last rows and columns are cut from the next larger one.
+
+        Args:
+            images: Pictures, `batch height width 3` in [0, 1].
+        """
+        x = images
+        for layer in (self.down1, self.down2, self.down3):
+            x = jax.nn.relu(layer(x, self.operations))
+        for i in range(1, self.config.blocks + 1):
+            x = getattr(self, f"block{i}")(x, self.operations)
+        for layer in (self.up1, self.up2):
+            doubled = enlarge(x, 2, rows=2 * x.shape[1], columns=2 * x.shape[2])
+            x = jax.nn.relu(layer(doubled, self.operations))
+        painted = self.output(x, self.operations)[:, : images.shape[1], : images.shape[2]].astype(jnp.float32)
+        return 0.5 + 0.5 * jnp.tanh(painted) if self.config.bounded else painted

@@ -1,0 +1,72 @@
+"""What the objectives of generators share: distances by name, families of terms, checks of weights."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import jax.numpy as jnp
+
+from swag_jax._checks import check_name, check_range, error
+from swag_jax._types import Features, LayerFeatures, Scalar
+from swag_jax.losses import content, moments
+from swag_jax.losses._distance import smoothed
+from swag_jax.losses.objective import LARGEST_WEIGHT, Terms
+from swag_jax.smoothing import Smoothing
+from swag_jax.statistics import instance_norm
+
+Normalization: TypeAlias = Literal["averaged", "summed", "relative"]
+
+FEATURES = {"averaged": content.released, "summed": content.released, "relative": content.relative}
+"""Distances of features; no published recipe of a generator sums these."""
+
+MOMENTS = {"averaged": moments.averaged, "summed": moments.summed, "relative": moments.relative}
+
+
+@dataclass(frozen=True)
+class Family:
+    """Terms that differ in their layer only.
+
+    Attributes:
+        name: What stands before the layer in a term's name.
+        distance: Of features from their target.
+        weight: Of every term; 0 leaves the family out.
+        layers: One term each.
+        features: Of the picture.
+        targets: What they are compared with.
+        smoothing: Of both.
+    """
+
+    name: str
+    distance: Callable[..., Scalar]
+    weight: float
+    layers: tuple[str, ...]
+    features: LayerFeatures
+    targets: LayerFeatures
+    smoothing: Smoothing
+
+
+def evaluate_families(families: Sequence[Family]) -> tuple[Scalar, Terms]:
+    """Return the sum of all terms, and each by its name; terms of one name are added up."""
+    terms: Terms = {}
+    for family in families:
+        for layer in family.layers if family.weight else ():
+            name = f"{family.name}/{layer}"
+            pair = smoothed(family.features[layer], family.targets[layer], family.smoothing, layer)
+            term = family.weight * family.distance(*pair)
+            terms[name] = terms[name] + term if name in terms else term
+    return jnp.stack(list(terms.values())).sum(), terms
+
+
+def of_normalized(distance: Callable[[Features, Features], Scalar]) -> Callable[[Features, Features], Scalar]:
+    """Return the distance of instance-normalized features: SANet's and AdaAttN's content loss."""
+    return lambda features, target: distance(instance_norm(features), instance_norm(target))
+
+
+def check_objective(objective: Any, *weights: str) -> None:
+    """Raise unless the normalization is known, and the weights are in range and not all zero."""
+    check_name(objective.normalization, MOMENTS, what="normalization")
+    for name in weights:
+        check_range(getattr(objective, name), what=name.replace("_", " "), low=0, high=LARGEST_WEIGHT)
+    if not any(getattr(objective, name) for name in weights):
+        named = ", ".join(name.replace("_", " ") for name in weights)
+        raise error(f"one of {named} must be greater than 0", got="0 for all")

@@ -1,0 +1,244 @@
+"""Generators are read back as they were written, and published checkpoints become them, strict both ways."""
+
+import json
+import pickle
+import sys
+import types
+import zipfile
+
+import numpy as np
+import pytest
+from reference.weights import generator_weights
+from safetensors.numpy import save_file
+
+from swag_jax import generators, params
+from swag_jax._checks import UserError
+from swag_jax.features import Tap
+from swag_jax.generators import (
+    AdaAttNConfig,
+    AdaINConfig,
+    JohnsonConfig,
+    SANetConfig,
+    convert_generator,
+    load_generator,
+    save_generator,
+)
+
+FILES = {
+    "adain": ("adain",),
+    "sanet": ("sanet_transformer", "adain"),
+    "adaattn": ("adaattn_decoder", "adaattn_transformer", "adaattn_3"),
+    "adaattn-video": ("adaattn_3", "video_decoder"),
+}
+
+CONFIGS = (
+    JohnsonConfig(channels=2, blocks=1, bounded=False),
+    AdaINConfig((Tap("conv2_3", 3, 2),)),
+    SANetConfig((Tap("conv1", 2, 2), Tap("conv2_3", 3, 2)), residual=False),
+    AdaAttNConfig((Tap("a", 2, 1), Tap("b", 2, 2)), skip=False, shallow=False, similarity="cosine", samples=7),
+)
+
+
+class Storage:
+    """Pickles as a reference to a run of floats in the archive."""
+
+    def __init__(self, key, size):
+        self.key, self.size = key, size
+
+
+class Tensor:
+    """Pickles as `torch.save` pickles a tensor."""
+
+    def __init__(self, key, array):
+        self.key, self.array = key, array
+
+    def __reduce__(self):
+        strides = tuple(step // 4 for step in self.array.strides)
+        view = (Storage(self.key, self.array.size), 0, self.array.shape, strides)
+        return sys.modules["torch._utils"]._rebuild_tensor_v2, view
+
+
+class Pickler(pickle.Pickler):
+    def persistent_id(self, obj):
+        if type(obj) is not Storage:
+            return None
+        return "storage", sys.modules["torch"].FloatStorage, obj.key, "cpu", obj.size
+
+
+@pytest.fixture
+def torch_file(tmp_path, monkeypatch):
+    """Write a state dict as `torch.save` does, without torch."""
+    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
+    torch.FloatStorage = type("FloatStorage", (), {"__module__": "torch"})
+    utils._rebuild_tensor_v2 = type("_rebuild_tensor_v2", (), {"__module__": "torch._utils"})
+
+    def write(name, tensors, prefix=""):
+        path = tmp_path / name
+        content = {prefix + key: Tensor(str(i), array) for i, (key, array) in enumerate(tensors.items())}
+        with zipfile.ZipFile(path, "w") as archive, monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "torch", torch)
+            patch.setitem(sys.modules, "torch._utils", utils)
+            with archive.open("archive/data.pkl", "w") as file:
+                Pickler(file, 2).dump(content)
+            archive.writestr("archive/byteorder", "little")
+            for tensor in content.values():
+                archive.writestr(f"archive/data/{tensor.key}", tensor.array.tobytes())
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def adain_weights():
+    return generator_weights("adain", 0)
+
+
+@pytest.fixture
+def adain_file(adain_weights, tmp_path):
+    """A published `decoder.pth`, with tensors changed or left out."""
+
+    def write(name="decoder.pth", *, without=(), **changes):
+        tensors = {key: value for key, value in adain_weights.items() if key not in without} | changes
+        save_file(tensors, tmp_path / name)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
+def test_what_is_saved_is_loaded(config, tmp_path):
+    random = np.random.default_rng(0)
+    arrays = {name: random.random(shape, np.float32) for name, shape in generators.parameter_shapes(config).items()}
+    generator = generators.with_parameters(config, arrays)
+    save_generator(tmp_path / "g.safetensors", generator, notes={"steps": "5"})
+    loaded = load_generator(tmp_path / "g.safetensors")
+    assert loaded.config == config
+    assert type(loaded) is type(generator)
+    for name, array in generators.flat_parameters(loaded).items():
+        np.testing.assert_array_equal(array, arrays[name])
+    metadata = params.read_metadata(tmp_path / "g.safetensors")
+    assert metadata["steps"] == "5"
+    assert metadata["tensors_sha256"] == params.tensors_sha256(arrays)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_published_files_become_a_generator(kind, torch_file, tmp_path):
+    """The prefix of `torch.nn.DataParallel` and the order of files do not matter."""
+    weights = [generator_weights(name, 0) for name in FILES[kind]]
+    sources = [
+        torch_file(f"{name}.pth", tensors, "module." if i == 0 else "")
+        for i, (name, tensors) in enumerate(zip(FILES[kind], weights, strict=True))
+    ]
+    config = convert_generator(sources, kind, tmp_path / "out.safetensors")
+    loaded = load_generator(tmp_path / "out.safetensors")
+    assert loaded.config == config == generators.PUBLISHED[kind].config
+    arrays = generators.flat_parameters(loaded)
+    names = generators.PUBLISHED[kind].tensors
+    foreign = {key: value for tensors in weights for key, value in tensors.items()}
+    assert {names[key] for key in foreign} == set(arrays)
+    for key, value in foreign.items():
+        expected = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
+        np.testing.assert_array_equal(arrays[names[key]], expected, strict=True)
+
+
+def test_a_conversion_says_where_it_is_from(adain_file, tmp_path):
+    convert_generator([adain_file()], "adain", tmp_path / "out.safetensors")
+    metadata = params.read_metadata(tmp_path / "out.safetensors")
+    assert metadata["generator"] == "adain"
+    assert params.checkpoint(metadata["encoder"]).backbone == "vgg19"
+    sha256 = params.file_sha256(tmp_path / "decoder.pth")
+    assert json.loads(metadata["source_sha256"]) == {"decoder.pth": sha256}
+
+
+def misfits(caught):
+    head, *lines = str(caught.value).splitlines()
+    assert head.endswith(f"misfits: {len(lines)}")
+    return [line.strip().rstrip(".") for line in lines]
+
+
+def test_every_misfit_of_a_published_file_is_in_one_report(adain_file, tmp_path):
+    changes = {
+        "5.bias": np.ones(3, np.float32),
+        "8.bias": np.full(256, np.nan, np.float32),
+        "11.bias": np.ones(256, np.int32),
+        "99.weight": np.ones(1, np.float32),
+    }
+    source = adain_file(without=("28.weight",), **changes)
+    with pytest.raises(UserError, match=r"must together be a published adain generator \(decoder\)") as caught:
+        convert_generator([source], "adain", tmp_path / "out.safetensors")
+    assert sorted(misfits(caught)) == [
+        "11.bias holds int32 numbers, expected floating-point ones",
+        "5.bias has shape (3,), expected (256,)",
+        "8.bias holds 256 NaN or infinite values",
+        "missing 28.weight",
+        "unexpected 99.weight",
+    ]
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_a_file_missing_and_a_file_twice(adain_file, tmp_path):
+    with pytest.raises(UserError, match=r"published sanet generator \(decoder and transformer\)") as caught:
+        convert_generator([adain_file()], "sanet", tmp_path / "out.safetensors")
+    assert "missing sanet4_1.f.weight" in misfits(caught)
+    twice = [adain_file("a.pth", without=("1.weight",)), adain_file("b.pth")]
+    with pytest.raises(UserError, match=r"1\.bias is in a\.pth and in b\.pth"):
+        convert_generator(twice, "adain", tmp_path / "out.safetensors")
+    with pytest.raises(UserError, match="unknown generator 'adaatn': did you mean adaattn"):
+        convert_generator([adain_file()], "adaatn", tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A small checkpoint, with its metadata and tensors to be changed."""
+    config = JohnsonConfig(channels=2, blocks=1)
+    zeros = {name: np.zeros(shape, np.float32) for name, shape in generators.parameter_shapes(config).items()}
+    save_generator(tmp_path / "g.safetensors", generators.with_parameters(config, zeros))
+    return tmp_path / "g.safetensors"
+
+
+def rewritten(path, metadata=None, *, without=(), **changes):
+    tensors = {name: x for name, x in params.read_safetensors(path).items() if name not in without} | changes
+    params.write_safetensors(path, tensors, params.read_metadata(path) | (metadata or {}))
+    return path
+
+
+def test_every_misfit_of_our_own_file_is_in_one_report(saved):
+    changes = {"extra": np.ones(1, np.float32), "output.bias": np.ones(4, np.float32)}
+    changes["down1.scale"] = np.full(2, np.inf, np.float32)
+    with pytest.raises(UserError, match="must fit the johnson generator that it describes") as caught:
+        load_generator(rewritten(saved, without=("output.kernel",), **changes))
+    assert sorted(misfits(caught)) == [
+        "down1.scale holds 2 NaN or infinite values",
+        "missing output.kernel",
+        "output.bias has shape (4,), expected (3,)",
+        "unexpected extra",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{", "must hold the configuration of a johnson generator"),
+        ('{"colour": 1}', "must hold the configuration .*colour"),
+        ('{"blocks": 0}', "must hold the configuration .*blocks must be at least 1"),
+        ("[]", "must hold the configuration"),
+    ],
+)
+def test_bad_configurations_in_files(config, message, saved):
+    with pytest.raises(UserError, match=message):
+        load_generator(rewritten(saved, {"config": config}))
+
+
+def test_files_that_are_no_generators(saved, tmp_path):
+    save_file({"a": np.ones(1, np.float32)}, tmp_path / "plain.safetensors")
+    with pytest.raises(UserError, match="a file that does not say what it is: convert"):
+        load_generator(tmp_path / "plain.safetensors")
+    save_file({"a": np.ones(1, np.float32)}, tmp_path / "vgg.safetensors", {"backbone": "vgg19"})
+    with pytest.raises(UserError, match="got one of vgg19: convert a published one"):
+        load_generator(tmp_path / "vgg.safetensors")
+    with pytest.raises(UserError, match="no file"):
+        load_generator(tmp_path / "none.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes(saved.read_bytes()[:-3])
+    with pytest.raises(UserError, match="must be a complete safetensors file"):
+        load_generator(tmp_path / "bad.safetensors")

@@ -1,0 +1,42 @@
+"""What generators know of a network's layers."""
+
+import jax
+import pytest
+from flax import nnx
+
+from swag_jax import backbones
+from swag_jax._checks import UserError
+from swag_jax.features import Tap, taps
+
+
+def test_taps_of_vgg19_and_resnet50():
+    vgg, resnet = (nnx.eval_shape(lambda n=name: backbones.create(n)) for name in ("vgg19", "resnet50"))
+    assert taps(vgg, layers=["relu4_1", "relu1_1"]) == (Tap("relu1_1", 64, 1), Tap("relu4_1", 512, 8))
+    layers = backbones.entry("resnet50").style_layers
+    assert [(tap.channels, tap.stride) for tap in taps(resnet, layers=layers)] == [
+        (64, 2),
+        (256, 4),
+        (512, 8),
+        (1024, 16),
+        (2048, 32),
+    ]
+
+
+@pytest.mark.parametrize("name", backbones.NAMES)
+def test_the_default_layers_of_every_network_are_taps(name):
+    entry = backbones.entry(name)
+    network = nnx.eval_shape(lambda: backbones.create(name))
+    found = taps(network, layers=entry.style_layers)
+    assert tuple(tap.layer for tap in found) == entry.style_layers
+    images = jax.ShapeDtypeStruct((1, 64, 96, 3), jax.numpy.float32)
+    shapes = jax.eval_shape(lambda n, x: n(x), network, images)
+    assert [tap.channels for tap in found] == [shapes[tap.layer].shape[-1] for tap in found]
+
+
+def test_bad_taps():
+    with pytest.raises(UserError, match="unknown layer 'relu41': did you mean relu4_1"):
+        taps(nnx.eval_shape(lambda: backbones.create("vgg19")), layers=["relu41"])
+    with pytest.raises(UserError, match="the stride of x must be a power of two, got 12"):
+        Tap("x", 3, 12)
+    with pytest.raises(UserError, match="channels must be at least 1, got 0"):
+        Tap("x", 0, 1)
