@@ -7,28 +7,25 @@ Run: `python benchmarks/paper/networks.py`.
 
 from experiment import Experiment, parse, run
 
-RANDOM = {
-    "ResNet50": "resnet50",
-    "WideResNet50-2": "wide-resnet50",
-    "GoogLeNet": "googlenet",
-    "Inception v3": "inception-v3",
+NETWORKS = {
+    "p-VGG19": ("vgg19", "embedded"),
+    "p-ResNet50": ("resnet50", "embedded"),
+    "r-ResNet50": ("resnet50", "random"),
+    "r-WideResNet50-2": ("wide-resnet50", "random"),
+    "r-GoogLeNet": ("googlenet", "random"),
+    "r-Inception v3": ("inception-v3", "random"),
 }
-"""The end of the presets' names, by label."""
+"""The end of the presets' names and the weights, by label; trained ones are at hand for the first two only."""
 
 EXPERIMENT = Experiment(
     name="networks",
     title="Other networks with and without SWAG",
     methods={
-        "p-ResNet50": {"preset": "gatys-resnet50", "weights": "embedded"},
-        "p-ResNet50*": {"preset": "swag-resnet50", "weights": "embedded"},
-        **{
-            f"r-{label}{star}": {"preset": f"{kind}-{preset}", "weights": "random"}
-            for label, preset in RANDOM.items()
-            for kind, star in {"gatys": "", "swag": "*"}.items()
-        },
+        f"{label}{star}": {"preset": f"{kind}-{preset}", "weights": weights}
+        for label, (preset, weights) in NETWORKS.items()
+        for kind, star in {"gatys": "", "swag": "*"}.items()
     },
 )
-"""Trained weights are at hand for ResNet50 only."""
 
 if __name__ == "__main__":
     run(EXPERIMENT, parse(EXPERIMENT.title))

@@ -1,6 +1,7 @@
 """The squared distance that content and style losses share, the unit they measure it in, and smoothing for two."""
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from swag_jax._numerics import widen
@@ -18,6 +19,24 @@ def spread(target: Float[Array, "..."]) -> Scalar:
     target = widen(target)
     floor = 1e-6 * (target**2).sum() + float(jnp.finfo(jnp.float32).tiny)
     return jnp.maximum(((target - target.mean()) ** 2).sum(), floor)
+
+
+def relative_distance(values: Float[Array, "*shape"], target: Float[Array, "*shape"]) -> Scalar:
+    r"""Return :math:`\|v - t\|^2 / \|t - \bar t\|^2`, for activations of any scale; see `spread`."""
+    unit = power_of_two(target)
+    target = unit * widen(target)
+    return squared_distance(unit * widen(values), target) / spread(target)
+
+
+def power_of_two(*targets: Float[Array, "..."]) -> Scalar:
+    """Return the factor that brings the largest entry of all into [0.5, 1), without rounding; 1 where all are zero.
+
+    A random GoogLeNet's Gram matrices lie about 1e-28, a random Inception v3's about 1e20. In float32 the squares of
+    both are lost, to 0 and to infinity.
+    """
+    largest = jnp.stack([jnp.abs(widen(target)).max() for target in targets]).max()
+    _, exponent = jnp.frexp(lax.stop_gradient(largest))
+    return jnp.ldexp(jnp.ones_like(largest), -exponent.clip(-126, 126))
 
 
 def smoothed(

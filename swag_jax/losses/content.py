@@ -4,7 +4,7 @@
 """
 
 from swag_jax._types import Features, Scalar
-from swag_jax.losses._distance import spread, squared_distance
+from swag_jax.losses._distance import relative_distance, squared_distance
 
 
 def paper(features: Features, target: Features) -> Scalar:
@@ -53,4 +53,4 @@ def relative(features: Features, target: Features) -> Scalar:
         >>> float(relative(jnp.ones((1, 2, 1)), target))
         1.0
     """
-    return squared_distance(features, target) / spread(target)
+    return relative_distance(features, target)

@@ -4,12 +4,16 @@ The style losses of AdaIN, SANet and AdaAttN; pictures may differ in size. With 
 moments of the picture and :math:`\mu_s` and :math:`\sigma_s` those of the style, D numbers each:
 """
 
+from swag_jax._numerics import widen
 from swag_jax._types import Features, Scalar, StyleFeatures
-from swag_jax.losses._distance import spread, squared_distance
+from swag_jax.losses._distance import power_of_two, spread, squared_distance
 from swag_jax.statistics import moments
 
 _RELEASED_EPSILON = 1e-6
 """`nn.Sqrt(1e-6)` in `lib/StyleINLossModule.lua` of xunhuang1995/AdaIN-style: in the picture's deviation only."""
+
+_RELATIVE_EPSILON = 1e-8
+"""Added to variances of features whose largest entry, in the style, is about one: our choice."""
 
 
 def averaged(features: Features, target: StyleFeatures) -> Scalar:
@@ -57,7 +61,8 @@ def relative(features: Features, target: StyleFeatures) -> Scalar:
         {\|\mu_s - \bar\mu_s\|^2 + \|\sigma_s - \bar\sigma_s\|^2}
 
     It has no unit, so that weights mean the same for every layer, network and smoothing. Variances are the unbiased
-    ones. Where all channels are alike, see `spread`.
+    ones plus a hundred millionth of the style's largest squared feature or so. Where all channels are alike, see
+    `spread`.
 
     Args:
         features: Of the picture, `height width channels`.
@@ -69,6 +74,9 @@ def relative(features: Features, target: StyleFeatures) -> Scalar:
         >>> round(float(relative(target + 1.0, target)), 3)
         1.337
     """
-    (mean, deviation), (target_mean, target_deviation) = moments(features), moments(target)
+    unit = power_of_two(target)
+    (mean, deviation), (target_mean, target_deviation) = (
+        moments(unit * widen(x), epsilon=_RELATIVE_EPSILON) for x in (features, target)
+    )
     distance = squared_distance(mean, target_mean) + squared_distance(deviation, target_deviation)
     return distance / (spread(target_mean) + spread(target_deviation))

@@ -5,7 +5,7 @@ differ in size; D is the number of channels. Where both have M positions, the fo
 """
 
 from swag_jax._types import Gram, Scalar
-from swag_jax.losses._distance import spread, squared_distance
+from swag_jax.losses._distance import relative_distance, squared_distance
 
 
 def paper(gram: Gram, target: Gram) -> Scalar:
@@ -57,4 +57,4 @@ def relative(gram: Gram, target: Gram) -> Scalar:
         >>> float(relative(jnp.full((2, 2), 0.5), jnp.eye(2)))
         1.0
     """
-    return squared_distance(gram, target) / spread(target)
+    return relative_distance(gram, target)

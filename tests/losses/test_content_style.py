@@ -144,6 +144,17 @@ def test_relative_is_unchanged_by_scaling_both(factor):
         assert float(measure(loss, factor * FEATURES, factor * TARGET)) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("power", [-50, -40, 40, 50])
+def test_relative_holds_where_squares_of_float32_do_not(power):
+    """Powers of two round nothing: equal bits, with gradients that are the factor's share."""
+    factor = 2.0**power
+    for loss in ("content_relative", "style_relative"):
+        value, gradient = jax.value_and_grad(lambda x, t, loss=loss: measure(loss, x, t))(FEATURES, TARGET)
+        scaled = jax.value_and_grad(lambda x, t, loss=loss: measure(loss, x, t))(factor * FEATURES, factor * TARGET)
+        assert float(scaled[0]) == float(value)
+        np.testing.assert_array_equal(np.asarray(scaled[1]) * factor, gradient)
+
+
 def test_relative_content_is_unchanged_by_adding_a_constant_to_both():
     expected = float(content.relative(FEATURES, TARGET))
     assert float(content.relative(FEATURES + 8, TARGET + 8)) == pytest.approx(expected, rel=1e-5)
