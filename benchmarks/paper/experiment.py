@@ -69,12 +69,13 @@ class Pair:
         return "_".join(dict.fromkeys((self.content.stem, self.style.stem)))
 
 
-def parse(title: str, *, pairs: int = 4, networks: Sequence[str] = ()) -> argparse.Namespace:
+def parse(title: str, *, pairs: int = 4, rows: int = 4, networks: Sequence[str] = ()) -> argparse.Namespace:
     """Read the options that all experiments have.
 
     Args:
         title: What the experiment shows.
         pairs: How many of `PAIRS` to take by default.
+        rows: How many of them to show by default.
         networks: The labels of networks that may be chosen among, where there is a choice.
     """
     parser = argparse.ArgumentParser(description=title)
@@ -84,7 +85,9 @@ def parse(title: str, *, pairs: int = 4, networks: Sequence[str] = ()) -> argpar
     parser.add_argument("--pair", nargs=2, action="append", metavar=("CONTENT", "STYLE"), help=text)
     parser.add_argument("--size", type=int, default=128, help="longer side in pixels (default: 128)")
     parser.add_argument("--steps", type=int, default=60, help="default: 60")
-    parser.add_argument("--rows", type=int, default=4, help="pairs on the sheet (default: 4); all are measured")
+    parser.add_argument(
+        "--rows", type=int, default=rows, help=f"pairs on the sheet (default: {rows}); all are measured"
+    )
     parser.add_argument("-o", "--output", type=Path, default=RESULTS, help="default: benchmarks/results/paper")
     arguments = parser.parse_args()
     arguments.pair = arguments.pair or PAIRS[:pairs]
@@ -207,16 +210,24 @@ def backbone_of(flags: Flags) -> str:
 def sheet(
     experiment: Experiment, pairs: Sequence[Pair], records: Mapping[tuple[str, str], Mapping[str, Any]]
 ) -> np.ndarray:
-    """Lay out a row for each pair: what it is made from, then the methods."""
+    """Lay out a row for each pair and group of methods: what it is made from, then the methods.
+
+    A label before a colon is the group's: `ResNet50: softmax` stands in the row `ResNet50`, below `softmax`.
+    """
     givens = {"all": ("content", "style"), "contents": ("content",), "styles": ("style",)}[experiment.pairs]
+    split = {label: tuple(label.rpartition(": ")[::2]) for label in experiment.methods}
+    groups, columns = (list(dict.fromkeys(names)) for names in zip(*split.values(), strict=True))
+    labels = {names: label for label, names in split.items()}
     rows = [
         [
             *(small(getattr(pair, given)) for given in givens),
-            *(small(records[label, pair.name]["output"]) for label in experiment.methods),
+            *(small(records[labels[group, column], pair.name]["output"]) for column in columns),
         ]
         for pair in pairs
+        for group in groups
     ]
-    return swag.images.sheet(rows, column_labels=[*givens, *experiment.methods])
+    sides = groups * len(pairs) if any(groups) else None
+    return swag.images.sheet(rows, row_labels=sides, column_labels=[*givens, *columns])
 
 
 def small(path: str | Path | None) -> np.ndarray | None:

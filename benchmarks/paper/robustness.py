@@ -42,7 +42,7 @@ def methods(network: str, weights: str, pairs: list[Pair], size: int) -> dict[st
 def main() -> None:
     """Paint, measure, and print the table."""
     title = "Robustness: networks and smoothings by every metric"
-    arguments = parse(title, pairs=8, networks=tuple(NETWORKS))
+    arguments = parse(title, pairs=8, rows=2, networks=tuple(NETWORKS))
     pairs = chosen_pairs(arguments, "robustness")
     found = {
         f"{label}: {smoothing}": flags
