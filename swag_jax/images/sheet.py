@@ -113,7 +113,8 @@ def sheet(
     size = font_size if font_size is not None else max(11, min(24, round(cell[1] / 15)))
     label, small = ImageFont.load_default(size), ImageFont.load_default(max(9, round(size * 0.82)))
     heads = [wrap(text, label, cell[1], _LABEL_LINES) for text in column_labels or ()]
-    sides = [wrap(text, label, max(cell[1] // 2, 4 * size), _CAPTION_LINES) for text in row_labels or ()]
+    width = _side(row_labels or (), label, (max(cell[1] // 2, 4 * size), cell[1]))
+    sides = [wrap(text, label, width, _CAPTION_LINES) for text in row_labels or ()]
     notes = [[wrap(text or "", small, cell[1], _CAPTION_LINES) for text in line] for line in captions or ()]
     layout = Layout(
         cell=cell,
@@ -129,6 +130,12 @@ def sheet(
     _write(canvas, _label_marks(heads, sides, layout, label), label, background, _LABEL_INK)
     _write(canvas, _caption_marks(notes, layout, small, size // 3), small, background, _CAPTION_INK)
     return canvas
+
+
+def _side(labels: Sequence[str], font: Font, bounds: tuple[int, int]) -> int:
+    """Return the width of the rows' labels: what the longest word needs, within the bounds of which the first holds."""
+    longest = max((font.getlength(word) for text in labels for word in text.split()), default=0.0)
+    return max(bounds[0], min(math.ceil(longest), bounds[1]))
 
 
 def wrap(text: str, font: Font, width: int, lines: int) -> list[str]:

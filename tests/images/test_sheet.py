@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from PIL import ImageFont
@@ -67,6 +69,14 @@ def test_captions_leave_ink_below_their_own_cell_only():
     below = result[40:]
     assert (below[:, 10:90] < 0.6).any()
     np.testing.assert_array_equal(below[:, 95:], 1.0)
+
+
+def test_a_row_label_gets_the_room_of_its_longest_word_up_to_a_cell():
+    image, half = picture(20, 160), sheet([[picture(20, 160)]], row_labels=["i i i i"], gap=0).shape[1]
+    whole = ImageFont.load_default(11).getlength("WideResNet50-2")
+    assert 80 < whole < 160
+    assert sheet([[image]], row_labels=["r-ResNet WideResNet50-2"], gap=0).shape[1] == 160 + math.ceil(whole) + 11
+    assert half < sheet([[image]], row_labels=["WideResNet50-2" * 3], gap=0).shape[1] <= 160 + 160 + 11
 
 
 def test_column_labels_stand_above_and_row_labels_to_the_left():
