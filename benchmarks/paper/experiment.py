@@ -202,9 +202,9 @@ def measured(
 
 
 def backbone_of(flags: Flags) -> str:
-    """Return the network that a method optimizes through."""
+    """Return the trained network that a method optimizes through; none where its weights are random."""
     preset = swag.presets.PRESETS[str(flags["preset"])]
-    return str(flags.get("backbone", preset.backbone))
+    return str(flags.get("backbone", preset.backbone)) if flags["weights"] != "random" else ""
 
 
 def sheet(

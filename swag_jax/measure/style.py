@@ -176,11 +176,27 @@ def _sliced(key: Key, features: AnyFeatures, target: AnyFeatures, directions: in
 
 
 def _directions(key: Key, channels: int, count: int) -> Float[Array, "count channels"]:
-    """Draw unit vectors, in groups that stand at right angles: the columns of Q in the QR factors of normal numbers."""
+    """Draw unit vectors, in groups that stand at right angles to one another, from normal numbers."""
     together = min(channels, count)
     groups = -(-count // together)
-    columns, _ = jnp.linalg.qr(jax.random.normal(key, (groups, channels, together)))
-    return columns.swapaxes(1, 2).reshape(groups * together, channels)[:count]
+    drawn = jax.random.normal(key, (groups, together, channels))
+    return jax.vmap(_at_right_angles)(drawn).reshape(groups * together, channels)[:count]
+
+
+def _at_right_angles(rows: Float[Array, "rows channels"]) -> Float[Array, "rows channels"]:
+    """Apply Gram and Schmidt's method, twice for each row, which is enough (Kahan and Parlett).
+
+    LAPACK's QR factors are the same but for signs; its threads take most of the time on a busy machine.
+    """
+
+    def add(basis, numbered):
+        place, row = numbered
+        for _ in range(2):
+            coefficients = jnp.matmul(basis, row, precision=lax.Precision.HIGHEST)
+            row = row - jnp.matmul(coefficients, basis, precision=lax.Precision.HIGHEST)
+        return basis.at[place].set(row / jnp.linalg.norm(row)), None
+
+    return lax.scan(add, jnp.zeros_like(rows), (jnp.arange(len(rows)), rows))[0]
 
 
 def _sorted(values: Float[Array, " points"]) -> Float[Array, " points"]:
