@@ -39,6 +39,10 @@ CELL = 128
 """Longer side of a picture on a sheet, in pixels."""
 
 
+SHEET_QUALITY = 80
+"""Of JPEG: sheets of noise are large."""
+
+
 @dataclass(frozen=True)
 class Experiment:
     """One figure.
@@ -106,7 +110,7 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> dict[str, Any]
     records = painted(experiment, pairs, folder, arguments)
     shown = pairs[: arguments.rows]
     image = sheet(experiment, shown, records)
-    swag.write_image(arguments.output / f"{experiment.name}.jpg", image)
+    swag.write_image(arguments.output / f"{experiment.name}.jpg", image, quality=SHEET_QUALITY)
     report = {
         "experiment": experiment.name,
         "title": experiment.title,
