@@ -28,7 +28,7 @@ def test_the_default_layers_of_every_network_are_taps(name):
     network = nnx.eval_shape(lambda: backbones.create(name))
     found = taps(network, layers=entry.style_layers)
     assert tuple(tap.layer for tap in found) == entry.style_layers
-    images = jax.ShapeDtypeStruct((1, 64, 96, 3), jax.numpy.float32)
+    images = jax.ShapeDtypeStruct((1, 96, 128, 3), jax.numpy.float32)
     shapes = jax.eval_shape(lambda n, x: n(x), network, images)
     assert [tap.channels for tap in found] == [shapes[tap.layer].shape[-1] for tap in found]
 

@@ -72,7 +72,7 @@ def relative(features: Features, target: StyleFeatures) -> Scalar:
         >>> import jax.numpy as jnp
         >>> target = jnp.array([[[0.0, 2.0], [2.0, 2.0]]])
         >>> round(float(relative(target + 1.0, target)), 3)
-        1.337
+        1.334
     """
     unit = power_of_two(target)
     (mean, deviation), (target_mean, target_deviation) = (

@@ -53,6 +53,10 @@ PARAMETERS = {
     "inception_v3": 27_161_264 - 3_326_696 - 2_049_000,
 }
 
+# One of each kind of layers. Their relatives differ in depth, width and switches, which the references of
+# `test_parity.py` cover; what compiles nothing is asked of every network.
+KINDS = ("vgg19", "alexnet", "resnet18", "resnet50", "pseudo_resvgg", "googlenet", "inception_v3")
+
 IMAGE = jax.random.uniform(jax.random.key(0), (40, 52, 3))
 BATCH = jax.random.uniform(jax.random.key(1), (3, 40, 52, 3))
 
@@ -62,9 +66,14 @@ def name(request):
     return request.param
 
 
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return request.param
+
+
 @pytest.fixture
-def network(name):
-    return backbones.create(name, until=EARLY[name])
+def network(kind):
+    return backbones.create(kind, until=EARLY[kind])
 
 
 @functools.cache
@@ -150,9 +159,9 @@ def test_gradient_at_the_image_is_finite_and_not_zero(network):
     assert float(jnp.abs(gradient).max()) > 0
 
 
-def test_seeded_initialization_repeats(name):
+def test_seeded_initialization_repeats(kind):
     first, again, other = (
-        backbones.flat_parameters(backbones.create(name, until=EARLY[name], seed=seed)) for seed in (3, 3, 4)
+        backbones.flat_parameters(backbones.create(kind, until=EARLY[kind], seed=seed)) for seed in (3, 3, 4)
     )
     for flat in first:
         np.testing.assert_array_equal(first[flat], again[flat])
@@ -160,9 +169,9 @@ def test_seeded_initialization_repeats(name):
     assert all(not np.array_equal(first[flat], other[flat]) for flat in kernels)
 
 
-def test_initialization_follows_pytorch(name):
-    arrays = backbones.flat_parameters(backbones.create(name, until=EARLY[name]))
-    if name == "alexnet":  # torch.nn.Conv2d's default: uniform within 1 / sqrt(fan_in), biases as well
+def test_initialization_follows_pytorch(kind):
+    arrays = backbones.flat_parameters(backbones.create(kind, until=EARLY[kind]))
+    if kind == "alexnet":  # torch.nn.Conv2d's default: uniform within 1 / sqrt(fan_in), biases as well
         bound = float(np.prod(arrays["conv1.kernel"].shape[:3])) ** -0.5
         for array in arrays.values():
             assert bound * 0.9 < float(jnp.abs(array).max()) <= bound
@@ -172,7 +181,7 @@ def test_initialization_follows_pytorch(name):
         if flat.endswith("kernel"):
             height, width, _, out = array.shape
             kaiming = (2 / (height * width * out)) ** 0.5  # Kaiming normal, fan-out, ReLU
-            goal = DEVIATIONS.get(name, kaiming)
+            goal = DEVIATIONS.get(kind, kaiming)
             # The sample deviation of n normal numbers is within 5 standard errors, goal / sqrt(2 n).
             assert abs(float(array.std()) - goal) < 5 * goal / (2 * array.size) ** 0.5
         else:
@@ -180,11 +189,11 @@ def test_initialization_follows_pytorch(name):
             np.testing.assert_array_equal(array, np.ones_like(array) if ones else np.zeros_like(array))
 
 
-def sizes(name, side):
+def sizes(kind, side):
     """Rows of every layer for a picture of so many."""
     picture = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-    shapes = jax.eval_shape(lambda n, x: n(x), skeleton(name), picture)
-    return np.array([shapes[layer].shape[1] for layer in skeleton(name).layers])
+    shapes = jax.eval_shape(lambda n, x: n(x), skeleton(kind), picture)
+    return np.array([shapes[layer].shape[1] for layer in skeleton(kind).layers])
 
 
 def test_strides_are_the_spacing_of_positions(name):
@@ -207,19 +216,19 @@ def test_unknown_layer_offers_near_names(name):
         network.check_layers([])
 
 
-def test_bfloat16_stays_near_float32(name):
+def test_bfloat16_stays_near_float32(kind):
     operations = backbones.Operations(precision="bfloat16")
-    low = run(backbones.create(name, until=EARLY[name], operations=operations), BATCH[:1])
-    high = run(backbones.create(name, until=EARLY[name]), BATCH[:1])
+    low = run(backbones.create(kind, until=EARLY[kind], operations=operations), BATCH[:1])
+    high = run(backbones.create(kind, until=EARLY[kind]), BATCH[:1])
     for layer in high:
         assert low[layer].dtype == jnp.bfloat16
         error = jnp.linalg.norm((low[layer] - high[layer]).ravel()) / jnp.linalg.norm(high[layer].ravel())
         assert float(error) < 0.02
 
 
-def test_frozen_equals_the_network_and_its_gradient(name):
+def test_frozen_equals_the_network_and_its_gradient(kind):
     """With statistics that are not trivial; freezing twice changes nothing."""
-    network = backbones.create(name, until=EARLY[name])
+    network = backbones.create(kind, until=EARLY[kind])
     keys = iter(jax.random.split(jax.random.key(5), 1000))
     arrays = {
         flat: array + 0.1 * jax.random.uniform(next(keys), array.shape)
