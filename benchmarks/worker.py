@@ -24,6 +24,8 @@ HERE = Path(__file__).resolve().parent
 SIDES = {
     "swag_jax": ("swag_side", "SwagSide"),
     "torch": ("torch_baseline", "TorchSide"),
+    "swag_generator": ("generator_swag", "GeneratorSide"),
+    "torch_generator": ("generator_torch", "TorchGeneratorSide"),
 }
 """Module and class of each side."""
 SPLIT_REPEATS = 5

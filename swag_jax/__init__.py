@@ -7,6 +7,7 @@
 (48, 64, 3)
 """
 
+from swag_jax import apply as apply
 from swag_jax import backbones as backbones
 from swag_jax import generators as generators
 from swag_jax import images as images
@@ -15,6 +16,9 @@ from swag_jax import measure as measure
 from swag_jax import params as params
 from swag_jax import presets as presets
 from swag_jax._checks import UserError as UserError
+from swag_jax.apply import load_stylizer as load_stylizer
+from swag_jax.apply import repaint as repaint
+from swag_jax.apply import repaint_many as repaint_many
 from swag_jax.backbones import Backbone as Backbone
 from swag_jax.features import extract as extract
 from swag_jax.features import taps as taps

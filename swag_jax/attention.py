@@ -14,6 +14,8 @@ with its square.
 """
 
 import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import jax
@@ -23,7 +25,8 @@ from jaxtyping import Array, Bool, Float
 
 from swag_jax._checks import check_name, check_range, error
 from swag_jax._numerics import root, widen
-from swag_jax._types import AnyFeatures, Features, Key, LayerFeatures, Mask, StyleFeatures
+from swag_jax._pytree import pytree_dataclass
+from swag_jax._types import AnyFeatures, ChannelMoments, Features, Key, LayerFeatures, Mask, StyleFeatures
 from swag_jax.images import nearest
 from swag_jax.statistics import instance_norm
 
@@ -171,19 +174,87 @@ def adaattn(
         >>> adaattn(content, content, style, style, key=jax.random.key(1), samples=8).shape
         (4, 4, 3)
     """
-    flat_keys, flat_values = _flat(keys), _flat(values)
-    allowed = None if masks is None else (masks[0].ravel(), masks[1].ravel())
-    if samples is not None and len(flat_keys) > samples:
-        kept = _kept(key, len(flat_keys), samples)
-        flat_keys, flat_values = flat_keys[kept], flat_values[kept]
-        allowed = None if allowed is None else (allowed[0], allowed[1][kept])
+    inside, region = masks or (None, None)
+    kept = keep(keys, values, key=key, samples=samples, region=region)
+    return restyle(content, queries, kept, similarity=similarity, region=inside, chunk=chunk)
+
+
+@pytree_dataclass
+@dataclass(frozen=True)
+class Kept:
+    """What attention keeps of a style picture.
+
+    Attributes:
+        keys: One row per style position.
+        values: One row per style position.
+        allowed: The positions inside the style's region, if there is one.
+    """
+
+    keys: Keys
+    values: Values
+    allowed: Bool[Array, " keys"] | None
+
+
+def keep(
+    keys: Float[Array, "style_rows style_columns width"],
+    values: StyleFeatures,
+    *,
+    key: Key | None = None,
+    samples: int | None = None,
+    region: Bool[Array, "style_rows style_columns"] | None = None,
+) -> Kept:
+    """Return the style's positions, at most `samples` of them; arguments as in `adaattn`.
+
+    Args:
+        keys: Of the style picture.
+        values: Of the style picture.
+        key: Draws the positions that are kept.
+        samples: The most positions to keep.
+        region: The positions to attend to.
+
+    Raises:
+        UserError: If positions are to be left out and no key is given.
+    """
+    found = Kept(_flat(keys), _flat(values), None if region is None else region.ravel())
+    if samples is None or len(found.keys) <= samples:
+        return found
+    chosen = _chosen(key, len(found.keys), samples)
+    return jax.tree.map(lambda x: x[chosen], found)
+
+
+def restyle(
+    content: Features,
+    queries: Float[Array, "rows columns width"],
+    kept: Kept,
+    *,
+    similarity: Similarity = "softmax",
+    region: Mask | None = None,
+    known: ChannelMoments | None = None,
+    chunk: int = CHUNK,
+) -> Features:
+    """Return what `adaattn` does, of a style that was read before.
+
+    Args:
+        content: `height width channels`.
+        queries: Of the content.
+        kept: What `keep` returned.
+        similarity: As in `weighted_mean`.
+        region: Where in the content only the style's region is attended to; default: everywhere.
+        known: The content's mean and deviation, as in `instance_norm`.
+        chunk: As in `weighted_mean`.
+    """
+    flat, allowed = _flat(queries), None
+    if kept.allowed is not None:
+        allowed = jnp.ones(len(flat), bool) if region is None else region.ravel(), kept.allowed
     mean, deviation = weighted_moments(
-        _flat(queries), flat_keys, flat_values, similarity=similarity, allowed=allowed, chunk=chunk
+        flat, kept.keys, kept.values, similarity=similarity, allowed=allowed, chunk=chunk
     )
-    return deviation.reshape(content.shape) * instance_norm(content) + mean.reshape(content.shape)
+    return deviation.reshape(content.shape) * instance_norm(content, known=known) + mean.reshape(content.shape)
 
 
-def key_features(features: LayerFeatures, *, layers: tuple[str, ...]) -> AnyFeatures:
+def key_features(
+    features: LayerFeatures, *, layers: tuple[str, ...], known: Mapping[str, ChannelMoments] | None = None
+) -> AnyFeatures:
     r"""Return what AdaAttN compares positions by: normalized layers, shallow to deep, at the size of the deepest.
 
     .. math:: \mathrm{Norm}(D(F^1)) \oplus \dots \oplus \mathrm{Norm}(D(F^{x-1})) \oplus \mathrm{Norm}(F^x)
@@ -193,6 +264,7 @@ def key_features(features: LayerFeatures, *, layers: tuple[str, ...]) -> AnyFeat
     Args:
         features: Activations of one picture by layer.
         layers: Which of them, the last one being :math:`F^x`.
+        known: Mean and deviation of each layer at that size, as in `instance_norm`; default: the features' own.
 
     Returns:
         float32 features of the last layer's size, with the channels of all side by side.
@@ -202,15 +274,28 @@ def key_features(features: LayerFeatures, *, layers: tuple[str, ...]) -> AnyFeat
         >>> key_features(features, layers=("shallow", "deep")).shape
         (4, 4, 5)
     """
+    sampled = at_deepest(features, layers=layers)
+    return jnp.concatenate(
+        [instance_norm(x, known=None if known is None else known[n]) for n, x in sampled.items()], -1
+    )
+
+
+def at_deepest(features: LayerFeatures, *, layers: tuple[str, ...]) -> dict[str, AnyFeatures]:
+    """Return the layers at the size of the last of them, by the nearest sample; arguments as in `key_features`.
+
+    Args:
+        features: Activations of one picture by layer.
+        layers: Which of them.
+    """
     rows, columns, _ = features[layers[-1]].shape
-    return jnp.concatenate([instance_norm(nearest(features[layer], rows, columns)) for layer in layers], -1)
+    return {layer: nearest(features[layer], rows, columns) for layer in layers}
 
 
 def _flat(features: AnyFeatures) -> Float[Array, "positions channels"]:
     return features.reshape(-1, features.shape[-1])
 
 
-def _kept(key: Key | None, count: int, samples: int) -> Array:
+def _chosen(key: Key | None, count: int, samples: int) -> Array:
     if key is None:
         rule = f"a key must be given where the style has more than {samples} positions to attend to"
         raise error(rule, got=f"none for {count}", cure="pass key=jax.random.key(0), or a smaller style picture")

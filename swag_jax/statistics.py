@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from swag_jax._numerics import root, widen
-from swag_jax._types import ChannelMoments, Features, Gram, Scalar, StyleFeatures
+from swag_jax._types import ChannelMoments, Features, Gram, Mask, Scalar, StyleFeatures
 
 DEVIATION_EPSILON = 1e-5
 """Added to variances under the root: `calc_mean_std` of naoto0804/pytorch-AdaIN, GlebSBrykin/SANET and
@@ -69,7 +69,13 @@ def _products_backward(flat, gradient):
 _products.defvjp(_products_forward, _products_backward)
 
 
-def moments(features: Features, *, unbiased: bool = True, epsilon: float = DEVIATION_EPSILON) -> ChannelMoments:
+def moments(
+    features: Features,
+    *,
+    unbiased: bool = True,
+    epsilon: float = DEVIATION_EPSILON,
+    region: Mask | None = None,
+) -> ChannelMoments:
     r"""Return each channel's mean and standard deviation over positions.
 
     .. math:: \mu_c = \frac{1}{M} \sum_k F_{kc}, \quad
@@ -79,6 +85,7 @@ def moments(features: Features, *, unbiased: bool = True, epsilon: float = DEVIA
         features: `height width channels`.
         unbiased: Whether to divide by M - 1 rather than by M; a single position counts as two.
         epsilon: Added under the root.
+        region: The positions that count; one without any restricts nothing. Default: all.
 
     Returns:
         Two float32 vectors, `channels` each; deviations are at least the root of `epsilon`.
@@ -89,20 +96,48 @@ def moments(features: Features, *, unbiased: bool = True, epsilon: float = DEVIA
         >>> mean.tolist(), deviation.tolist()
         ([2.0], [1.0])
     """
+    count, mean, squares = centered_squares(features, region=region)
+    return mean, root(squares / jnp.maximum(count - unbiased, 1) + epsilon)
+
+
+def centered_squares(features: Features, *, region: Mask | None = None) -> tuple[Scalar, *ChannelMoments]:
+    r"""Return the number of positions, each channel's mean, and :math:`\sum_k (F_{kc} - \mu_c)^2`.
+
+    Those of parts can be put together exactly, which those of `moments` cannot.
+
+    Args:
+        features: `height width channels`.
+        region: As in `moments`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> [x.tolist() for x in centered_squares(jnp.array([[[1.0], [3.0]]]))]
+        [2.0, [2.0], [2.0]]
+    """
     wide = widen(features)
-    count = features.shape[0] * features.shape[1]
-    mean = wide.mean((0, 1))
-    squares = ((wide - mean[None, None]) ** 2).sum((0, 1))
-    return mean, root(squares / max(count - unbiased, 1) + epsilon)
+    if region is None:
+        mean = wide.mean((0, 1))
+        return jnp.asarray(float(wide[..., 0].size), wide.dtype), mean, ((wide - mean[None, None]) ** 2).sum((0, 1))
+    shares = (region | ~region.any()).astype(wide.dtype)[..., None]
+    count = shares.sum()
+    mean = (shares * wide).sum((0, 1)) / count
+    return count, mean, (shares * (wide - mean[None, None]) ** 2).sum((0, 1))
 
 
-def instance_norm(features: Features, *, unbiased: bool = True, epsilon: float = DEVIATION_EPSILON) -> Features:
+def instance_norm(
+    features: Features,
+    *,
+    unbiased: bool = True,
+    epsilon: float = DEVIATION_EPSILON,
+    known: ChannelMoments | None = None,
+) -> Features:
     r"""Return :math:`(F - \mu) / \sigma` by channel: `Norm` of the SANet and AdaAttN papers.
 
     Args:
         features: `height width channels`.
         unbiased: As in `moments`.
         epsilon: As in `moments`.
+        known: Mean and deviation, where they are known, such as those of a picture of which these features see a part.
 
     Returns:
         float32 features of the same shape, with mean 0 and deviation at most 1.
@@ -112,7 +147,7 @@ def instance_norm(features: Features, *, unbiased: bool = True, epsilon: float =
         >>> instance_norm(jnp.array([[[1.0], [3.0]]]), unbiased=False, epsilon=0.0).ravel().tolist()
         [-1.0, 1.0]
     """
-    mean, deviation = moments(features, unbiased=unbiased, epsilon=epsilon)
+    mean, deviation = known or moments(features, unbiased=unbiased, epsilon=epsilon)
     return (widen(features) - mean[None, None]) / deviation[None, None]
 
 

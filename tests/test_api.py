@@ -17,6 +17,7 @@ import swag_jax
 
 CONTENTS = (
     "swag_jax",
+    "swag_jax.apply",
     "swag_jax.attention",
     "swag_jax.backbones",
     "swag_jax.devices",

@@ -61,11 +61,11 @@ def test_command_line_parses(words):
 
 
 def test_every_command_is_shown():
-    assert {words[1] for words in OURS} == {"batch", "demo", "measure", "stats", "stylize", "weights"}
+    assert {words[1] for words in OURS} == {"apply", "batch", "demo", "measure", "stats", "stylize", "weights"}
 
 
 def test_flags_in_the_text_exist(capsys):
-    for command in ("stylize", "batch", "measure", "stats"):
+    for command in ("stylize", "batch", "measure", "stats", "apply"):
         with pytest.raises(SystemExit):
             _parser().parse_args([command, "--help"])
     known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))

@@ -108,6 +108,20 @@ def test_moments_by_hand():
     assert float(moments(features)[1][0]) == pytest.approx((8 + 1e-5) ** 0.5)
 
 
+def test_moments_of_a_region_are_those_of_its_positions():
+    region = jnp.zeros((6, 4), bool).at[1:3].set(True)
+    features = jax.random.normal(jax.random.key(2), (6, 4, 5))
+    for a, b in zip(moments(features, region=region), moments(features[1:3]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    for a, b in zip(moments(features, region=jnp.zeros_like(region)), moments(features), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_known_moments_are_taken_in_place_of_the_features_own():
+    features = jnp.array([[[1.0], [3.0]]])
+    assert instance_norm(features, known=(jnp.array([5.0]), jnp.array([2.0]))).ravel().tolist() == [-2, -1]
+
+
 @pytest.mark.parametrize(("shape", "epsilon"), [((1, 1, 3), 0.0), ((2, 2, 3), 0.0), ((2, 2, 3), 1e-5)])
 def test_moments_of_one_position_and_of_constants_are_finite_with_their_gradients(shape, epsilon):
     measure = jax.jit(jax.value_and_grad(lambda x: moments(x, epsilon=epsilon)[1].sum()))

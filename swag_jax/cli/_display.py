@@ -125,11 +125,17 @@ class StatisticsDisplay(Display):
         self._show(line, progress.pictures, progress.total, whole=line)
 
 
-class MeasureDisplay(Display):
-    """Shows how many results have been measured."""
+class CountDisplay(Display):
+    """Shows how many of many have ended.
+
+    Attributes:
+        noun: What is counted.
+    """
+
+    noun: str = "pairs"
 
     def count(self, done: int, total: int, seconds: float, *, problem: str | None) -> None:
-        """Show how far the work is after one more result.
+        """Show how far the work is after one more has ended.
 
         Args:
             done: Results that have ended.
@@ -141,7 +147,7 @@ class MeasureDisplay(Display):
             self.say(self.opening.pop(0))
         if problem is not None:
             self.say(f"failed: {problem}")
-        line = f"{done}/{total} pairs  {clock(seconds / done * (total - done))} left"
+        line = f"{done}/{total} {self.noun}  {clock(seconds / done * (total - done))} left"
         self._show(line, done, total, whole=line)
 
 

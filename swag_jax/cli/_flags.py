@@ -16,8 +16,8 @@ from swag_jax.optimize.settings import INITS
 from swag_jax.presets import OF_BACKBONE, PRESETS, of_backbone
 from swag_jax.smoothing import Smoothing
 
-RENAMED = {"kind": "smoothing", "scale": "smoothing_scale", "layers": "smoothing_layers"}
-"""Settings whose flag has another name than the attribute; all are the smoothing's."""
+RENAMED = {"kind": "smoothing", "scale": "smoothing_scale", "layers": "smoothing_layers", "strength": "alpha"}
+"""Settings whose flag has another name than the attribute: the smoothing's, and a generator's strength."""
 
 HIDDEN = {"objective", "smoothing", "init"}
 """Attributes without a flag of their own: two hold other settings, `--init` also takes a picture's path."""
@@ -110,6 +110,24 @@ def add_settings(parser: argparse.ArgumentParser, **defaults: object) -> None:
     parser.set_defaults(**{f"setting_{name}": value for name, value in defaults.items()})
 
 
+def add_attributes(parser: argparse.ArgumentParser, owner: type) -> None:
+    """Add a flag for every attribute of a dataclass of settings; unset ones stay `None`."""
+    documented, hints, plain = attribute_help(owner), typing.get_type_hints(owner), owner()
+    for field in dataclasses.fields(owner):
+        value = getattr(plain, field.name)
+        text = f"{documented[field.name]} (default: {'none given' if value == () else value})"
+        _add_flag(parser, field.name, hints[field.name], text)
+
+
+def chosen_attributes(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings whose flags were given, by attribute."""
+    return {
+        name.removeprefix("setting_"): value
+        for name, value in vars(arguments).items()
+        if name.startswith("setting_") and value is not None
+    }
+
+
 def _add_flag(group: Any, name: str, hint: Any, text: str) -> None:
     convert, metavar = _converter(hint)
     group.add_argument(
@@ -195,11 +213,7 @@ def chosen_settings(arguments: argparse.Namespace) -> Settings:
     Raises:
         UserError: If a name is unknown or a value out of range.
     """
-    given = {
-        name.removeprefix("setting_"): value
-        for name, value in vars(arguments).items()
-        if name.startswith("setting_") and value is not None
-    }
+    given = chosen_attributes(arguments)
     start = of_backbone(given.get("backbone", _DEFAULT_BACKBONE))
     if arguments.preset:
         start = PRESETS[check_name(arguments.preset, PRESETS, what="preset")]

@@ -58,7 +58,7 @@ def from_folders(contents: Path, styles: Path, given: argparse.Namespace) -> lis
         UserError: If a folder has no pictures, or those to be zipped differ in number.
     """
     settings, init = chosen_init(given.init, chosen_settings(given))
-    first, second = _named(pictures_in(contents, "contents")), _named(pictures_in(styles, "styles"))
+    first, second = named(pictures_in(contents, "--contents")), named(pictures_in(styles, "--styles"))
     if given.zip and len(first) != len(second):
         rule = "with --zip, there must be as many contents as styles"
         raise error(rule, got=f"{len(first)} and {len(second)}", cure="leave out --zip for every combination")
@@ -70,17 +70,17 @@ def pictures_in(folder: Path, what: str) -> list[Path]:
     """Return the pictures of a folder by name.
 
     Raises:
-        UserError: If there are none, naming the flag `what`.
+        UserError: If there are none, naming the argument `what`.
     """
     if not folder.is_dir():
-        raise error(f"--{what} must be a folder of pictures", got=folder, cure="pass an existing folder")
+        raise error(f"{what} must be a folder of pictures", got=folder, cure="pass an existing folder")
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     if not found:
-        raise error(f"--{what} must hold pictures ({', '.join(SUFFIXES)})", got=f"none in {folder}")
+        raise error(f"{what} must hold pictures ({', '.join(SUFFIXES)})", got=f"none in {folder}")
     return found
 
 
-def _named(paths: list[Path]) -> dict[str, Path]:
+def named(paths: list[Path]) -> dict[str, Path]:
     """Name pictures by their stems; those that share one by stem and suffix."""
     stems = [path.stem.lower() for path in paths]
     return {p.stem if stems.count(p.stem.lower()) == 1 else f"{p.stem}-{p.suffix[1:]}": p for p in paths}

@@ -48,11 +48,14 @@ class Results:
         facts = {
             "settings": asdict(job.settings),
             "weights": [source.name, source.sha256],
-            "pictures": [_sha256_of(path) for path in (job.content, *job.styles)],
             "init": None if job.init is None else _sha256_of(job.init),
-            **self._options,
         }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        return self.hashed(facts, [job.content, *job.styles])
+
+    def hashed(self, facts: Mapping[str, object], pictures: Iterable[Path]) -> str:
+        """Return what tells a picture made from these facts and pictures, and with the options, from others."""
+        known = {**facts, "pictures": [_sha256_of(path) for path in pictures], **self._options}
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
     def add(self, record: dict[str, Any]) -> None:
         """Append a record."""

@@ -18,7 +18,7 @@ from swag_jax import _versions, params
 from swag_jax._checks import UserError, check_name, check_range, error
 from swag_jax._files import check_target, replacing
 from swag_jax.backbones import NAMES, entry, layer_names, load
-from swag_jax.cli._display import PIPE_WIDTH, MeasureDisplay, clock
+from swag_jax.cli._display import PIPE_WIDTH, CountDisplay, clock
 from swag_jax.cli._flags import listed
 from swag_jax.cli._pairs import each_row, paths_of
 from swag_jax.cli._results import read_records
@@ -162,7 +162,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments, triples)
     judge, sources = _judge(metrics, arguments)
     warning = _warning(triples, sources, arguments)
-    display = MeasureDisplay("measure", quiet=arguments.quiet, opening=_opening(sources, warning))
+    display = CountDisplay("measure", quiet=arguments.quiet, opening=_opening(sources, warning))
     with display:
         found, survey = _measure(triples, judge, display)
     estimates = survey.estimates()
@@ -300,7 +300,7 @@ def _warning(
     )
 
 
-def _measure(triples: Sequence[Triple], judge: Judge, display: MeasureDisplay) -> tuple[list[Measured], Survey]:
+def _measure(triples: Sequence[Triple], judge: Judge, display: CountDisplay) -> tuple[list[Measured], Survey]:
     """Measure all results; what is wrong with one of many is reported, and the rest goes on."""
     survey, found, began = Survey(), list[Measured](), time.perf_counter()
     for triple in triples:

@@ -79,7 +79,7 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     """Raise unless all that will be written can be, and none of it over a picture that is read."""
     output, report = arguments.output, arguments.report
     check_output(output)
-    if any(_same(output, path) for path in (arguments.content, *arguments.styles, Path(arguments.init or ""))):
+    if any(same_file(output, path) for path in (arguments.content, *arguments.styles, Path(arguments.init or ""))):
         raise error("the output must not be one of the pictures that are read", got=output, cure="choose another -o")
     if report is not None:
         check_target(report, what="--report")
@@ -89,7 +89,8 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
         raise error("--every must be at least 1", got=arguments.every)
 
 
-def _same(output: Path, path: Path) -> bool:
+def same_file(output: Path, path: Path) -> bool:
+    """Tell whether two paths are of one file."""
     with contextlib.suppress(OSError):
         return output.samefile(path)
     return False

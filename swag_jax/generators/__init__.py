@@ -2,11 +2,13 @@
 
 from swag_jax.generators._layers import VGG_TAPS as VGG_TAPS
 from swag_jax.generators._layers import Generator as Generator
+from swag_jax.generators._layers import Painter as Painter
 from swag_jax.generators.adaattn import AdaAttN as AdaAttN
 from swag_jax.generators.adaattn import AdaAttNConfig as AdaAttNConfig
 from swag_jax.generators.adain import AdaIN as AdaIN
 from swag_jax.generators.adain import AdaINConfig as AdaINConfig
 from swag_jax.generators.checkpoint import convert_generator as convert_generator
+from swag_jax.generators.checkpoint import encoder_notes as encoder_notes
 from swag_jax.generators.checkpoint import load_generator as load_generator
 from swag_jax.generators.checkpoint import save_generator as save_generator
 from swag_jax.generators.decoder import Decoder as Decoder

@@ -4,22 +4,37 @@ Activations are `batch rows columns channels`, kernels `height width in out`. Pa
 computed as `Operations` say.
 """
 
+import abc
 import functools
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Bool, Float
 
 from swag_jax._checks import error
-from swag_jax._types import Activations
+from swag_jax._types import Activations, Images, Key
 from swag_jax.backbones import Operations
 from swag_jax.features import Tap
+from swag_jax.images import nearest
 from swag_jax.statistics import instance_norm
 
 BatchFeatures: TypeAlias = Mapping[str, Activations]
 """Activations of a batch of pictures by layer."""
+
+BatchMoments: TypeAlias = tuple[Float[Array, "batch channels"], Float[Array, "batch channels"]]
+"""Mean and standard deviation of each channel for each picture of a batch."""
+
+BatchMask: TypeAlias = Bool[Array, "batch _ _"]
+"""A region of each picture of a batch, at any size."""
+
+Known: TypeAlias = Mapping[str, BatchMoments]
+"""What is known of the content pictures' moments, by the name of the norm: where pictures are parts of a larger one."""
+
+Transferred: TypeAlias = tuple[Activations, ...]
+"""What a decoder paints from: features in the style's manner, and those of a skip."""
 
 Size: TypeAlias = tuple[int, int]
 """Height and width in pixels."""
@@ -47,6 +62,8 @@ class Generator(nnx.Module):
 
     config: Any
     operations: Operations
+    unbiased: ClassVar[bool] = True
+    """Which variance its norms over the content divide by."""
 
     def __init__(self, config: Any, *, operations: Operations | None = None):
         self.config = config
@@ -56,6 +73,71 @@ class Generator(nnx.Module):
     def layers(self) -> tuple[str, ...]:
         """The layers that it reads of the content and the style picture; empty if it reads pictures."""
         return tuple(tap.layer for tap in self.config.taps)
+
+    @property
+    def stride(self) -> int:
+        """What height and width must be multiples of, so that all its sizes are whole."""
+        return max(tap.stride for tap in self.config.taps)
+
+    @abc.abstractmethod
+    def normed(self, content: Any, known: Known) -> dict[str, Activations]:
+        """Return what its norms over the content see: of those that are not `known`, the ones that known ones decide.
+
+        Args:
+            content: What a call takes: activations by layer, or pictures.
+            known: Moments by the name of the norm.
+        """
+
+
+class Painter(Generator):
+    """A generator that reads a style, transfers it, and paints.
+
+    A style is read once for many contents, and what is transferred from several can be mixed before it is painted.
+    """
+
+    decoder: Callable[..., Images]
+
+    @abc.abstractmethod
+    def read(self, style: BatchFeatures, *, key: Key | None = None, region: BatchMask | None = None) -> Any:
+        """Return what it keeps of style pictures.
+
+        Args:
+            style: Activations of the style pictures.
+            key: Draws the positions that are kept, where there are too many.
+            region: The part of each style picture to be used, at any size; one without any position restricts nothing.
+
+        Raises:
+            UserError: If a key is needed and not given.
+        """
+
+    @abc.abstractmethod
+    def transfer(self, content: BatchFeatures, kept: Any, *, known: Known | None = None) -> Transferred:
+        """Return what the decoder paints from.
+
+        Args:
+            content: Activations of the content pictures.
+            kept: What `read` returned of as many style pictures.
+            known: Moments of the content by the names that `normed` has; default: its own.
+        """
+
+    def unstyled(self, content: BatchFeatures, own: Any, *, known: Known | None = None) -> Transferred:
+        """Return what the decoder paints the unchanged content from: here, what is transferred in its own style.
+
+        Args:
+            content: Activations of the content pictures.
+            own: What `read` returned of them.
+            known: As in `transfer`.
+        """
+        return self.transfer(content, own, known=known)
+
+    def decode(self, transferred: Transferred, *, size: Size) -> Images:
+        """Return pictures.
+
+        Args:
+            transferred: What `transfer` returned, or a mixture of several.
+            size: Height and width of the pictures wanted: the content pictures' own.
+        """
+        return self.decoder(*transferred, size=size)
 
 
 class Conv(nnx.Module):
@@ -114,9 +196,15 @@ def enlarge(x: Activations, ratio: int, *, rows: int, columns: int) -> Activatio
     return jnp.pad(x, short, mode="edge")
 
 
-def normalized(x: Activations) -> Activations:
+def normalized(x: Activations, *, known: BatchMoments | None = None) -> Activations:
     """Apply `instance_norm` to each picture of a batch."""
-    return jax.vmap(instance_norm)(x)
+    return jax.vmap(lambda x, known: instance_norm(x, known=known))(x, known)
+
+
+def fitted(mask: BatchMask, features: Activations) -> BatchMask:
+    """Resample masks to a layer's positions, as `user_specify_demo.py` of Huage001/AdaAttN does."""
+    floats = mask.astype(jnp.float32)[..., None]
+    return jax.vmap(lambda m: nearest(m, *features.shape[1:3]))(floats)[..., 0] > 0
 
 
 def check_taps(taps: tuple[Tap, ...], count: int, *, or_more: bool = False) -> None:

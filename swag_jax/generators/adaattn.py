@@ -3,25 +3,35 @@
 Liu et al., ICCV 2021, as Huage001/AdaAttN lays it out; `AdaAttNConfig.video` is its `inference_frame.py`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool
 
 from swag_jax._checks import check_name, check_range, error
 from swag_jax._types import Activations, Images, Key
-from swag_jax.attention import SIMILARITIES, Similarity, adaattn, key_features
+from swag_jax.attention import SIMILARITIES, Kept, Similarity, at_deepest, keep, key_features, restyle
 from swag_jax.backbones import Operations
 from swag_jax.features import Tap
-from swag_jax.generators._layers import VGG_TAPS, BatchFeatures, Conv, Generator, Size, check_taps
+from swag_jax.generators._layers import (
+    VGG_TAPS,
+    BatchFeatures,
+    BatchMask,
+    BatchMoments,
+    Conv,
+    Known,
+    Painter,
+    Size,
+    Transferred,
+    check_taps,
+    fitted,
+)
 from swag_jax.generators._merge import Merge
 from swag_jax.generators.decoder import Decoder
-from swag_jax.images import nearest
 
-BatchMasks: TypeAlias = tuple[Bool[Array, "batch _ _"], Bool[Array, "batch _ _"]]
+BatchMasks: TypeAlias = tuple[BatchMask, BatchMask]
 """`Masks` of a batch of pictures, at any size."""
 
 _DEVIATION = 0.02
@@ -74,7 +84,7 @@ class AdaAttNConfig:
 
 
 class AdaptiveAttention(nnx.Module):
-    """`adaattn` behind 1x1 convolutions of queries, keys and values.
+    """AdaAttN's attention behind 1x1 convolutions of queries, keys and values.
 
     Args:
         channels: Of the layer.
@@ -87,34 +97,47 @@ class AdaptiveAttention(nnx.Module):
         self.key = Conv(width, width, size=1, deviation=_DEVIATION, rngs=rngs)
         self.value = Conv(channels, channels, size=1, deviation=_DEVIATION, rngs=rngs)
 
-    def __call__(
+    def read(
         self,
-        content: BatchFeatures,
         style: BatchFeatures,
         operations: Operations,
         *,
         layers: tuple[str, ...],
         key: Key | None,
         samples: int,
+        region: BatchMask | None,
+    ) -> Kept:
+        """Return keys and values of every style picture at the last of `layers`, compared by all of them."""
+        keys = jax.vmap(lambda f: key_features(f, layers=layers))({layer: style[layer] for layer in layers})
+        keys, values = self.key(keys, operations), self.value(style[layers[-1]], operations)
+        region = None if region is None else fitted(region, style[layers[-1]])
+        return jax.vmap(lambda k, v, r: keep(k, v, key=key, samples=samples, region=r))(keys, values, region)
+
+    def __call__(
+        self,
+        content: BatchFeatures,
+        kept: Kept,
+        operations: Operations,
+        *,
+        layers: tuple[str, ...],
         similarity: Similarity,
-        masks: BatchMasks | None,
+        region: BatchMask | None,
+        known: Mapping[str, BatchMoments] | None,
     ) -> Activations:
         """Return the last of `layers` of the content, with statistics of the style; compared by all of `layers`."""
         own = layers[-1]
-        content_keys, style_keys = (
-            jax.vmap(lambda f: key_features(f, layers=layers))({layer: f[layer] for layer in layers})
-            for f in (content, style)
-        )
+        asked = {layer: content[layer] for layer in layers}
+        queries = jax.vmap(lambda f, known: key_features(f, layers=layers, known=known))(asked, known)
 
-        def one(content, queries, keys, values, masks):
-            return adaattn(content, queries, keys, values, key=key, samples=samples, similarity=similarity, masks=masks)
+        def one(content, queries, kept, region, known):
+            return restyle(content, queries, kept, similarity=similarity, region=region, known=known)
 
-        queries, keys = self.query(content_keys, operations), self.key(style_keys, operations)
-        values = self.value(style[own], operations)
-        return jax.vmap(one)(content[own], queries, keys, values, _fitted(masks, content[own], style[own]))
+        region = None if region is None else fitted(region, content[own])
+        of_own = None if known is None else known[own]
+        return jax.vmap(one)(content[own], self.query(queries, operations), kept, region, of_own)
 
 
-class AdaAttN(Generator):
+class AdaAttN(Painter):
     """The AdaAttN generator: attention of 9,066,752 and 468,096 parameters (the skip's), a decoder of 4,095,043.
 
     Args:
@@ -166,10 +189,34 @@ class AdaAttN(Generator):
         Raises:
             UserError: If a key is needed and not given.
         """
-        found = [self.attend(tap, content, style, key=key, masks=masks) for tap in self.config.attended]
-        skip = found.pop(0) if self.config.skip else None
-        features = self.merge(found[0], found[1], self.operations) if self.config.fused else found[0]
-        return self.decoder(features, size=size, skip=skip)
+        contents, styles = masks or (None, None)
+        kept = self.read(style, key=key, region=styles)
+        return self.decode(self.transfer(content, kept, region=contents), size=size)
+
+    def read(self, style: BatchFeatures, *, key: Key | None = None, region: BatchMask | None = None) -> dict[str, Kept]:
+        """Return keys and values by attended layer."""
+        return {tap.layer: self._read(tap, style, key, region) for tap in self.config.attended}
+
+    def transfer(
+        self,
+        content: BatchFeatures,
+        kept: Mapping[str, Kept],
+        *,
+        known: Known | None = None,
+        region: BatchMask | None = None,
+    ) -> Transferred:
+        """Attend at every attended layer, and fuse the two deepest.
+
+        Args:
+            content: Activations of the content pictures.
+            kept: What `read` returned.
+            known: As in `Painter.transfer`.
+            region: Where in each content picture only the style's region is attended to; default: everywhere.
+        """
+        found = [self._attend(tap, content, kept[tap.layer], known, region) for tap in self.config.attended]
+        skips = tuple(found.pop(0) for _ in range(self.config.skip))
+        first = self.merge(found[0], found[1], self.operations) if self.config.fused else found[0]
+        return (first, *skips)
 
     def attend(
         self,
@@ -181,28 +228,41 @@ class AdaAttN(Generator):
         masks: BatchMasks | None = None,
     ) -> Activations:
         """Return the content's features of one layer with statistics of the style; arguments as of a call."""
+        contents, styles = masks or (None, None)
+        return self._attend(tap, content, self._read(tap, style, key, styles), None, contents)
+
+    def normed(self, content: BatchFeatures, known: Known) -> dict[str, Activations]:
+        """Return, for every attended layer, the layers that it is compared by at its size, as `attended/compared`."""
+        found = {}
+        for tap in self.config.attended:
+            layers = self._compared(tap)
+            sampled = jax.vmap(lambda f, layers=layers: at_deepest(f, layers=layers))({n: content[n] for n in layers})
+            found |= {f"{tap.layer}/{layer}": x for layer, x in sampled.items()}
+        return {name: x for name, x in found.items() if name not in known}
+
+    def _compared(self, tap: Tap) -> tuple[str, ...]:
+        return tuple(compared.layer for compared in self.config.compared(tap))
+
+    def _read(self, tap: Tap, style: BatchFeatures, key: Key | None, region: BatchMask | None) -> Kept:
         config = self.config
         is_skip = config.skip and tap == config.attended[0]
         attention: AdaptiveAttention = getattr(self, tap.layer)
-        return attention(
-            content,
-            style,
-            self.operations,
-            layers=tuple(compared.layer for compared in config.compared(tap)),
-            key=key,
-            samples=config.skip_samples if is_skip else config.samples,
-            similarity=config.similarity,
-            masks=masks,
+        samples = config.skip_samples if is_skip else config.samples
+        return attention.read(
+            style, self.operations, layers=self._compared(tap), key=key, samples=samples, region=region
         )
 
-
-def _fitted(masks: BatchMasks | None, content: Activations, style: Activations) -> BatchMasks | None:
-    """Resample masks to a layer's positions, as `user_specify_demo.py` does."""
-    if masks is None:
-        return None
-
-    def fit(mask, features):
-        floats = mask.astype(jnp.float32)[..., None]
-        return jax.vmap(lambda m: nearest(m, *features.shape[1:3]))(floats)[..., 0] > 0
-
-    return fit(masks[0], content), fit(masks[1], style)
+    def _attend(
+        self, tap: Tap, content: BatchFeatures, kept: Kept, known: Known | None, region: BatchMask | None
+    ) -> Activations:
+        attention: AdaptiveAttention = getattr(self, tap.layer)
+        layers = self._compared(tap)
+        return attention(
+            content,
+            kept,
+            self.operations,
+            layers=layers,
+            similarity=self.config.similarity,
+            region=region,
+            known=None if known is None else {layer: known[f"{tap.layer}/{layer}"] for layer in layers},
+        )

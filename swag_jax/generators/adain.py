@@ -9,10 +9,22 @@ import jax
 from flax import nnx
 
 from swag_jax import statistics
-from swag_jax._types import Images, Scalar
+from swag_jax._types import Activations, Images, Key, Scalar
 from swag_jax.backbones import Operations
 from swag_jax.features import Tap
-from swag_jax.generators._layers import VGG_TAPS, BatchFeatures, Generator, Size, check_taps
+from swag_jax.generators._layers import (
+    VGG_TAPS,
+    BatchFeatures,
+    BatchMask,
+    BatchMoments,
+    Known,
+    Painter,
+    Size,
+    Transferred,
+    check_taps,
+    fitted,
+    normalized,
+)
 from swag_jax.generators.decoder import Decoder
 
 
@@ -30,7 +42,7 @@ class AdaINConfig:
         check_taps(self.taps, 1)
 
 
-class AdaIN(Generator):
+class AdaIN(Painter):
     """The AdaIN generator: 3,505,219 parameters behind relu4_1.
 
     Args:
@@ -57,7 +69,30 @@ class AdaIN(Generator):
             size: Height and width of the pictures wanted: the content pictures' own.
             strength: :math:`\alpha`: 1 (as in training) is all style, 0 the content reconstructed.
         """
+        transferred = self.transfer(content, self.read(style))
+        mixed = [strength * a + (1 - strength) * b for a, b in zip(transferred, self.unstyled(content), strict=True)]
+        return self.decode(tuple(mixed), size=size)
+
+    def read(self, style: BatchFeatures, *, key: Key | None = None, region: BatchMask | None = None) -> BatchMoments:
+        """Return each channel's mean and deviation; nothing is drawn by a key."""
+        del key
         (layer,) = self.layers
-        transferred = jax.vmap(statistics.adain)(content[layer], style[layer])
-        mixed = strength * transferred + (1 - strength) * content[layer]
-        return self.decoder(mixed, size=size)
+        region = None if region is None else fitted(region, style[layer])
+        return jax.vmap(lambda x, r: statistics.moments(x, region=r))(style[layer], region)
+
+    def transfer(self, content: BatchFeatures, kept: BatchMoments, *, known: Known | None = None) -> Transferred:
+        """Give the content the style's moments."""
+        (layer,) = self.layers
+        mean, deviation = (x[:, None, None] for x in kept)
+        normed = normalized(content[layer], known=None if known is None else known[layer])
+        return (deviation * normed + mean,)
+
+    def unstyled(self, content: BatchFeatures, own: object = None, *, known: Known | None = None) -> Transferred:
+        """Return the content's features, which is what its own moments make of them."""
+        del own, known
+        (layer,) = self.layers
+        return (content[layer],)
+
+    def normed(self, content: BatchFeatures, known: Known) -> dict[str, Activations]:
+        """Return the one layer."""
+        return {layer: content[layer] for layer in self.layers if layer not in known}

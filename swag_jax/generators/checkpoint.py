@@ -81,6 +81,26 @@ def load_generator(path: Path | str, *, operations: Operations | None = None) ->
     return with_parameters(config, tensors, operations=operations)
 
 
+def encoder_notes(source: params.Source, *, seed: int = 0) -> dict[str, str]:
+    """Return the metadata by which a generator's encoder is found again.
+
+    Args:
+        source: Where the encoder's weights came from.
+        seed: Of weights that are random.
+
+    Example:
+        >>> encoder_notes(params.resolve("vgg19", weights="random"), seed=3)["encoder_seed"]
+        '3'
+    """
+    return {
+        "encoder": source.name,
+        "encoder_backbone": source.backbone,
+        "encoder_kind": source.kind,
+        "encoder_sha256": source.sha256 or "",
+        "encoder_seed": str(seed),
+    }
+
+
 def convert_generator(sources: Sequence[Path], kind: str, output: Path) -> Config:
     """Write one checkpoint from the files of a published one.
 
@@ -115,7 +135,9 @@ def convert_generator(sources: Sequence[Path], kind: str, output: Path) -> Confi
         files = " and ".join(map(str, sources))
         parts = " and ".join(published.files)
         raise misfits_error(f"{files} must together be a published {kind} generator ({parts})", misfits)
-    _write(output, published.config, tensors, {"encoder": _ENCODER, **_origin(sources)})
+    known = params.checkpoint(_ENCODER)
+    encoder = params.Source("file", known.name, known.backbone, sha256=known.sha256)
+    _write(output, published.config, tensors, {**encoder_notes(encoder), **_origin(sources)})
     return published.config
 
 

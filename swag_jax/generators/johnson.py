@@ -14,7 +14,7 @@ from flax import nnx
 from swag_jax._checks import check_range
 from swag_jax._types import Activations, Images
 from swag_jax.backbones import Operations
-from swag_jax.generators._layers import Conv, Generator, enlarge
+from swag_jax.generators._layers import BatchMoments, Conv, Generator, Known, enlarge
 from swag_jax.statistics import instance_norm
 
 
@@ -53,10 +53,9 @@ class NormConv(nnx.Module):
         self.scale = nnx.Param(jnp.ones(channels_out))
         self.bias = nnx.Param(jnp.zeros(channels_out))
 
-    def __call__(self, x: Activations, operations: Operations) -> Activations:
-        """Convolve and normalize, with the biased variance as in `torch.nn.InstanceNorm2d`."""
-        y = self.conv(x, operations)
-        normed = jax.vmap(lambda y: instance_norm(y, unbiased=False))(y)
+    def normalize(self, y: Activations, *, known: BatchMoments | None = None) -> Activations:
+        """Normalize what `conv` returns, with the biased variance as in `torch.nn.InstanceNorm2d`."""
+        normed = jax.vmap(lambda y, known: instance_norm(y, unbiased=False, known=known))(y, known)
         return (normed * self.scale[...][None, None, None] + self.bias[...][None, None, None]).astype(y.dtype)
 
 
@@ -66,10 +65,6 @@ class Block(nnx.Module):
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
         self.conv1 = NormConv(channels, channels, rngs=rngs)
         self.conv2 = NormConv(channels, channels, rngs=rngs)
-
-    def __call__(self, x: Activations, operations: Operations) -> Activations:
-        """Apply the block."""
-        return x + self.conv2(jax.nn.relu(self.conv1(x, operations)), operations)
 
 
 class Johnson(Generator):
@@ -89,6 +84,7 @@ class Johnson(Generator):
     """
 
     config: JohnsonConfig
+    unbiased = False
 
     def __init__(self, config: JohnsonConfig, *, operations: Operations | None = None, rngs: nnx.Rngs):
         super().__init__(config, operations=operations)
@@ -107,21 +103,45 @@ class Johnson(Generator):
         """None: it reads pictures."""
         return ()
 
-    def __call__(self, images: Images) -> Images:
+    @property
+    def stride(self) -> int:
+        """Two doublings."""
+        return 4
+
+    def __call__(self, images: Images, *, known: Known | None = None) -> Images:
         """Return stylized pictures of the same size.
 
         Where height or width is no multiple of four, the last rows and columns are cut from the next larger one.
 
         Args:
             images: Pictures, `batch height width 3` in [0, 1].
+            known: Moments by the name of the norm, such as `block1.conv2`, where they are not the pictures' own.
         """
+        return self._walk(images, known or {})[0]
+
+    def normed(self, content: Images, known: Known) -> dict[str, Activations]:
+        """Return what the first norm that is not known sees: those behind it depend on its moments."""
+        seen = self._walk(content, known)[1]
+        unknown = [name for name in seen if name not in known]
+        return {name: seen[name] for name in unknown[:1]}
+
+    def _walk(self, images: Images, known: Known) -> tuple[Images, dict[str, Activations]]:
+        """Return pictures, and what every norm sees."""
+        seen: dict[str, Activations] = {}
+
+        def apply(name: str, layer: NormConv, x: Activations) -> Activations:
+            seen[name] = layer.conv(x, self.operations)
+            return layer.normalize(seen[name], known=known.get(name))
+
         x = images
-        for layer in (self.down1, self.down2, self.down3):
-            x = jax.nn.relu(layer(x, self.operations))
+        for name in ("down1", "down2", "down3"):
+            x = jax.nn.relu(apply(name, getattr(self, name), x))
         for i in range(1, self.config.blocks + 1):
-            x = getattr(self, f"block{i}")(x, self.operations)
-        for layer in (self.up1, self.up2):
+            block: Block = getattr(self, f"block{i}")
+            inner = jax.nn.relu(apply(f"block{i}.conv1", block.conv1, x))
+            x = x + apply(f"block{i}.conv2", block.conv2, inner)
+        for name in ("up1", "up2"):
             doubled = enlarge(x, 2, rows=2 * x.shape[1], columns=2 * x.shape[2])
-            x = jax.nn.relu(layer(doubled, self.operations))
+            x = jax.nn.relu(apply(name, getattr(self, name), doubled))
         painted = self.output(x, self.operations)[:, : images.shape[1], : images.shape[2]].astype(jnp.float32)
-        return 0.5 + 0.5 * jnp.tanh(painted) if self.config.bounded else painted
+        return (0.5 + 0.5 * jnp.tanh(painted) if self.config.bounded else painted), seen

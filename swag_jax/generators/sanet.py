@@ -3,16 +3,31 @@
 Park and Lee, CVPR 2019, as GlebSBrykin/SANET lays it out; the authors' own code is not public.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
-from swag_jax._types import Activations, Images
-from swag_jax.attention import weighted_mean
+from swag_jax._types import Activations, Images, Key
+from swag_jax.attention import Kept, Means, Queries, keep, weighted_mean
 from swag_jax.backbones import Operations
 from swag_jax.features import Tap
-from swag_jax.generators._layers import VGG_TAPS, BatchFeatures, Conv, Generator, Size, check_taps, normalized
+from swag_jax.generators._layers import (
+    VGG_TAPS,
+    BatchFeatures,
+    BatchMask,
+    BatchMoments,
+    Conv,
+    Known,
+    Painter,
+    Size,
+    Transferred,
+    check_taps,
+    fitted,
+    normalized,
+)
 from swag_jax.generators._merge import Merge
 from swag_jax.generators.decoder import Decoder
 
@@ -44,20 +59,34 @@ class StyleAttention(nnx.Module):
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
         self.query, self.key, self.value, self.output = (Conv(channels, channels, size=1, rngs=rngs) for _ in range(4))
 
+    def read(self, style: Activations, operations: Operations, *, region: BatchMask | None) -> Kept:
+        """Return keys and values of every style picture."""
+        keys, values = self.key(normalized(style), operations), self.value(style, operations)
+        region = None if region is None else fitted(region, style)
+        return jax.vmap(lambda k, v, r: keep(k, v, region=r))(keys, values, region)
+
     def __call__(
-        self, content: Activations, style: Activations, operations: Operations, *, residual: bool
+        self,
+        content: Activations,
+        kept: Kept,
+        operations: Operations,
+        *,
+        residual: bool,
+        known: BatchMoments | None = None,
     ) -> Activations:
         """Attend to the style from every position of the content."""
-        queries = self.query(normalized(content), operations)
-        keys = self.key(normalized(style), operations)
-        values = self.value(style, operations)
-        flat = (x.reshape(len(x), -1, x.shape[-1]) for x in (queries, keys, values))
-        means = jax.vmap(weighted_mean)(*flat).reshape(content.shape)
-        found = self.output(means, operations)
+        queries = self.query(normalized(content, known=known), operations)
+        means = jax.vmap(_attended)(queries.reshape(len(queries), -1, queries.shape[-1]), kept)
+        found = self.output(means.reshape(content.shape), operations)
         return content.astype(found.dtype) + found if residual else found
 
 
-class SANet(Generator):
+def _attended(queries: Queries, kept: Kept) -> Means:
+    allowed = None if kept.allowed is None else (jnp.ones(len(queries), bool), kept.allowed)
+    return weighted_mean(queries, kept.keys, kept.values, allowed=allowed)
+
+
+class SANet(Painter):
     """The SANet generator: 4,461,056 parameters of attention, and AdaIN's decoder.
 
     Args:
@@ -84,8 +113,27 @@ class SANet(Generator):
             style: Activations of as many style pictures.
             size: Height and width of the pictures wanted: the content pictures' own.
         """
+        return self.decode(self.transfer(content, self.read(style)), size=size)
+
+    def read(self, style: BatchFeatures, *, key: Key | None = None, region: BatchMask | None = None) -> dict[str, Kept]:
+        """Return keys and values by layer; all positions are kept, so that nothing is drawn by a key."""
+        del key
+        return {n: getattr(self, n).read(style[n], self.operations, region=region) for n in self.layers}
+
+    def transfer(self, content: BatchFeatures, kept: Mapping[str, Kept], *, known: Known | None = None) -> Transferred:
+        """Attend at both layers, and fuse them."""
         shallow, deep = (
-            getattr(self, layer)(content[layer], style[layer], self.operations, residual=self.config.residual)
+            getattr(self, layer)(
+                content[layer],
+                kept[layer],
+                self.operations,
+                residual=self.config.residual,
+                known=None if known is None else known[layer],
+            )
             for layer in self.layers
         )
-        return self.decoder(self.merge(shallow, deep, self.operations), size=size)
+        return (self.merge(shallow, deep, self.operations),)
+
+    def normed(self, content: BatchFeatures, known: Known) -> dict[str, Activations]:
+        """Return both layers."""
+        return {layer: content[layer] for layer in self.layers if layer not in known}

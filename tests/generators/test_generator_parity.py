@@ -87,9 +87,9 @@ def test_sanet(encode):
 
     @jax.jit
     def run(generator, content, style):
-        operations = generator.operations
+        operations, kept = generator.operations, generator.read(style)
         shallow, deep = (
-            getattr(generator, layer)(content[layer], style[layer], operations, residual=True)
+            getattr(generator, layer)(content[layer], kept[layer], operations, residual=True)
             for layer in ("relu4_1", "relu5_1")
         )
         return shallow, generator.merge(shallow, deep, operations), generator(content, style, size=(48, 32))

@@ -1,0 +1,194 @@
+"""Artifacts to serve: a generator compiled ahead for pictures of one size, in a file that needs JAX alone to run.
+
+An artifact is a zip file: `program.bin` (`jax.export`), `weights.safetensors` and `about.json`. The program takes the
+weights as arguments, in the order that `about.json` lists them, then what `Artifact` is called with.
+"""
+
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export
+from jaxtyping import Array, ArrayLike, Float
+from safetensors.numpy import load, save
+
+from swag_jax._checks import error
+from swag_jax._files import replacing
+from swag_jax.apply.drivers import own_key
+from swag_jax.apply.painting import Manner, needs_own, paint, read
+from swag_jax.apply.stylizer import Stylizer
+
+_FORMAT = "1"
+_PROGRAM, _WEIGHTS, _ABOUT = "program.bin", "weights.safetensors", "about.json"
+
+Shape = tuple[int, int]
+"""Height and width in pixels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Artifact:
+    """A loaded artifact.
+
+    Attributes:
+        shape: Height and width of the contents.
+        style_shapes: Of each style picture.
+        batch: Contents of one call.
+        mixed: Whether a strength below 1 is heard.
+        platforms: Where it runs, such as `cpu` and `cuda`.
+    """
+
+    shape: Shape
+    style_shapes: tuple[Shape, ...]
+    batch: int
+    mixed: bool
+    platforms: tuple[str, ...]
+    exported: Any
+    weights: tuple[Any, ...]
+
+    def __call__(
+        self,
+        contents: Float[ArrayLike, "batch height width 3"],
+        styles: Sequence[Float[ArrayLike, "_ _ 3"]] = (),
+        *,
+        blend: Sequence[float] = (),
+        strength: float = 1.0,
+    ) -> Float[Array, "batch height width 3"]:
+        """Return the pictures in [0, 1].
+
+        Args:
+            contents: In [0, 1], of the artifact's batch and shape.
+            styles: In [0, 1], each of its shape.
+            blend: Weight of each style; empty: equal weights.
+            strength: 1 is all style, 0 the content unstyled.
+
+        Raises:
+            UserError: If shapes or numbers are others.
+        """
+        wanted = [(self.batch, *self.shape, 3), *((*shape, 3) for shape in self.style_shapes)]
+        found = [np.shape(x) for x in (contents, *styles)]
+        if found != wanted:
+            raise error(
+                f"the artifact takes pictures of shapes {wanted}", got=found, cure="resize them, or export anew"
+            )
+        if strength != 1 and not self.mixed:
+            raise error("the artifact paints at full strength", got=strength, cure="export one with a strength")
+        shares = np.asarray(blend or [1.0] * max(len(wanted) - 1, 1), np.float32)
+        pictures = [jnp.asarray(x, jnp.float32) for x in (contents, *styles)]
+        return self.exported.call(list(self.weights), pictures[0], pictures[1:], shares, np.float32(strength))
+
+
+def save_artifact(
+    path: Path | str,
+    stylizer: Stylizer,
+    shape: Shape,
+    *,
+    style_shapes: Sequence[Shape] = (),
+    batch: int = 1,
+    mixed: bool = False,
+    seed: int = 0,
+    platforms: Sequence[str] | None = None,
+) -> None:
+    """Export a generator for contents and styles of given sizes.
+
+    Args:
+        path: The file to write.
+        stylizer: The generator and its encoder.
+        shape: Height and width of the contents.
+        style_shapes: Of each style picture; none for Johnson's network.
+        batch: Contents of one call, all in the same manner.
+        mixed: Whether it takes a strength. SANet and AdaAttN then also read the content as a style, at its own size.
+        seed: As in `Settings`.
+        platforms: Where it shall run, such as `["cpu", "cuda"]`; default: here. Where `cpu` is one of several, build
+            the stylizer with plain kernels.
+
+    Raises:
+        UserError: If the numbers do not go together, or the file cannot be written.
+    """
+    if stylizer.reads_styles != bool(style_shapes):
+        wanted = "at least one style shape" if stylizer.reads_styles else "no style shapes"
+        raise error(f"this generator needs {wanted}", got=len(style_shapes))
+    leaves = jax.tree.leaves(stylizer)
+    definition = jax.tree.structure(stylizer)
+
+    def program(weights, contents, styles, blend, strength):
+        whole = jax.tree.unflatten(definition, weights)
+        kept = tuple(read(whole, style, key=jax.random.key(seed)) for style in styles)
+        manner = Manner(kept, blend, strength)
+        return jax.vmap(lambda content: _paint(whole, manner, content, mixed=mixed))(contents)
+
+    shapes = (
+        [_abstract(leaf) for leaf in leaves],
+        _picture((batch, *shape)),
+        [_picture(style) for style in style_shapes],
+        jax.ShapeDtypeStruct((max(len(style_shapes), 1),), jnp.float32),
+        jax.ShapeDtypeStruct((), jnp.float32),
+    )
+    exported = export.export(jax.jit(program), platforms=platforms)(*shapes)
+    about = {
+        "format": _FORMAT,
+        "shape": list(shape),
+        "style_shapes": [list(style) for style in style_shapes],
+        "batch": batch,
+        "mixed": mixed,
+        "platforms": list(exported.platforms),
+        "weights": [f"{i:04d}" for i in range(len(leaves))],
+    }
+    tensors = {name: np.asarray(leaf) for name, leaf in zip(about["weights"], leaves, strict=True)}
+    with replacing(Path(path)) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        archive.writestr(_PROGRAM, bytes(exported.serialize()))
+        archive.writestr(_WEIGHTS, save(tensors))
+        archive.writestr(_ABOUT, json.dumps(about, indent=1))
+
+
+def load_artifact(path: Path | str) -> Artifact:
+    """Open what `save_artifact` wrote.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The artifact, to be called with pictures.
+
+    Raises:
+        UserError: If it is missing, damaged, or no artifact.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            about = json.loads(archive.read(_ABOUT))
+            tensors = load(archive.read(_WEIGHTS))
+            exported = export.deserialize(bytearray(archive.read(_PROGRAM)))
+        return Artifact(
+            shape=tuple(about["shape"]),
+            style_shapes=tuple(tuple(style) for style in about["style_shapes"]),
+            batch=about["batch"],
+            mixed=about["mixed"],
+            platforms=tuple(about["platforms"]),
+            exported=exported,
+            weights=tuple(jnp.asarray(tensors[name]) for name in about["weights"]),
+        )
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as problem:
+        raise error(f"{path} must be an artifact that save_artifact wrote", got=problem) from problem
+
+
+def _paint(stylizer: Stylizer, manner: Manner, content: Any, *, mixed: bool) -> Any:
+    """Reflect what lies beyond the end, paint, and cut."""
+    height, width, _ = content.shape
+    missing = [length - side for length, side in zip(stylizer.extended(height, width), (height, width), strict=True)]
+    whole = jnp.pad(content, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="reflect")
+    own = read(stylizer, content, key=own_key()) if mixed and needs_own(stylizer) else None
+    painted = paint(stylizer, manner, whole, own=own, mixed=mixed)
+    return jnp.clip(painted[:height, :width], 0, 1)
+
+
+def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+
+
+def _picture(shape: Sequence[int]) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((*shape, 3), jnp.float32)

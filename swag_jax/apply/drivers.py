@@ -1,0 +1,358 @@
+"""Pictures from a generator: sizes, colors, masks, tiles, and many at once."""
+
+import functools
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import ArrayLike
+
+from swag_jax import devices
+from swag_jax._checks import UserError, check_range, error
+from swag_jax._types import AnyHostImage, AnyImage, HostAlpha, Image, Key
+from swag_jax.apply.painting import Manner, needs_own, paint, read
+from swag_jax.apply.settings import Settings
+from swag_jax.apply.stylizer import Stylizer
+from swag_jax.apply.tiles import HostMasks, paint_tiled
+from swag_jax.images import fitted, match_color, resize, transfer_luminance
+from swag_jax.images._picture import Picture, as_picture, called
+
+LARGEST = {"cpu": 1, "gpu": 8, "tpu": 8}
+"""Pictures per device in one batch. Our choice: on a CPU a picture costs the same in every batch."""
+
+THREADS = 4
+"""Threads that read and resize pictures while the devices are at work."""
+
+WAITING = 64
+"""Pictures that may wait for others of their shape."""
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """One picture to be painted.
+
+    Attributes:
+        image: `height width 3` in [0, 1], or a function without arguments that reads it.
+        masks: How much each style counts at each pixel, in [0, 1], one for each style; empty: everywhere.
+    """
+
+    image: Picture
+    masks: tuple[HostAlpha, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Style:
+    """One style picture.
+
+    Attributes:
+        image: `height width 3` in [0, 1].
+        region: The part of it that is used, above 0.5 of a mask; default: all of it.
+    """
+
+    image: ArrayLike
+    region: HostAlpha | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one content.
+
+    Attributes:
+        index: Its place among the contents.
+        image: The result in [0, 1], or `None`.
+        error: What was wrong with it, or `None`.
+    """
+
+    index: int
+    image: AnyHostImage | None
+    error: UserError | None
+
+
+def repaint(
+    stylizer: Stylizer,
+    content: Picture | Content,
+    styles: Sequence[ArrayLike | Style] = (),
+    *,
+    settings: Settings | None = None,
+) -> AnyHostImage:
+    """Return one picture painted by a generator.
+
+    Args:
+        stylizer: The generator and its encoder.
+        content: The picture to repaint; as a `Content`, with masks.
+        styles: The style pictures, which are mixed; as `Style`, with regions. None for Johnson's network.
+        settings: Size, strength, blend, colors, tiles.
+
+    Returns:
+        The result, `height width 3` in [0, 1].
+
+    Raises:
+        UserError: If a picture, a mask or a setting is bad, or styles and generator do not go together.
+
+    Example:
+        >>> from swag_jax import generators
+        >>> johnson = generators.create(generators.JohnsonConfig(channels=2, blocks=1))
+        >>> repaint(Stylizer(None, johnson), np.zeros((9, 13, 3), np.float32)).shape
+        (9, 13, 3)
+    """
+    (outcome,) = repaint_many(stylizer, [content], styles, settings=settings)
+    if outcome.error is not None:
+        raise outcome.error
+    assert outcome.image is not None
+    return outcome.image
+
+
+def repaint_many(
+    stylizer: Stylizer,
+    contents: Iterable[Picture | Content],
+    styles: Sequence[ArrayLike | Style] = (),
+    *,
+    settings: Settings | None = None,
+    batch_size: int | None = None,
+) -> Iterator[Outcome]:
+    """Paint many pictures in one manner, in batches of equal shape, on every device; the style is read once.
+
+    Args:
+        stylizer: The generator and its encoder.
+        contents: The pictures to repaint, or functions that read them; frames of a video are no different.
+        styles: As in `repaint`.
+        settings: As in `repaint`.
+        batch_size: Pictures of one batch at most, over all devices; default: 1 per device on a CPU, else 8.
+
+    Returns:
+        The outcome of every picture, as soon as its batch is done; not in order. A picture that cannot be painted
+        holds its error and disturbs no other.
+
+    Raises:
+        UserError: If a style or a setting is bad, or styles and generator do not go together.
+    """
+    if batch_size is not None:
+        check_range(batch_size, what="batch size", low=1)
+    run = _Run(stylizer, [s if isinstance(s, Style) else Style(s) for s in styles], settings or Settings(), batch_size)
+    return run.outcomes(c if isinstance(c, Content) else Content(c) for c in contents)
+
+
+def style_shape(stylizer: Stylizer, height: int, width: int, *, size: int) -> tuple[int, int]:
+    """Return the height and width at which a style picture is read: its shorter side never below two strides.
+
+    Args:
+        stylizer: The generator and its encoder.
+        height: Of the picture.
+        width: Of the picture.
+        size: `Settings.style_size`.
+    """
+    longer, shorter = max(height, width), min(height, width)
+    return fitted(height, width, max(size or longer, -(-2 * stylizer.stride * longer // shorter)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Ready:
+    """A content made ready: resized, and reflected beyond its end to multiples of the stride."""
+
+    index: int
+    original: AnyHostImage
+    image: AnyHostImage
+    masks: HostMasks | None
+    own: AnyHostImage | None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the result."""
+        return self.original.shape[:2]
+
+    @property
+    def arguments(self) -> tuple[AnyHostImage, HostMasks | None, AnyHostImage | None]:
+        """What is of its own in a program's arguments."""
+        return self.image, self.masks, self.own
+
+    @property
+    def bucket(self) -> tuple[Any, ...]:
+        """What contents must have in common to be painted in one batch."""
+        return tuple(None if x is None else x.shape for x in self.arguments)
+
+
+class _Run:
+    """One manner, and the programs that paint in it."""
+
+    def __init__(self, stylizer: Stylizer, styles: Sequence[Style], settings: Settings, batch_size: int | None):
+        _check_styles(stylizer, len(styles), settings)
+        self.stylizer, self.settings = stylizer, settings
+        self.styles = list(styles)
+        self.most = batch_size or LARGEST.get(jax.default_backend(), 8) * devices.count()
+        self.manner = None if settings.colors == "match" else self._manner(self.styles)
+        if self.manner is None:  # the styles are recolored for every picture
+            self.most = 1
+
+    def outcomes(self, contents: Iterable[Content]) -> Iterator[Outcome]:
+        """Yield the outcome of every content as its batch ends."""
+        waiting: dict[Any, list[_Ready]] = {}
+        pool = ThreadPoolExecutor(THREADS)
+        try:
+            for found in self._ahead(contents, pool):
+                if isinstance(found, Outcome):
+                    yield found
+                    continue
+                bucket = waiting.setdefault(found.bucket, [])
+                bucket.append(found)
+                if sum(map(len, waiting.values())) > max(WAITING, self.most):
+                    bucket = max(waiting.values(), key=len)
+                if len(bucket) >= self.most or bucket is not waiting[found.bucket] or self._tile(found):
+                    yield from self._painted(bucket)
+                    bucket.clear()
+            for bucket in waiting.values():
+                yield from self._painted(bucket)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _ahead(self, contents: Iterable[Content], pool: ThreadPoolExecutor) -> Iterator[_Ready | Outcome]:
+        """Make contents ready in threads, ahead of the devices, in order."""
+        begun: deque[Future] = deque()
+        for index, content in enumerate(contents):
+            begun.append(pool.submit(self._try, index, content))
+            if len(begun) > 2 * self.most + THREADS:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+
+    def _try(self, index: int, content: Content) -> _Ready | Outcome:
+        try:
+            return self._prepare(index, content)
+        except UserError as problem:
+            return Outcome(index, None, problem)
+
+    def _prepare(self, index: int, content: Content) -> _Ready:
+        image = content.image
+        picture = as_picture(called(image, "content") if callable(image) else image, "content")
+        number = max(len(self.styles), 1)
+        if content.masks and len(content.masks) != number:
+            rule = f"there must be one mask per style ({number}), or none"
+            raise error(rule, got=len(content.masks), cure="pass as many content masks as styles")
+        height, width = fitted(picture.shape[0], picture.shape[1], self.settings.size or max(picture.shape[:2]))
+        small = resize(picture, height, width)
+        masks = np.stack([resize(m, height, width) for m in content.masks], -1) if content.masks else None
+        mixed = self.settings.strength < 1 or masks is not None
+        own = self._style_sized(picture) if mixed and needs_own(self.stylizer) else None
+        return _Ready(index, small, self._extended(small), None if masks is None else self._extended(masks), own)
+
+    def _extended(self, values: np.ndarray) -> np.ndarray:
+        """Reflect what lies beyond the end, up to multiples of the stride."""
+        height, width = values.shape[:2]
+        high, wide = self.stylizer.extended(height, width)
+        return np.pad(values, [(0, high - height), (0, wide - width), (0, 0)], mode="reflect")
+
+    def _style_sized(self, picture: AnyHostImage) -> AnyHostImage:
+        height, width = picture.shape[:2]
+        return resize(picture, *style_shape(self.stylizer, height, width, size=self.settings.style_size))
+
+    def _manner(self, styles: Sequence[Style]) -> Manner:
+        """Read the styles."""
+        key, kept = jax.random.key(self.settings.seed), []
+        for style in styles:
+            image = self._style_sized(as_picture(style.image, "style"))
+            region = None if style.region is None else jnp.asarray(resize(style.region, *image.shape[:2]) > 0.5)
+            kept.append(_read(self.stylizer, jnp.asarray(image), key=key, region=region))
+        blend = self.settings.blend or (1.0,) * max(len(styles), 1)
+        strength = jnp.float32(self.settings.strength)
+        return Manner(tuple(kept), jnp.asarray(blend, jnp.float32), strength)
+
+    def _recolored(self, content: AnyHostImage) -> Manner:
+        reference = jnp.asarray(content)
+        pictures = [jnp.asarray(as_picture(style.image, "style")) for style in self.styles]
+        matched = [np.asarray(match_color(picture, reference)) for picture in pictures]
+        return self._manner([replace(s, image=m) for s, m in zip(self.styles, matched, strict=True)])
+
+    def _tile(self, work: _Ready) -> int | None:
+        return self.settings.tile_of(*work.shape)
+
+    def _painted(self, works: Sequence[_Ready]) -> Iterator[Outcome]:
+        """Paint contents of one shape, in halves where they do not fit into memory."""
+        if not works:
+            return
+        try:
+            found = self._paint(works)
+        except jax.errors.JaxRuntimeError as failure:
+            if "RESOURCE_EXHAUSTED" not in str(failure):
+                raise
+            found = None
+        if found is not None:
+            yield from (self._finished(work, image) for work, image in zip(works, found, strict=True))
+        elif len(works) > 1:
+            self.most = max(len(works) // 2, 1)
+            for start in range(0, len(works), self.most):
+                yield from self._painted(works[start : start + self.most])
+        else:
+            (work,) = works
+            height, width = work.shape
+            rule = f"a picture must fit into memory, which was used up at {width} x {height} pixels"
+            yield Outcome(work.index, None, error(rule, cure="pass a smaller size, or paint it in smaller tiles"))
+
+    def _paint(self, works: Sequence[_Ready]) -> Sequence[np.ndarray]:
+        manner = self.manner or self._recolored(works[0].original)
+        mixed = self.settings.strength < 1 or works[0].masks is not None
+        side = self._tile(works[0])
+        if side is not None:
+            return [self._in_tiles(work, manner, side, mixed) for work in works]
+        if len(works) == 1:
+            content, masks, own = jax.tree.map(jnp.asarray, works[0].arguments)
+            return [np.asarray(_paint_single(self.stylizer, manner, content, masks, own, mixed=mixed))]
+        size = -(-len(works) // devices.count())
+        filled = devices.filled([work.arguments for work in works], size=size)
+        batch = jax.tree.map(lambda *x: np.stack(x), *filled)
+        shared = devices.replicate((self.stylizer, manner))
+        return list(devices.gather(self._program(mixed)(shared, *devices.split(batch)), length=len(works)))
+
+    @functools.cache  # noqa: B019
+    def _program(self, mixed: bool) -> Any:
+        def one(shared, content, masks, own):
+            stylizer, manner = shared
+            return _paint_one(stylizer, manner, content, masks, own, mixed=mixed)
+
+        return devices.spread(one, shared=["shared"])
+
+    def _in_tiles(self, work: _Ready, manner: Manner, side: int, mixed: bool) -> np.ndarray:
+        own = None if work.own is None else _read(self.stylizer, jnp.asarray(work.own), key=own_key())
+        return paint_tiled(self.stylizer, manner, work.image, side=side, masks=work.masks, own=own, mixed=mixed)
+
+    def _finished(self, work: _Ready, painted: np.ndarray) -> Outcome:
+        height, width = work.shape
+        image = np.clip(painted[:height, :width], 0, 1)
+        if not np.isfinite(image).all():
+            problem = error("a painted picture must be finite", got="NaN or infinite values", cure="use float32")
+            return Outcome(work.index, None, problem)
+        if self.settings.colors == "luminance":
+            image = np.asarray(transfer_luminance(jnp.asarray(work.original), jnp.asarray(image)))
+        return Outcome(work.index, image, None)
+
+
+def own_key() -> Key:
+    """Return what draws the positions of a content read as a style of its own."""
+    return jax.random.key(0)
+
+
+def _paint_one(
+    stylizer: Stylizer, manner: Manner, content: Image, masks: Any, own: AnyImage | None, *, mixed: bool
+) -> Image:
+    masks = None if masks is None else jnp.moveaxis(masks, -1, 0)
+    kept = None if own is None else read(stylizer, own, key=own_key())
+    return paint(stylizer, manner, content, masks=masks, own=kept, mixed=mixed)
+
+
+_read = jax.jit(read)
+_paint_single = jax.jit(_paint_one, static_argnames="mixed")
+
+
+def _check_styles(stylizer: Stylizer, number: int, settings: Settings) -> None:
+    """Raise unless styles, their weights and the generator go together."""
+    if stylizer.reads_styles and not number:
+        raise error("the generator needs a style picture", got="none", cure="pass one or several")
+    if not stylizer.reads_styles and number:
+        raise error("the generator has its one style in its weights", got=f"{number} style pictures", cure="pass none")
+    if settings.blend and len(settings.blend) != number:
+        raise error(f"there must be one blend weight per style picture ({number})", got=len(settings.blend))
+    if settings.colors == "match" and not number:
+        raise error("colors can only be matched by style pictures", cure="pass luminance, or style")

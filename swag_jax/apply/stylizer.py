@@ -1,0 +1,143 @@
+"""A trained generator with the network that it reads."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jax
+
+from swag_jax import backbones, params
+from swag_jax._checks import error
+from swag_jax._pytree import pytree_dataclass
+from swag_jax.attention import Similarity
+from swag_jax.backbones import Backbone, Operations, Precision
+from swag_jax.features import Tap, taps
+from swag_jax.generators import (
+    AdaAttNConfig,
+    Generator,
+    Painter,
+    flat_parameters,
+    load_generator,
+    with_parameters,
+)
+from swag_jax.generators.kinds import kind_of
+
+GENERATOR_FILE = "generator.safetensors"
+"""What a training run's folder calls its generator."""
+
+
+@pytree_dataclass
+@dataclass(frozen=True)
+class Stylizer:
+    """A generator ready for use; a pytree, to be passed to `jax.jit` as an argument.
+
+    Attributes:
+        encoder: The network that the generator reads; `None` for one that reads pictures.
+        generator: The generator.
+    """
+
+    encoder: Backbone | None
+    generator: Generator
+
+    @property
+    def reads_styles(self) -> bool:
+        """Whether it takes style pictures; Johnson's network has its style in its weights."""
+        return isinstance(self.generator, Painter)
+
+    @property
+    def stride(self) -> int:
+        """What height and width of a content picture must be multiples of, so that all sizes inside are whole."""
+        if self.encoder is None:
+            return self.generator.stride
+        return max(self.generator.stride, *self.encoder.strides)
+
+    def extended(self, height: int, width: int) -> tuple[int, int]:
+        """Return the next multiples of the stride, of which both sides have two at least.
+
+        Pictures are reflected beyond their end up to there, and results are cut: our choice. Layers of other sizes
+        would be compared at displaced samples.
+
+        Args:
+            height: Of a picture.
+            width: Of a picture.
+        """
+        high, wide = (max(-(-side // self.stride), 2) * self.stride for side in (height, width))
+        return high, wide
+
+
+def load_stylizer(
+    path: Path | str,
+    *,
+    backbone: str | None = None,
+    weights: str | None = None,
+    similarity: Similarity | None = None,
+    precision: Precision = "float32",
+) -> Stylizer:
+    """Open a generator's checkpoint, with the encoder that it was trained with.
+
+    Args:
+        path: A checkpoint that `save_generator` or `swag-jax weights convert` wrote, or a training run's folder.
+        backbone: The encoder's network; default: the one that the checkpoint names.
+        weights: The encoder's weights, as `swag_jax.backbones.load` takes them; default: those that the checkpoint
+            names, which must be at hand and of the same hash.
+        similarity: How an AdaAttN generator compares positions: softmax or cosine; default: as it was trained.
+        precision: `float32`, `tf32` or `bfloat16`.
+
+    Returns:
+        The generator and its encoder.
+
+    Raises:
+        UserError: If the checkpoint cannot be read, or its encoder's weights are not here.
+    """
+    path = Path(path) / GENERATOR_FILE if Path(path).is_dir() else Path(path)
+    generator = load_generator(path, operations=Operations(precision=precision))
+    if similarity is not None:
+        generator = _compared_by(generator, similarity)
+    if not generator.layers:
+        return Stylizer(None, generator)
+    notes = params.read_metadata(path)
+    name = backbone or notes.get("encoder_backbone")
+    if name is None:
+        raise error(f"{path} must say which encoder it was trained with", cure="pass its backbone and its weights")
+    chosen = weights or _recorded_weights(notes, path)
+    seed = int(notes.get("encoder_seed") or 0)
+    encoder, source = backbones.load(name, weights=chosen, layers=generator.layers, seed=seed, precision=precision)
+    wanted = notes.get("encoder_sha256")
+    if weights is None and wanted and source.sha256 != wanted:
+        rule = f"{path} was trained with {notes.get('encoder')} of sha256 {wanted}"
+        raise error(rule, got=source.sha256, cure="fetch or convert those again, or pass other weights yourself")
+    _check_layers(generator, encoder)
+    return Stylizer(jax.jit(lambda network: network.frozen())(encoder), generator)
+
+
+def _compared_by(generator: Generator, similarity: Similarity) -> Generator:
+    if not isinstance(generator.config, AdaAttNConfig):
+        rule = "only an AdaAttN generator compares positions by a similarity of choice"
+        raise error(rule, got=f"one of kind {kind_of(generator.config)}", cure="leave the similarity out")
+    config = replace(generator.config, similarity=similarity)
+    return with_parameters(config, flat_parameters(generator), operations=generator.operations)
+
+
+def _recorded_weights(notes: Mapping[str, str], path: Path) -> str:
+    """Return the weights that a checkpoint names, as `swag_jax.backbones.load` takes them."""
+    kind, name = notes.get("encoder_kind"), notes.get("encoder", "")
+    if kind in ("random", "embedded"):
+        return kind
+    if name in params.stored():
+        return name
+    known = [entry.name for entry in params.checkpoints() if entry.kind == "imagenet"]
+    convert = f"run `swag-jax weights convert FILE --backbone {notes.get('encoder_backbone')}`, or pass --weights FILE"
+    cure = f"run `swag-jax weights fetch {name}`" if name in known else convert
+    raise error(f"{path} needs the encoder that it was trained with", got=f"no {name} in the local store", cure=cure)
+
+
+def _check_layers(generator: Generator, encoder: Backbone) -> None:
+    """Raise unless the encoder has the layers that the generator reads, as wide as it reads them."""
+    found = taps(encoder, layers=generator.layers)
+    if found != generator.config.taps:
+        rule = f"the encoder must have the layers that the generator reads, {_described(generator.config.taps)}"
+        raise error(rule, got=_described(found), cure="pass the encoder that it was trained with")
+
+
+def _described(layers: Iterable[Tap]) -> str:
+    return ", ".join(f"{tap.layer} ({tap.channels} channels, stride {tap.stride})" for tap in layers)

@@ -1,0 +1,266 @@
+r"""Pictures of any size in tiles that equal the whole.
+
+A tile is painted in a window around it, so wide that nothing beyond the window could reach the tile; how far that is,
+is measured: where the network's sums run over `NaN`, so do its results (`reach`). What instance norms take over the
+whole content is gathered before, from all tiles: exactly, by Chan, Golub and LeVeque's rule for parts (1979, eq. 2.1).
+AdaIN, SANet and AdaAttN need one pass for that. Johnson's network has norms behind each other and needs one for each:
+15 passes over its first layers, about eight times the work of the picture.
+
+All windows have one size and begin at multiples of the generator's stride, so that one program makes them all.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from swag_jax import devices
+from swag_jax._checks import error
+from swag_jax._types import ChannelMoments, Features, HostImage, Image, Mask
+from swag_jax.apply.painting import Manner, Moments, encode, paint
+from swag_jax.apply.stylizer import Stylizer
+from swag_jax.generators import Painter
+from swag_jax.statistics import DEVIATION_EPSILON, centered_squares
+
+HostMasks: TypeAlias = Float[np.ndarray, "height width styles"]
+"""How much each style counts at each pixel, in [0, 1], in host memory."""
+
+_DOUBLINGS = 6
+"""Tries of `reach`, the last with strips of about 1,000 strides."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A tile along one axis.
+
+    Attributes:
+        start: Its first pixel.
+        stop: The pixel behind its last.
+        window: The first pixel of its window.
+    """
+
+    start: int
+    stop: int
+    window: int
+
+
+def spans(length: int, *, side: int, halo: int) -> tuple[tuple[Span, ...], int]:
+    """Cut a length into tiles, each with a window that reaches `halo` beyond it or to the end of the picture.
+
+    Args:
+        length: Of the picture.
+        side: Of a tile.
+        halo: How far a window must reach.
+
+    Returns:
+        The tiles, and the length of every window.
+
+    Example:
+        >>> spans(96, side=32, halo=16)
+        ((Span(start=0, stop=32, window=0), Span(start=32, stop=64, window=16), Span(start=64, stop=96, window=32)), 64)
+    """
+    window = min(side + 2 * halo, length)
+    starts = range(0, length, side)
+    return tuple(Span(s, min(s + side, length), min(max(s - halo, 0), length - window)) for s in starts), window
+
+
+def reach(stylizer: Stylizer, manner: Manner, *, own: Any = None, mixed: bool = False) -> int:
+    """Return how many pixels of the content, at most, lie between a painted pixel and one that it depends on.
+
+    Moments being given, it is found by painting a strip of which a part is `NaN`.
+
+    Args:
+        stylizer: The generator and its encoder.
+        manner: As in `paint`.
+        own: As in `paint`.
+        mixed: As in `paint`.
+
+    Raises:
+        UserError: If it is farther than any network's here; a convolution by Fourier transforms would look like that.
+    """
+    stride = stylizer.stride
+    for side in (16 * stride * 2**i for i in range(_DOUBLINGS)):
+        strip = np.full((2 * stride, 2 * side + stride, 3), 0.5, np.float32)
+        strip[:, side : side + stride] = np.nan
+        found = np.asarray(_painted_strip(stylizer, manner, jnp.asarray(strip), own, mixed))
+        columns = np.flatnonzero(np.isnan(found).any((0, 2)))
+        far = max(side - int(columns.min()), int(columns.max()) - (side + stride - 1))
+        if far < side - stride:
+            return far
+    raise error("painted pixels must depend on near ones only to be painted in tiles", cure="paint the picture whole")
+
+
+@functools.partial(jax.jit, static_argnames="mixed")
+def _painted_strip(stylizer, manner, strip, own, mixed):
+    known: dict[str, Any] = {}
+    while seen := _seen(stylizer, strip, known):
+        known |= {name: (jnp.zeros(x.shape[-1]), jnp.ones(x.shape[-1])) for name, x in seen.items()}
+    return paint(stylizer, manner, strip, own=own, mixed=mixed, known=known)
+
+
+def _seen(stylizer: Stylizer, content: Any, known: Moments) -> dict[str, Any]:
+    """Return what norms that are not known see of a picture."""
+    batch = jax.tree.map(lambda x: x[None], dict(known))
+    read = encode(stylizer, content) if isinstance(stylizer.generator, Painter) else content[None]
+    return {name: x[0] for name, x in stylizer.generator.normed(read, batch).items()}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The tiles of a picture.
+
+    Attributes:
+        rows: Along the height.
+        columns: Along the width.
+        window: Height and width of every window.
+    """
+
+    rows: tuple[Span, ...]
+    columns: tuple[Span, ...]
+    window: tuple[int, int]
+
+    @property
+    def tiles(self) -> list[tuple[Span, Span]]:
+        """Every tile."""
+        return list(itertools.product(self.rows, self.columns))
+
+    def cut(self, picture: np.ndarray, tile: tuple[Span, Span]) -> np.ndarray:
+        """Return a tile's window of a picture, `height width ...`.
+
+        Args:
+            picture: The whole picture.
+            tile: The tile.
+        """
+        row, column = tile
+        return picture[row.window : row.window + self.window[0], column.window : column.window + self.window[1]]
+
+
+def grid(height: int, width: int, *, side: int, halo: int, stride: int) -> Grid:
+    """Cut a picture into tiles that begin at multiples of the stride.
+
+    Args:
+        height: Of the picture, a multiple of the stride.
+        width: Of the picture, likewise.
+        side: Of a tile; it is rounded up to a multiple of the stride.
+        halo: What `reach` returned; likewise.
+        stride: `Stylizer.stride`.
+    """
+    side, halo = (math.ceil(length / stride) * stride for length in (side, halo))
+    (rows, high), (columns, wide) = (spans(length, side=side, halo=halo) for length in (height, width))
+    return Grid(rows, columns, (high, wide))
+
+
+def paint_tiled(
+    stylizer: Stylizer,
+    manner: Manner,
+    content: HostImage,
+    *,
+    side: int,
+    masks: HostMasks | None = None,
+    own: Any = None,
+    mixed: bool = False,
+) -> HostImage:
+    """Return what `paint` does, in tiles, on every device.
+
+    Args:
+        stylizer: The generator and its encoder.
+        manner: As in `paint`.
+        content: As in `paint`, in host memory.
+        side: Side of the tiles in pixels.
+        masks: As in `paint`, but `height width styles`, in host memory.
+        own: As in `paint`.
+        mixed: As in `paint`.
+    """
+    halo = reach(stylizer, manner, own=own, mixed=mixed)
+    cuts = grid(content.shape[0], content.shape[1], side=side, halo=halo, stride=stylizer.stride)
+    shared = devices.replicate((stylizer, manner, own, gather_moments(stylizer, content, cuts)))
+    result = np.empty_like(content)
+
+    def one(shared, window, masks):
+        stylizer, manner, own, known = shared
+        masks = None if masks is None else jnp.moveaxis(masks, -1, 0)
+        return paint(stylizer, manner, window, masks=masks, own=own, mixed=mixed, known=known)
+
+    program = devices.spread(one, shared=["shared"])
+
+    def arguments(tile):
+        return cuts.cut(content, tile), None if masks is None else cuts.cut(masks, tile)
+
+    for (row, column), painted in _each(program, shared, cuts.tiles, arguments):
+        inner = _inner(row), _inner(column)
+        result[row.start : row.stop, column.start : column.stop] = painted[inner]
+    return result
+
+
+def gather_moments(stylizer: Stylizer, content: HostImage, cuts: Grid) -> dict[str, ChannelMoments]:
+    """Return mean and deviation of the whole picture at every norm, from its tiles.
+
+    Args:
+        stylizer: The generator and its encoder.
+        content: The picture.
+        cuts: Its tiles.
+    """
+
+    def one(shared, window, inner):
+        stylizer, known = shared
+        seen = _seen(stylizer, window, known)
+        return {name: centered_squares(x, region=_region(x, window, inner)) for name, x in seen.items()}
+
+    def arguments(tile):
+        return cuts.cut(content, tile), np.array([(i.start, i.stop) for i in map(_inner, tile)])
+
+    known: dict[str, ChannelMoments] = {}
+    while True:
+        # A new program each time: the more is known, the deeper it goes.
+        program = devices.spread(one, shared=["shared"])
+        shared = devices.replicate((stylizer, known))
+        parts = [found for _, found in _each(program, shared, cuts.tiles, arguments)]
+        if not parts[0]:
+            return known
+        unbiased = stylizer.generator.unbiased
+        known = known | {name: _together([p[name] for p in parts], unbiased=unbiased) for name in parts[0]}
+
+
+def _region(features: Features, window: Image, inner: Int[Array, "2 2"]) -> Mask:
+    """Return which positions belong to the tile inside a window."""
+    sides = []
+    for axis in (0, 1):
+        stride = window.shape[axis] // features.shape[axis]
+        pixels = stride * jnp.arange(features.shape[axis])
+        sides.append((pixels >= inner[axis, 0]) & (pixels < inner[axis, 1]))
+    return sides[0][:, None] & sides[1][None]
+
+
+def _together(parts: Sequence[tuple[Any, Any, Any]], *, unbiased: bool) -> ChannelMoments:
+    """Return mean and deviation from counts, means and centered squares of parts, as `moments` would."""
+    counts, means, squares = (np.stack([np.asarray(p[i], np.float64) for p in parts]) for i in range(3))
+    total, weights = counts.sum(), counts[:, None]
+    mean = (weights * means).sum(0) / total
+    centered = squares.sum(0) + (weights * (means - mean[None]) ** 2).sum(0)
+    deviation = np.sqrt(centered / max(total - unbiased, 1) + DEVIATION_EPSILON)
+    return jnp.asarray(mean, jnp.float32), jnp.asarray(deviation, jnp.float32)
+
+
+def _inner(span: Span) -> slice:
+    """Return where in its window a tile is."""
+    return slice(span.start - span.window, span.stop - span.window)
+
+
+def _each(
+    program: Any, shared: Any, tiles: Sequence[tuple[Span, Span]], arguments: Callable[..., Any]
+) -> Iterator[tuple[tuple[Span, Span], Any]]:
+    """Run a program on every tile, one on each device at a time; yield each tile and its result."""
+    for start in range(0, len(tiles), devices.count()):
+        group = tiles[start : start + devices.count()]
+        filled = devices.filled([arguments(tile) for tile in group], size=1)
+        batch = jax.tree.map(lambda *x: np.stack(x), *filled)
+        found = devices.gather(program(shared, *devices.split(batch)), length=len(group))
+        for i, tile in enumerate(group):
+            yield tile, jax.tree.map(lambda x, i=i: x[i], found)

@@ -1,0 +1,224 @@
+"""One picture and many: sizes, strength, blends, masks, colors; one that fails disturbs no other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from swag_jax._checks import UserError
+from swag_jax.apply import Content, Settings, Style, painting, repaint, repaint_many, style_shape
+from swag_jax.images import match_color, resize, transfer_luminance
+
+pytestmark = pytest.mark.usefixtures("programs_kept")
+
+SMALL = Settings(style_size=16)
+
+
+def close(a, b, atol=1e-5):
+    np.testing.assert_allclose(a, b, rtol=0, atol=atol)
+
+
+def styles_of(kind, pictures):
+    return [] if kind == "johnson" else pictures[1:2]
+
+
+def test_results_have_the_contents_size_or_the_one_asked_for(stylizers, pictures):
+    for size, shape in ((0, (27, 37, 3)), (20, (15, 20, 3))):
+        settings = Settings(style_size=16, size=size)
+        found = repaint(stylizers["adain"], pictures[0], pictures[1:2], settings=settings)
+        assert (found.shape, found.dtype) == (shape, np.float32)
+        assert 0 <= found.min() < found.max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["johnson", "adaattn"])
+def test_many_are_each_as_alone_and_a_bad_one_disturbs_none(kind, stylizers, pictures):
+    def broken():
+        raise OSError("no such file")
+
+    contents = [pictures[0], pictures[0][::-1], pictures[2], broken, np.flip(pictures[0], 1), np.full((4, 4, 3), 2.0)]
+    styles = styles_of(kind, pictures)
+    found = {o.index: o for o in repaint_many(stylizers[kind], contents, styles, settings=SMALL)}
+    assert sorted(found) == list(range(6))
+    for index in (0, 1, 4):
+        alone = repaint(stylizers[kind], contents[index], styles, settings=SMALL)
+        close(found[index].image, alone)
+    assert found[2].image.shape == (12, 21, 3)
+    assert "must be readable, got OSError: no such file" in str(found[3].error)
+    assert "must lie in [0, 1]" in str(found[5].error)
+
+
+def test_equal_frames_give_equal_pictures(stylizers, pictures):
+    """Positions that attention keeps are drawn once."""
+    style = np.random.default_rng(5).random((24, 24, 3)).astype(np.float32)
+    settings = Settings(style_size=24)
+    found = list(repaint_many(stylizers["adaattn"], [pictures[0]] * 3, [style], settings=settings, batch_size=1))
+    for outcome in found[1:]:
+        np.testing.assert_array_equal(outcome.image, found[0].image)
+    other = repaint(stylizers["adaattn"], pictures[0], [style], settings=Settings(style_size=24, seed=1))
+    assert not np.allclose(other, found[0].image, atol=1e-4)
+
+
+def unstyled(stylizer, content):
+    """What the definition says: features as they are for AdaIN, else the content in its own style."""
+    high, wide = stylizer.extended(*content.shape[:2])
+    missing = [(0, high - content.shape[0]), (0, wide - content.shape[1]), (0, 0)]
+
+    @jax.jit
+    def run(stylizer, whole, small):
+        own = painting.read(stylizer, small, key=jax.random.key(0))
+        plain = stylizer.generator.unstyled(painting.encode(stylizer, whole), own)
+        return stylizer.generator.decode(plain, size=(high, wide))[0]
+
+    small = resize(content, *style_shape(stylizer, *content.shape[:2], size=16))
+    painted = run(stylizer, jnp.asarray(np.pad(content, missing, mode="reflect")), jnp.asarray(small))
+    return np.clip(painted[: content.shape[0], : content.shape[1]], 0, 1)
+
+
+@pytest.mark.parametrize("name", ["adain", "sanet", "adaattn"])
+def test_strength_zero_is_the_content_unstyled(name, stylizers, pictures):
+    content = pictures[0][:16]
+    found = repaint(stylizers[name], content, pictures[1:2], settings=Settings(style_size=16, strength=0))
+    close(found, unstyled(stylizers[name], content))
+
+
+def test_johnsons_strength_mixes_pixels(stylizers, pictures):
+    full, half = (repaint(stylizers["johnson"], pictures[0], settings=Settings(strength=s)) for s in (1, 0.25))
+    close(half, 0.25 * full + 0.75 * pictures[0])
+
+
+@pytest.mark.parametrize("name", ["adain", "adaattn"])
+def test_blends_are_of_features_and_a_weight_of_zero_leaves_a_style_out(name, stylizers, pictures):
+    stylizer, content, styles = stylizers[name], pictures[0], pictures[1:]
+    one = repaint(stylizer, content, styles[:1], settings=SMALL)
+    close(repaint(stylizer, content, styles, settings=Settings(style_size=16, blend=(2.0, 0.0))), one)
+    close(repaint(stylizer, content, [styles[0]] * 2, settings=SMALL), one)
+    assert not np.allclose(repaint(stylizer, content, styles, settings=SMALL), one, atol=1e-3)
+
+
+def test_adain_blends_moments(stylizers, pictures):
+    """Equal weights: the mean of the styles' moments, worked out by hand."""
+    stylizer, content = stylizers["adain"], pictures[0][:16, :24]
+
+    @jax.jit
+    def run(stylizer, content, styles):
+        kept = [painting.read(stylizer, style) for style in styles]
+        mean = jax.tree.map(lambda a, b: (3 * a + b) / 4, *kept)
+        generator = stylizer.generator
+        return generator.decode(generator.transfer(painting.encode(stylizer, content), mean), size=(16, 24))[0]
+
+    expected = run(stylizer, jnp.asarray(content), [jnp.asarray(s) for s in pictures[1:]])
+    settings = Settings(style_size=0, blend=(3.0, 1.0))
+    close(repaint(stylizer, content, pictures[1:], settings=settings), np.clip(expected, 0, 1))
+
+
+def test_masks_put_styles_side_by_side(stylizers, pictures):
+    """Wide enough that the far columns see one style's side only; moments of the content are of all of it."""
+    stylizer, styles = stylizers["adain"], pictures[1:]
+    content = np.random.default_rng(3).random((16, 96, 3)).astype(np.float32)
+    left = np.zeros((16, 96), np.float32)
+    left[:, :48] = 1
+    both = repaint(stylizer, Content(content, (left, 1 - left)), styles, settings=SMALL)
+    first, second = (repaint(stylizer, content, [style], settings=SMALL) for style in styles)
+    close(both[:, :24], first[:, :24])
+    close(both[:, -24:], second[:, -24:])
+    outside = repaint(stylizer, Content(content, (left,)), styles[:1], settings=SMALL)
+    close(outside[:, :24], first[:, :24])
+    plain = repaint(stylizer, content, styles[:1], settings=Settings(style_size=16, strength=0))
+    close(outside[:, -24:], plain[:, -24:])
+
+
+@pytest.mark.parametrize("name", ["adain", "sanet", "adaattn"])
+def test_a_style_region_is_all_that_is_used(name, stylizers, pictures):
+    """What lies outside may change; pixels near the region's edge are seen by positions inside, so it is kept off."""
+    stylizer, content = stylizers[name], pictures[0]
+    region = np.zeros((32, 32), np.float32)
+    region[:12] = 1
+    style = np.random.default_rng(4).random((32, 32, 3)).astype(np.float32)
+    other = style.copy()
+    other[24:] = style[24:][:, ::-1]  # the same colors elsewhere: norms over the style's keys stay nearly as they are
+    settings = Settings(style_size=32)
+    free = [repaint(stylizer, content, [s], settings=settings) for s in (style, other)]
+    bound = [repaint(stylizer, content, [Style(s, region)], settings=settings) for s in (style, other)]
+    if name == "adain":
+        close(*bound)
+    assert np.abs(bound[0] - free[0]).max() > 1e-3
+    assert np.abs(bound[0] - bound[1]).mean() < np.abs(free[0] - free[1]).mean()
+
+
+def test_an_empty_region_restricts_nothing(stylizers, pictures):
+    empty = Style(pictures[1], np.zeros(pictures[1].shape[:2], np.float32))
+    for name in ("adain", "sanet"):
+        free = repaint(stylizers[name], pictures[0], pictures[1:2], settings=SMALL)
+        close(repaint(stylizers[name], pictures[0], [empty], settings=SMALL), free)
+
+
+def test_colors_are_the_contents_or_given_to_the_style(stylizers, pictures):
+    stylizer, content = stylizers["adain"], pictures[0]
+    plain = repaint(stylizer, content, pictures[1:2], settings=SMALL)
+    kept = repaint(stylizer, content, pictures[1:2], settings=Settings(style_size=16, colors="luminance"))
+    close(kept, transfer_luminance(jnp.asarray(content), jnp.asarray(plain)))
+    matched = np.asarray(match_color(jnp.asarray(pictures[1]), jnp.asarray(content)))
+    found = repaint(stylizer, content, pictures[1:2], settings=Settings(style_size=16, colors="match"))
+    close(found, repaint(stylizer, content, [matched], settings=SMALL))
+
+
+def test_pictures_that_do_not_fit_into_memory_are_halved_and_then_told(stylizers, pictures, monkeypatch):
+    from swag_jax.apply import drivers
+
+    sizes, paint = [], drivers._Run._paint
+
+    def limited(self, works):
+        sizes.append(len(works))
+        if len(works) > 1 or works[0].index == 2:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return paint(self, works)
+
+    monkeypatch.setattr(drivers._Run, "_paint", limited)
+    found = list(repaint_many(stylizers["johnson"], [pictures[0]] * 3, settings=SMALL))
+    assert sizes[0] == 3
+    assert [o.index for o in found if o.error is None] == [0, 1]
+    assert "must fit into memory, which was used up at 37 x 27 pixels" in str(found[2].error)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "options", "message"),
+    [
+        ("adain", [], {}, "needs a style picture"),
+        ("johnson", [1], {}, "has its one style in its weights, got 1 style"),
+        ("adain", [1, 2], {"blend": (1.0,)}, r"one blend weight per style picture \(2\), got 1"),
+        ("johnson", [], {"colors": "match"}, "colors can only be matched by style pictures"),
+    ],
+)
+def test_styles_and_settings_must_go_together(name, arguments, options, message, stylizers, pictures):
+    with pytest.raises(UserError, match=message):
+        repaint(stylizers[name], pictures[0], [pictures[i] for i in arguments], settings=Settings(**options))
+
+
+def test_masks_must_be_as_many_as_styles(stylizers, pictures):
+    mask = np.ones((4, 4), np.float32)
+    with pytest.raises(UserError, match=r"one mask per style \(1\), or none, got 2"):
+        repaint(stylizers["adain"], Content(pictures[0], (mask, mask)), pictures[1:2])
+    with pytest.raises(UserError, match="batch size must be at least 1"):
+        repaint_many(stylizers["adain"], pictures[:1], pictures[1:2], batch_size=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strength": 1.5}, "strength must be at least 0 and at most 1"),
+        ({"tile": -1}, "tile must be at least 0"),
+        ({"blend": (0.0, 0.0)}, "sum of the blend weights must be greater than 0"),
+        ({"blend": (-1.0, 2.0)}, "a blend weight must be at least 0"),
+        ({"colors": "both"}, "unknown colors 'both'"),
+    ],
+)
+def test_bad_settings(options, message, unchecked):
+    with pytest.raises(UserError, match=message):
+        Settings(**options)
+
+
+def test_large_pictures_are_painted_in_tiles():
+    settings = Settings()
+    assert settings.tile_of(2048, 2048) is None
+    assert settings.tile_of(2048, 2049) == 1024
+    assert Settings(tile=300).tile_of(200, 301) == 300

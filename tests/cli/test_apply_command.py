@@ -1,0 +1,169 @@
+"""`swag-jax apply`: one picture, folders that go on where they stopped, and what is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from swag_jax import generators, params, read_image, sample, write_image
+from swag_jax.apply import Content, Settings, Style, load_artifact, load_stylizer, repaint
+from swag_jax.features import Tap
+from swag_jax.images import read_alpha
+
+pytestmark = pytest.mark.usefixtures("programs_kept")
+
+
+def filled(path, config):
+    """Write a generator with small random weights that reads VGG19 with random ones."""
+    random, arrays = np.random.default_rng(7), {}
+    for name, shape in generators.parameter_shapes(config).items():
+        scale = np.prod(shape[:3]) ** -0.5 if len(shape) == 4 else 0.2
+        arrays[name] = np.asarray(random.normal(scale=scale, size=shape), np.float32)
+    notes = generators.encoder_notes(params.resolve("vgg19", weights="random"))
+    generators.save_generator(path, generators.with_parameters(config, arrays), notes=notes)
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    config = generators.AdaINConfig((Tap("relu1_1", 64, 1),))
+    return filled(tmp_path_factory.mktemp("trained") / "adain.safetensors", config)
+
+
+@pytest.fixture(scope="module")
+def shown():
+    """Two contents of one shape, one of another, and two styles."""
+    harbor = sample("harbor", size=40)
+    return {
+        "contents": {"one": harbor, "two": harbor[::-1], "cat": sample("cat", size=24)},
+        "styles": {"dots": sample("dots", size=32), "mosaic": sample("mosaic", size=24)},
+    }
+
+
+@pytest.fixture
+def folders(tmp_path, shown):
+    for folder, pictures in shown.items():
+        (tmp_path / folder).mkdir()
+        for name, picture in pictures.items():
+            write_image(tmp_path / folder / f"{name}.png", picture)
+    return tmp_path
+
+
+def records(folder):
+    return {r["name"]: r for r in map(json.loads, (folder / "results.jsonl").read_text().splitlines())}
+
+
+def test_one_picture_with_everything(command, checkpoint, folders):
+    content, style = folders / "contents/one.png", folders / "styles/dots.png"
+    height, width = read_image(content).shape[:2]
+    mask, half = np.zeros((height, width, 3), np.float32), np.zeros((32, 32, 3), np.float32)
+    mask[:, :20], half[:16] = 1, 1
+    write_image(folders / "mask.png", mask)
+    write_image(folders / "half.png", half)
+    flags = ("--alpha", 0.8, "--style-size", 24, "--keep-colors", "--tile", 16)
+    masks = ("--content-masks", folders / "mask.png", "--style-masks", folders / "half.png")
+    ended = command("apply", checkpoint, content, style, "-o", folders / "out.png", *flags, *masks)
+    assert ended.code == 0, ended.err
+    assert "wrote" in ended.err
+    stylizer = load_stylizer(checkpoint)
+    settings = Settings(strength=0.8, style_size=24, colors="luminance")
+    pair = Content(read_image(content), (mask[..., 0],)), [Style(read_image(style), half[..., 0])]
+    expected = repaint(stylizer, *pair, settings=settings)
+    np.testing.assert_allclose(read_image(folders / "out.png"), expected, rtol=0, atol=1.01 / 255)
+
+
+def test_transparency_is_kept(command, checkpoint, folders, pictures):
+    style = folders / "styles/dots.png"
+    for output in ("out.png", "out.jpg"):
+        ended = command("apply", checkpoint, pictures / "glass.png", style, "-o", folders / output, "--style-size", 24)
+        assert (ended.code, ended.out) == (0, ""), ended.err
+    assert read_alpha(folders / "out.png")[:, :30].max() == 0
+    assert read_alpha(folders / "out.jpg") is None
+
+
+def test_several_styles_are_mixed_and_exported(command, checkpoint, folders):
+    content, styles = folders / "contents/one.png", [folders / f"styles/{n}.png" for n in ("dots", "mosaic")]
+    flags = ("--blend", "1,3", "--style-size", 24, "--quiet", "--export", folders / "made.swag")
+    ended = command("apply", checkpoint, content, *styles, "-o", folders / "out.png", *flags)
+    assert (ended.code, ended.err) == (0, "")
+    artifact = load_artifact(folders / "made.swag")
+    found = artifact(read_image(content)[None], [read_image(s, size=24) for s in styles], blend=(1, 3))[0]
+    np.testing.assert_allclose(read_image(folders / "out.png"), found, rtol=0, atol=1.01 / 255)
+
+
+def test_a_folder_goes_on_where_it_stopped(command, checkpoint, folders):
+    """Every content in every style; one that is damaged fails alone, and only what has changed is done again."""
+    (folders / "contents" / "broken.png").write_bytes(b"no picture")
+    words = ("apply", checkpoint, folders / "contents", folders / "styles", "-o", folders / "out", "--style-size", 24)
+    ended = command(*words)
+    assert ended.code == 3, ended.err
+    assert "6 of 8 pictures" in ended.err
+    found = records(folders / "out")
+    names = [f"{c}_{s}" for s in ("dots", "mosaic") for c in ("broken", "cat", "one", "two")]
+    assert list(found) == names
+    assert [n for n in names if found[n]["status"] == "failed"] == ["broken_dots", "broken_mosaic"]
+    assert found["broken_dots"]["error"]
+    alone = repaint(
+        load_stylizer(checkpoint),
+        read_image(folders / "contents/two.png"),
+        [read_image(folders / "styles/mosaic.png")],
+        settings=Settings(style_size=24),
+    )
+    np.testing.assert_allclose(read_image(folders / "out/two_mosaic.png"), alone, rtol=0, atol=1.01 / 255)
+
+    times = {path.name: path.stat().st_mtime_ns for path in (folders / "out").glob("*.png")}
+    (folders / "out" / "cat_dots.png").unlink()
+    shutil.copy(folders / "contents" / "one.png", folders / "contents" / "two.png")
+    assert command(*words).code == 3
+    again = {path.name for path in (folders / "out").glob("*.png") if path.stat().st_mtime_ns != times.get(path.name)}
+    assert again == {"cat_dots.png", "two_dots.png", "two_mosaic.png"}
+    shutil.copy(folders / "contents" / "cat.png", folders / "contents" / "broken.png")
+    assert command(*words, "--retry-failed").code == 0
+
+
+def test_a_style_that_is_damaged_fails_its_own_pictures(command, checkpoint, folders):
+    (folders / "styles" / "dots.png").write_bytes(b"no picture")
+    content = folders / "contents" / "cat.png"
+    ended = command("apply", checkpoint, content, folders / "styles", "-o", folders / "out", "--style-size", 24)
+    assert ended.code == 3, ended.err
+    assert {n: r["status"] for n, r in records(folders / "out").items()} == {"cat_dots": "failed", "cat_mosaic": "done"}
+
+
+def test_frames_keep_their_names(command, folders, tmp_path):
+    johnson = filled(tmp_path / "johnson.safetensors", generators.JohnsonConfig(channels=2, blocks=1))
+    frames = folders / "frames"
+    frames.mkdir()
+    for number in range(3):
+        shutil.copy(folders / "contents" / "cat.png", frames / f"{number:04d}.png")
+    assert command("apply", johnson, frames, "-o", folders / "out", "--format", "jpg").code == 0
+    assert list(records(folders / "out")) == ["0000", "0001", "0002"]
+    first, *others = [read_image(folders / f"out/{number:04d}.jpg") for number in range(3)]
+    for other in others:
+        np.testing.assert_array_equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("contents/one.png", "-o", "out.png"), "the generator needs a style picture"),
+        (("contents/one.png", "styles/dots.png", "-o", "out.gif"), "out.gif"),
+        (("contents/one.png", "styles/dots.png", "-o", "styles/dots.png"), "must not be one of the pictures"),
+        (("contents/none.png", "styles/dots.png", "-o", "out.png"), "none.png"),
+        (("contents/one.png", "styles/dots.png", "-o", "out.png", "--alpha", "2"), "strength must be at least 0"),
+        (("contents/one.png", "styles/dots.png", "-o", "out.png", "--alfa", "1"), "did you mean --alpha"),
+        (("contents", "styles", "styles/dots.png", "-o", "out"), "a folder of styles stands alone"),
+        (("contents", "styles/dots.png", "-o", "contents"), "must not be a folder that is read"),
+        (("contents", "styles/none.png", "-o", "out"), "none.png"),
+        (("contents", "styles", "-o", "out", "--style-masks", "contents/one.png"), "masks are for named styles"),
+        (("contents", "styles/dots.png", "-o", "out", "--export", "a.swag"), "--export is for one picture"),
+        (
+            *(("contents/one.png", "styles/dots.png", "-o", "out.png", "--style-masks", *["contents/one.png"] * 2),),
+            "one style mask per style (1)",
+        ),
+    ],
+)
+def test_bad_input_is_one_line(words, message, command, checkpoint, folders, monkeypatch):
+    monkeypatch.chdir(folders)
+    assert message in command("apply", checkpoint, *words).problem
+    assert not (folders / "out.png").exists()
