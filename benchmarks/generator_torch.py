@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
+import torch  # pyright: ignore[reportMissingImports]
 from safetensors.torch import load_file
 from stylize_job import Job
-from torch import Tensor, nn
+from torch import Tensor, nn  # pyright: ignore[reportMissingImports]
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests")]
 
