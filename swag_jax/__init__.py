@@ -15,6 +15,7 @@ from swag_jax import losses as losses
 from swag_jax import measure as measure
 from swag_jax import params as params
 from swag_jax import presets as presets
+from swag_jax import train as train
 from swag_jax._checks import UserError as UserError
 from swag_jax.apply import load_stylizer as load_stylizer
 from swag_jax.apply import repaint as repaint

@@ -199,6 +199,18 @@ def replicate(tree: Tree) -> Tree:
     return jax.device_put(tree, NamedSharding(_mesh(), PartitionSpec()))
 
 
+def everywhere(tree: Tree) -> Tree:
+    """Return arrays that lie on every device of every process whole, as the results of `parallel` do.
+
+    A program that takes such results must be compiled anew for arrays that lie elsewhere.
+
+    Args:
+        tree: Arrays, the same in every process, such as the state before the first step.
+    """
+    mesh = Mesh(np.array(jax.devices()), (AXIS,), axis_types=(AxisType.Auto,))
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
 def split(tree: Tree) -> Tree:
     """Return host arrays `batch ...` as `devices size ...`, each device's share on it.
 
@@ -319,3 +331,16 @@ def wait_for_all(*, name: str) -> None:
     """
     if process_count() > 1:
         multihost_utils.sync_global_devices(name)
+
+
+def any_process(flag: bool) -> bool:
+    """Return whether any process says so, in all of them; all must ask.
+
+    Args:
+        flag: What this process says.
+
+    Example:
+        >>> any_process(True)
+        True
+    """
+    return flag if process_count() == 1 else bool(multihost_utils.process_allgather(np.asarray(flag)).any())

@@ -37,6 +37,7 @@ CONTENTS = (
     "swag_jax.plots",
     "swag_jax.smoothing",
     "swag_jax.statistics",
+    "swag_jax.train",
 )
 """The contents pages, and the modules whose functions are called through the module's name."""
 

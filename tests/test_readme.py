@@ -61,13 +61,13 @@ def test_command_line_parses(words):
 
 
 def test_every_command_is_shown():
-    assert {words[1] for words in OURS} == {"apply", "batch", "demo", "measure", "stats", "stylize", "weights"}
+    assert {words[1] for words in OURS} == {"apply", "batch", "demo", "measure", "stats", "stylize", "train", "weights"}
 
 
 def test_flags_in_the_text_exist(capsys):
-    for command in ("stylize", "batch", "measure", "stats", "apply"):
+    for command in ("stylize", "batch", "measure", "stats", "apply", "train adain"):
         with pytest.raises(SystemExit):
-            _parser().parse_args([command, "--help"])
+            _parser().parse_args([*command.split(), "--help"])
     known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
     named = {flag for text in INLINE for flag in re.findall(r"--[a-z][a-z-]*", text)}
     assert named - known == set()

@@ -54,7 +54,7 @@ class Artifact:
     def __call__(
         self,
         contents: Float[ArrayLike, "batch height width 3"],
-        styles: Sequence[Float[ArrayLike, "_ _ 3"]] = (),
+        styles: Sequence[Float[ArrayLike, "_ _ 3"]],
         *,
         blend: Sequence[float] = (),
         strength: float = 1.0,

@@ -76,7 +76,7 @@ class Outcome:
 def repaint(
     stylizer: Stylizer,
     content: Picture | Content,
-    styles: Sequence[ArrayLike | Style] = (),
+    styles: Sequence[ArrayLike | Style],
     *,
     settings: Settings | None = None,
 ) -> AnyHostImage:
@@ -85,7 +85,7 @@ def repaint(
     Args:
         stylizer: The generator and its encoder.
         content: The picture to repaint; as a `Content`, with masks.
-        styles: The style pictures, which are mixed; as `Style`, with regions. None for Johnson's network.
+        styles: The style pictures, which are mixed; as `Style`, with regions. An empty list for Johnson's network.
         settings: Size, strength, blend, colors, tiles.
 
     Returns:
@@ -97,7 +97,7 @@ def repaint(
     Example:
         >>> from swag_jax import generators
         >>> johnson = generators.create(generators.JohnsonConfig(channels=2, blocks=1))
-        >>> repaint(Stylizer(None, johnson), np.zeros((9, 13, 3), np.float32)).shape
+        >>> repaint(Stylizer(None, johnson), np.zeros((9, 13, 3), np.float32), []).shape
         (9, 13, 3)
     """
     (outcome,) = repaint_many(stylizer, [content], styles, settings=settings)
@@ -110,7 +110,7 @@ def repaint(
 def repaint_many(
     stylizer: Stylizer,
     contents: Iterable[Picture | Content],
-    styles: Sequence[ArrayLike | Style] = (),
+    styles: Sequence[ArrayLike | Style],
     *,
     settings: Settings | None = None,
     batch_size: int | None = None,

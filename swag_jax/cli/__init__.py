@@ -10,7 +10,7 @@ import jax
 
 from swag_jax import _versions, params
 from swag_jax._checks import UserError
-from swag_jax.cli import apply, batch, demo, measure, stats, stylize, weights
+from swag_jax.cli import apply, batch, demo, measure, stats, stylize, train, weights
 from swag_jax.cli._flags import Parser
 
 BAD_INPUT = 2
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="swag-jax", description="Neural style transfer in JAX, with SWAG's activation smoothing.")
     parser.add_argument("--version", action="version", version=f"swag-jax {_versions.installed()['swag-jax']}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (demo, stylize, batch, apply, stats, measure, weights):
+    for command in (demo, stylize, batch, train, apply, stats, measure, weights):
         command.add_parser(commands)
     return parser
 

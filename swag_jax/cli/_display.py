@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from swag_jax.measure import StatisticsProgress
 from swag_jax.optimize import BatchProgress
 from swag_jax.optimize import Progress as StylizeProgress
+from swag_jax.train import TrainProgress
 
 SECONDS_BETWEEN_LINES = 10
 """Pause between plain lines, when the output goes to a file."""
@@ -108,6 +109,19 @@ class BatchDisplay(Display):
         return self.also(progress) if self.also else None  # pyright: ignore[reportArgumentType]
 
 
+class TrainDisplay(Display):
+    """Shows the progress of a training; a callback for `train_generator`."""
+
+    def __call__(self, progress: TrainProgress) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Show one progress."""
+        while self.opening:
+            self.say(self.opening.pop(0))
+        for problem in progress.damaged:
+            self.say(f"left out: {problem}")
+        line = train_summary(progress, width=self._room)
+        self._show(line, progress.step, progress.steps, whole=train_summary(progress))
+
+
 class StatisticsDisplay(Display):
     """Shows the progress of a measurement; a callback for `activation_statistics`."""
 
@@ -179,6 +193,37 @@ def batch_summary(progress: BatchProgress, *, width: int | None = None) -> str:
     if width is not None and len("  ".join(filter(None, parts.values()))) > width:
         del parts["rate"]
     return "  ".join(filter(None, parts.values()))
+
+
+def train_summary(progress: TrainProgress, *, width: int | None = None) -> str:
+    """Say where a training is: losses by family, rate, waiting and time left; what matters most if `width` is small."""
+    parts = {
+        "step": f"{progress.step}/{progress.steps}",
+        **{name: f"{name} {value:.4g}" for name, value in _families(progress.losses).items()},
+        "rate": f"{progress.rate:.3g} steps/s",
+        "waiting": f"{progress.waiting:.0%} waiting for pictures",
+        "left": f"{clock(progress.seconds_left)} left",
+    }
+    for name in (
+        "waiting",
+        *(n for n in parts if n not in ("step", "total", "rate", "left", "waiting")),
+        "rate",
+        "total",
+    ):
+        if width is None or len("  ".join(parts.values())) <= width:
+            break
+        parts.pop(name, None)
+    return "  ".join(parts.values())
+
+
+def _families(losses: dict[str, float]) -> dict[str, float]:
+    """Add up the terms of each family; the update is none."""
+    found: dict[str, float] = {}
+    for name, value in losses.items():
+        if name != "update":
+            family = name.split("/")[0]
+            found[family] = found.get(family, 0.0) + value
+    return found
 
 
 def _by_family(losses: dict[str, float]) -> dict[str, float]:

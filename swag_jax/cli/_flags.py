@@ -110,29 +110,54 @@ def add_settings(parser: argparse.ArgumentParser, **defaults: object) -> None:
     parser.set_defaults(**{f"setting_{name}": value for name, value in defaults.items()})
 
 
-def add_attributes(parser: argparse.ArgumentParser, owner: type) -> None:
-    """Add a flag for every attribute of a dataclass of settings; unset ones stay `None`."""
-    documented, hints, plain = attribute_help(owner), typing.get_type_hints(owner), owner()
-    for field in dataclasses.fields(owner):
-        value = getattr(plain, field.name)
-        text = f"{documented[field.name]} (default: {'none given' if value == () else value})"
-        _add_flag(parser, field.name, hints[field.name], text)
+def add_attributes(
+    parser: argparse.ArgumentParser, value: Any, *, title: str | None = None, prefix: str = "setting"
+) -> None:
+    """Add a flag for every attribute of a frozen dataclass but those that hold others; unset ones stay `None`.
+
+    Args:
+        parser: Where to add them; an attribute whose flag is there already is left out.
+        value: Its attributes are the defaults.
+        title: Of the group of flags, if they are one.
+        prefix: Of the names under which `chosen_attributes` finds them.
+    """
+    group = parser.add_argument_group(title) if title else parser
+    documented, hints = attribute_help(type(value)), typing.get_type_hints(type(value))
+    known = {action.dest for action in parser._actions}
+    for field in dataclasses.fields(value):
+        present, dest = getattr(value, field.name), f"{prefix}_{field.name}"
+        if dataclasses.is_dataclass(present) or field.name == "taps" or dest in known:
+            continue
+        text = f"{documented[field.name]} (default: {_shown(present)})"
+        if isinstance(present, bool):
+            flag = f"--{RENAMED.get(field.name, field.name).replace('_', '-')}"
+            group.add_argument(flag, dest=dest, action=argparse.BooleanOptionalAction, help=text)
+        else:
+            _add_flag(group, field.name, hints[field.name], text, prefix=prefix)
 
 
-def chosen_attributes(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings whose flags were given, by attribute."""
-    return {
-        name.removeprefix("setting_"): value
-        for name, value in vars(arguments).items()
-        if name.startswith("setting_") and value is not None
-    }
+def _shown(value: Any) -> str:
+    shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return {"": "none given", "None": "all"}.get(shown, shown)
 
 
-def _add_flag(group: Any, name: str, hint: Any, text: str) -> None:
+def chosen_attributes(arguments: argparse.Namespace, *, prefix: str = "setting") -> dict[str, Any]:
+    """Return the flags of `add_attributes` that were given, by the names of their attributes.
+
+    Args:
+        arguments: What was parsed.
+        prefix: As they were added with.
+    """
+    start = f"{prefix}_"
+    found = {name.removeprefix(start): value for name, value in vars(arguments).items() if name.startswith(start)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _add_flag(group: Any, name: str, hint: Any, text: str, *, prefix: str = "setting") -> None:
     convert, metavar = _converter(hint)
     group.add_argument(
         f"--{RENAMED.get(name, name).replace('_', '-')}",
-        dest=f"setting_{name}",
+        dest=f"{prefix}_{name}",
         type=convert,
         metavar=metavar,
         help=text.replace("%", "%%").replace("`", ""),
@@ -152,8 +177,7 @@ def default_text(owner: type, name: str) -> str:
     """
     values = {preset: getattr(_part(settings, owner), name) for preset, settings in PRESETS.items()}
     value = values[_default_preset()]
-    shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    shown = {"": "none given", "None": "all"}.get(shown, shown)
+    shown = _shown(value)
     same = name == "backbone" or all(other == value for other in values.values())
     return shown if same else f"by preset; {_default_preset()}: {shown}"
 

@@ -78,7 +78,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT", help=f"The result: {suffixes}; of folders, a folder"
     )
-    add_attributes(parser, Settings)
+    add_attributes(parser, Settings())
     add_keep_colors(parser)
     parser.add_argument(
         "--content-masks", type=Path, nargs="+", default=[], metavar="FILE", help="Where each style goes: white is all"

@@ -137,7 +137,8 @@ class Painter(Generator):
             transferred: What `transfer` returned, or a mixture of several.
             size: Height and width of the pictures wanted: the content pictures' own.
         """
-        return self.decoder(*transferred, size=size)
+        features, *skips = transferred
+        return self.decoder(features, size=size, skip=skips[0] if skips else None)
 
 
 class Conv(nnx.Module):

@@ -70,7 +70,9 @@ class AdaIN(Painter):
             strength: :math:`\alpha`: 1 (as in training) is all style, 0 the content reconstructed.
         """
         transferred = self.transfer(content, self.read(style))
-        mixed = [strength * a + (1 - strength) * b for a, b in zip(transferred, self.unstyled(content), strict=True)]
+        mixed = [
+            strength * a + (1 - strength) * b for a, b in zip(transferred, self.unstyled(content, None), strict=True)
+        ]
         return self.decode(tuple(mixed), size=size)
 
     def read(self, style: BatchFeatures, *, key: Key | None = None, region: BatchMask | None = None) -> BatchMoments:
@@ -87,7 +89,7 @@ class AdaIN(Painter):
         normed = normalized(content[layer], known=None if known is None else known[layer])
         return (deviation * normed + mean,)
 
-    def unstyled(self, content: BatchFeatures, own: object = None, *, known: Known | None = None) -> Transferred:
+    def unstyled(self, content: BatchFeatures, own: object, *, known: Known | None = None) -> Transferred:
         """Return the content's features, which is what its own moments make of them."""
         del own, known
         (layer,) = self.layers

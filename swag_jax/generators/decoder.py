@@ -54,7 +54,7 @@ class Decoder(nnx.Module):
             setattr(self, name, Conv(channels + added, _channels_out(name), deviation=deviation, rngs=rngs))
             channels = _channels_out(name)
 
-    def __call__(self, features: Activations, skip: Activations | None = None, *, size: Size) -> Images:
+    def __call__(self, features: Activations, *, size: Size, skip: Activations | None = None) -> Images:
         """Return pictures of `size`.
 
         Every up-sampling doubles, and repeats the edge where the picture needs one more; what lies beyond `size` at

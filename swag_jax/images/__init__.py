@@ -3,6 +3,7 @@
 from swag_jax.images.color import luminance as luminance
 from swag_jax.images.color import match_color as match_color
 from swag_jax.images.color import transfer_luminance as transfer_luminance
+from swag_jax.images.crop import read_crop as read_crop
 from swag_jax.images.io import check_output as check_output
 from swag_jax.images.io import read_alpha as read_alpha
 from swag_jax.images.io import read_image as read_image

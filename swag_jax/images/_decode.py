@@ -6,6 +6,7 @@ of pixels) before any pixel is decoded.
 
 import difflib
 import heapq
+import math
 import warnings
 from os import PathLike
 from pathlib import Path
@@ -40,8 +41,10 @@ _UPRIGHT = {
 """EXIF 2.32, tag 0x0112: what turns each orientation upright (1 is upright already)."""
 
 
-def decode(path: str | PathLike[str], size: int | None) -> Pillow.Image:
+def decode(path: str | PathLike[str], size: int | None, *, shorter: int | None = None) -> Pillow.Image:
     """Decode the first frame of a picture file and turn it upright; `size` is only checked, not applied.
+
+    With `shorter`, a JPEG file may come smaller, by a power of two, if its shorter side keeps so many pixels.
 
     Raises:
         UserError: If the file is missing, unreadable, no picture, broken, too small or too large.
@@ -52,14 +55,17 @@ def decode(path: str | PathLike[str], size: int | None) -> Pillow.Image:
     with warnings.catch_warnings():
         # Pillow warns of broken metadata and, below MAXIMUM_PIXELS, of many pixels: neither harms the pixels.
         warnings.simplefilter("ignore")
-        return _decode_first_frame(path, size)
+        return _decode_first_frame(path, size, shorter)
 
 
-def _decode_first_frame(path: Path, size: int | None) -> Pillow.Image:
+def _decode_first_frame(path: Path, size: int | None, shorter: int | None) -> Pillow.Image:
     try:
         # From an open file, not a path: Pillow 13 memory-maps uncompressed TIFF by path and turns it wrongly.
         with path.open("rb") as file, Pillow.open(file, formats=FORMATS) as picture:
             _check_sides(path, *picture.size, size)
+            if shorter is not None:
+                factor = shorter / min(picture.size)
+                picture.draft(None, (math.ceil(picture.width * factor), math.ceil(picture.height * factor)))
             picture.load()
             return _turned_upright(picture)
     except UserError:

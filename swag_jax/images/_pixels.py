@@ -42,6 +42,21 @@ def colors(picture: Pillow.Image) -> HostImage:
     return _unit(_to_srgb(_without_alpha(picture), picture.info.get("icc_profile")))
 
 
+def over_white(picture: Pillow.Image) -> Pillow.Image:
+    """Return the sRGB colors of a picture in 8 bits, over white where it is transparent.
+
+    Raises:
+        ValueError: If a pixel of a floating-point picture is not finite.
+    """
+    if picture.mode in DEEP_MODES:
+        return Pillow.fromarray(np.uint8(np.floor(colors(picture) * 255 + 0.5)))
+    color = _to_srgb(_without_alpha(picture), picture.info.get("icc_profile"))
+    if not picture.has_transparency_data:
+        return color
+    white = Pillow.new("RGB", picture.size, "white")
+    return Pillow.composite(color, white, picture.convert("RGBA").getchannel("A"))
+
+
 def opacity(picture: Pillow.Image) -> HostAlpha | None:
     """Return the opacity of a picture, or `None` when every pixel is opaque."""
     if not picture.has_transparency_data:

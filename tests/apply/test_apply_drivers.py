@@ -82,7 +82,7 @@ def test_strength_zero_is_the_content_unstyled(name, stylizers, pictures):
 
 
 def test_johnsons_strength_mixes_pixels(stylizers, pictures):
-    full, half = (repaint(stylizers["johnson"], pictures[0], settings=Settings(strength=s)) for s in (1, 0.25))
+    full, half = (repaint(stylizers["johnson"], pictures[0], [], settings=Settings(strength=s)) for s in (1, 0.25))
     close(half, 0.25 * full + 0.75 * pictures[0])
 
 
@@ -174,7 +174,7 @@ def test_pictures_that_do_not_fit_into_memory_are_halved_and_then_told(stylizers
         return paint(self, works)
 
     monkeypatch.setattr(drivers._Run, "_paint", limited)
-    found = list(repaint_many(stylizers["johnson"], [pictures[0]] * 3, settings=SMALL))
+    found = list(repaint_many(stylizers["johnson"], [pictures[0]] * 3, [], settings=SMALL))
     assert sizes[0] == 3
     assert [o.index for o in found if o.error is None] == [0, 1]
     assert "must fit into memory, which was used up at 37 x 27 pixels" in str(found[2].error)

@@ -1,0 +1,98 @@
+"""`swag-jax train`: a generator, on every device and in several processes; the same command goes on."""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+from swag_jax import devices, params
+from swag_jax.cli._display import TrainDisplay
+from swag_jax.cli._flags import add_attributes, chosen_attributes
+from swag_jax.cli.stylize import stoppable
+from swag_jax.generators import KINDS
+from swag_jax.train import Cadence, NonFiniteStepError, train_generator
+from swag_jax.train.recipes import RECIPES, recipe
+
+DIVERGED = 1
+"""Exit code when a loss or an update was not finite."""
+
+STOPPED = 130
+"""Exit code after Ctrl-C: 128 plus SIGINT, as shells have it."""
+
+
+def add_parser(commands: Any) -> None:
+    """Register the command, with a command of its own for every kind of generator."""
+    parser = commands.add_parser("train", help="a generator of stylized pictures")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="GENERATOR")
+    for kind in KINDS:
+        _add_kind(kinds, kind)
+
+
+def _add_kind(kinds: Any, kind: str) -> None:
+    names = [name for name, found in RECIPES.items() if found.settings.kind == kind]
+    parser = kinds.add_parser(
+        kind,
+        help=RECIPES[kind].source,
+        usage=f"swag-jax train {kind} --contents DIR --styles DIR -o RUN [flags]",
+        description=f"Train a generator ({kind}) on every device. Ctrl-C stops behind a checkpoint; the same command "
+        "goes on from the last one. Exit code 1 says that a loss was not finite.",
+    )
+    styles = "The one style picture" if kind == "johnson" else "A folder of style pictures"
+    parser.add_argument("--contents", type=Path, required=True, metavar="DIR", help="A folder of content pictures")
+    parser.add_argument("--styles", type=Path, required=True, metavar="DIR", help=styles)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="The run's folder")
+    parser.add_argument(
+        "--recipe",
+        choices=names,
+        default=kind,
+        metavar="NAME",
+        help=f"Where to start: {', '.join(names)} (default: {kind})",
+    )
+    add_attributes(parser, Cadence(), title="run", prefix="cadence")
+    parser.add_argument("--tensorboard", action="store_true", help="Write TensorBoard's events too")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="Address of process 0, where there are several")
+    parser.add_argument("--processes", type=int, metavar="N", help="How many processes there are")
+    parser.add_argument("--process", type=int, metavar="I", help="The number of this one, from 0")
+    parser.add_argument("--quiet", action="store_true", help="Print nothing but errors")
+    start = RECIPES[kind].settings
+    add_attributes(parser, start, title="settings")
+    add_attributes(parser, start.objective, title="losses")
+    add_attributes(parser, start.config, title="generator")
+    add_attributes(parser, start.objective.smoothing, title="smoothing")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train; leave a folder such that the same command goes on."""
+    devices.initialize(coordinator=arguments.coordinator, processes=arguments.processes, process=arguments.process)
+    settings = recipe(arguments.recipe).settings.replace(**chosen_attributes(arguments))
+    cadence = dataclasses.replace(Cadence(), **chosen_attributes(arguments, prefix="cadence"))
+    source = params.resolve(settings.encoder, weights=settings.weights)
+    quiet = arguments.quiet or devices.process_index() > 0
+    advice = source.advice()
+    display = TrainDisplay(
+        arguments.output.name,
+        quiet=quiet,
+        opening=[f"encoder: {settings.encoder}, {source.describe()}", *([f"         {advice}"] if advice else [])],
+    )
+    with stoppable(display.say, "without a checkpoint") as asked, display:
+        try:
+            result = train_generator(
+                settings,
+                arguments.contents,
+                arguments.styles,
+                arguments.output,
+                cadence=cadence,
+                tensorboard=arguments.tensorboard,
+                callback=display,
+                interrupted=lambda: bool(asked),
+            )
+        except NonFiniteStepError as problem:
+            print(f"swag-jax: {problem}", file=sys.stderr)
+            return DIVERGED
+    if result.status == "stopped":
+        display.say(f"stopped at step {result.step} of {settings.steps}; the same command goes on")
+        return STOPPED
+    display.say(f"wrote {result.path}: {settings.kind} after {result.step} steps")
+    return 0

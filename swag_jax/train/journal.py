@@ -1,0 +1,74 @@
+"""What a run writes down of its losses: `losses.jsonl`, and TensorBoard's events where they are asked for."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from swag_jax._checks import error
+from swag_jax._files import replacing
+
+
+class Journal:
+    """The losses of a run in its folder, one line for every few steps.
+
+    Args:
+        folder: The run's.
+        step: Where the run goes on: what was written of later steps, before it was interrupted, is dropped.
+        event_writer: What `find_event_writer` returned, for events in `tensorboard/`; default: none are written.
+    """
+
+    def __init__(self, folder: Path, *, step: int, event_writer: Callable[..., Any] | None = None):
+        self.path = folder / "losses.jsonl"
+        self._events = event_writer and event_writer(str(folder / "tensorboard"), purge_step=step + 1)
+        kept = [line for line in read_journal(self.path) if line["step"] <= step]
+        with replacing(self.path) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Add one line.
+
+        Args:
+            step: The last of the steps that the values are means of.
+            values: Numbers by name.
+        """
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+        if self._events is not None:
+            for name, value in values.items():
+                self._events.add_scalar(name, value, step)
+            self._events.flush()
+
+    def close(self) -> None:
+        """End what was written."""
+        if self._events is not None:
+            self._events.close()
+
+
+def read_journal(path: Path) -> list[dict[str, float]]:
+    """Return the lines of a run's `losses.jsonl`; one that a killed process left half written is not among them.
+
+    Args:
+        path: The file, which need not exist.
+    """
+    lines = []
+    for text in path.read_text().splitlines() if path.exists() else ():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def find_event_writer() -> Callable[..., Any]:
+    """Return what writes TensorBoard's events.
+
+    Raises:
+        UserError: If its package is missing.
+    """
+    try:
+        from tensorboardX import SummaryWriter
+    except ModuleNotFoundError as problem:
+        rule = "TensorBoard's events are written with tensorboardX"
+        raise error(rule, got="no such package", cure="pip install 'swag-jax[train]'") from problem
+    return SummaryWriter

@@ -1,0 +1,369 @@
+"""The training of a generator in a folder, which goes on where an earlier call of it stopped."""
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from swag_jax import _versions, backbones, devices, generators, losses
+from swag_jax._checks import UserError, check_range, error
+from swag_jax._files import replacing
+from swag_jax.backbones import Backbone
+from swag_jax.generators import Generator
+from swag_jax.images import read_image, write_image
+from swag_jax.params import Source
+from swag_jax.train.data import Damage, Feed, batches, find_pictures
+from swag_jax.train.journal import Journal, find_event_writer
+from swag_jax.train.settings import Settings
+from swag_jax.train.sheets import Samples
+from swag_jax.train.state import State, initial_state
+from swag_jax.train.step import Report, StyleTargets, make_step
+
+if TYPE_CHECKING:
+    from swag_jax.train.checkpoint import Checkpoints
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """How often a run does what does not change its result.
+
+    Attributes:
+        log: Steps between lines of losses.
+        save: Steps between checkpoints.
+        keep: Checkpoints that are kept, the last ones.
+        sheet: Steps between sample sheets; 0 for none.
+        shown: Contents, and styles, of a sample sheet.
+    """
+
+    log: int = 50
+    save: int = 1000
+    keep: int = 3
+    sheet: int = 1000
+    shown: int = 4
+
+    def __post_init__(self):
+        for name in ("log", "save", "keep", "shown"):
+            check_range(getattr(self, name), what=name, low=1)
+        check_range(self.sheet, what="sheet", low=0)
+
+
+@dataclass(frozen=True)
+class TrainProgress:
+    """Where a training stands.
+
+    Attributes:
+        step: Steps done.
+        steps: Steps in all.
+        losses: Means of the total and every weighted term since the last progress.
+        rate: Steps per second since the last progress.
+        waiting: Share of the time since then that was spent waiting for pictures.
+        seconds_left: Expected seconds to the end.
+        damaged: Pictures that could not be read, as they come up: one message each.
+    """
+
+    step: int
+    steps: int
+    losses: dict[str, float]
+    rate: float
+    waiting: float
+    seconds_left: float
+    damaged: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A trained generator.
+
+    Attributes:
+        generator: It.
+        path: The checkpoint that holds it.
+        source: Where its encoder's weights came from.
+        step: Steps done.
+        status: `done`, or `stopped` by the callback.
+    """
+
+    generator: Generator
+    path: Path
+    source: Source
+    step: int
+    status: str
+
+
+class NonFiniteStepError(UserError):
+    """A loss or an update was not finite; no checkpoint is written of what came of it.
+
+    Attributes:
+        step: The step, counted from 1.
+        term: The term that failed, or `update`.
+    """
+
+    def __init__(self, *, step: int, term: str, value: float, kept: int | None):
+        self.step, self.term = step, term
+        last = "there is no checkpoint yet" if kept is None else f"the checkpoint of step {kept} is kept"
+        super().__init__(
+            f"losses and updates must be finite, got {value} for {term} at step {step}; {last}: "
+            "lower the learning rate, or use --precision float32, in another folder."
+        )
+
+
+def train_generator(
+    settings: Settings,
+    contents: Path,
+    styles: Path,
+    folder: Path,
+    *,
+    cadence: Cadence | None = None,
+    tensorboard: bool = False,
+    callback: Callable[[TrainProgress], object] | None = None,
+    interrupted: Callable[[], bool] | None = None,
+) -> TrainResult:
+    """Train a generator on every device; the same call goes on where an earlier one was interrupted.
+
+    The folder gets `settings.json`, `losses.jsonl`, `checkpoints/`, a `generator-STEP.safetensors` beside each of them,
+    `samples/`, and `generator.safetensors`, the last one, for `load_generator`.
+
+    Args:
+        settings: What is trained, and how.
+        contents: A folder of content pictures.
+        styles: A folder of style pictures; for Johnson's, one picture.
+        folder: The run's folder, which is made if need be.
+        cadence: How often losses, checkpoints and samples are written.
+        tensorboard: Whether TensorBoard's events are written too.
+        callback: Called with every line of losses.
+        interrupted: Asked after every step (by several processes: with every line); a true answer ends the run, behind
+            a checkpoint.
+
+    Returns:
+        The generator, and how the run ended.
+
+    Raises:
+        UserError: If a setting, a folder or the weights are bad, or the folder holds another run.
+        NonFiniteStepError: If a loss or an update is not finite.
+    """
+    run = _Run(settings, contents, styles, folder, cadence or Cadence(), tensorboard, callback, interrupted)
+    return run.go()
+
+
+class _Run:
+    """One run: what stays the same from step to step. Nothing is written before all of it is found good."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        contents: Path,
+        styles: Path,
+        folder: Path,
+        cadence: Cadence,
+        tensorboard: bool,
+        callback: Callable[[TrainProgress], object] | None,
+        interrupted: Callable[[], bool] | None,
+    ):
+        self.settings, self.folder, self.cadence = settings, folder, cadence
+        self.callback, self.interrupted = callback, interrupted
+        self.contents = find_pictures(contents, what="contents")
+        self.styles = find_pictures(styles, what="styles")
+        if settings.kind == "johnson" and len(self.styles) > 1:
+            got = f"{len(self.styles)} pictures in {styles}"
+            raise error("a johnson generator learns one style", got=got, cure="pass one picture as the styles")
+        self.damage = Damage()
+        drawn = () if settings.kind == "johnson" else self.styles
+        self.batches = batches(self.contents, drawn, settings=settings, damage=self.damage)
+        self.encoder, self.source = _load_encoder(settings)
+        self.config = settings.fitted_config(self.encoder)
+        self.style_targets = self._style_targets()
+        shown = {"settings": settings, "config": self.config, "shown": cadence.shown, "damage": self.damage}
+        self.samples = Samples(self.contents, self.styles, **shown) if cadence.sheet else None
+        self.event_writer = find_event_writer() if tensorboard and devices.process_index() == 0 else None
+
+    def go(self) -> TrainResult:
+        from swag_jax.train.checkpoint import Checkpoints  # Orbax takes a second to import
+
+        self._check_settings()
+        first = initial_state(self.settings, self.config)
+        with Checkpoints(self.folder / "checkpoints", keep=self.cadence.keep) as checkpoints:
+            state, place = checkpoints.restore(first) or (first, None)
+            if place is not None:
+                self.batches.set_state(place)
+                self._export(state, checkpoints)  # a process may be killed between a checkpoint and its export
+            journal = Journal(self.folder, step=int(state["step"]), event_writer=self.event_writer)
+            try:
+                state = self._train(state, checkpoints, journal)
+            finally:
+                journal.close()
+        step, generator = int(state["step"]), generators.with_parameters(self.config, state["parameters"])
+        status = "stopped" if step < self.settings.steps else "done"
+        return TrainResult(generator, self.path, self.source, step, status)
+
+    @property
+    def path(self) -> Path:
+        """The checkpoint for use."""
+        return self.folder / "generator.safetensors"
+
+    def _train(self, state: State, checkpoints: "Checkpoints", journal: Journal) -> State:
+        advance = make_step(self.settings, self.config)
+        encoder, state = devices.everywhere((self.encoder, state))
+        feed, watch, reports = Feed(self.batches), _Watch(), list[Report]()
+        step, stops = int(state["step"]), False
+        while step < self.settings.steps and not stops:
+            state, report = advance(encoder, self.style_targets, state, feed.take())
+            reports.append(report)
+            step += 1
+            ends = step == self.settings.steps
+            if not ends:
+                feed.fetch()
+            if len(reports) > 1:
+                jax.block_until_ready(reports[-2])  # at most two steps are under way, so that waiting is seen
+            reports_now = ends or step % self.cadence.log == 0 or step % self.cadence.save == 0
+            stops = self._stops(reports_now)
+            if reports_now or stops or step == 1:
+                self._report(step, reports, *watch.lap(len(reports), feed.waited), journal, checkpoints)
+                reports = []
+            if ends or stops or step % self.cadence.save == 0:
+                checkpoints.save(state, feed.state)
+                self._export(state, checkpoints)
+            if self.samples and (ends or step % self.cadence.sheet == 0):
+                self._draw(self.samples, step, state)
+        return state
+
+    def _stops(self, all_ask: bool) -> bool:
+        """Tell whether to end behind this step; several processes must agree, which takes time."""
+        if self.interrupted is None or (devices.process_count() > 1 and not all_ask):
+            return False
+        return devices.any_process(self.interrupted())
+
+    def _report(
+        self,
+        step: int,
+        reports: Sequence[Report],
+        rate: float,
+        waiting: float,
+        journal: Journal,
+        checkpoints: "Checkpoints",
+    ) -> None:
+        """Check, write down and show what the last steps reported."""
+        values = jax.device_get(list(reports))
+        for place, one in enumerate(values, start=step - len(values) + 1):
+            # The total comes last: a term says more.
+            for name in sorted(one, key=lambda name: name == "total"):
+                if not np.isfinite(one[name]):
+                    checkpoints.wait()
+                    kept = max(checkpoints.steps, default=None)
+                    raise NonFiniteStepError(step=place, term=name, value=float(one[name]), kept=kept)
+        means = {name: float(np.mean([one[name] for one in values])) for name in values[0]}
+        if devices.process_index() == 0:
+            journal.write(step, {**means, "steps_per_second": rate, "waiting": waiting})
+        left = (self.settings.steps - step) / rate
+        damaged = tuple(self.damage.new())
+        if self.callback is not None:
+            self.callback(TrainProgress(step, self.settings.steps, means, rate, waiting, left, damaged))
+
+    def _draw(self, samples: Samples, step: int, state: State) -> None:
+        """Write a sheet of fixed pairs."""
+        if devices.process_index() == 0:
+            image = samples.draw(self.encoder, jax.device_get(state["parameters"]))
+            path = self.folder / "samples" / f"step-{step:07d}.png"
+            path.parent.mkdir(exist_ok=True)
+            write_image(path, image)
+
+    def _export(self, state: State, checkpoints: "Checkpoints") -> None:
+        """Write the generator for use, and drop those whose checkpoints are gone."""
+        if devices.process_index() != 0:
+            return
+        step = int(state["step"])
+        generator = generators.with_parameters(self.config, jax.device_get(state["parameters"]))
+        own, kept = _of_step(self.folder, step), {_of_step(self.folder, s) for s in checkpoints.steps}
+        for target in (own, self.path):
+            generators.save_generator(target, generator, notes={**self._notes(), "step": str(step)})
+        for old in set(self.folder.glob("generator-*.safetensors")) - kept - {own}:
+            old.unlink()
+
+    def _notes(self) -> dict[str, str]:
+        return {
+            **generators.encoder_notes(self.source, seed=self.settings.seed),
+            "training": json.dumps(self._facts()),
+            "versions": json.dumps(_versions.installed()),
+        }
+
+    def _facts(self) -> dict[str, Any]:
+        """Return all that decides the result, as JSON has it."""
+        settings = dataclasses.asdict(dataclasses.replace(self.settings, config=self.config))
+        del settings["weights"]
+        facts = {
+            "generator": self.settings.kind,
+            **settings,
+            "weights": f"{self.source.name} {self.source.sha256 or ''}".strip(),
+            "contents": _fingerprint(self.contents),
+            "styles": _fingerprint(self.styles),
+            "processes": devices.process_count(),
+        }
+        return json.loads(json.dumps(facts))
+
+    def _check_settings(self) -> None:
+        """Raise if the folder holds a run of other settings; note these if it holds none."""
+        file, facts = self.folder / "settings.json", self._facts()
+        if file.exists():
+            found, wanted = _flat(json.loads(file.read_text())), _flat(facts)
+            names = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+            # Where the step size does not depend on how many steps there are, more of them go on as if planned.
+            allowed = {"steps"} if not self.settings.drops else set()
+            if different := [name for name in names if name not in allowed]:
+                shown = "; ".join(f"{name} {found.get(name)} there and {wanted.get(name)} here" for name in different)
+                cure = "choose another -o, or the flags it began with"
+                raise error(f"{self.folder} must hold a run of these settings", got=shown, cure=cure)
+        if devices.process_index() == 0:
+            with replacing(file) as temporary:
+                temporary.write_text(json.dumps(facts, indent=1) + "\n")
+        devices.wait_for_all(name="settings are checked")
+
+    def _style_targets(self) -> StyleTargets:
+        if self.settings.kind != "johnson":
+            return None
+        style = read_image(self.styles[0], size=self.settings.style_size)
+        compute = jax.jit(losses.style_targets, static_argnames="objective")
+        return compute(self.encoder, [jnp.asarray(style)], objective=self.settings.objective, blend=jnp.ones(1))
+
+
+class _Watch:
+    """Measures rate and waiting from one report to the next."""
+
+    def __init__(self):
+        self._began, self._waited = time.perf_counter(), 0.0
+
+    def lap(self, steps: int, waited: float) -> tuple[float, float]:
+        now = time.perf_counter()
+        seconds, self._began = now - self._began, now
+        waiting, self._waited = (waited - self._waited) / seconds, waited
+        return steps / seconds, waiting
+
+
+def _load_encoder(settings: Settings) -> tuple[Backbone, Source]:
+    layers = tuple(dict.fromkeys((*settings.objective.layers, *settings.read_layers)))
+    encoder, source = backbones.load(
+        settings.encoder, weights=settings.weights, layers=layers, seed=settings.seed, precision=settings.precision
+    )
+    return jax.jit(lambda network: network.frozen())(encoder), source
+
+
+def _fingerprint(pictures: Sequence[Path]) -> str:
+    names = hashlib.sha256("\n".join(path.name for path in pictures).encode()).hexdigest()
+    return f"{len(pictures)} pictures {names[:16]}"
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    return {
+        name: value for key, sub in tree.items() for name, value in _flat(sub, f"{prefix}.{key}".strip(".")).items()
+    }
+
+
+def _of_step(folder: Path, step: int) -> Path:
+    return folder / f"generator-{step:07d}.safetensors"

@@ -1,0 +1,159 @@
+"""Settings of a training: frozen, hashable, made of numbers, names and tuples.
+
+Published recipes are values of `Settings` (`swag_jax.train.recipes`); the flags of `swag-jax train` come from it and
+from what is inside it.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from swag_jax import features, losses
+from swag_jax._checks import UserError, check_name, check_range, error, near
+from swag_jax.backbones import PRECISIONS, Backbone, Precision
+from swag_jax.generators import AdaAttNConfig, AdaINConfig, Config, JohnsonConfig, SANetConfig
+from swag_jax.generators.kinds import kind_of
+from swag_jax.losses import AdaAttNObjective, AdaINObjective, SANetObjective
+
+AnyObjective: TypeAlias = AdaAttNObjective | AdaINObjective | losses.Objective | SANetObjective
+"""What a generator of any kind is trained by."""
+
+_OBJECTIVES = {
+    JohnsonConfig: losses.Objective,
+    AdaINConfig: AdaINObjective,
+    SANetConfig: SANetObjective,
+    AdaAttNConfig: AdaAttNObjective,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a generator is trained.
+
+    Attributes:
+        config: What the generator is made of; the layers that it reads follow from the objective and the encoder.
+        objective: Layers, weights, normalization and smoothing of the losses.
+        encoder: The frozen network whose activations the generator and the losses read.
+        weights: The encoder's weights: auto (ImageNet where it lies in the local store, else the embedded ones, else
+            random), imagenet, embedded, random, or the path of a checkpoint.
+        steps: Steps in all.
+        batch_size: Contents, and as many styles, of one step on all devices together.
+        size: Shorter side in pixels that pictures are resized to before they are cropped.
+        crop: Side in pixels of the square that is cropped at random.
+        squash: Whether pictures are resized to a square, without keeping their aspect ratio.
+        flip: Whether every second picture, at random, is mirrored.
+        style_size: Longer side in pixels of the one style picture of a Johnson generator.
+        learning_rate: Adam's step size at the start.
+        decay: The step size at step t is divided by 1 + decay t.
+        drops: Shares of all steps after which the step size is multiplied by drop.
+        drop: The factor of each drop.
+        precision: float32 (full), tf32 (the default of PyTorch's convolutions) or bfloat16 (encoder and generator;
+            losses, parameters and optimizer stay float32).
+        seed: Seed of initial parameters, of the order and the crops of pictures, and of sampled positions.
+    """
+
+    config: Config
+    objective: AnyObjective
+    encoder: str = "vgg19"
+    weights: str = "auto"
+    steps: int = 160_000
+    batch_size: int = 8
+    size: int = 512
+    crop: int = 256
+    squash: bool = False
+    flip: bool = False
+    style_size: int = 512
+    learning_rate: float = 1e-4
+    decay: float = 0.0
+    drops: tuple[float, ...] = ()
+    drop: float = 0.3
+    precision: Precision = "tf32"
+    seed: int = 0
+
+    def __post_init__(self):
+        wanted = _OBJECTIVES[type(self.config)]
+        if type(self.objective) is not wanted:
+            raise error(f"the objective of {self.kind} must be {wanted.__name__}", got=type(self.objective).__name__)
+        check_name(self.precision, PRECISIONS, what="precision")
+        for name in ("steps", "batch_size"):
+            check_range(getattr(self, name), what=name.replace("_", " "), low=1)
+        for name in ("crop", "style_size"):
+            check_range(getattr(self, name), what=name.replace("_", " "), low=16)
+        check_range(self.size, what="size", low=self.crop)
+        check_range(self.learning_rate, what="learning rate", low=0, open_low=True)
+        check_range(self.decay, what="decay", low=0)
+        check_range(self.drop, what="drop", low=0, high=1, open_low=True)
+        for share in self.drops:
+            check_range(share, what="a share of drops", low=0, high=1)
+        check_range(self.seed, what="seed", low=0, high=2**32 - 1)
+
+    @property
+    def kind(self) -> str:
+        """The kind of generator, one of `swag_jax.generators.KINDS`."""
+        return kind_of(self.config)
+
+    @property
+    def read_layers(self) -> tuple[str, ...]:
+        """The layers that the generator reads, shallow to deep; none for Johnson's, which reads pictures."""
+        objective = self.objective
+        if isinstance(objective, AdaINObjective):
+            return (objective.content_layer,)
+        if isinstance(objective, SANetObjective):
+            return objective.content_layers
+        return objective.compared_layers if isinstance(objective, AdaAttNObjective) else ()
+
+    def fitted_config(self, encoder: Backbone) -> Config:
+        """Return what the generator is made of, for the layers of an encoder.
+
+        Args:
+            encoder: The network that it will read.
+
+        Raises:
+            UserError: If a layer is unknown or does not fit.
+        """
+        if not self.read_layers:
+            return self.config
+        changes: dict[str, Any] = {"taps": features.taps(encoder, layers=self.read_layers)}
+        if isinstance(self.objective, AdaAttNObjective):
+            changes |= {"shallow": self.objective.shallow, "similarity": self.objective.similarity}
+        return dataclasses.replace(self.config, **changes)
+
+    def replace(self, **changes: Any) -> "Settings":
+        """Return a copy with attributes changed, those of config, objective and smoothing included.
+
+        Under another encoder, layers that are not named are that encoder's defaults.
+
+        Raises:
+            UserError: If an attribute is unknown or a value is out of range.
+
+        Example:
+            >>> settings = Settings(generators.AdaINConfig(), losses.AdaINObjective())
+            >>> settings.replace(steps=100, style_weight=3.0, kind="softmax").objective.style_weight
+            3.0
+        """
+        smoothing = self.objective.smoothing
+        # What both have, such as AdaAttN's similarity, is the objective's; `fitted_config` takes it from there.
+        config_names = _names(self.config) - _names(self.objective)
+        parts = [_names(self), config_names, _names(self.objective), _names(smoothing)]
+        for name in changes:
+            if not any(name in part for part in parts):
+                raise UserError(f"unknown setting {name!r}: {near(name, sorted(set().union(*parts)))}")
+        own, config, objective, innermost = ({n: changes[n] for n in part if n in changes} for part in parts)
+        start = own.pop("objective", self.objective)
+        if changes.get("encoder", self.encoder) != self.encoder:
+            start = _without_layers(start).for_backbone(changes["encoder"])
+        chosen = dataclasses.replace(start, **objective)
+        chosen = dataclasses.replace(chosen, smoothing=dataclasses.replace(chosen.smoothing, **innermost))
+        made = dataclasses.replace(own.pop("config", self.config), **config)
+        return dataclasses.replace(self, config=made, objective=chosen, **own)
+
+
+def _names(value: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(value)}
+
+
+def _without_layers(objective: AnyObjective) -> AnyObjective:
+    if not isinstance(objective, losses.Objective):
+        return objective
+    none = {name: () for name in _names(objective) if name.endswith(("_layers", "_layer_weights"))}
+    return dataclasses.replace(objective, **none)

@@ -1,0 +1,96 @@
+"""Sample sheets: what a generator makes of the same pairs again and again."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from swag_jax import generators
+from swag_jax._checks import UserError, error
+from swag_jax._types import AnyHostImage
+from swag_jax.backbones import Operations
+from swag_jax.generators import Config
+from swag_jax.images import read_crop, sheet
+from swag_jax.train.data import Damage
+from swag_jax.train.settings import Settings
+from swag_jax.train.step import paint
+
+TRIES = 20
+"""Pictures that are tried for a place of the sheet, where those before were damaged."""
+
+
+class Samples:
+    """The pairs of a sheet: a few contents down the side, a few styles along the top.
+
+    Args:
+        contents: The content pictures; those shown are evenly spread.
+        styles: The style pictures; one for Johnson's.
+        settings: Sizes and precision.
+        config: What the generator is made of.
+        shown: How many contents, and styles.
+        damage: Where damaged pictures are reported.
+
+    Raises:
+        UserError: If no picture can be read.
+    """
+
+    def __init__(
+        self,
+        contents: Sequence[Path],
+        styles: Sequence[Path],
+        *,
+        settings: Settings,
+        config: Config,
+        shown: int,
+        damage: Damage,
+    ):
+        self.contents, self.styles = (_spread(pictures, shown, settings, damage) for pictures in (contents, styles))
+        self._paint = _painter(settings, config)
+
+    def draw(self, encoder: Any, parameters: dict[str, Any]) -> AnyHostImage:
+        """Return the sheet.
+
+        Args:
+            encoder: The network that the generator reads.
+            parameters: The generator's, by flat name.
+        """
+        contents = jnp.asarray(np.stack(self.contents))
+        columns = [np.asarray(self._paint(encoder, parameters, contents, jnp.asarray(s))) for s in self.styles]
+        rows = [[None, *self.styles]]
+        rows += [[c, *(column[i] for column in columns)] for i, c in enumerate(self.contents)]
+        return sheet(rows)
+
+
+def _painter(settings: Settings, config: Config) -> Callable[..., Any]:
+    operations, key = Operations(precision=settings.precision), jax.random.key(settings.seed)
+
+    @jax.jit
+    def painted(encoder, parameters, contents, style):
+        generator = generators.with_parameters(config, parameters, operations=operations)
+        styles = None if settings.kind == "johnson" else jnp.broadcast_to(style[None], contents.shape)
+        return jnp.clip(paint(generator, encoder, contents, styles, key=key), 0, 1)
+
+    return painted
+
+
+def _spread(pictures: Sequence[Path], shown: int, settings: Settings, damage: Damage) -> list[AnyHostImage]:
+    """Return the middle of evenly spread pictures; a damaged one gives way to the next."""
+    found = []
+    for start in dict.fromkeys(np.linspace(0, len(pictures) - 1, shown).astype(int).tolist()):
+        crops = (_middle(path, settings, damage) for path in pictures[start : start + TRIES])
+        found += list(itertools.islice((crop for crop in crops if crop is not None), 1))
+    if not found:
+        raise error(f"pictures of {pictures[0].parent} must be readable", got="damaged ones wherever samples are taken")
+    return found
+
+
+def _middle(path: Path, settings: Settings, damage: Damage) -> AnyHostImage | None:
+    try:
+        return read_crop(path, size=settings.crop, crop=settings.crop).astype(np.float32) / 255
+    except UserError as problem:
+        damage.add(path, problem)
+        return None

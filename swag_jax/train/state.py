@@ -1,0 +1,74 @@
+"""What a training carries from step to step: parameters, optimizer, step and random key, as plain arrays."""
+
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from swag_jax import generators
+from swag_jax.generators import Config
+from swag_jax.train.settings import Settings
+
+State: TypeAlias = dict[str, Any]
+"""`parameters` by flat name, `optimizer`, `step`, and `key` as raw data; a pytree of arrays."""
+
+
+def learning_rate(settings: Settings) -> optax.Schedule:
+    r"""Return the step size by step.
+
+    .. math:: \eta_t = \frac{\eta_0}{1 + \delta t} \, d^{\,\#\{s : t \ge s T\}}
+
+    with T the steps in all, s the shares of `drops` and d the factor of each drop.
+
+    Args:
+        settings: Start, decay and drops.
+
+    Example:
+        >>> from swag_jax.train import recipes
+        >>> rate = learning_rate(recipes.adaattn.settings.replace(steps=10))
+        >>> [round(float(rate(step)), 8) for step in (0, 3, 4, 6, 8)]
+        [0.0002, 0.0002, 6e-05, 1.8e-05, 5.4e-06]
+    """
+    places = [round(share * settings.steps) for share in settings.drops]
+
+    def rate(step: Any) -> Any:
+        drops = sum(jnp.asarray(step >= place, jnp.float32) for place in places)
+        return settings.learning_rate / (1 + settings.decay * step) * settings.drop**drops
+
+    return rate
+
+
+def make_optimizer(settings: Settings) -> optax.GradientTransformation:
+    """Return Adam with PyTorch's defaults, which every published recipe uses.
+
+    Args:
+        settings: The step size.
+    """
+    return optax.adam(learning_rate(settings), b1=0.9, b2=0.999, eps=1e-8)
+
+
+def initial_state(settings: Settings, config: Config) -> State:
+    """Return the state before the first step; equal seeds give equal states.
+
+    Args:
+        settings: Seed and optimizer.
+        config: What the generator is made of.
+
+    Returns:
+        Arrays in host memory.
+    """
+    parameters = generators.flat_parameters(generators.create(config, seed=settings.seed))
+    state = {
+        "parameters": parameters,
+        "optimizer": make_optimizer(settings).init(parameters),
+        "step": np.zeros((), np.int32),
+        "key": jax.random.key_data(jax.random.key(settings.seed)),
+    }
+    return jax.tree.map(np.asarray, state)
+
+
+def step_key(state: State) -> Any:
+    """Return the random key of the step that a state stands before; the same on every device."""
+    return jax.random.fold_in(jax.random.wrap_key_data(state["key"]), state["step"])

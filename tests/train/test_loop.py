@@ -1,0 +1,193 @@
+"""A run in its folder: what it writes, how it goes on, and how it ends."""
+
+import json
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from swag_jax import load_generator
+from swag_jax._checks import UserError
+from swag_jax.generators import flat_parameters
+from swag_jax.params import read_metadata
+from swag_jax.train import Cadence, NonFiniteStepError, journal, loop, train_generator
+
+pytestmark = pytest.mark.usefixtures("programs_kept")
+
+EVERY = Cadence(log=1, save=2, sheet=0)
+
+
+@pytest.fixture
+def run(folders, tmp_path, small):
+    """Train an AdaIN generator for four steps in `tmp_path/NAME`."""
+
+    def run(name="run", contents=None, styles=None, kind="adain", cadence=EVERY, options=None, **changes):
+        contents, styles = contents or folders / "contents", styles or folders / "styles"
+        settings = small[kind].replace(**changes)
+        return train_generator(settings, contents, styles, tmp_path / name, cadence=cadence, **(options or {}))
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def unbroken(folders, tmp_path_factory, small):
+    """The folder and the result of a run, and every progress."""
+    folder, seen = tmp_path_factory.mktemp("unbroken"), []
+    cadence = Cadence(log=1, save=2, keep=1, sheet=4, shown=2)
+    options = {"cadence": cadence, "tensorboard": True, "callback": seen.append}
+    result = train_generator(small["adain"], folders / "contents", folders / "styles", folder, **options)
+    return folder, result, seen
+
+
+def losses_of(folder):
+    """The lines of a run without what depends on the clock."""
+    lines = journal.read_journal(folder / "losses.jsonl")
+    return [{k: v for k, v in line.items() if k not in ("steps_per_second", "waiting")} for line in lines]
+
+
+def assert_same(first, second):
+    ours, theirs = flat_parameters(first), flat_parameters(second)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name])
+
+
+def test_what_a_run_leaves(unbroken):
+    folder, result, seen = unbroken
+    assert (result.status, result.step, result.path) == ("done", 4, folder / "generator.safetensors")
+    assert_same(load_generator(result.path), result.generator)
+    assert [path.name for path in folder.glob("generator-*")] == ["generator-0000004.safetensors"]
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["4"]
+    assert [path.name for path in (folder / "samples").iterdir()] == ["step-0000004.png"]
+    assert list((folder / "tensorboard").glob("events*"))
+    assert [line["step"] for line in losses_of(folder)] == [1, 2, 3, 4]
+    assert [progress.step for progress in seen] == [1, 2, 3, 4]
+    assert seen[-1].seconds_left == 0
+    assert all(0 <= progress.waiting <= 1 and progress.rate > 0 for progress in seen)
+
+
+def test_a_generator_says_what_it_was_trained_with(unbroken):
+    folder, result, _ = unbroken
+    notes = read_metadata(folder / "generator.safetensors")
+    expected = {"encoder": "random", "encoder_backbone": "vgg19", "encoder_kind": "random", "encoder_seed": "0"}
+    assert {name: notes[name] for name in expected} == expected
+    assert notes["step"] == "4"
+    facts = json.loads((folder / "settings.json").read_text())
+    assert json.loads(notes["training"]) == facts
+    assert (facts["generator"], facts["steps"], facts["contents"][:11]) == ("adain", 4, "12 pictures")
+    assert result.source.kind == "random"
+
+
+def test_a_stopped_run_goes_on_as_if_nothing_had_happened(run, unbroken, tmp_path):
+    folder, whole, _ = unbroken
+    asked = iter([False, False, True])
+    stopped = run(options={"interrupted": lambda: next(asked)})
+    assert (stopped.status, stopped.step) == ("stopped", 3)
+    result = run()
+    assert (result.status, result.step) == ("done", 4)
+    assert_same(result.generator, whole.generator)
+    assert losses_of(tmp_path / "run") == losses_of(folder)
+    assert_same(run().generator, whole.generator)  # there is nothing left to do
+
+
+def test_more_steps_go_on_where_the_step_size_does_not_depend_on_them(run, unbroken):
+    _, whole, _ = unbroken
+    run(steps=2)
+    assert_same(run(steps=4).generator, whole.generator)
+
+
+def test_other_settings_are_refused_by_name(run, tmp_path):
+    run(steps=2)
+    before = (tmp_path / "run" / "settings.json").read_text()
+    with pytest.raises(UserError, match=r"a run of these settings, got learning_rate 0.0001 there and 0.01 here;"):
+        run(steps=2, learning_rate=1e-2, seed=1)
+    with pytest.raises(UserError, match=r"got objective.style_weight 10.0 there and 3.0 here: choose another -o"):
+        run(steps=2, style_weight=3.0)
+    with pytest.raises(UserError, match=r"got drops .* there and .*; steps 2 there and 4 here"):
+        run(steps=4, drops=(0.5,))
+    assert (tmp_path / "run" / "settings.json").read_text() == before
+
+
+def test_other_pictures_are_refused(run, folders):
+    run(steps=2)
+    with pytest.raises(UserError, match=r"got contents 12 pictures .* there and 1 pictures .* here"):
+        run(steps=2, contents=folders / "contents" / "more")
+
+
+@pytest.fixture
+def broken_step(monkeypatch):
+    """Let the third step report a style loss that is not a number."""
+    real = loop.make_step
+
+    def make_step(settings, config):
+        advance = real(settings, config)
+
+        def step(encoder, targets, state, batch):
+            third = int(state["step"]) == 2
+            state, report = advance(encoder, targets, state, batch)
+            return state, {**report, "style/relu1_1": jax.numpy.nan, "total": jax.numpy.nan} if third else report
+
+        return step
+
+    monkeypatch.setattr(loop, "make_step", make_step)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_behind_the_last_good_checkpoint(run, broken_step, tmp_path):
+    message = "finite, got nan for style/relu1_1 at step 3; the checkpoint of step 2 is kept: lower the learning rate"
+    with pytest.raises(NonFiniteStepError, match=message) as raised:
+        run()
+    assert (raised.value.step, raised.value.term) == (3, "style/relu1_1")
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["2"]
+    assert read_metadata(tmp_path / "run" / "generator.safetensors")["step"] == "2"
+    assert [line["step"] for line in losses_of(tmp_path / "run")] == [1, 2]
+
+
+def test_an_update_that_is_not_finite_ends_the_run(run):
+    with pytest.raises(NonFiniteStepError, match="there is no checkpoint yet"):
+        run(learning_rate=3e38, decay=0.0)
+
+
+def test_damaged_pictures_are_told_and_left_out(run, folders, tmp_path):
+    styles = tmp_path / "styles"
+    styles.mkdir()
+    (styles / "bad.png").write_text("no picture")
+    (styles / "good.png").write_bytes((folders / "styles" / "0.png").read_bytes())
+    seen = []
+    run(steps=2, styles=styles, options={"callback": seen.append})
+    told = [line for progress in seen for line in progress.damaged]
+    assert len(told) == 1
+    assert "bad.png must hold a picture" in told[0]
+
+
+def test_johnson_learns_one_style(run, tmp_path):
+    with pytest.raises(UserError, match="a johnson generator learns one style, got 3 pictures in"):
+        run(kind="johnson")
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_is_written_where_the_run_cannot_begin(run, tmp_path):
+    with pytest.raises(UserError, match="multiple of the number of devices"):
+        run(batch_size=3)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("name", "value"), [("log", 0), ("save", 0), ("keep", 0), ("sheet", -1)])
+def test_bad_cadence(name, value):
+    with pytest.raises(UserError, match=f"{name} must be at least"):
+        Cadence(**{name: value})
+
+
+def test_a_journal_drops_what_comes_later_and_half_lines(tmp_path):
+    path = tmp_path / "losses.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
+    made = journal.Journal(tmp_path, step=2)
+    made.write(3, {"total": 0.5})
+    made.close()
+    assert journal.read_journal(path) == [{"step": 1}, {"step": 2}, {"step": 3, "total": 0.5}]
+
+
+def test_tensorboard_is_named_where_it_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(UserError, match=r"tensorboardX, got no such package: pip install 'swag-jax\[train\]'"):
+        journal.find_event_writer()

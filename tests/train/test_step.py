@@ -1,0 +1,124 @@
+"""One step over eight devices is one step on the whole batch, and every kind of generator learns."""
+
+import functools
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from swag_jax import backbones, devices, generators
+from swag_jax.losses import adain
+from swag_jax.train import state as states
+from swag_jax.train import step as steps
+
+pytestmark = pytest.mark.usefixtures("programs_kept")
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """Eight pairs of flat squares in many colors."""
+    rng = np.random.default_rng(0)
+    squares = rng.integers(0, 256, (2, 8, 4, 4, 3), np.uint8).repeat(4, 2).repeat(4, 3)
+    return {"content": squares[0], "style": squares[1] // 2}
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return backbones.create("vgg19", seed=1, until="relu1_2")
+
+
+def prepared(settings, encoder, batch):
+    """What a step takes beside the encoder."""
+    config = settings.fitted_config(encoder)
+    return config, devices.everywhere(states.initial_state(settings, config)), devices.split(batch)
+
+
+@pytest.mark.parametrize("kind", ["adain", "sanet", "adaattn"])
+def test_losses_fall(small, encoder, batch, kind):
+    """Johnson's do in `tests/cli/test_train_command.py`."""
+    settings = small[kind]
+    config, state, split = prepared(settings, encoder, batch)
+    advance = steps.make_step(settings, config)
+    totals = []
+    for _ in range(5):
+        state, report = advance(encoder, None, state, split)
+        totals.append(float(report["total"]))
+        terms = [float(value) for name, value in report.items() if name not in ("total", "update")]
+        assert totals[-1] == pytest.approx(sum(terms), rel=1e-4)
+        assert float(report["update"]) > 0
+    assert totals[-1] < totals[0]
+    assert int(state["step"]) == 5
+
+
+def test_the_loss_is_the_mean_over_pictures(small, encoder, batch):
+    """Written out for AdaIN."""
+    settings, layers = small["adain"], ("relu1_1", "relu1_2")
+    generator = generators.create(settings.fitted_config(encoder))
+    contents, styles = (jax.numpy.asarray(batch[name][:2], jax.numpy.float32) / 255 for name in ("content", "style"))
+    found, _ = jax.jit(functools.partial(steps.evaluate, settings=settings, key=jax.random.key(0)))(
+        generator, encoder, None, contents, styles
+    )
+    content, style = (steps.encode(encoder, images, layers=layers) for images in (contents, styles))
+    output = steps.encode(
+        encoder, steps.paint(generator, encoder, contents, styles, key=jax.random.key(0)), layers=layers
+    )
+    totals = [
+        adain.evaluate(
+            *({n: x[i] for n, x in f.items()} for f in (output, content, style)), objective=settings.objective
+        )
+        for i in range(2)
+    ]
+    assert float(found) == pytest.approx(np.mean([float(total) for total, _ in totals]), rel=1e-5)
+
+
+def test_eight_devices_take_one_step_on_the_whole_batch(small, encoder, batch):
+    settings = small["adain"]
+    config, state, split = prepared(settings, encoder, batch)
+    before = jax.device_get(state["parameters"])
+    contents, styles = (jax.numpy.asarray(batch[name], jax.numpy.float32) / 255 for name in ("content", "style"))
+
+    def loss(parameters, encoder):
+        generator = generators.with_parameters(config, parameters)
+        key = jax.random.key(0)
+        return steps.evaluate(generator, encoder, None, contents, styles, settings=settings, key=key)[0]
+
+    total, gradient = jax.jit(jax.value_and_grad(loss))(before, encoder)
+    solver = optax.adam(1e-4)
+    updates, _ = solver.update(gradient, solver.init(before))
+    expected = optax.apply_updates(before, updates)
+    after, report = steps.make_step(settings, config)(encoder, None, state, split)
+    assert float(report["total"]) == pytest.approx(float(total), rel=1e-5)
+    for name, value in expected.items():
+        # Adam's first step is the gradient's sign, where it is not rounding.
+        sure = np.abs(gradient[name]) > 1e-4 * np.abs(gradient[name]).max()
+        assert sure.mean() > 0.9
+        np.testing.assert_allclose(after["parameters"][name][sure], value[sure], atol=2e-6)
+
+
+def test_the_encoder_is_no_constant_of_the_program(small, encoder, batch):
+    settings = small["adain"]
+    config, state, split = prepared(settings, encoder, batch)
+    text = steps.make_step(settings, config).lower(encoder, None, state, split).as_text()
+    assert len(text) < 1_000_000  # the encoder's kernels alone would be 300,000 digits
+
+
+def test_bfloat16_is_near(small, encoder, batch):
+    settings = small["adain"]
+    config = settings.fitted_config(encoder)
+    contents, styles = (jax.numpy.asarray(batch[name][:1], jax.numpy.float32) / 255 for name in ("content", "style"))
+    totals = []
+    for precision in ("float32", "bfloat16"):
+        generator = generators.create(config, operations=backbones.Operations(precision=precision))
+        total, _ = steps.evaluate(generator, encoder, None, contents, styles, settings=settings, key=jax.random.key(0))
+        totals.append(float(total))
+    assert totals[1] == pytest.approx(totals[0], rel=0.03)
+    assert totals[1] != totals[0]
+
+
+def test_keys_differ_from_step_to_step(small, encoder):
+    settings = small["johnson"]
+    first = states.initial_state(settings, settings.fitted_config(encoder))
+    second = {**first, "step": first["step"] + 1}
+    keys = [jax.random.key_data(states.step_key(state)).tolist() for state in (first, first, second)]
+    assert keys[0] == keys[1] != keys[2]

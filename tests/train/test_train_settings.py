@@ -1,0 +1,96 @@
+"""Settings say what is trained, and refuse what cannot be."""
+
+import pytest
+from flax import nnx
+
+from swag_jax import backbones, generators, losses
+from swag_jax._checks import UserError
+from swag_jax.features import Tap
+from swag_jax.losses import AdaAttNObjective, AdaINObjective
+from swag_jax.train import RECIPES, Settings, recipe
+from swag_jax.train.recipes import adaattn, adain, johnson, sanet
+from swag_jax.train.state import learning_rate
+
+
+def shape_of(name, until):
+    """A network without its numbers."""
+    return nnx.eval_shape(lambda: backbones.create(name, until=until))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_read_what_they_are_trained_by(name):
+    found = recipe(name)
+    assert found.settings.fitted_config(shape_of("vgg19", "relu5_1")) == found.settings.config
+    assert found.source
+    assert found.command.startswith(f"swag-jax train {found.settings.kind} ")
+
+
+def test_published_numbers():
+    """papers.md, II.6, III.1 and III.2; pytorch/examples, fast_neural_style."""
+    common = ("steps", "batch_size", "size", "crop", "learning_rate", "decay")
+    assert [getattr(adain.settings, name) for name in common] == [160_000, 8, 512, 256, 1e-4, 5e-5]
+    assert [getattr(sanet.settings, name) for name in common] == [160_000, 5, 512, 256, 1e-4, 5e-5]
+    assert [getattr(adaattn.settings, name) for name in common] == [51_739, 8, 512, 256, 2e-4, 0]
+    assert [getattr(johnson.settings, name) for name in common] == [41_391, 4, 256, 256, 1e-3, 0]
+    assert (adaattn.settings.flip, adain.settings.flip) == (True, False)
+
+
+def test_step_sizes():
+    rate = learning_rate(adain.settings)
+    assert float(rate(0)) == pytest.approx(1e-4)
+    assert float(rate(20_000)) == pytest.approx(5e-5)
+    # lr * 0.3^max(0, epoch + 1 - 2), five epochs
+    rate, epoch = learning_rate(adaattn.settings), adaattn.settings.steps / 5
+    found = [float(rate(int((e + 0.5) * epoch))) for e in range(5)]
+    assert found == pytest.approx([2e-4, 2e-4, 6e-5, 1.8e-5, 5.4e-6])
+
+
+def test_another_encoder_has_its_own_layers():
+    changed = adain.settings.replace(encoder="resnet50", kind="softmax", normalization="relative")
+    assert changed.read_layers == ("conv4_6",)
+    assert changed.objective.style_layers == ("conv1", "conv2_3", "conv3_4", "conv4_6")
+    assert changed.objective.smoothing.kind == "softmax"
+    assert changed.fitted_config(shape_of("resnet50", "conv4_6")).taps == (Tap("conv4_6", 1024, 16),)
+    assert johnson.settings.replace(encoder="resnet50").objective.content_layers == ("conv4_6",)
+    chosen = adaattn.settings.replace(encoder="resnet50", local_layers=("conv3_4",))
+    assert chosen.objective.local_layers == ("conv3_4",)
+    assert chosen.read_layers == ("conv1", "conv2_3", "conv3_4", "conv4_6", "conv5_3")
+
+
+def test_loss_and_generator_attend_alike():
+    changed = adaattn.settings.replace(similarity="cosine", shallow=False, skip_samples=64)
+    config = changed.fitted_config(shape_of("vgg19", "relu5_1"))
+    assert (config.similarity, config.shallow, config.skip_samples) == ("cosine", False, 64)
+
+
+def test_kinds_have_objectives_of_their_own():
+    with pytest.raises(UserError, match="the objective of adain must be AdaINObjective, got AdaAttNObjective"):
+        Settings(generators.AdaINConfig(), AdaAttNObjective())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"crop": 600}, "size must be at least 600, got 512"),
+        ({"learning_rate": 0.0}, "learning rate must be greater than 0"),
+        ({"drops": (1.5,)}, "a share of drops must be at least 0 and at most 1"),
+        ({"precision": "float16"}, "unknown precision 'float16'"),
+        ({"style_wieght": 1.0}, "unknown setting 'style_wieght': did you mean style_weight"),
+        ({"encoder": "vgg99"}, "unknown backbone 'vgg99'"),
+    ],
+)
+def test_bad_settings(unchecked, changes, message):
+    with pytest.raises(UserError, match=message):
+        adain.settings.replace(**changes)
+
+
+def test_unknown_recipes():
+    with pytest.raises(UserError, match="unknown recipe 'adam': did you mean adain"):
+        recipe("adam")
+
+
+def test_objectives_keep_what_is_set():
+    settings = Settings(generators.AdaINConfig(), AdaINObjective(style_weight=2.0))
+    assert settings.replace(encoder="vgg16").objective.style_weight == 2.0
+    assert isinstance(johnson.settings.objective, losses.Objective)
