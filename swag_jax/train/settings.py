@@ -127,7 +127,7 @@ class Settings:
             UserError: If an attribute is unknown or a value is out of range.
 
         Example:
-            >>> settings = Settings(generators.AdaINConfig(), losses.AdaINObjective())
+            >>> settings = Settings(AdaINConfig(), AdaINObjective())
             >>> settings.replace(steps=100, style_weight=3.0, kind="softmax").objective.style_weight
             3.0
         """
