@@ -26,6 +26,8 @@ SIDES = {
     "torch": ("torch_baseline", "TorchSide"),
     "swag_generator": ("generator_swag", "GeneratorSide"),
     "torch_generator": ("generator_torch", "TorchGeneratorSide"),
+    "swag_training": ("training_swag", "TrainingSide"),
+    "torch_training": ("training_torch", "TorchTrainingSide"),
 }
 """Module and class of each side."""
 SPLIT_REPEATS = 5

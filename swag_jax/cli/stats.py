@@ -230,7 +230,7 @@ def _files(asked: Sequence[str]) -> dict[str, Path | str]:
     for entry in asked:
         path = Path(entry)
         if path.is_dir():
-            found += pictures_in(path, "images")
+            found += pictures_in(path, "--images")
         else:
             found.append(entry if entry in (*CONTENTS, *STYLES) and not path.exists() else path)
     names = [Path(each).name for each in found]

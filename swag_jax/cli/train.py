@@ -33,10 +33,11 @@ def _add_kind(kinds: Any, kind: str) -> None:
     names = [name for name, found in RECIPES.items() if found.settings.kind == kind]
     parser = kinds.add_parser(
         kind,
-        help=RECIPES[kind].source,
+        help=RECIPES[kind].source.partition(":")[0],
         usage=f"swag-jax train {kind} --contents DIR --styles DIR -o RUN [flags]",
         description=f"Train a generator ({kind}) on every device. Ctrl-C stops behind a checkpoint; the same command "
         "goes on from the last one. Exit code 1 says that a loss was not finite.",
+        epilog="Recipes. " + " ".join(_describe(name) for name in names),
     )
     styles = "The one style picture" if kind == "johnson" else "A folder of style pictures"
     parser.add_argument("--contents", type=Path, required=True, metavar="DIR", help="A folder of content pictures")
@@ -61,6 +62,11 @@ def _add_kind(kinds: Any, kind: str) -> None:
     add_attributes(parser, start.config, title="generator")
     add_attributes(parser, start.objective.smoothing, title="smoothing")
     parser.set_defaults(run=run)
+
+
+def _describe(name: str) -> str:
+    found = RECIPES[name]
+    return f"{name}: {found.source}. Hardware and time: {found.hardware}. As published: {found.command}."
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,5 +1,6 @@
 """The training of a generator in a folder, which goes on where an earlier call of it stopped."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -13,10 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swag_jax import _versions, backbones, devices, generators, losses
+from swag_jax import _versions, devices, generators, losses
 from swag_jax._checks import UserError, check_range, error
 from swag_jax._files import replacing
-from swag_jax.backbones import Backbone
 from swag_jax.generators import Generator
 from swag_jax.images import read_image, write_image
 from swag_jax.params import Source
@@ -24,7 +24,7 @@ from swag_jax.train.data import Damage, Feed, batches, find_pictures
 from swag_jax.train.journal import Journal, find_event_writer
 from swag_jax.train.settings import Settings
 from swag_jax.train.sheets import Samples
-from swag_jax.train.state import State, initial_state
+from swag_jax.train.state import State, initial_state, load_encoder
 from swag_jax.train.step import Report, StyleTargets, make_step
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class TrainResult:
         path: The checkpoint that holds it.
         source: Where its encoder's weights came from.
         step: Steps done.
-        status: `done`, or `stopped` by the callback.
+        status: `done`, or `stopped` where it was interrupted.
     """
 
     generator: Generator
@@ -176,7 +176,7 @@ class _Run:
         self.damage = Damage()
         drawn = () if settings.kind == "johnson" else self.styles
         self.batches = batches(self.contents, drawn, settings=settings, damage=self.damage)
-        self.encoder, self.source = _load_encoder(settings)
+        self.encoder, self.source = load_encoder(settings)
         self.config = settings.fitted_config(self.encoder)
         self.style_targets = self._style_targets()
         shown = {"settings": settings, "config": self.config, "shown": cadence.shown, "damage": self.damage}
@@ -193,11 +193,8 @@ class _Run:
             if place is not None:
                 self.batches.set_state(place)
                 self._export(state, checkpoints)  # a process may be killed between a checkpoint and its export
-            journal = Journal(self.folder, step=int(state["step"]), event_writer=self.event_writer)
-            try:
+            with self._journal(int(state["step"])) as journal:
                 state = self._train(state, checkpoints, journal)
-            finally:
-                journal.close()
         step, generator = int(state["step"]), generators.with_parameters(self.config, state["parameters"])
         status = "stopped" if step < self.settings.steps else "done"
         return TrainResult(generator, self.path, self.source, step, status)
@@ -207,7 +204,13 @@ class _Run:
         """The checkpoint for use."""
         return self.folder / "generator.safetensors"
 
-    def _train(self, state: State, checkpoints: "Checkpoints", journal: Journal) -> State:
+    def _journal(self, step: int) -> contextlib.AbstractContextManager[Journal | None]:
+        """Return the journal, which the first process writes for all."""
+        if devices.process_index() != 0:
+            return contextlib.nullcontext()
+        return contextlib.closing(Journal(self.folder, step=step, event_writer=self.event_writer))
+
+    def _train(self, state: State, checkpoints: "Checkpoints", journal: Journal | None) -> State:
         advance = make_step(self.settings, self.config)
         encoder, state = devices.everywhere((self.encoder, state))
         feed, watch, reports = Feed(self.batches), _Watch(), list[Report]()
@@ -245,7 +248,7 @@ class _Run:
         reports: Sequence[Report],
         rate: float,
         waiting: float,
-        journal: Journal,
+        journal: Journal | None,
         checkpoints: "Checkpoints",
     ) -> None:
         """Check, write down and show what the last steps reported."""
@@ -258,7 +261,7 @@ class _Run:
                     kept = max(checkpoints.steps, default=None)
                     raise NonFiniteStepError(step=place, term=name, value=float(one[name]), kept=kept)
         means = {name: float(np.mean([one[name] for one in values])) for name in values[0]}
-        if devices.process_index() == 0:
+        if journal is not None:
             journal.write(step, {**means, "steps_per_second": rate, "waiting": waiting})
         left = (self.settings.steps - step) / rate
         damaged = tuple(self.damage.new())
@@ -342,14 +345,6 @@ class _Watch:
         seconds, self._began = now - self._began, now
         waiting, self._waited = (waited - self._waited) / seconds, waited
         return steps / seconds, waiting
-
-
-def _load_encoder(settings: Settings) -> tuple[Backbone, Source]:
-    layers = tuple(dict.fromkeys((*settings.objective.layers, *settings.read_layers)))
-    encoder, source = backbones.load(
-        settings.encoder, weights=settings.weights, layers=layers, seed=settings.seed, precision=settings.precision
-    )
-    return jax.jit(lambda network: network.frozen())(encoder), source
 
 
 def _fingerprint(pictures: Sequence[Path]) -> str:

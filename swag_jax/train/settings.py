@@ -49,7 +49,8 @@ class Settings:
         drop: The factor of each drop.
         precision: float32 (full), tf32 (the default of PyTorch's convolutions) or bfloat16 (encoder and generator;
             losses, parameters and optimizer stay float32).
-        seed: Seed of initial parameters, of the order and the crops of pictures, and of sampled positions.
+        seed: Seed of initial parameters, of the order and the crops of pictures, of sampled positions, and of the
+            encoder's weights where they are random.
     """
 
     config: Config

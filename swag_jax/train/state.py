@@ -1,4 +1,7 @@
-"""What a training carries from step to step: parameters, optimizer, step and random key, as plain arrays."""
+"""What a training starts with: the frozen encoder, and the state that it carries from step to step.
+
+The state holds parameters, optimizer, step and random key, as plain arrays.
+"""
 
 from typing import Any, TypeAlias
 
@@ -7,12 +10,30 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from swag_jax import generators
+from swag_jax import backbones, generators
+from swag_jax.backbones import Backbone
 from swag_jax.generators import Config
+from swag_jax.params import Source
 from swag_jax.train.settings import Settings
 
 State: TypeAlias = dict[str, Any]
 """`parameters` by flat name, `optimizer`, `step`, and `key` as raw data; a pytree of arrays."""
+
+
+def load_encoder(settings: Settings) -> tuple[Backbone, Source]:
+    """Return the frozen network that generator and losses read, and where its weights came from.
+
+    Args:
+        settings: Encoder, weights, layers and precision.
+
+    Raises:
+        UserError: If a name is unknown, or the weights are missing or damaged.
+    """
+    layers = tuple(dict.fromkeys((*settings.objective.layers, *settings.read_layers)))
+    encoder, source = backbones.load(
+        settings.encoder, weights=settings.weights, layers=layers, seed=settings.seed, precision=settings.precision
+    )
+    return jax.jit(lambda network: network.frozen())(encoder), source
 
 
 def learning_rate(settings: Settings) -> optax.Schedule:

@@ -1,0 +1,63 @@
+"""Steps of training with swag_jax: one side of `speed_train.py`, see `stylize_job.Side`."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from generator_swag import load
+from stylize_job import Job
+
+from swag_jax import devices, generators, losses, train
+
+
+def settings_of(job: Job) -> train.Settings:
+    """Return the published recipe at the job's size, batch and precision."""
+    changes = {"crop": job.size, "size": job.size, "batch_size": job.pairs, "precision": job.precision}
+    changes |= {"bounded": False} if job.backbone == "johnson" else {}
+    weights = str(Path(job.weights) / "encoder.safetensors")
+    return train.recipe(job.backbone).settings.replace(weights=weights, **changes)
+
+
+class TrainingSide:
+    """Takes steps on one batch; a round's losses are those of its first and its last step."""
+
+    def __init__(self, job: Job):
+        self.job, settings = job, settings_of(job)
+        encoder, _ = train.load_encoder(settings)
+        generator = load(job).generator
+        with np.load(job.pictures) as pictures:
+            batch = {name: (255 * pictures[name] + 0.5).astype(np.uint8) for name in ("content", "style")}
+        style_targets, objective = None, settings.objective
+        if isinstance(objective, losses.Objective):
+            style = jnp.asarray(batch.pop("style")[0], jnp.float32) / 255
+            made = jax.jit(lambda e, s: losses.style_targets(e, [s], objective=objective, blend=jnp.ones(1)))
+            style_targets = made(encoder, style)
+        state = train.initial_state(settings, generator.config) | {"parameters": generators.flat_parameters(generator)}
+        self.step = train.make_step(settings, generator.config)
+        self.start = jax.device_get(state)
+        self.arguments = devices.everywhere(encoder), style_targets
+        self.batch = devices.split(batch)
+        self._restart()
+        self.iterate()
+        self._restart()
+
+    def _restart(self) -> None:
+        self.state = devices.everywhere(self.start)
+
+    def iterate(self) -> tuple[float, float]:
+        """Take the job's steps."""
+        totals = []
+        for _ in range(self.job.iterations):
+            self.state, report = self.step(*self.arguments, self.state, self.batch)
+            totals.append(report["total"])
+        jax.block_until_ready(self.state)
+        return float(totals[0]), float(totals[-1])
+
+    def device_peak_bytes(self) -> int | None:
+        """Return the most memory that arrays ever took on the accelerator."""
+        return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+
+    def describe(self) -> dict[str, str]:
+        """Return device and versions."""
+        return {"jax": jax.__version__, "device": jax.devices()[0].device_kind}
