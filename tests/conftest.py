@@ -1,32 +1,45 @@
 """Every test runs on 8 simulated CPU devices, with shapes checked at run time and no silent rank broadcasts."""
 
+import os
+import tempfile
+
 import jax
 import jaxtyping
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Most of the suite's time is compilation; what is compiled is small and runs once. `optimized` is for the rest.
+jax.config.update("jax_disable_most_optimizations", True)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 jaxtyping.install_import_hook("swag_jax", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 
-@pytest.fixture(scope="module")
-def programs_kept(tmp_path_factory):
-    """Compile equal programs of a module's tests once; they are kept on disk, which no other test does."""
-    settings = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("programs")),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    for name, value in settings.items():
-        jax.config.update(name, value)
+def pytest_configure(config):
+    """Compile equal programs once for all tests: their processes and the commands that they start share one folder."""
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.TemporaryDirectory(prefix="swag-jax-programs-")
+        config.add_cleanup(folder.cleanup)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Let go of a module's programs behind it: some thousands take gigabytes, and more maps than a process may have."""
     yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
+    jax.clear_caches()
+
+
+@pytest.fixture
+def optimized():
+    """Compile as users do, where a test computes for longer than that takes."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture

@@ -12,8 +12,6 @@ from swag_jax.attention import SIMILARITIES, adaattn, key_features, weighted_mea
 from swag_jax.images import nearest
 from swag_jax.statistics import instance_norm
 
-pytestmark = pytest.mark.usefixtures("programs_kept")
-
 RANDOM = np.random.default_rng(0)
 
 QUERIES, KEYS, VALUES = (

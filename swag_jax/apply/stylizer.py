@@ -101,7 +101,10 @@ def load_stylizer(
         raise error(f"{path} must say which encoder it was trained with", cure="pass its backbone and its weights")
     chosen = weights or _recorded_weights(notes, path)
     seed = int(notes.get("encoder_seed") or 0)
-    encoder, source = backbones.load(name, weights=chosen, layers=generator.layers, seed=seed, precision=precision)
+    padding = backbones.padding_option(name, notes.get("encoder_padding", "auto"))
+    encoder, source = backbones.load(
+        name, weights=chosen, layers=generator.layers, seed=seed, precision=precision, **padding
+    )
     wanted = notes.get("encoder_sha256")
     if weights is None and wanted and source.sha256 != wanted:
         rule = f"{path} was trained with {notes.get('encoder')} of sha256 {wanted}"

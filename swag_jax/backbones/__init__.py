@@ -24,6 +24,7 @@ from swag_jax.backbones.zoo import entry as entry
 from swag_jax.backbones.zoo import flat_parameters as flat_parameters
 from swag_jax.backbones.zoo import layer_names as layer_names
 from swag_jax.backbones.zoo import load as load
+from swag_jax.backbones.zoo import padding_option as padding_option
 from swag_jax.backbones.zoo import parameter_shapes as parameter_shapes
 from swag_jax.backbones.zoo import reached_layers as reached_layers
 from swag_jax.backbones.zoo import with_parameters as with_parameters

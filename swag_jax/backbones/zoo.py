@@ -266,6 +266,27 @@ def load(
     return with_parameters(skeleton, arrays), source
 
 
+def padding_option(name: str, padding: str) -> dict[str, Any]:
+    """Return the option of `load` for a padding that was asked for; `auto` is that of the weights, and no option.
+
+    Args:
+        name: One of `NAMES`.
+        padding: `auto`, or one of `PADDINGS`.
+
+    Raises:
+        UserError: If the network is no VGG, of which alone it can be chosen.
+
+    Example:
+        >>> padding_option("vgg19", "reflect")
+        {'padding': 'reflect'}
+    """
+    if padding == "auto":
+        return {}
+    if name not in ("vgg19", "vgg16"):
+        raise error("padding can only be chosen for a VGG", got=name, cure="leave it out")
+    return {"padding": padding}
+
+
 def _fitting(weights: str, name: str, switched: list[str]) -> str:
     """Return what to resolve, since no known checkpoint is of another architecture than its network's."""
     if switched and weights in ("imagenet", "embedded"):

@@ -81,12 +81,13 @@ def load_generator(path: Path | str, *, operations: Operations | None = None) ->
     return with_parameters(config, tensors, operations=operations)
 
 
-def encoder_notes(source: params.Source, *, seed: int = 0) -> dict[str, str]:
+def encoder_notes(source: params.Source, *, seed: int = 0, padding: str = "auto") -> dict[str, str]:
     """Return the metadata by which a generator's encoder is found again.
 
     Args:
         source: Where the encoder's weights came from.
         seed: Of weights that are random.
+        padding: A VGG's; `auto` is that of its weights.
 
     Example:
         >>> encoder_notes(params.resolve("vgg19", weights="random"), seed=3)["encoder_seed"]
@@ -98,6 +99,7 @@ def encoder_notes(source: params.Source, *, seed: int = 0) -> dict[str, str]:
         "encoder_kind": source.kind,
         "encoder_sha256": source.sha256 or "",
         "encoder_seed": str(seed),
+        "encoder_padding": padding,
     }
 
 

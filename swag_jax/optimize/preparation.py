@@ -12,7 +12,7 @@ from jaxtyping import ArrayLike
 
 from swag_jax._checks import check_name, error
 from swag_jax._types import AnyHostImage, AnyImage, HostImage, Image, Key
-from swag_jax.backbones import Backbone, layer_names, load
+from swag_jax.backbones import Backbone, layer_names, load, padding_option
 from swag_jax.images import fitted, match_color, resize, transfer_luminance
 from swag_jax.losses import Objective, Targets, content_targets, evaluate, style_targets
 from swag_jax.optimize.pyramid import Scale
@@ -143,10 +143,9 @@ def load_network(settings: Settings) -> tuple[Backbone, Source]:
     options: dict[str, object] = {}
     if settings.backbone in ("vgg19", "vgg16"):
         options["pooling"] = "average" if settings.pooling == "auto" else settings.pooling
-        if settings.padding != "auto":
-            options["padding"] = settings.padding
-    elif settings.pooling != "auto" or settings.padding != "auto":
-        raise error("pooling and padding can only be chosen for a VGG", got=settings.backbone, cure="leave them out")
+    elif settings.pooling != "auto":
+        raise error("pooling can only be chosen for a VGG", got=settings.backbone, cure="leave it out")
+    options |= padding_option(settings.backbone, settings.padding)
     network, source = load(
         settings.backbone,
         weights=settings.weights,

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swag_jax import _versions, devices, generators, losses
+from swag_jax import _versions, devices, generators, losses, params
 from swag_jax._checks import UserError, check_range, error
 from swag_jax._files import replacing
 from swag_jax.generators import Generator
@@ -178,6 +178,9 @@ class _Run:
         self.batches = batches(self.contents, drawn, settings=settings, damage=self.damage)
         self.encoder, self.source = load_encoder(settings)
         self.config = settings.fitted_config(self.encoder)
+        self.first = initial_state(settings, self.config)
+        named = settings.init in ("random", "kaiming")
+        self.init = settings.init if named else params.tensors_sha256(self.first["parameters"])
         self.style_targets = self._style_targets()
         shown = {"settings": settings, "config": self.config, "shown": cadence.shown, "damage": self.damage}
         self.samples = Samples(self.contents, self.styles, **shown) if cadence.sheet else None
@@ -187,9 +190,8 @@ class _Run:
         from swag_jax.train.checkpoint import Checkpoints  # Orbax takes a second to import
 
         self._check_settings()
-        first = initial_state(self.settings, self.config)
         with Checkpoints(self.folder / "checkpoints", keep=self.cadence.keep) as checkpoints:
-            state, place = checkpoints.restore(first) or (first, None)
+            state, place = checkpoints.restore(self.first) or (self.first, None)
             if place is not None:
                 self.batches.set_state(place)
                 self._export(state, checkpoints)  # a process may be killed between a checkpoint and its export
@@ -290,7 +292,7 @@ class _Run:
 
     def _notes(self) -> dict[str, str]:
         return {
-            **generators.encoder_notes(self.source, seed=self.settings.seed),
+            **generators.encoder_notes(self.source, seed=self.settings.seed, padding=self.settings.padding),
             "training": json.dumps(self._facts()),
             "versions": json.dumps(_versions.installed()),
         }
@@ -302,6 +304,7 @@ class _Run:
         facts = {
             "generator": self.settings.kind,
             **settings,
+            "init": self.init,
             "weights": f"{self.source.name} {self.source.sha256 or ''}".strip(),
             "contents": _fingerprint(self.contents),
             "styles": _fingerprint(self.styles),

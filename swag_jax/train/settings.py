@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from swag_jax import features, losses
 from swag_jax._checks import UserError, check_name, check_range, error, near
-from swag_jax.backbones import PRECISIONS, Backbone, Precision
+from swag_jax.backbones import PADDINGS, PRECISIONS, Backbone, Precision
 from swag_jax.generators import AdaAttNConfig, AdaINConfig, Config, JohnsonConfig, SANetConfig
 from swag_jax.generators.kinds import kind_of
 from swag_jax.losses import AdaAttNObjective, AdaINObjective, SANetObjective
@@ -36,6 +36,11 @@ class Settings:
         encoder: The frozen network whose activations the generator and the losses read.
         weights: The encoder's weights: auto (ImageNet where it lies in the local store, else the embedded ones, else
             random), imagenet, embedded, random, or the path of a checkpoint.
+        padding: A VGG encoder's padding: auto (as the weights were trained), zeros, replicate (at the first
+            convolution) or reflect (at every one, as in AdaIN's encoder: zeros mark the border in deep layers, and a
+            generator learns to paint frames).
+        init: Where the generator's parameters start: random (as its authors' code draws them), kaiming (our choice:
+            likewise, but a decoder whose layers keep the scale) or the path of a checkpoint of such a generator.
         steps: Steps in all.
         batch_size: Contents, and as many styles, of one step on all devices together.
         size: Shorter side in pixels that pictures are resized to before they are cropped.
@@ -57,6 +62,8 @@ class Settings:
     objective: AnyObjective
     encoder: str = "vgg19"
     weights: str = "auto"
+    padding: str = "auto"
+    init: str = "random"
     steps: int = 160_000
     batch_size: int = 8
     size: int = 512
@@ -76,6 +83,10 @@ class Settings:
         if type(self.objective) is not wanted:
             raise error(f"the objective of {self.kind} must be {wanted.__name__}", got=type(self.objective).__name__)
         check_name(self.precision, PRECISIONS, what="precision")
+        check_name(self.padding, ("auto", *PADDINGS), what="padding")
+        if self.init == "kaiming" and isinstance(self.config, JohnsonConfig):
+            cure = "leave it out: its layers are normalized"
+            raise error("kaiming is for generators with a decoder", got="johnson", cure=cure)
         for name in ("steps", "batch_size"):
             check_range(getattr(self, name), what=name.replace("_", " "), low=1)
         for name in ("crop", "style_size"):

@@ -9,8 +9,6 @@ from swag_jax._checks import UserError
 from swag_jax.apply import Content, Settings, Style, painting, repaint, repaint_many, style_shape
 from swag_jax.images import match_color, resize, transfer_luminance
 
-pytestmark = pytest.mark.usefixtures("programs_kept")
-
 SMALL = Settings(style_size=16)
 
 

@@ -8,8 +8,6 @@ import pytest
 from swag_jax._checks import UserError
 from swag_jax.apply import Settings, load_artifact, repaint, save_artifact
 
-pytestmark = pytest.mark.usefixtures("programs_kept")
-
 
 @pytest.mark.parametrize("kind", ["johnson", "adaattn"])
 def test_a_reloaded_artifact_gives_the_same_picture(kind, stylizers, pictures, tmp_path):

@@ -30,6 +30,11 @@ def kernel(stylizer):
     return np.asarray(stylizer.encoder.conv1_1.kernel[...])
 
 
+def test_an_encoder_has_the_padding_that_it_was_trained_with(saved):
+    assert load_stylizer(saved(source="random", encoder_padding="reflect")).encoder.padding == "reflect"
+    assert load_stylizer(saved(source="random")).encoder.padding == "zeros"
+
+
 def test_embedded_and_random_encoders_are_found_again(saved):
     network, _ = backbones.load("vgg19", weights="embedded", layers=("relu1_1",))
     np.testing.assert_array_equal(kernel(load_stylizer(saved(source="embedded"))), network.conv1_1.kernel[...])

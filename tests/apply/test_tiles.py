@@ -10,8 +10,6 @@ from swag_jax.apply.painting import Manner
 from swag_jax.apply.tiles import Span, gather_moments, grid, reach, spans
 from swag_jax.statistics import moments
 
-pytestmark = pytest.mark.usefixtures("programs_kept")
-
 
 def styles_of(kind, pictures):
     return [] if kind == "johnson" else [pictures[1]]

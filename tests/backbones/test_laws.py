@@ -12,8 +12,6 @@ from swag_jax import backbones
 from swag_jax._checks import UserError
 from swag_jax.features import extract
 
-pytestmark = pytest.mark.usefixtures("programs_kept")
-
 EARLY = dict.fromkeys(backbones.NAMES, "conv2_1") | {
     "vgg19": "relu2_1",
     "vgg16": "relu1_1",

@@ -12,8 +12,6 @@ from swag_jax import backbones
 from swag_jax._checks import UserError
 from swag_jax.backbones import Architecture, Operations, ResNet
 
-pytestmark = pytest.mark.usefixtures("programs_kept")
-
 IMAGES = jax.random.normal(jax.random.key(0), (1, 33, 40, 3))
 OPERATIONS = Operations()
 TINY = {"channels": 4, "depths": (2, 1, 1, 1)}

@@ -34,10 +34,9 @@ class Outcome:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory, monkeypatch):
-    """A store without weights; the cache of compiled programs, a setting of the whole process, is left alone."""
+    """A store without weights."""
     folder = tmp_path_factory.getbasetemp() / "home"
     monkeypatch.setenv("SWAG_JAX_HOME", str(folder))
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
     return folder
 
 

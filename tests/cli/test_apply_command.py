@@ -11,8 +11,6 @@ from swag_jax.apply import Content, Settings, Style, load_artifact, load_stylize
 from swag_jax.features import Tap
 from swag_jax.images import read_alpha
 
-pytestmark = pytest.mark.usefixtures("programs_kept")
-
 
 def filled(path, config):
     """Write a generator with small random weights that reads VGG19 with random ones."""

@@ -28,9 +28,6 @@ TINY = (
 )
 
 
-pytestmark = pytest.mark.usefixtures("programs_kept")
-
-
 @pytest.fixture(scope="module")
 def shown():
     return {

@@ -12,8 +12,6 @@ from swag_jax.cli import measure as measure_command
 from swag_jax.measure import METRICS, Judge
 from swag_jax.params import Source
 
-pytestmark = pytest.mark.usefixtures("programs_kept")
-
 # A network that is quick to compile, at its first activations.
 FIRST = ("--backbone", "alexnet", "--weights", "random", "--layers", "relu1", "--content-layer", "relu1")
 QUICK = ("--metrics", "ssim,gram")

@@ -16,8 +16,6 @@ from swag_jax.measure.activations import MEASURES
 
 SMALL = ("--networks", "vgg19", "--layers", "relu1_1", "--size", "32", "--temperature", "1")
 
-pytestmark = pytest.mark.usefixtures("programs_kept")
-
 
 @pytest.fixture
 def run(command, pictures, tmp_path):

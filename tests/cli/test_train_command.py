@@ -19,8 +19,6 @@ from swag_jax.cli import train as train_command
 from swag_jax.generators import JohnsonConfig
 from swag_jax.train import TrainProgress, journal, loop
 
-pytestmark = pytest.mark.usefixtures("programs_kept")
-
 LAYERS = ("--content-layer", "relu1_2", "--style-layers", "relu1_1,relu1_2")
 TINY = ("--weights", "random", "--size", "18", "--crop", "16", "--log", "1", "--sheet", "0", "--precision", "float32")
 
@@ -130,9 +128,8 @@ def test_the_line_makes_room():
 
 
 def start(folders, *flags, **places):
-    """Begin in a process of its own; equal programs are compiled once."""
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    environment |= places.pop("environment", {})
+    """Begin in a process of its own."""
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"} | places.pop("environment", {})
     line = map(str, (*words(folders, **places), *flags))
     return subprocess.Popen(
         [sys.executable, "-m", "swag_jax", *line], env=environment, stderr=subprocess.PIPE, text=True

@@ -16,8 +16,6 @@ from swag_jax.features import Tap, taps
 from swag_jax.generators import AdaAttNConfig, AdaINConfig, JohnsonConfig, SANetConfig
 from swag_jax.generators._layers import Conv, enlarge
 
-pytestmark = pytest.mark.usefixtures("programs_kept")
-
 TAPS = (Tap("a", 3, 1), Tap("b", 4, 2), Tap("c", 5, 2), Tap("d", 6, 4))
 
 SMALL = {

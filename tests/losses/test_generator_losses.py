@@ -18,8 +18,6 @@ from swag_jax.losses.sanet import Identity
 from swag_jax.smoothing import KINDS, Smoothing, smooth
 from swag_jax.statistics import instance_norm
 
-pytestmark = pytest.mark.usefixtures("programs_kept")
-
 GOLDEN = dict(np.load(Path(__file__).parents[1] / "reference" / "generator_losses.npz"))
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")

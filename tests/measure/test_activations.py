@@ -24,8 +24,6 @@ from swag_jax.measure.activations import (
 from swag_jax.params import Source
 from swag_jax.smoothing import KINDS, Smoothing
 
-pytestmark = pytest.mark.usefixtures("programs_kept")
-
 LAYER = "relu1_1"
 
 

@@ -12,8 +12,6 @@ from swag_jax.images import resize
 from swag_jax.measure import CANDIDATES, LPIPS, METRICS, Judge
 from swag_jax.measure import judge as judging
 
-pytestmark = pytest.mark.usefixtures("programs_kept")
-
 KEY = jax.random.key(3)
 OUTPUT = sample("harbor", size=48)[:32, :40]
 CONTENT, STYLE, OTHER = sample("harbor", size=64), sample("swirls", size=56)[:, :40], sample("mosaic", size=40)

@@ -36,9 +36,6 @@ TWO_SCALES = Settings(size=48, smallest_size=24, steps=4, weights="random", prec
 TINY = TWO_SCALES.replace(size=32, smallest_size=32, steps=2, content_layers=("relu1_1",), style_layers=("relu1_1",))
 
 
-pytestmark = pytest.mark.usefixtures("programs_kept")
-
-
 @pytest.fixture(autouse=True)
 def empty_store(monkeypatch, tmp_path):
     monkeypatch.setenv("SWAG_JAX_HOME", str(tmp_path / "store"))

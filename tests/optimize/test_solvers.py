@@ -195,6 +195,7 @@ def test_lbfgs_carries_its_memory_upward():
     assert float(program(carried)[-1]) < 0.5 * float(program(fresh)[-1])
 
 
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize(("factor", "name"), [(1.0, "plain"), (reference.BADLY_SCALED, "badly_scaled")])
 def test_lbfgs_against_torch_and_optax(factor, name):
     """At every budget of evaluations the loss is no higher than torch's best, nor than optax's by over 1 %.

@@ -13,8 +13,6 @@ from swag_jax.generators import flat_parameters
 from swag_jax.params import read_metadata
 from swag_jax.train import Cadence, NonFiniteStepError, journal, loop, train_generator
 
-pytestmark = pytest.mark.usefixtures("programs_kept")
-
 EVERY = Cadence(log=1, save=2, sheet=0)
 
 
@@ -107,6 +105,28 @@ def test_other_settings_are_refused_by_name(run, tmp_path):
     with pytest.raises(UserError, match=r"got drops .* there and .*; steps 2 there and 4 here"):
         run(steps=4, drops=(0.5,))
     assert (tmp_path / "run" / "settings.json").read_text() == before
+
+
+def test_a_run_may_start_with_a_checkpoint(run, unbroken, tmp_path):
+    _, whole, _ = unbroken
+    seen = []
+    tuned = run(init=str(whole.path), steps=1, learning_rate=1e-3, options={"callback": seen.append})
+    before, after = flat_parameters(whole.generator), flat_parameters(tuned.generator)
+    change = max(float(np.abs(after[name] - before[name]).max()) for name in before)
+    assert change == pytest.approx(1e-3, rel=1e-2)  # Adam's first step, of a fresh optimizer, is the step size
+    assert [progress.step for progress in seen] == [1]
+    assert json.loads((tmp_path / "run" / "settings.json").read_text())["init"] != "random"
+    with pytest.raises(UserError, match=r"a run of these settings, got init [0-9a-f]{64} there and random here"):
+        run(steps=1, learning_rate=1e-3)
+
+
+def test_a_checkpoint_of_another_generator_is_no_start(run, unbroken, tmp_path):
+    _, whole, _ = unbroken
+    with pytest.raises(UserError, match=r"must have the parameters of AdaAttNConfig\(.*, got AdaINConfig\(.*: choose"):
+        run(kind="adaattn", init=str(whole.path))
+    with pytest.raises(UserError, match=r"none\.safetensors"):
+        run(init=str(tmp_path / "none.safetensors"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_other_pictures_are_refused(run, folders):

@@ -1,18 +1,20 @@
 """One step over eight devices is one step on the whole batch, and every kind of generator learns."""
 
 import functools
+import math
 
 import jax
 import numpy as np
 import optax
 import pytest
 
-from swag_jax import backbones, devices, generators
+from swag_jax import backbones, devices, extract, generators, train
+from swag_jax._checks import UserError
 from swag_jax.losses import adain
 from swag_jax.train import state as states
 from swag_jax.train import step as steps
 
-pytestmark = pytest.mark.usefixtures("programs_kept")
+INITS = ("kaiming", "random")
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +116,35 @@ def test_bfloat16_is_near(small, encoder, batch):
         totals.append(float(total))
     assert totals[1] == pytest.approx(totals[0], rel=0.03)
     assert totals[1] != totals[0]
+
+
+@pytest.mark.parametrize("kind", ["adain", "adaattn"])
+def test_a_decoder_may_keep_the_scale(kind):
+    """Kernels have variance 2 over inputs, biases are 0; all that is no decoder's is as its authors draw it."""
+    settings = train.recipe(kind).settings.replace(seed=3)
+    kept, drawn = (states.initial_state(settings.replace(init=i), settings.config)["parameters"] for i in INITS)
+    for name, array in kept.items():
+        if not name.startswith("decoder."):
+            np.testing.assert_array_equal(array, drawn[name])
+        elif name.endswith(".bias"):
+            assert not array.any()
+        else:
+            inputs = math.prod(array.shape[:-1])
+            assert float(array.std()) * (inputs / 2) ** 0.5 == pytest.approx(1, abs=4 / (2 * array.size) ** 0.5)
+
+
+def test_an_encoder_may_mirror(small):
+    """Beyond the border there is the picture again: of an even one, features do not see the border."""
+    settings = small["adain"].replace(padding="reflect")
+    flat = jax.numpy.full((16, 16, 3), 0.3)
+    mirrored, zeros = (
+        np.ptp(extract(states.load_encoder(s)[0], flat, layers=("relu1_2",))["relu1_2"], axis=(0, 1)).max()
+        for s in (settings, small["adain"])
+    )
+    assert mirrored < 1e-6
+    assert zeros > 0.1
+    with pytest.raises(UserError, match="padding can only be chosen for a VGG, got resnet50: leave it out"):
+        states.load_encoder(settings.replace(encoder="resnet50"))
 
 
 def test_keys_differ_from_step_to_step(small, encoder):

@@ -78,11 +78,17 @@ def test_kinds_have_objectives_of_their_own():
         ({"precision": "float16"}, "unknown precision 'float16'"),
         ({"style_wieght": 1.0}, "unknown setting 'style_wieght': did you mean style_weight"),
         ({"encoder": "vgg99"}, "unknown backbone 'vgg99'"),
+        ({"padding": "mirror"}, "unknown padding 'mirror'"),
     ],
 )
 def test_bad_settings(unchecked, changes, message):
     with pytest.raises(UserError, match=message):
         adain.settings.replace(**changes)
+
+
+def test_only_decoders_keep_the_scale():
+    with pytest.raises(UserError, match=r"kaiming is for generators with a decoder, got johnson: leave it out"):
+        recipe("johnson").settings.replace(init="kaiming")
 
 
 def test_unknown_recipes():
