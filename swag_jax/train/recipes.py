@@ -1,16 +1,16 @@
-"""The published recipes, each with its source, and what it needs.
+"""The published recipes, each with its source, and what it needs; and two small ones of our own, for a processor.
 
-Where a paper and its public code differ, the code is followed and said so. Data of all: MS-COCO train2014 (82,783
-pictures) for contents, WikiArt (Kaggle's Painter by Numbers) for styles; Johnson's needs one style. The encoder of
-AdaIN, SANet and AdaAttN is the normalized VGG19 of AdaIN's release (`swag-jax weights convert`): with other weights,
-activations have other scales, and `normalization="relative"` (our choice) keeps the losses' weights meaningful.
+Where a paper and its public code differ, the code is followed and said so. Data of the published ones: MS-COCO
+train2014 (82,783 pictures) for contents, WikiArt (Kaggle's Painter by Numbers) for styles; Johnson's needs one style.
+Their encoder, but for Johnson's, is the normalized VGG19 of AdaIN's release (`swag-jax weights convert`). With other
+weights activations have other scales: `normalization="relative"` (our choice) keeps the losses' weights meaningful.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from swag_jax._checks import check_name
-from swag_jax.generators import AdaAttNConfig, AdaINConfig, JohnsonConfig, SANetConfig
+from swag_jax.generators import VGG_TAPS, AdaAttNConfig, AdaINConfig, JohnsonConfig, SANetConfig
 from swag_jax.losses import AdaAttNObjective, SANetObjective
 from swag_jax.losses import adain as adain_losses
 from swag_jax.losses import johnson as johnson_losses
@@ -29,12 +29,18 @@ class Recipe:
         source: Where the numbers come from, and which of them are our choice.
         hardware: What it ran on, and for how long, as far as that is published.
         name: What `--recipe` calls it; empty for the default of its kind.
+        contents: What its contents are.
+        styles: What its styles are.
+        weights: The encoder's weights, by their name in the store or their kind.
     """
 
     settings: Settings
     source: str
     hardware: str = "not published"
     name: str = ""
+    contents: str = "COCO"
+    styles: str = "WIKIART"
+    weights: str = ENCODER
 
     @property
     def command(self) -> str:
@@ -44,12 +50,9 @@ class Recipe:
             >>> adain.command
             'swag-jax train adain --contents COCO --styles WIKIART -o RUN --weights vgg19-normalized-adain'
         """
-        kind, given = self.settings.kind, ""
-        if self.name:
-            given = f" --recipe {self.name}"
-        if kind == "johnson":
-            return f"swag-jax train johnson --contents COCO --styles STYLE.jpg -o RUN{given} --weights imagenet"
-        return f"swag-jax train {kind} --contents COCO --styles WIKIART -o RUN{given} --weights {ENCODER}"
+        pictures = f"--contents {self.contents} --styles {self.styles}"
+        given = f" --recipe {self.name}" if self.name else ""
+        return f"swag-jax train {self.settings.kind} {pictures} -o RUN{given} --weights {self.weights}"
 
 
 adain = Recipe(
@@ -97,13 +100,66 @@ johnson = Recipe(
     ),
     "pytorch/examples, fast_neural_style: Adam 1e-3, batch 4, two epochs of COCO at 256; our choices: VGG19 for VGG16, "
     "and the style's longer side at 512",
+    styles="STYLE.jpg",
+    weights="imagenet",
+)
+
+_small = {
+    "padding": "reflect",
+    "init": "kaiming",
+    "batch_size": 4,
+    "size": 80,
+    "crop": 64,
+    "normalization": "relative",
+    "learning_rate": 3e-4,
+    "precision": "bfloat16",
+}
+_two_cores = {
+    "hardware": "two processor cores: about an hour",
+    "contents": "PHOTOS",
+    "styles": "PAINTINGS",
+    "weights": "embedded",
+}
+
+adain_small = Recipe(
+    adain.settings.replace(
+        config=AdaINConfig(VGG_TAPS[2:3]),
+        content_layer="relu3_1",
+        style_layers=("relu1_1", "relu2_1", "relu3_1"),
+        style_weight=1.0,
+        steps=8000,
+        **_small,
+    ),
+    "our choice, by looking at what an hour brings: a block less than the paper's, small crops, relative losses",
+    name="adain-small",
+    **_two_cores,
+)
+
+adaattn_small = Recipe(
+    adaattn.settings.replace(
+        config=AdaAttNConfig(VGG_TAPS[:4]),
+        compared_layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1"),
+        global_layers=("relu2_1", "relu3_1", "relu4_1"),
+        local_layers=("relu2_1", "relu3_1", "relu4_1"),
+        content_layers=("relu2_1", "relu3_1", "relu4_1"),
+        global_weight=3.0,
+        local_weight=5.0,
+        steps=3600,
+        drops=(0.85, 0.95),
+        **_small,
+    ),
+    "our choice, likewise: a block less than the paper's",
+    name="adaattn-small",
+    **_two_cores,
 )
 
 RECIPES: Mapping[str, Recipe] = {
     "adain": adain,
     "adain-released": adain_released,
+    "adain-small": adain_small,
     "sanet": sanet,
     "adaattn": adaattn,
+    "adaattn-small": adaattn_small,
     "johnson": johnson,
 }
 """Every recipe by its name; that of a kind of generator is its default."""
