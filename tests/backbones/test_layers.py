@@ -46,6 +46,14 @@ def test_rectangular_convolution_keeps_the_size(size):
     compare(lambda o, x: layer.frozen(o)(x, o), x)
 
 
+@pytest.mark.parametrize(("channels_in", "channels_out"), [(64, 64), (70, 64), (3, 5), (5, 3), (64, 3)])
+def test_gradient_at_a_kernel_of_any_width(channels_in, channels_out):
+    """Of a large map by blocks of rows, the last of which is not full; of few channels with sides exchanged."""
+    x = jax.random.normal(jax.random.key(0), (1, 66, 70, channels_in))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, channels_in, channels_out))
+    compare(lambda o, x, k: o.convolve(x, k, stride=1, padding=((1, 0), (0, 1))), x, kernel)
+
+
 @pytest.mark.parametrize("channels", [3, 64, 128])
 @pytest.mark.parametrize(
     ("size", "stride", "padding"), [(1, 1, 0), (1, 2, 0), (3, 1, 1), (3, 2, 1), (3, 1, 0), (7, 2, 3)]
