@@ -114,8 +114,8 @@ _small = {
     "learning_rate": 3e-4,
     "precision": "bfloat16",
 }
-_two_cores = {
-    "hardware": "two processor cores: about an hour",
+_processor = {
+    "hardware": "one processor core with bfloat16 products: about an hour",
     "contents": "PHOTOS",
     "styles": "PAINTINGS",
     "weights": "embedded",
@@ -132,7 +132,7 @@ adain_small = Recipe(
     ),
     "our choice, by looking at what an hour brings: a block less than the paper's, small crops, relative losses",
     name="adain-small",
-    **_two_cores,
+    **_processor,
 )
 
 adaattn_small = Recipe(
@@ -150,7 +150,7 @@ adaattn_small = Recipe(
     ),
     "our choice, likewise: a block less than the paper's",
     name="adaattn-small",
-    **_two_cores,
+    **_processor,
 )
 
 RECIPES: Mapping[str, Recipe] = {
