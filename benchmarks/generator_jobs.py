@@ -1,0 +1,170 @@
+"""What `speed_generators.py` and `speed_train.py` share: options, weights and pictures, sides, and rows of a table."""
+
+import argparse
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+from stylize_job import PRECISIONS, Job
+from worker import HERE, Worker, WorkerEndedError, default_device, started, take_turns
+
+sys.path[:0] = [str(HERE.parent / "tests")]
+
+from reference.weights import (  # noqa: E402  # pyright: ignore[reportMissingImports]
+    generator_weights,
+    reference_image,
+)
+
+from swag_jax.generators import convert_generator  # noqa: E402
+
+FILES = {
+    "johnson": ("johnson",),
+    "adain": ("adain",),
+    "sanet": ("adain", "sanet_transformer"),
+    "adaattn": ("adaattn_decoder", "adaattn_transformer", "adaattn_3"),
+}
+"""The weights of each generator."""
+
+SEED = 13
+
+
+CONFIGURATION = {"generator": 10, "px": 6, "batch": 6, "precision": 10, "side": 22, "ratio": 8}
+"""Columns that say what was measured, and their widths."""
+
+
+def add_options(parser: argparse.ArgumentParser, *, iterations: str, output: str) -> None:
+    """Add the options that both have, but for sizes and batches."""
+    parser.add_argument("--generators", nargs="+", default=list(FILES), choices=list(FILES))
+    parser.add_argument("--iterations", type=int, default=2, help=f"{iterations} per round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, help="default: float32; on a GPU all")
+    parser.add_argument("--torch", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument(
+        "--compile", nargs="*", metavar="MODE", help="also torch.compile in these modes; default: on a GPU"
+    )
+    parser.add_argument("--cpus", type=int, default=0, help="processors per side; default: all")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default=default_device())
+    parser.add_argument("--output", type=Path, default=HERE / "results" / output)
+
+
+def completed(options: argparse.Namespace) -> argparse.Namespace:
+    """Return the options with what depends on the device."""
+    accelerated = options.device == "cuda"
+    options.precisions = options.precisions or (list(PRECISIONS) if accelerated else ["float32"])
+    if options.compile is None:
+        options.compile = ["default"] if accelerated else []
+    elif not options.compile:
+        options.compile = ["default"]
+    return options
+
+
+def write_weights(folder: Path) -> None:
+    """Write all weights in their published layouts, and the generators as this package reads them."""
+    for name in {"encoder", *itertools.chain(*FILES.values())}:
+        save_file(generator_weights(name, SEED), folder / f"{name}.safetensors")
+    for kind in ("adain", "sanet", "adaattn"):
+        sources = [folder / f"{name}.safetensors" for name in FILES[kind]]
+        convert_generator(sources, kind, folder / f"converted-{kind}.safetensors")
+
+
+def jobs(options: argparse.Namespace, folder: Path) -> Iterator[Job]:
+    """Return one job per configuration, its files written into `folder`."""
+    write_weights(folder)
+    for kind, size, batch in itertools.product(options.generators, options.sizes, options.batches):
+        pictures = folder / f"pictures-{size}-{batch}.npz"
+        content, style = (np.stack([reference_image(size, size, n + i) for i in range(batch)]) for n in (0, 100))
+        np.savez(pictures, content=content, style=style)
+        for precision in options.precisions:
+            yield Job(
+                kind,
+                size,
+                precision,
+                str(folder),
+                str(pictures),
+                pairs=batch,
+                device=options.device,
+                iterations=options.iterations,
+                cpus=options.cpus,
+            )
+
+
+def sides_of(job: Job, options: argparse.Namespace, *, work: str) -> dict[str, tuple[str, Job]]:
+    """Return what to compare for one job, by label; `work` ends the names of the sides in `worker.SIDES`."""
+    sides = {"swag_jax": (f"swag_{work}", job)}
+    if options.torch:
+        sides["torch"] = (f"torch_{work}", job)
+        for mode in options.compile:
+            sides[f"torch.compile {mode}"] = (f"torch_{work}", replace(job, compiler=mode))
+    return sides
+
+
+def compare(
+    sides: Mapping[str, tuple[str, Job]], rounds: int, *, measure: Callable[[Worker], dict[str, Any]], time: str
+) -> list[dict[str, Any]]:
+    """Measure one configuration; a side that runs out of memory leaves a row that says so.
+
+    Args:
+        sides: What to compare.
+        rounds: How often each takes its turn.
+        measure: Returns the numbers of one side.
+        time: Which of these is compared with PyTorch's.
+    """
+    rows: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        workers = []
+        for label, (side, job) in sides.items():
+            try:
+                workers.append(stack.enter_context(started(label, side, job)))
+            except WorkerEndedError as problem:
+                rows.append({**_about(label, job), "error": str(problem)})
+        if workers:
+            take_turns(workers, rounds)
+        rows += [{**_about(worker.label, worker.job), **_common(worker), **measure(worker)} for worker in workers]
+    base = next((row for row in rows if row["side"] == "torch" and "error" not in row), None)
+    for row in rows:
+        if base is not None and "error" not in row:
+            row["ratio_to_torch"] = row[time] / base[time]
+    return rows
+
+
+def _about(label: str, job: Job) -> dict[str, Any]:
+    return {
+        "side": label,
+        "generator": job.backbone,
+        "size": job.size,
+        "batch": job.pairs,
+        "precision": job.precision,
+    }
+
+
+def _common(worker: Worker) -> dict[str, Any]:
+    memory = worker.ask("memory")
+    used = memory["device_peak_bytes"] or memory["peak_bytes"] - memory["after_import_bytes"]
+    return {
+        "rounds": worker.seconds,
+        "mib": used / 2**20,
+        "memory": memory,
+        "setup_seconds": worker.setup_seconds,
+        "versions": worker.ask("describe"),
+    }
+
+
+def print_row(row: Mapping[str, Any], numbers: Iterable[str], widths: Mapping[str, int]) -> None:
+    """Print one row of the table; `numbers` belong to the columns behind those of the configuration."""
+    about = [row["generator"], str(row["size"]), str(row["batch"]), row["precision"], row["side"]]
+    if "error" in row:
+        cells = [*about, "-", "ended", *("-" * (len(widths) - len(CONFIGURATION) - 1))]
+    else:
+        cells = [*about, f"{row['ratio_to_torch']:.3f}" if "ratio_to_torch" in row else "-", *numbers]
+    print(line(cells, widths), flush=True)
+
+
+def line(values: Iterable[str], widths: Mapping[str, int]) -> str:
+    """Set one line of the table."""
+    return "".join(f"{value:>{width}s}" for value, width in zip(values, widths.values(), strict=True))
