@@ -1,8 +1,9 @@
-"""What `speed_generators.py` and `speed_train.py` share: options, weights and pictures, sides, and rows of a table."""
+"""What `speed_generators.py` and `speed_train.py` share: weights and pictures, sides, and rows of a table."""
 
 import argparse
 import itertools
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -11,8 +12,8 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
-from stylize_job import PRECISIONS, Job
-from worker import HERE, Worker, WorkerEndedError, default_device, started, take_turns
+from stylize_job import Job
+from worker import HERE, Worker, WorkerEndedError, report, started, take_turns, write
 
 sys.path[:0] = [str(HERE.parent / "tests")]
 
@@ -36,32 +37,6 @@ SEED = 13
 
 CONFIGURATION = {"generator": 10, "px": 6, "batch": 6, "precision": 10, "side": 22, "ratio": 8}
 """Columns that say what was measured, and their widths."""
-
-
-def add_options(parser: argparse.ArgumentParser, *, iterations: str, output: str) -> None:
-    """Add the options that both have, but for sizes and batches."""
-    parser.add_argument("--generators", nargs="+", default=list(FILES), choices=list(FILES))
-    parser.add_argument("--iterations", type=int, default=2, help=f"{iterations} per round")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, help="default: float32; on a GPU all")
-    parser.add_argument("--torch", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument(
-        "--compile", nargs="*", metavar="MODE", help="also torch.compile in these modes; default: on a GPU"
-    )
-    parser.add_argument("--cpus", type=int, default=0, help="processors per side; default: all")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default=default_device())
-    parser.add_argument("--output", type=Path, default=HERE / "results" / output)
-
-
-def completed(options: argparse.Namespace) -> argparse.Namespace:
-    """Return the options with what depends on the device."""
-    accelerated = options.device == "cuda"
-    options.precisions = options.precisions or (list(PRECISIONS) if accelerated else ["float32"])
-    if options.compile is None:
-        options.compile = ["default"] if accelerated else []
-    elif not options.compile:
-        options.compile = ["default"]
-    return options
 
 
 def write_weights(folder: Path) -> None:
@@ -130,6 +105,27 @@ def compare(
     for row in rows:
         if base is not None and "error" not in row:
             row["ratio_to_torch"] = row[time] / base[time]
+    return rows
+
+
+def measure_all(
+    name: str,
+    options: argparse.Namespace,
+    *,
+    work: str,
+    measure: Callable[[Worker], dict[str, Any]],
+    time: str,
+    show: Callable[[dict[str, Any]], None],
+) -> list[dict[str, Any]]:
+    """Measure every configuration, print its rows, and write the report so far under the benchmark's name."""
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for job in jobs(options, Path(folder)):
+            measured = compare(sides_of(job, options, work=work), options.rounds, measure=measure, time=time)
+            for row in measured:
+                show(row)
+            rows += measured
+            write(options.output, report(name, vars(options), rows=rows))
     return rows
 
 

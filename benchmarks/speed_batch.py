@@ -27,8 +27,9 @@ from typing import Any
 import numpy as np
 import psutil
 import stylize_inputs
-from stylize_job import PRECISIONS, STYLE_LAYERS, Job, iteration_flops
-from worker import HERE, Worker, WorkerEndedError, default_device, report, started, take_turns, write
+from speed_options import add_options, completed
+from stylize_job import STYLE_LAYERS, Job, iteration_flops
+from worker import Worker, WorkerEndedError, report, started, take_turns, write
 
 PARTS = ("batches", "devices", "commands")
 MAPPINGS = ("pmap", "shard_map")
@@ -258,21 +259,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512], help="square pictures, pixels")
     parser.add_argument("--batches", nargs="+", type=int, help="pairs; default: powers of two until memory ends")
     parser.add_argument("--devices", nargs="+", type=int, default=[1, 2, 4, 8], help="simulated CPU devices")
-    parser.add_argument("--iterations", type=int, default=2, help="iterations per round")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, help="default: float32; on a GPU all")
-    parser.add_argument("--torch", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--compile", nargs="*", metavar="MODE", help="also torch.compile; default: on a GPU")
-    parser.add_argument("--cpus", type=int, default=0, help="processors per side; default: all")
     parser.add_argument("--command-steps", type=int, default=40, help="steps of each pair in the part `commands`")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default=default_device())
-    parser.add_argument("--output", type=Path, default=HERE / "results" / "speed_batch.json")
-    options = parser.parse_args()
-    accelerated = options.device == "cuda"
-    options.precisions = options.precisions or (list(PRECISIONS) if accelerated else ["float32"])
+    add_options(parser, rounds=3, output="speed_batch.json")
+    options = completed(parser.parse_args())
     options.batches = sorted(options.batches or BATCHES[options.device])
-    if options.compile is None:
-        options.compile = ["default"] if accelerated else []
     return options
 
 

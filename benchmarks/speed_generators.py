@@ -8,12 +8,11 @@ sides of one configuration are warmed up first and then take turns (`worker.py`)
 
 import argparse
 import statistics
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from generator_jobs import CONFIGURATION, add_options, compare, completed, jobs, line, print_row, sides_of
-from worker import Worker, report, write
+from generator_jobs import CONFIGURATION, FILES, line, measure_all, print_row
+from speed_options import add_options, completed
+from worker import Worker
 
 COLUMNS = {**CONFIGURATION, "ms": 10, "CPU ms": 10, "MiB": 8, "mean": 10}
 
@@ -39,23 +38,18 @@ def show(row: dict[str, Any]) -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Milliseconds per picture of generators: swag_jax beside PyTorch.")
+    parser.add_argument("--generators", nargs="+", default=list(FILES), choices=list(FILES))
     parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512, 1024], help="square pictures, pixels")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], help="pictures at once")
-    add_options(parser, iterations="batches", output="speed_generators.json")
+    add_options(parser, unit="batches", output="speed_generators.json")
     return completed(parser.parse_args())
 
 
 def main() -> None:
-    options, rows = parse(), []
+    options = parse()
     print(line(COLUMNS, COLUMNS), flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        for job in jobs(options, Path(folder)):
-            sides = sides_of(job, options, work="generator")
-            measured = compare(sides, options.rounds, measure=measure, time="milliseconds_per_picture")
-            for row in measured:
-                show(row)
-            rows += measured
-            write(options.output, report("speed_generators", vars(options), rows=rows))
+    time = "milliseconds_per_picture"
+    measure_all("speed_generators", options, work="generator", measure=measure, time=time, show=show)
 
 
 if __name__ == "__main__":

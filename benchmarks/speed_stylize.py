@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import stylize_inputs
-from stylize_job import PRECISIONS, STYLE_LAYERS, Job, iteration_flops
-from worker import HERE, Worker, default_device, report, started, take_turns, write
+from speed_options import add_options, completed
+from stylize_job import STYLE_LAYERS, Job, iteration_flops
+from worker import Worker, report, started, take_turns, write
 
 
 def summary(worker: Worker) -> dict[str, Any]:
@@ -143,24 +144,8 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Seconds per iteration: swag_jax beside PyTorch.")
     parser.add_argument("--backbones", nargs="+", default=sorted(STYLE_LAYERS), choices=sorted(STYLE_LAYERS))
     parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512], help="square pictures, pixels")
-    parser.add_argument("--iterations", type=int, default=5, help="iterations per round")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, help="default: float32; on a GPU all")
-    parser.add_argument("--torch", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument(
-        "--compile", nargs="*", metavar="MODE", help="also torch.compile in these modes; default: on a GPU"
-    )
-    parser.add_argument("--cpus", type=int, default=0, help="processors per side; default: all")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default=default_device())
-    parser.add_argument("--output", type=Path, default=HERE / "results" / "speed_stylize.json")
-    options = parser.parse_args()
-    accelerated = options.device == "cuda"
-    options.precisions = options.precisions or (list(PRECISIONS) if accelerated else ["float32"])
-    if options.compile is None:
-        options.compile = ["default"] if accelerated else []
-    elif not options.compile:
-        options.compile = ["default"]
-    return options
+    add_options(parser, iterations=5, rounds=7, output="speed_stylize.json")
+    return completed(parser.parse_args())
 
 
 def main() -> None:

@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from generator_jobs import CONFIGURATION, add_options, compare, completed, jobs, line, print_row, sides_of
+from generator_jobs import CONFIGURATION, FILES, line, measure_all, print_row
+from speed_options import add_options, completed
 from worker import Worker, report, write
 
 from swag_jax import sample, train, write_image
@@ -68,10 +69,11 @@ def show(row: dict[str, Any]) -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Steps per second of training: swag_jax beside PyTorch.")
+    parser.add_argument("--generators", nargs="+", default=list(FILES), choices=list(FILES))
     parser.add_argument("--sizes", nargs="+", type=int, help="square crops, pixels; default: 128, on a GPU 256")
     parser.add_argument("--batches", nargs="+", type=int, help="pairs at once; default: 4, on a GPU 8")
     parser.add_argument("--reading", type=int, default=20, help="batches that are read at last; 0 for none")
-    add_options(parser, iterations="steps", output="speed_train.json")
+    add_options(parser, unit="steps", output="speed_train.json")
     options = completed(parser.parse_args())
     accelerated = options.device == "cuda"
     options.sizes = options.sizes or [256 if accelerated else 128]
@@ -80,16 +82,10 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    options, rows = parse(), []
+    options = parse()
     print(line(COLUMNS, COLUMNS), flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        for job in jobs(options, Path(folder)):
-            sides = sides_of(job, options, work="training")
-            measured = compare(sides, options.rounds, measure=measure, time="seconds_per_step")
-            for row in measured:
-                show(row)
-            rows += measured
-            write(options.output, report("speed_train", vars(options), rows=rows))
+    about = {"work": "training", "measure": measure, "time": "seconds_per_step"}
+    rows = measure_all("speed_train", options, **about, show=show)
     if options.reading:
         found = reading(options.reading, "adaattn")
         spent = found["cpu_seconds_per_picture"] * 1e3

@@ -29,7 +29,7 @@ def pytest_configure(config):
 
 @pytest.fixture(autouse=True, scope="module")
 def few_programs():
-    """Let go of a module's programs behind it: some thousands take gigabytes, and more maps than a process may have."""
+    """Let go of a module's programs behind it: some thousands take gigabytes, and about five memory maps each."""
     yield
     jax.clear_caches()
 
