@@ -5,7 +5,7 @@ batch. Only the networks in `swag_jax.backbones` see a leading batch axis.
 """
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
@@ -49,6 +49,9 @@ Kernel: TypeAlias = Float[Array, "_ _ _ _"]
 
 Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 """Rows or columns added (above, below), (left, right)."""
+
+Border: TypeAlias = Literal["zeros", "edge", "reflect"]
+"""What lies beyond the edges of a map: zeros, its own edge again, or its reflection, which leaves the edge out."""
 
 Gram: TypeAlias = Float[Array, "channels channels"]
 """A Gram matrix: inner products of channels over positions."""

@@ -12,13 +12,16 @@ What is slow there, measured in `benchmarks/README.md`, and what stands here ins
 * a product over the first axis of both sides (every weight gradient): 3 to 5 times slower than over the last axis
   of one. Here the narrower side is transposed first, by a product with the identity, which is exact.
 * the gradient of a convolution at its kernel, as a convolution whose channels are the batch: up to 4 times slower
-  than products of what lies under the kernel's taps. Here these are taken tap by tap over the whole of small maps, and
-  for all taps at once over blocks of rows of large ones, which stay in the processor's cache; where one side has few
-  channels, it is the one whose taps are laid side by side.
+  than products of what lies under the kernel's taps. Here these are taken row by row of the kernel, over blocks that
+  stay in the processor's cache; where one side has fewer channels, it is the one whose taps are laid side by side.
+* a 3x3 convolution of many channels, by its definition: up to 2 times slower, its gradients too, than in Winograd's
+  form (`_winograd.py`), which XLA does not choose on its own.
+* a map that is copied to be reflected beyond its edges, and the gradient of that: as long again as its convolution at
+  128 px. Here a map is convolved with zeros beyond its edges, and the four edges get what is missing.
 """
 
 import functools
-import math
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -26,21 +29,34 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from swag_jax._types import Activations, Kernel, Padding
+from swag_jax.backbones import _winograd
+from swag_jax.backbones._blocks import Blocks
+
+Mirror: TypeAlias = Literal["edge", "reflect"]
+"""What lies beyond the edges of a map where it is not zeros."""
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 ROW_CHANNELS = 128
 """Channels from which a bfloat16 convolution by rows is faster than one in float32, measured at 8 to 32 px."""
 
+WINOGRAD_CHANNELS = (128, 256)
+"""Channels on the narrower and on the wider side from which Winograd's form is faster in float32."""
 
-TAP_CHANNELS = 64
-"""Channels on both sides from which a kernel's gradient in float32 is faster tap by tap, measured at 16 to 128 px."""
-
-LARGE_MAP = 64 * 64
-"""Positions of a map from which it is faster still block by block, measured at 32 to 128 px."""
+WINOGRAD_SIZE = 2**27
+"""Positions of the batch times channels in times channels out from which it is taken, measured at 64 to 65,536
+positions. It is faster from a quarter of this on, but its fifty kernels take 0.4 seconds to compile, where XLA's one
+takes 0.03: from here on a hundred calls repay that."""
 
 BLOCK = 1024
-"""Positions of such a block, measured from 256 to 4,096."""
+"""Positions of a block for the gradient at other kernels in float32, measured from 512 to 4,096 at 16 to 128 px."""
+
+NARROW = 128
+"""Columns of a kernel's row times channels below which all its rows share one product of a block."""
+
+TAP_CHANNELS = 64
+"""Channels on both sides from which the gradient at a strided kernel in float32 is faster tap by tap, measured at 16 to
+128 px."""
 
 
 def convolve(
@@ -71,6 +87,43 @@ def convolve(
     width = (x.shape[2] - kernel.shape[1]) // stride + 1
     wider: Activations = _convolve(x, kernel, turned, stride, ((0, 0), (0, stride)), precision)
     return wider[:, :, :width]
+
+
+def convolve_beyond(
+    x: Activations, kernel: Kernel, turned: Kernel, *, border: Mirror, precision: lax.Precision
+) -> Activations:
+    """Cross-correlate with a 3x3 kernel, keeping the size, where something else than zeros lies beyond the edges.
+
+    Convolution is linear: to that of the map with zeros around it, the four edges get what lies beyond them, seen by
+    the outermost row or column of the kernel.
+
+    Args:
+        x: `batch height width channels_in`.
+        kernel: `3 3 channels_in channels_out`, of the type of `x`.
+        turned: `turn(kernel)`.
+        border: What lies beyond the edges.
+        precision: Of the products of float32 values.
+    """
+
+    def seen(beyond: Activations, part: Kernel, padding: Padding) -> Activations:
+        return convolve(beyond, part, turn(part), stride=1, padding=padding, precision=precision)
+
+    (above, below), (left, right) = _beyond(x, 1, border), _beyond(x, 2, border)
+    corners = ((0, 0), (0, 0), (1, 1), (0, 0))
+    above, below = (jnp.pad(row, corners, mode=border) for row in (above, below))
+    y = convolve(x, kernel, turned, stride=1, padding=((1, 1), (1, 1)), precision=precision)
+    y = y.at[:, :1].add(seen(above, kernel[:1], ((0, 0), (0, 0))))
+    y = y.at[:, -1:].add(seen(below, kernel[-1:], ((0, 0), (0, 0))))
+    y = y.at[:, :, :1].add(seen(left, kernel[:, :1], ((1, 1), (0, 0))))
+    return y.at[:, :, -1:].add(seen(right, kernel[:, -1:], ((1, 1), (0, 0))))
+
+
+def _beyond(x: Activations, axis: int, border: Mirror) -> tuple[Activations, Activations]:
+    """Return the lines just beyond the two ends of an axis."""
+    last = x.shape[axis] - 1
+    inside = min(last, int(border == "reflect"))
+    first, second = (lax.slice_in_dim(x, at, at + 1, axis=axis) for at in (inside, last - inside))
+    return first, second
 
 
 def turn(kernel: Kernel) -> Kernel:
@@ -145,10 +198,11 @@ def _convolve_backward(stride, padding, precision, saved, gradient):
     dx = _correlate(gradient, turned, 1, edges, precision, dilation=stride)
     if x.dtype == jnp.bfloat16 and kernel.shape[2] >= ROW_CHANNELS:
         return dx, _row_kernel_gradient(x, gradient, kernel.shape, stride, padding).astype(kernel.dtype), None
-    few, large = min(kernel.shape[2:]) < TAP_CHANNELS, math.prod(gradient.shape[1:3]) >= LARGE_MAP
-    if x.dtype == jnp.float32 and stride == 1 and (few or large):
+    if _suits_winograd(x, kernel.shape, stride):
+        return dx, _winograd.kernel_gradient(x, gradient, kernel, padding, precision), None
+    if x.dtype == jnp.float32 and stride == 1:
         return dx, _block_kernel_gradient(x, gradient, kernel.shape, padding, precision), None
-    if x.dtype == jnp.float32 and not few:
+    if x.dtype == jnp.float32 and min(kernel.shape[2:]) >= TAP_CHANNELS:
         return dx, _tap_kernel_gradient(x, gradient, kernel.shape, stride, padding, precision), None
     # dL/dk: correlate the input with the gradient, batch and channels exchanged.
     wide = jnp.promote_types(x.dtype, jnp.float32)
@@ -170,12 +224,21 @@ _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 def _correlate(x, kernel, stride, padding, precision, *, dilation=1) -> Activations:
+    if dilation == 1 and _suits_winograd(x, kernel.shape, stride):
+        return _winograd.correlate(x, kernel, padding, precision)
     if x.dtype != jnp.bfloat16:
         return _xla_correlate(x, kernel, stride, padding, precision, dilation)
     if kernel.shape[2] >= ROW_CHANNELS:
         return _row_correlate(x, kernel, stride, padding, dilation)
     wide = _xla_correlate(x.astype(jnp.float32), kernel.astype(jnp.float32), stride, padding, precision, dilation)
     return wide.astype(x.dtype)
+
+
+def _suits_winograd(x: Activations, shape: tuple[int, ...], stride: int) -> bool:
+    few, many = sorted(shape[2:])
+    wide = few >= WINOGRAD_CHANNELS[0] and many >= WINOGRAD_CHANNELS[1]
+    large = x.size // x.shape[-1] * few * many >= WINOGRAD_SIZE
+    return x.dtype == jnp.float32 and shape[:2] == (3, 3) and stride == 1 and wide and large
 
 
 def _xla_correlate(x, kernel, stride, padding, precision, dilation):
@@ -232,31 +295,27 @@ def _tap_kernel_gradient(x, gradient, shape, stride, padding, precision) -> Kern
 
 
 def _block_kernel_gradient(x, gradient, shape, padding, precision) -> Kernel:
-    """dL/dK^T = sum over blocks of G^T X, where X holds what lies under all taps, side by side, at every position."""
+    """dL/dK_i^T = sum over blocks of G^T X_i, where X_i holds what lies under row i of the kernel, side by side."""
     height, width, channels_in, channels_out = shape
     if channels_out < channels_in:  # the same with sides exchanged, where taps run the other way
         edges = tuple((n - 1 - low, n - 1 - high) for n, (low, high) in zip(shape[:2], padding, strict=True))
         swapped = (height, width, channels_out, channels_in)
         return turn(_block_kernel_gradient(gradient, x, swapped, edges, precision))
-    pictures, rows, columns, _ = gradient.shape
-    block = max(1, BLOCK // columns)
-    count = -(-rows // block)
-    missing, zero, kept = count * block - rows, jnp.zeros((), x.dtype), (0, 0, 0)
-    (top, bottom), sides = padding
-    x = lax.pad(x, zero, [kept, (top, bottom + missing, 0), (*sides, 0), kept])
-    gradient = lax.pad(gradient, zero, [kept, (0, missing, 0), kept, kept])
+    columns, row = gradient.shape[2], width * channels_in
+    blocks, halo = Blocks.of(*gradient.shape[:3], most=BLOCK), (height - 1, width - 1)
+    x, gradient = blocks.padded(x, padding, halo), blocks.padded(gradient, ((0, 0), (0, 0)))
 
-    def add(total, place):
-        first = (place // count, place % count * block, 0, 0)
-        seen = lax.dynamic_slice(x, first, (1, block + height - 1, *x.shape[2:]))[0]
-        taps = [seen[i : i + block, j : j + columns] for i in range(height) for j in range(width)]
-        under = jnp.concatenate(taps, -1).reshape(block * columns, -1)
-        along = lax.dynamic_slice(gradient, first, (1, block, *gradient.shape[2:])).reshape(-1, channels_out)
-        return total + jnp.matmul(along.T, under, precision=precision), None
+    def products(place):
+        seen = blocks.taken(x, place, halo)
+        under = jnp.concatenate([seen[:, :, j : j + columns] for j in range(width)], -1)
+        lines = [under[:, i : i + blocks.rows].reshape(-1, row) for i in range(height)]
+        across = blocks.taken(gradient, place).reshape(-1, channels_out).T
+        if row < NARROW:
+            return [jnp.matmul(across, jnp.concatenate(lines, -1), precision=precision)]
+        return [jnp.matmul(across, line, precision=precision) for line in lines]
 
-    start = jnp.zeros((channels_out, height * width * channels_in), x.dtype)
-    total, _ = lax.scan(add, start, jnp.arange(pictures * count))
-    return total.reshape(channels_out, height, width, channels_in).transpose(1, 2, 3, 0)
+    rows = jnp.concatenate(blocks.sum(products), -1)
+    return rows.reshape(channels_out, height, width, channels_in).transpose(1, 2, 3, 0)
 
 
 def _rows(x, size, stride, padding, dilation) -> list[Activations]:

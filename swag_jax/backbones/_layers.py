@@ -16,12 +16,15 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from swag_jax._checks import check_name
-from swag_jax._types import Activations, Kernel, Padding
+from swag_jax._types import Activations, Border, Kernel, Padding
 from swag_jax.backbones import _cpu
 
 Precision: TypeAlias = Literal["float32", "tf32", "bfloat16"]
 Kernels: TypeAlias = Literal["auto", "plain", "cpu"]
 Norms: TypeAlias = Literal["stored", "batch"]
+
+NONE: Padding = ((0, 0), (0, 0))
+"""No rows or columns beyond the edges."""
 
 Draw: TypeAlias = Callable[[nnx.Rngs, tuple[int, int, int, int]], Kernel]
 """What draws a kernel of a shape."""
@@ -82,7 +85,8 @@ class Operations:
         *,
         turned: Kernel | None = None,
         stride: int = 1,
-        padding: Padding = ((0, 0), (0, 0)),
+        padding: Padding = NONE,
+        border: Border = "zeros",
     ) -> Activations:
         """Cross-correlate as PyTorch does.
 
@@ -91,10 +95,17 @@ class Operations:
             kernel: `height width channels_in channels_out`.
             turned: `turn(kernel)`, where it has been computed before.
             stride: Step in both directions.
-            padding: Zeros (above, below), (left, right).
+            padding: Rows (above, below) and columns (left, right) beyond the edges.
+            border: What they hold.
         """
         kernel = kernel.astype(x.dtype)
         precision = _MATRIX_PRECISION[self.precision]
+        if border != "zeros" and padding != NONE:
+            same = kernel.shape[:2] == (3, 3) and stride == 1 and padding == ((1, 1), (1, 1))
+            if self.turns_kernels and same and x.dtype != jnp.bfloat16:
+                turned = _cpu.turn(kernel) if turned is None else turned
+                return _cpu.convolve_beyond(x, kernel, turned, border=border, precision=precision)
+            x, padding = jnp.pad(x, ((0, 0), *padding, (0, 0)), mode=border), NONE
         if not self.turns_kernels:
             return lax.conv_general_dilated(
                 x,
@@ -163,14 +174,17 @@ class FrozenConv(nnx.Module):
         self.turned = nnx.Param(_cpu.turn(kernel)) if turns else None
         self.stride, self.padding = stride, padding
 
-    def __call__(self, x: Activations, operations: Operations, *, padding: Padding | None = None) -> Activations:
-        """Convolve, with the layer's own zero padding by default, and add the bias."""
+    def __call__(
+        self, x: Activations, operations: Operations, *, padding: Padding | None = None, border: Border = "zeros"
+    ) -> Activations:
+        """Convolve, with the layer's own padding by default, and add the bias."""
         y = operations.convolve(
             x,
             self.kernel[...],
             turned=None if self.turned is None else self.turned[...],
             stride=self.stride,
             padding=self.padding if padding is None else padding,
+            border=border,
         )
         return y + self.bias[...][None, None, None]
 
@@ -195,9 +209,11 @@ class Conv(nnx.Module):
             kernel, self.bias[...], stride=self.stride, padding=half_padding(kernel), operations=operations
         )
 
-    def __call__(self, x: Activations, operations: Operations, *, padding: Padding | None = None) -> Activations:
-        """Convolve, with half-kernel zero padding by default, and add the bias."""
-        return self.frozen(operations)(x, operations, padding=padding)
+    def __call__(
+        self, x: Activations, operations: Operations, *, padding: Padding | None = None, border: Border = "zeros"
+    ) -> Activations:
+        """Convolve, with half-kernel padding by default, and add the bias."""
+        return self.frozen(operations)(x, operations, padding=padding, border=border)
 
 
 class BatchNorm(nnx.Module):
@@ -278,10 +294,12 @@ class ConvNorm(nnx.Module):
         kernel = self.kernel[...] * a[None, None, None]
         return FrozenConv(kernel, b, stride=self.stride, padding=self.padding, operations=operations)
 
-    def __call__(self, x: Activations, operations: Operations, *, padding: Padding | None = None) -> Activations:
-        """Convolve, with the layer's own zero padding by default, and normalize."""
+    def __call__(
+        self, x: Activations, operations: Operations, *, padding: Padding | None = None, border: Border = "zeros"
+    ) -> Activations:
+        """Convolve, with the layer's own padding by default, and normalize."""
         if operations.norms == "stored":
-            return self.frozen(operations)(x, operations, padding=padding)
+            return self.frozen(operations)(x, operations, padding=padding, border=border)
         padding = self.padding if padding is None else padding
-        y = operations.convolve(x, self.kernel[...], stride=self.stride, padding=padding)
+        y = operations.convolve(x, self.kernel[...], stride=self.stride, padding=padding, border=border)
         return self.norm.by_batch(y)

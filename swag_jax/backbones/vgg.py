@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from swag_jax._checks import check_name
-from swag_jax._types import Activations
+from swag_jax._types import Activations, Border
 from swag_jax.backbones._layers import Conv, ConvNorm, FrozenConv, Operations
 from swag_jax.backbones._network import Backbone, cut
 
@@ -27,8 +27,6 @@ _CHANNELS = (64, 128, 256, 512, 512)
 AVERAGE_POOL_SCALE = 2.0
 """Factor on average pools that keeps activations at the scale max pools give them; from
 crowsonkb/style-transfer-pytorch, `VGGFeatures.poolings`."""
-
-_VALID = ((0, 0), (0, 0))
 
 
 def _names(depths: tuple[int, ...]) -> tuple[str, ...]:
@@ -97,11 +95,10 @@ class VGG(Backbone):
 
     def _convolve(self, name: str, x: Activations) -> Activations:
         layer: Conv | ConvNorm | FrozenConv = getattr(self, name)
-        if self.padding == "zeros" or (self.padding == "replicate" and name != "conv1_1"):
-            return layer(x, self.operations)
-        mode = "edge" if self.padding == "replicate" else "reflect"
-        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=mode)
-        return layer(x, self.operations, padding=_VALID)
+        border: Border = "reflect" if self.padding == "reflect" else "zeros"
+        if self.padding == "replicate" and name == "conv1_1":
+            border = "edge"
+        return layer(x, self.operations, border=border)
 
     def _pool(self, x: Activations) -> Activations:
         if self.keep_odd:

@@ -179,10 +179,9 @@ class Conv(nnx.Module):
         """Reflect, convolve, and add the bias."""
         kernel = self.kernel[...]
         half = kernel.shape[0] // 2
+        around = (half, half), (half, half)
         x = x.astype(operations.dtype)
-        if half:
-            x = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)), mode="reflect")
-        y = operations.convolve(x, kernel, stride=self.stride)
+        y = operations.convolve(x, kernel, stride=self.stride, padding=around, border="reflect")
         return y + self.bias[...].astype(y.dtype)[None, None, None]
 
 
@@ -193,8 +192,9 @@ def enlarge(x: Activations, ratio: int, *, rows: int, columns: int) -> Activatio
     covers the pixels from i times its stride on, so that nothing is displaced.
     """
     x = jnp.repeat(jnp.repeat(x, ratio, 1), ratio, 2)[:, :rows, :columns]
-    short = ((0, 0), (0, rows - x.shape[1]), (0, columns - x.shape[2]), (0, 0))
-    return jnp.pad(x, short, mode="edge")
+    short = rows - x.shape[1], columns - x.shape[2]
+    # A pad by nothing, and above all its gradient, copies the map on the CPU.
+    return jnp.pad(x, ((0, 0), (0, short[0]), (0, short[1]), (0, 0)), mode="edge") if any(short) else x
 
 
 def normalized(x: Activations, *, known: BatchMoments | None = None) -> Activations:

@@ -48,10 +48,41 @@ def test_rectangular_convolution_keeps_the_size(size):
 
 @pytest.mark.parametrize(("channels_in", "channels_out"), [(64, 64), (70, 64), (3, 5), (5, 3), (64, 3)])
 def test_gradient_at_a_kernel_of_any_width(channels_in, channels_out):
-    """Of a large map by blocks of rows, the last of which is not full; of few channels with sides exchanged."""
+    """By blocks of rows, the last of which is not full; of few channels in one product, or with sides exchanged."""
     x = jax.random.normal(jax.random.key(0), (1, 66, 70, channels_in))
     kernel = jax.random.normal(jax.random.key(1), (3, 3, channels_in, channels_out))
     compare(lambda o, x, k: o.convolve(x, k, stride=1, padding=((1, 0), (0, 1))), x, kernel)
+
+
+@pytest.mark.parametrize("shape", [(6, 8, 8), (5, 16, 16), (3, 30, 30)])
+def test_gradient_at_a_kernel_over_several_pictures(shape):
+    """Blocks of several whole pictures, and of one."""
+    x = jax.random.normal(jax.random.key(0), (*shape, 4))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 4, 6))
+    compare(lambda o, x, k: o.convolve(x, k, padding=((1, 1), (1, 1))), x, kernel)
+
+
+@pytest.mark.parametrize("border", ["edge", "reflect"])
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (9, 1), (1, 1)])
+@pytest.mark.parametrize("shape", [(1, 16, 16), (2, 7, 5)])
+def test_borders(border, size, stride, shape):
+    """Convolving with a border is convolving what `jnp.pad` makes of the map."""
+    x = jax.random.normal(jax.random.key(0), (*shape, 3))
+    kernel = jax.random.normal(jax.random.key(1), (size, size, 3, 5))
+    half = size // 2
+    edges = (half, half), (half, half)
+    compare(lambda o, x, k: o.convolve(x, k, stride=stride, padding=edges, border=border), x, kernel)
+    padded = jnp.pad(x, ((0, 0), *edges, (0, 0)), mode=border)
+    found = CPU.convolve(x, kernel, stride=stride, padding=edges, border=border)
+    np.testing.assert_allclose(found, PLAIN.convolve(padded, kernel, stride=stride), rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("border", ["edge", "reflect"])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 4), (2, 3, 1), (1, 2, 2)])
+def test_borders_of_maps_hardly_larger_than_their_edges(border, shape):
+    x = jax.random.normal(jax.random.key(0), (*shape, 3))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 5))
+    compare(lambda o, x, k: o.convolve(x, k, padding=((1, 1), (1, 1)), border=border), x, kernel)
 
 
 @pytest.mark.parametrize("channels", [3, 64, 128])

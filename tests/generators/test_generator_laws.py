@@ -257,3 +257,17 @@ def test_enlarging_repeats_then_cuts_or_repeats_the_edge():
     np.testing.assert_array_equal(found[0], [0, 0, 1, 1, 2])
     np.testing.assert_array_equal(found[:, 0], [0, 0, 3, 3, 3])
     np.testing.assert_array_equal(enlarge(x, 1, rows=2, columns=3), x)
+
+
+@pytest.mark.parametrize("ratio", [1, 2, 3])
+def test_gradient_of_enlarging_sums_what_was_repeated(ratio):
+    """Entry i gets the gradients of all its copies; what was cut has none, what was repeated at the edge has more."""
+    x = jnp.zeros((2, 3, 4, 5))
+    rows, columns = 3 * ratio - 1, 4 * ratio + 1
+    gradient = jax.random.normal(jax.random.key(0), (2, rows, columns, 5))
+    found = jax.vjp(lambda x: enlarge(x, ratio, rows=rows, columns=columns), x)[1](gradient)[0]
+    expected = np.zeros(x.shape)
+    for row in range(rows):
+        for column in range(columns):
+            expected[:, row // ratio, min(column // ratio, 3)] += gradient[:, row, column]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
