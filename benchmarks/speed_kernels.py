@@ -3,8 +3,8 @@
     python benchmarks/speed_kernels.py --size 256
 
 Prints and writes processor milliseconds, which other work on the machine disturbs least: per step of Adam on VGG19
-(loss, gradient, update), alone and inside `lax.scan`; and per 3x3 convolution with both its gradients, for a batch of
-64 in bfloat16.
+(loss, gradient, update), alone and inside `lax.scan`; and per 3x3 convolution with both its gradients, for what the
+training of VGG19 (bfloat16) and of AdaIN (float32, reflected) has.
 """
 
 import argparse
@@ -13,19 +13,50 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 import swag_jax as swag
 from swag_jax import optimize
+from swag_jax._types import Border
+from swag_jax.backbones import Precision
 
 RESULTS = Path(__file__).resolve().parent / "results"
 STEPS = 3
-BATCH = 64
-MAPS = ((32, 64), (16, 128), (8, 256), (4, 512), (2, 512))
-"""Rows and channels of VGG19's blocks for pictures of 32 px."""
+
+
+class Convolution(NamedTuple):
+    """What a 3x3 convolution is given: square maps.
+
+    Attributes:
+        precision: In which it is computed.
+        pictures: In the batch.
+        rows: Of a map.
+        channels_in: Of its input.
+        channels_out: Of its output.
+        border: What lies beyond the edges.
+    """
+
+    precision: Precision
+    pictures: int
+    rows: int
+    channels_in: int
+    channels_out: int
+    border: Border = "zeros"
+
+    def __str__(self) -> str:
+        maps = f"{self.pictures} maps of {self.rows}x{self.rows}"
+        return f"{self.precision}, {maps}, {self.channels_in} to {self.channels_out} channels, {self.border}"
+
+
+CONVOLUTIONS = (
+    *(Convolution("bfloat16", 64, rows, n, n) for rows, n in ((32, 64), (16, 128), (8, 256), (4, 512), (2, 512))),
+    *(Convolution("float32", 4, rows, n, n, "reflect") for rows, n in ((128, 64), (64, 128), (32, 256), (16, 512))),
+    Convolution("float32", 4, 128, 64, 3, "reflect"),
+)
+"""VGG19's blocks for pictures of 32 px, and AdaIN's decoder for pictures of 128 px."""
 
 
 def milliseconds(run: Callable[[], Any]) -> float:
@@ -66,20 +97,25 @@ def measure(kernels: str, size: int) -> dict[str, float]:
     }
 
 
-def measure_convolution(kernels: str, rows: int, channels: int) -> float:
-    """Time a convolution with its gradients on maps of `rows` x `rows`, in bfloat16."""
-    operations: Any = swag.backbones.Operations("bfloat16", kernels=kernels)  # pyright: ignore[reportArgumentType]
-    x = jax.random.normal(jax.random.key(0), (BATCH, rows, rows, channels), jnp.bfloat16)
-    kernel = jax.random.normal(jax.random.key(1), (3, 3, channels, channels), jnp.bfloat16)
+def measure_convolution(kernels: str, case: Convolution) -> float:
+    """Time a convolution with its gradients."""
+    operations: Any = swag.backbones.Operations(case.precision, kernels=kernels)  # pyright: ignore[reportArgumentType]
+    maps = (case.pictures, case.rows, case.rows)
+    x = jax.random.normal(jax.random.key(0), (*maps, case.channels_in), operations.dtype)
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, case.channels_in, case.channels_out), operations.dtype)
+    gradient = jax.random.normal(jax.random.key(2), (*maps, case.channels_out), operations.dtype)
 
     @jax.jit
-    def both(x: jax.Array, kernel: jax.Array, cotangent: jax.Array) -> Any:
-        value, pull = jax.vjp(lambda x, k: operations.convolve(x, k, padding=((1, 1), (1, 1))), x, kernel)
-        return value, pull(cotangent)
+    def both(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> Any:
+        def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
+            return operations.convolve(x, kernel, padding=((1, 1), (1, 1)), border=case.border)
+
+        value, pull = jax.vjp(convolve, x, kernel)
+        return value, pull(gradient)
 
     def run() -> None:
         for _ in range(STEPS):
-            jax.block_until_ready(both(x, kernel, x))
+            jax.block_until_ready(both(x, kernel, gradient))
 
     return milliseconds(run)
 
@@ -93,14 +129,12 @@ def main() -> None:
     found = {kernels: measure(kernels, arguments.size) for kernels in ("cpu", "plain")}
     for kernels, times in found.items():
         print(f"jax {jax.__version__}  {kernels:5}  " + "  ".join(f"{k} {v:.0f} ms" for k, v in times.items()))
-    convolutions = {
-        f"{rows}x{rows}x{channels}": {kernels: measure_convolution(kernels, rows, channels) for kernels in found}
-        for rows, channels in MAPS
-    }
-    for name, times in convolutions.items():
-        print(f"bfloat16 convolution of {name}:  " + "  ".join(f"{k} {v:.0f} ms" for k, v in times.items()))
-    about = {"jax": jax.__version__, "python": platform.python_version(), "size": arguments.size, "batch": BATCH}
-    record = {**about, "step_cpu_ms": found, "bfloat16_convolution_cpu_ms": convolutions}
+    convolutions = {}
+    for case in CONVOLUTIONS:
+        times = convolutions[str(case)] = {kernels: measure_convolution(kernels, case) for kernels in found}
+        print(f"convolution, {case}:  " + "  ".join(f"{k} {v:.0f} ms" for k, v in times.items()))
+    about = {"jax": jax.__version__, "python": platform.python_version(), "size": arguments.size}
+    record = {**about, "step_cpu_ms": found, "convolution_cpu_ms": convolutions}
     output = arguments.output or RESULTS / f"speed_kernels-jax{jax.__version__}.json"
     output.write_text(json.dumps(record, indent=1) + "\n")
 
