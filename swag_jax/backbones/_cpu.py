@@ -224,6 +224,24 @@ _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 def _correlate(x, kernel, stride, padding, precision, *, dilation=1) -> Activations:
+    """Choose a form. Under `jax.vmap` pictures with one kernel become one batch first, by which the form is chosen."""
+    chosen = functools.partial(_in_chosen_form, stride=stride, padding=padding, precision=precision, dilation=dilation)
+
+    @jax.custom_batching.custom_vmap
+    def run(x, kernel):
+        return chosen(x, kernel)
+
+    @run.def_vmap
+    def _(size, batched, x, kernel):
+        if batched != [True, False]:
+            return jax.vmap(chosen, [0 if one else None for one in batched])(x, kernel), True
+        y = _correlate(x.reshape(-1, *x.shape[2:]), kernel, stride, padding, precision, dilation=dilation)
+        return y.reshape(size, -1, *y.shape[1:]), True
+
+    return run(x, kernel)
+
+
+def _in_chosen_form(x, kernel, *, stride, padding, precision, dilation) -> Activations:
     if dilation == 1 and _suits_winograd(x, kernel.shape, stride):
         return _winograd.correlate(x, kernel, padding, precision)
     if x.dtype != jnp.bfloat16:

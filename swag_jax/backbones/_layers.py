@@ -102,7 +102,9 @@ class Operations:
         precision = _MATRIX_PRECISION[self.precision]
         if border != "zeros" and padding != NONE:
             same = kernel.shape[:2] == (3, 3) and stride == 1 and padding == ((1, 1), (1, 1))
-            if self.turns_kernels and same and x.dtype != jnp.bfloat16:
+            # Four parts of the kernel are cut out and turned there, so that the map should be larger than the kernel.
+            large = x.dtype != jnp.bfloat16 and x.size >= kernel.size
+            if self.turns_kernels and same and large:
                 turned = _cpu.turn(kernel) if turned is None else turned
                 return _cpu.convolve_beyond(x, kernel, turned, border=border, precision=precision)
             x, padding = jnp.pad(x, ((0, 0), *padding, (0, 0)), mode=border), NONE

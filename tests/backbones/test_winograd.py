@@ -78,3 +78,33 @@ def test_wide_convolutions_on_the_cpu_take_it(channels_in, channels_out, monkeyp
     assert run(16, 128, 128) == []
     assert run(16, channels_in, channels_out, stride=2) == []
     assert run(15, channels_in, channels_out) == []
+
+
+def test_mapped_pictures_are_one_batch(monkeypatch):
+    """Pictures too small for it take it together under `jax.vmap`, with the same values and gradients."""
+    operations, around = Operations(kernels="cpu"), ((1, 1), (1, 1))
+    x, kernel = drawn(0, 4, 1, 6, 6, 128), drawn(1, 3, 3, 128, 256) / 30
+    seen = []
+    real = _winograd.correlate
+    monkeypatch.setattr(_winograd, "correlate", lambda x, *rest: seen.append(x.shape) or real(x, *rest))
+
+    def total(x):
+        return jnp.sin(operations.convolve(x, kernel, padding=around)).sum()
+
+    alone = jnp.stack([jax.grad(total)(picture) for picture in x])
+    assert seen == []
+    monkeypatch.setattr(_cpu, "WINOGRAD_SIZE", 4 * 36 * 128 * 256)
+    together = jax.vmap(jax.grad(total))(x)
+    assert seen == [(4, 6, 6, 128), (4, 6, 6, 256)]
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4 * float(jnp.abs(alone).max()))
+
+
+@pytest.mark.parametrize("axes", [(None, 0), (0, 0)])
+def test_mapped_kernels(axes):
+    """Kernels that differ are convolved with one by one."""
+    operations, around = Operations(kernels="cpu"), ((1, 1), (1, 1))
+    x, kernels = drawn(0, 2, 1, 6, 6, 3), drawn(1, 2, 3, 3, 3, 4)
+    run = lambda x, kernel: operations.convolve(x, kernel, padding=around)  # noqa: E731
+    found = jax.vmap(run, axes)(x if axes[0] == 0 else x[0], kernels)
+    expected = [run(x[i if axes[0] == 0 else 0], kernels[i]) for i in range(2)]
+    np.testing.assert_allclose(found, jnp.stack(expected), rtol=1e-5, atol=1e-5)
