@@ -53,6 +53,24 @@ def test_losses_fall(small, encoder, batch, kind):
     assert int(state["step"]) == 5
 
 
+def test_a_generator_learns_through_a_residual_network_with_swag(small, batch):
+    """What this project is for: ResNet50's activations, smoothed inside the losses only."""
+    layers = {"content_layer": "conv2_3", "style_layers": ("conv1", "conv2_3")}
+    raw = small["adain"].replace(encoder="resnet50", normalization="relative", **layers)
+    residual = backbones.create("resnet50", seed=1, until="conv2_3")
+    first = {}
+    for kind, settings in (("none", raw), ("softmax", raw.replace(kind="softmax"))):
+        config, state, split = prepared(settings, residual, batch)
+        advance = steps.make_step(settings, config)
+        totals = []
+        for _ in range(4):
+            state, report = advance(residual, None, state, split)
+            totals.append(float(report["total"]))
+        assert totals[-1] < totals[0]
+        first[kind] = totals[0]
+    assert first["softmax"] != pytest.approx(first["none"], rel=1e-2)
+
+
 def test_the_loss_is_the_mean_over_pictures(small, encoder, batch):
     """Written out for AdaIN."""
     settings, layers = small["adain"], ("relu1_1", "relu1_2")
