@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import load_file
 from stylize_job import Job
 
-from swag_jax import backbones, generators
+from swag_jax import backbones, devices, generators
 from swag_jax.apply import Manner, Stylizer, paint, read
 
 
@@ -36,6 +36,8 @@ class GeneratorSide:
 
     def __init__(self, job: Job):
         self.job = job
+        devices.run_inline()  # as the command line does, here and below
+        devices.keep_memory()
         self.stylizer = load(job)
         with np.load(job.pictures) as pictures:
             self.pictures = [jnp.asarray(pictures[name]) for name in ("content", "style")]

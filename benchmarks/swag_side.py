@@ -27,6 +27,8 @@ class SwagSide:
 
     def __init__(self, job: Job):
         self.job = job
+        devices.run_inline()  # as the command line does, here and below
+        devices.keep_memory()
         self.solver = optimize.Adam(learning_rate=LEARNING_RATE)
         self.objective = losses.Objective(
             content_layers=(job.content_layer,),

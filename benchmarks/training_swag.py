@@ -24,6 +24,7 @@ class TrainingSide:
 
     def __init__(self, job: Job):
         self.job, settings = job, settings_of(job)
+        devices.run_inline()  # as the command line does, here and behind the first step
         encoder, _ = train.load_encoder(settings)
         generator = load(job).generator
         with np.load(job.pictures) as pictures:
@@ -40,6 +41,7 @@ class TrainingSide:
         self.batch = devices.split(batch)
         self._restart()
         self.iterate()
+        devices.keep_memory()
         self._restart()
 
     def _restart(self) -> None:

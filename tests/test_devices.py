@@ -1,7 +1,11 @@
 """Programs on eight devices do what one would do with all the data."""
 
 import functools
+import platform
 import re
+import resource
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -158,6 +162,36 @@ def test_contradictory_processes(joined, options, message):
     with pytest.raises(UserError, match=message):
         devices.initialize(**options)
     assert joined == []
+
+
+MEMORY = """
+import resource
+import jax, jax.numpy as jnp
+from swag_jax import devices
+
+devices.run_inline()
+program = jax.jit(lambda x: jnp.sort(jnp.outer(x, x).reshape(2, -1), axis=0)[0, 0])  # 64 MiB of temporary memory
+x = jnp.arange(4096.0)
+
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    float(program(x))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+print(min(faults() for _ in range(4)))
+devices.keep_memory()
+print(min(faults() for _ in range(4)))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's memory can be kept")
+def test_memory_that_is_kept_is_not_asked_for_again():
+    ended = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    given, kept = map(int, ended.stdout.split())
+    assert given >= 60 * 2**20 // resource.getpagesize()
+    assert kept < 1000
 
 
 @pytest.mark.parametrize(("size", "batched"), [(1, False), (2, True)])

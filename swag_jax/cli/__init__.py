@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import jax
 
-from swag_jax import _versions, params
+from swag_jax import _versions, devices, params
 from swag_jax._checks import UserError
 from swag_jax.cli import apply, batch, demo, measure, stats, stylize, train, weights
 from swag_jax.cli._flags import Parser
@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 2 bad usage or input, 3 some of many failed."""
     parsed = _parser().parse_args(arguments)
     _cache_compilations()
+    devices.run_inline()
     try:
         return parsed.run(parsed)
     except UserError as problem:

@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from swag_jax import params
+from swag_jax import devices, params
 from swag_jax._checks import UserError, error
 from swag_jax._files import check_target
 from swag_jax._types import AnyHostImage, HostAlpha
@@ -195,6 +195,7 @@ def _run_many(arguments: argparse.Namespace, settings: Settings) -> int:
     masks = [*arguments.content_masks, *arguments.style_masks]
     prints = {task.name: results.hashed(facts, [task.content, *task.styles, *masks]) for task in tasks}
     left = [task for task in tasks if not _is_ended(task, prints, results, arguments)]
+    devices.keep_memory()
     display, began = CountDisplay(arguments.output.name, quiet=arguments.quiet), time.perf_counter()
     display.noun = "pictures"
     with stoppable(display.say, "at once; what is done is kept") as asked, display:

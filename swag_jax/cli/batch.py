@@ -91,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     jobs = _jobs(arguments)
     _check(jobs, arguments)
+    devices.keep_memory()
     results = Results(
         arguments.output,
         process=devices.process_index() if several else None,

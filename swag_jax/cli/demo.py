@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from swag_jax import devices
 from swag_jax._checks import error
 from swag_jax._types import AnyHostImage
 from swag_jax.cli._display import Display, clock
@@ -46,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     contents = {name: sample(name, size=settings.size) for name in CONTENTS}
     styles = {name: sample(name, size=settings.size) for name in STYLES}
     _make_folder(folder)
+    devices.keep_memory()
     results = {}
     for content, style in ((content, style) for content in CONTENTS for style in STYLES):
         with Display(f"{content} + {style}", quiet=arguments.quiet, opening=opening) as display:

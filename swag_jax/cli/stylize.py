@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from swag_jax import _versions, params
+from swag_jax import _versions, devices, params
 from swag_jax._checks import error
 from swag_jax._files import check_target, replacing
 from swag_jax._types import HostAlpha, HostImage
@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     start = None if init is None else read_image(init)
     writer = _Writer(arguments)
     display = Display(arguments.output.name, quiet=arguments.quiet, opening=describe_weights(settings), also=writer)
+    devices.keep_memory()
     with stoppable(display.say, "without a picture") as writer.interrupted:
         with display:
             result = stylize(content, styles, settings=settings, init=start, callback=display, every=arguments.every)

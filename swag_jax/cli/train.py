@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from swag_jax.cli._display import TrainDisplay
 from swag_jax.cli._flags import add_attributes, chosen_attributes
 from swag_jax.cli.stylize import stoppable
 from swag_jax.generators import KINDS
-from swag_jax.train import Cadence, NonFiniteStepError, train_generator
+from swag_jax.train import Cadence, NonFiniteStepError, TrainProgress, train_generator
 from swag_jax.train.recipes import RECIPES, recipe
 
 DIVERGED = 1
@@ -69,6 +70,16 @@ def _describe(name: str) -> str:
     return f"{name}: {found.source}. Hardware and time: {found.hardware}. As published: {found.command}."
 
 
+def _keeping_memory(display: TrainDisplay) -> Callable[[TrainProgress], None]:
+    """Return a display that keeps memory from the first progress on: the compiler's, by then free, need not be kept."""
+
+    def show(progress: TrainProgress) -> None:
+        devices.keep_memory()
+        display(progress)
+
+    return show
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Train; leave a folder such that the same command goes on."""
     devices.initialize(coordinator=arguments.coordinator, processes=arguments.processes, process=arguments.process)
@@ -91,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.output,
                 cadence=cadence,
                 tensorboard=arguments.tensorboard,
-                callback=display,
+                callback=_keeping_memory(display),
                 interrupted=lambda: bool(asked),
             )
         except NonFiniteStepError as problem:
