@@ -10,8 +10,13 @@ from collections.abc import Iterator
 
 from experiment import Experiment, Flags, parse, run
 
-RELEASED: Flags = {"normalization": "released", "style-weight": 1e17, "tv-weight": 0}
-"""Content weight 1 and style weight 1e17: peiwang062/swag, resnet_swag.py."""
+RELEASED: Flags = {
+    "normalization": "released",
+    "style-weight": 1e17,
+    "style-layer-weights": "1,1,1,1,1",
+    "tv-weight": 0,
+}
+"""Content weight 1, and 1e17 for the style at each of five layers: peiwang062/swag, resnet_swag.py."""
 
 NETWORKS = {
     "p-VGG19": ("vgg19", "embedded"),
@@ -38,9 +43,13 @@ def methods(units: Flags) -> Iterator[tuple[str, Flags]]:
         yield f"{label}*", {"preset": "swag-resnet50", "backbone": network, "weights": weights, **units}
 
 
+STARRED = {f"{label}*": label for label in SMOOTHED}
+
 EXPERIMENTS = (
-    Experiment("architectures", "Architectures in the released code's units", dict(methods(RELEASED))),
-    Experiment("architectures_relative", "Architectures in relative units", dict(methods({}))),
+    Experiment(
+        "architectures", "Architectures in the released code's units", dict(methods(RELEASED)), references=STARRED
+    ),
+    Experiment("architectures_relative", "Architectures in relative units", dict(methods({})), references=STARRED),
 )
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ import argparse
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -39,6 +40,9 @@ CELL = 128
 """Longer side of a picture on a sheet, in pixels."""
 
 
+ANOTHER = "another picture"
+"""The trivial result where there is no pair."""
+
 SHEET_QUALITY = 80
 """Of JPEG: sheets of noise are large."""
 
@@ -52,12 +56,14 @@ class Experiment:
         title: What it shows.
         methods: The flags of `swag-jax batch` by label.
         pairs: `all`, or only their `contents` or `styles`, where the other picture of a pair plays no part.
+        references: The methods that methods are compared with, pair by pair.
     """
 
     name: str
     title: str
     methods: Mapping[str, Flags]
     pairs: str = "all"
+    references: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,11 +79,15 @@ class Pair:
         return "_".join(dict.fromkeys((self.content.stem, self.style.stem)))
 
 
-def parse(title: str, *, pairs: int = 4, rows: int = 4, networks: Sequence[str] = ()) -> argparse.Namespace:
+def parse(
+    title: str, *, size: int = 128, steps: int = 60, pairs: int = 4, rows: int = 4, networks: Sequence[str] = ()
+) -> argparse.Namespace:
     """Read the options that all experiments have.
 
     Args:
         title: What the experiment shows.
+        size: Longer side of the pictures by default, in pixels.
+        steps: Steps by default.
         pairs: How many of `PAIRS` to take by default.
         rows: How many of them to show by default.
         networks: The labels of networks that may be chosen among, where there is a choice.
@@ -87,8 +97,8 @@ def parse(title: str, *, pairs: int = 4, rows: int = 4, networks: Sequence[str] 
         parser.add_argument("--networks", nargs="+", choices=networks, default=networks, help="default: all")
     text = f"drawn pictures' names or files, may be repeated; default: {pairs} drawn pairs"
     parser.add_argument("--pair", nargs=2, action="append", metavar=("CONTENT", "STYLE"), help=text)
-    parser.add_argument("--size", type=int, default=128, help="longer side in pixels (default: 128)")
-    parser.add_argument("--steps", type=int, default=60, help="default: 60")
+    parser.add_argument("--size", type=int, default=size, help=f"longer side in pixels (default: {size})")
+    parser.add_argument("--steps", type=int, default=steps, help=f"default: {steps}")
     parser.add_argument(
         "--rows", type=int, default=rows, help=f"pairs on the sheet (default: {rows}); all are measured"
     )
@@ -104,13 +114,15 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> dict[str, Any]
     Returns:
         The report, which is also written as JSON beside the sheet.
     """
-    began = time.perf_counter()
     folder = arguments.output / f"{experiment.name}.cells"
     pairs = chosen_pairs(arguments, experiment.name, only=experiment.pairs)
     records = painted(experiment, pairs, folder, arguments)
     shown = pairs[: arguments.rows]
     image = sheet(experiment, shown, records)
     swag.write_image(arguments.output / f"{experiment.name}.jpg", image, quality=SHEET_QUALITY)
+    rows = [row(label, pair, records[label, pair.name]) for label in experiment.methods for pair in pairs]
+    failed = Counter(one["method"] for one in rows if one["error"] is not None)
+    found = measured(experiment, pairs, records)
     report = {
         "experiment": experiment.name,
         "title": experiment.title,
@@ -119,11 +131,16 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> dict[str, Any]
         "jax": jax.__version__,
         "options": {"size": arguments.size, "steps": arguments.steps},
         "pairs": [pair.name for pair in pairs],
+        "kind": experiment.pairs,
         "methods": dict(experiment.methods),
-        "seconds": round(time.perf_counter() - began, 1),
-        "table": measured(experiment, pairs, records) if experiment.pairs == "all" else {},
-        "rows": [row(label, pair, records[label, pair.name]) for label in experiment.methods for pair in pairs],
+        "backbones": {label: backbone_of(flags) for label, flags in experiment.methods.items()},
+        "failed": failed,
+        "seconds": round(sum(one["seconds"] or 0 for one in rows), 1),
+        "table": found,
+        "differences": table.differences(found, experiment.references),
+        "rows": rows,
     }
+    print(table.markdown(report), table.markdown_differences(report), sep="\n\n")
     write_json(arguments.output / f"{experiment.name}.json", report)
     return report
 
@@ -193,16 +210,22 @@ def painted(
 def measured(
     experiment: Experiment, pairs: Sequence[Pair], records: Mapping[tuple[str, str], Mapping[str, Any]]
 ) -> dict[str, table.Numbers]:
-    """Measure every method over all pairs, print the table and return its numbers; the trivial results come first."""
-    made: dict[tuple[Path, Path], dict[str, Path]] = {}
-    for (label, name), record in records.items():
-        pair = next(pair for pair in pairs if pair.name == name)
-        if record["output"] is not None:
-            made.setdefault((pair.content, pair.style), {})[label] = Path(record["output"])
-    rows = table.surveyed(made)
-    backbones = {label: backbone_of(flags) for label, flags in experiment.methods.items()}
-    print(table.markdown(rows, backbones))
-    return rows
+    """Measure every method over all pairs; the trivial results come first.
+
+    Where a picture is to be found again, from its content or style alone, another picture is the trivial result.
+    """
+    pictures, labels = [], tuple(experiment.methods)
+    for place, pair in enumerate(pairs):
+        outputs = {label: records[label, pair.name]["output"] for label in labels}
+        made = {label: Path(output) for label, output in outputs.items() if output is not None}
+        if experiment.pairs != "all":
+            made[ANOTHER] = pairs[place - 1].content
+        pictures.append((pair.content, pair.style, made))
+    found = table.surveyed(pictures, (ANOTHER, *labels))
+    if experiment.pairs == "all":
+        return found
+    shown = table.SHOWN[experiment.pairs]
+    return {label: {m: each[m] for m in shown} for label, each in found.items() if label not in table.BASELINES}
 
 
 def backbone_of(flags: Flags) -> str:

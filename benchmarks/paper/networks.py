@@ -25,6 +25,7 @@ EXPERIMENT = Experiment(
         for label, (preset, weights) in NETWORKS.items()
         for kind, star in {"gatys": "", "swag": "*"}.items()
     },
+    references={f"{label}*": label for label in NETWORKS},
 )
 
 if __name__ == "__main__":

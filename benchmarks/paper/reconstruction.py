@@ -8,7 +8,7 @@ Run: `python benchmarks/paper/reconstruction.py`.
 
 from experiment import Experiment, Flags, parse, run
 
-ALONE: Flags = {"style-weight": 0, "init": "noise"}
+ALONE: Flags = {"style-weight": 0, "tv-weight": 0, "init": "noise"}
 PLAIN: Flags = {**ALONE, "preset": "gatys-resnet50", "content-layers": "conv4_6", "style-layers": "conv4_6"}
 SMOOTHED: Flags = {**PLAIN, "preset": "swag-resnet50", "smoothing-layers": "conv4_6"}
 
@@ -25,7 +25,8 @@ EXPERIMENT = Experiment(
         "r-ResNet50*, T=1": {**SMOOTHED, "weights": "random", "temperature": 1},
     },
     pairs="contents",
+    references={"p-ResNet50*": "p-ResNet50", "r-ResNet50*": "r-ResNet50"},
 )
 
 if __name__ == "__main__":
-    run(EXPERIMENT, parse(EXPERIMENT.title))
+    run(EXPERIMENT, parse(EXPERIMENT.title, steps=200))

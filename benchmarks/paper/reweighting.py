@@ -1,18 +1,21 @@
 """How much of SWAG is re-weighting: smoothed losses beside raw ones whose layers are weighted as smoothing weighs them.
 
 A factor alpha on a layer multiplies its Gram loss by alpha^4 and its content loss by alpha^2, so that the released
-code's alpha = 0.001 must paint the very picture of raw activations with these weights: `released` and `released as
-weights`. A softmax changes more than weights. What weights can do of it is `re-weighted`: raw losses, each layer's
-weight such that its gradient at the picture is on the average as long as behind the softmax.
+code's alpha = 0.001 must paint the very picture of raw activations with these weights: `alpha` and `alpha as weights`.
+A softmax changes more than weights. What weights can do of it is `re-weighted`: raw losses, each layer's weight such
+that its gradient at the picture is on the average as long as behind the softmax. Both in relative units, where each
+layer counts alike to begin with, and in the released code's, where it counts by the fourth power of its activations.
 
 Run: `python benchmarks/paper/reweighting.py`.
 """
 
 import functools
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from architectures import RELEASED
 from experiment import Experiment, Flags, Pair, chosen_pairs, parse, run
 
 import swag_jax as swag
@@ -21,9 +24,9 @@ from swag_jax import optimize
 ALPHA = 1e-3
 """Of peiwang062/swag, resnet_swag.py, applied to layer3 and layer4."""
 
-RELEASED: Flags = {"preset": "swag-resnet50-released"}
+SCALED: Flags = {"preset": "swag-resnet50-released"}
 AS_WEIGHTS: Flags = {
-    **RELEASED,
+    **SCALED,
     "smoothing": "none",
     "style-layer-weights": f"1,1,1,{ALPHA**4},{ALPHA**4}",
     "content-weight": ALPHA**2,
@@ -53,10 +56,23 @@ def _lengths(network, content, style, image, *, objective):
     return {name: jnp.linalg.norm(pullback({**zeros, name: jnp.float32(1)})[0]) for name in objective.terms}
 
 
-def reweighted(network: str, weights: str, pairs: list[Pair], size: int) -> Flags:
-    """Return the flags of raw losses, weighted as a softmax on the last two style layers weighs them."""
+def reweighted(network: str, weights: str, pairs: list[Pair], size: int, *, released: bool = False) -> Flags:
+    """Return the flags of raw losses, weighted as a softmax on the last two style layers weighs them.
+
+    Args:
+        network: The backbone's name.
+        weights: Its weights.
+        pairs: What the gradients are averaged over.
+        size: Of the pictures.
+        released: Whether in the released code's units.
+
+    Returns:
+        The flags; none where a gradient is not finite, so that no weight makes another of it.
+    """
     deep = swag.backbones.entry(network).style_layers[-2:]
     own = swag.presets.swag_resnet50.replace(backbone=network, weights=weights)
+    if released:
+        own = own.replace(normalization="released")
     smoothed, raw = own.replace(layers=deep), own.replace(kind="none")
     ratios = []
     for pair in pairs:
@@ -64,11 +80,15 @@ def reweighted(network: str, weights: str, pairs: list[Pair], size: int) -> Flag
         above, below = (gradient_lengths(settings, *pictures) for settings in (smoothed, raw))
         ratios.append([np.log(above[name] / below[name]) for name in above if name != "variation"])
     content, *layers = np.exp(np.mean(ratios, axis=0))
-    # Equal weights sum to one: the style layers' own are a fifth each.
-    shares = ",".join(f"{weight / len(layers):.4g}" for weight in layers)
+    if not np.isfinite([content, *layers]).all():
+        return {}
+    # In relative units equal weights sum to one: the style layers' own are a fifth each.
+    whole = 1 if released else len(layers)
+    shares = ",".join(f"{weight / whole:.4g}" for weight in layers)
     chosen = {"content-weight": float(f"{content:.4g}"), "style-layer-weights": shares}
+    base: Flags = {"preset": "gatys-resnet50", "backbone": network, "weights": weights}
     layers = ",".join(deep)  # those of the preset are ResNet50's
-    return {"preset": "gatys-resnet50", "backbone": network, "weights": weights, "smoothing-layers": layers, **chosen}
+    return {**base, "smoothing-layers": layers, **(RELEASED if released else {}), **chosen}
 
 
 def methods(pairs: list[Pair], size: int) -> dict[str, Flags]:
@@ -79,9 +99,18 @@ def methods(pairs: list[Pair], size: int) -> dict[str, Flags]:
         found[f"{letter}: raw"] = {"preset": "gatys-resnet50", **own}
         found[f"{letter}: SWAG"] = {"preset": "swag-resnet50", **own}
         found[f"{letter}: re-weighted"] = reweighted("resnet50", weights, pairs, size)
-        found[f"{letter}: released"] = {**RELEASED, **own}
-        found[f"{letter}: released as weights"] = {**AS_WEIGHTS, **own}
-    return found
+        found[f"{letter}: raw, released units"] = {"preset": "gatys-resnet50", **own, **RELEASED}
+        found[f"{letter}: SWAG, released units"] = {"preset": "swag-resnet50", **own, **RELEASED}
+        found[f"{letter}: re-weighted, released units"] = reweighted("resnet50", weights, pairs, size, released=True)
+        found[f"{letter}: alpha"] = {**SCALED, **own}
+        found[f"{letter}: alpha as weights"] = {**AS_WEIGHTS, **own}
+    return {label: flags for label, flags in found.items() if flags}
+
+
+def compared(labels: Iterable[str]) -> dict[str, str]:
+    """Return what each method is compared with: SWAG with raw losses, re-weighting with SWAG, weights with alpha."""
+    others = {": SWAG": ": raw", ": re-weighted": ": SWAG", ": alpha as weights": ": alpha"}
+    return {label: label.replace(old, new) for label in labels for old, new in others.items() if old in label}
 
 
 def main() -> None:
@@ -89,7 +118,8 @@ def main() -> None:
     title = "SWAG beside plain ResNet50, re-weighted"
     arguments = parse(title)
     pairs = chosen_pairs(arguments, "reweighting")
-    run(Experiment("reweighting", title, methods(pairs, arguments.size)), arguments)
+    found = methods(pairs, arguments.size)
+    run(Experiment("reweighting", title, found, references=compared(found)), arguments)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,13 @@
 
 For each network, random (r-) or trained (p-), the same objective with its activations raw, behind each softmax, and raw
 but re-weighted as the softmax weighs its layers (`reweighting.py`), all in relative units; and in the released code's
-units, where a scale is a weight, raw and scaled. The last two stages are smoothed, in VGG19 the last two blocks.
+units, where a scale is a weight, raw, scaled, behind the softmax and re-weighted. The last two stages are smoothed, in
+VGG19 the last two blocks.
 
 Run: `python benchmarks/paper/robustness.py`.
 """
+
+from collections.abc import Collection
 
 from architectures import RELEASED
 from experiment import Experiment, Flags, Pair, chosen_pairs, parse, run
@@ -36,20 +39,35 @@ def methods(network: str, weights: str, pairs: list[Pair], size: int) -> dict[st
         "re-weighted": reweighted(network, weights, pairs, size),
         "none, released units": {**base, **RELEASED, "smoothing": "none"},
         "scale, released units": {**base, **RELEASED, "smoothing": "scale"},
+        "softmax, released units": {**base, **RELEASED, "smoothing": "softmax"},
+        "re-weighted, released units": reweighted(network, weights, pairs, size, released=True),
     }
+
+
+def compared(labels: Collection[str]) -> dict[str, str]:
+    """Return what each method is compared with: re-weighting with the softmax, the rest with raw activations."""
+    found = {}
+    for label in labels:
+        network, _, kind = label.partition(": ")
+        kind, comma, units = kind.partition(", ")
+        other = {"none": None, "re-weighted": "softmax"}.get(kind, "none")
+        if other is not None:
+            found[label] = f"{network}: {other}{comma}{units}"
+    return found
 
 
 def main() -> None:
     """Paint, measure, and print the table."""
     title = "Robustness: networks and smoothings by every metric"
-    arguments = parse(title, pairs=8, rows=2, networks=tuple(NETWORKS))
+    arguments = parse(title, size=96, steps=40, pairs=8, rows=2, networks=tuple(NETWORKS))
     pairs = chosen_pairs(arguments, "robustness")
     found = {
         f"{label}: {smoothing}": flags
         for label in arguments.networks
         for smoothing, flags in methods(*NETWORKS[label], pairs, arguments.size).items()
+        if flags
     }
-    run(Experiment("robustness", title, found), arguments)
+    run(Experiment("robustness", title, found, references=compared(found)), arguments)
 
 
 if __name__ == "__main__":

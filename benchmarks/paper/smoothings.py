@@ -18,6 +18,7 @@ def smoothings(weights: str) -> Iterator[tuple[str, Flags]]:
         yield f"{letter}: softmax, T={temperature}", {**base, "temperature": temperature}
     for kind in ("channel-softmax", "spatial-softmax"):
         yield f"{letter}: {kind}", {**base, "smoothing": kind}
+        yield f"{letter}: {kind}, T=1", {**base, "smoothing": kind, "temperature": 1}
     yield f"{letter}: scale", {**base, "smoothing": "scale"}
 
 

@@ -1,38 +1,47 @@
 """Numbers for an experiment: every metric of every picture in two networks, means and standard errors over the pairs.
 
 Both judges have the embedded weights. A picture is nearest to its style in the network that was optimized to say so;
-such numbers are marked by an asterisk and say little.
+such numbers are marked by an asterisk and say little. All methods paint the same pairs, so that two are compared pair
+by pair: the mean of the differences has a smaller standard error than the difference of the means.
+
+Run: `python benchmarks/paper/table.py REPORT.json` prints the tables of an experiment that was run.
 """
 
+import argparse
 import functools
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import swag_jax as swag
-from swag_jax.measure import Judge, Survey
-from swag_jax.measure.survey import Estimates
+from swag_jax.measure import Judge
+from swag_jax.measure.judge import Candidate, Comparison
+from swag_jax.measure.survey import estimate
 
 JUDGES = ("vgg19", "resnet50")
 IN_NETWORK = ("content", "gram", "moments", "sliced-wasserstein")
 ALONE = ("ssim", "color", "cfsd")
 """Metrics of pixels, and the one that is defined in VGG19."""
 
-SHOWN = {
-    "ssim": "SSIM ↑",
-    "content/vgg19": "content, VGG19 ↓",
+OF_CONTENTS = {"ssim": "SSIM ↑", "content/vgg19": "content, VGG19 ↓", "content/resnet50": "content, ResNet50 ↓"}
+OF_STYLES = {
     "gram/vgg19": "Gram, VGG19 ↓",
     "sliced-wasserstein/vgg19": "sliced W., VGG19 ↓",
     "gram/resnet50": "Gram, ResNet50 ↓",
     "sliced-wasserstein/resnet50": "sliced W., ResNet50 ↓",
     "color": "color ↓",
 }
-"""The columns of the printed table; the JSON has all."""
+SHOWN = {"all": OF_CONTENTS | OF_STYLES, "contents": OF_CONTENTS, "styles": OF_STYLES}
+"""The columns of the printed table, by what the experiment's pairs are; the JSON has all metrics."""
 
-BASELINES = {"output = content": "content", "output = style": "style"}
+BASELINES: Mapping[str, Candidate] = {"output = content": "content", "output = style": "style"}
 
-Numbers = dict[str, dict[str, float | None]]
-"""Mean and standard error by metric."""
+NONE = "-"
+"""Stands where every pair failed."""
+
+Numbers: TypeAlias = dict[str, dict[str, Any]]
+"""By metric: `mean` and standard `error`, and the `values` of the pairs in their order, none of one that failed."""
 
 
 @functools.cache
@@ -47,53 +56,129 @@ def judges() -> dict[str, Judge]:
     return {"": Judge(metrics=ALONE, vgg19=found["vgg19"].network), **found}
 
 
-def surveyed(pictures: Mapping[tuple[Path, Path], Mapping[str, Path]]) -> dict[str, Numbers]:
+def surveyed(pictures: Sequence[tuple[Path, Path, Mapping[str, Path]]], methods: Sequence[str]) -> dict[str, Numbers]:
     """Measure pictures by all judges.
 
     Args:
-        pictures: What each method made, by content and style and then by the method's label.
+        pictures: A content, a style, and what each method made of them, by its label; where all failed, none.
+        methods: All labels.
 
     Returns:
-        The numbers of the trivial results, and of every method.
+        The numbers of the trivial results, and of every method that painted something.
+    """
+    found: dict[str, dict[str, list[float | None]]] = {}
+    for place, (content, style, outputs) in enumerate(pictures):
+        givens = swag.read_image(content), [swag.read_image(style)]
+        made = [swag.read_image(path) for path in outputs.values()]
+        for judge_name, judge in judges().items() if made else ():
+            comparisons = judge.compare_all(made, *givens)
+            rows: list[tuple[str, Comparison, Candidate]] = []
+            rows.extend((row, comparisons[0], candidate) for row, candidate in BASELINES.items())
+            rows.extend((label, one, "output") for label, one in zip(outputs, comparisons, strict=True))
+            for row, comparison, candidate in rows:
+                for metric, values in comparison.values.items():
+                    name = f"{metric}/{judge_name}".rstrip("/")
+                    series = found.setdefault(row, {}).setdefault(name, [None] * len(pictures))
+                    series[place] = float(f"{values[candidate]:.6g}")
+    ordered = [label for label in (*BASELINES, *methods) if label in found]
+    return {label: {name: numbers(values) for name, values in found[label].items()} for label in ordered}
+
+
+def numbers(values: Sequence[float | None]) -> dict[str, Any]:
+    """Return mean and standard error of the values that are there, and all of them."""
+    found = estimate([value for value in values if value is not None])
+    return {"mean": found.mean, "error": found.standard_error, "values": list(values)}
+
+
+def differences(rows: Mapping[str, Numbers], references: Mapping[str, str]) -> dict[str, Numbers]:
+    """Return by how much methods differ from another, pair by pair.
+
+    Args:
+        rows: What `surveyed` returned.
+        references: What each method is compared with; pairs that either failed at are left out.
     """
     found: dict[str, Numbers] = {}
-    for judge_name, judge in judges().items():
-        trivial, surveys = Survey(), dict[str, Survey]()
-        for (content, style), outputs in pictures.items():
-            givens = swag.read_image(content), [swag.read_image(style)]
-            comparisons = judge.compare_all([swag.read_image(path) for path in outputs.values()], *givens)
-            trivial.add(comparisons[0])
-            for label, comparison in zip(outputs, comparisons, strict=True):
-                surveys.setdefault(label, Survey()).add(comparison)
-        rows = {row: (trivial, candidate) for row, candidate in BASELINES.items()}
-        rows |= {label: (survey, "output") for label, survey in surveys.items()}
-        for row, (survey, candidate) in rows.items():
-            found.setdefault(row, {}).update(_numbers(survey.estimates(), candidate, judge_name))
+    for label, reference in references.items():
+        if label in rows and reference in rows:
+            own, other = rows[label], rows[reference]
+            each = {name: _paired(own[name]["values"], other[name]["values"]) for name in own}
+            if all(any(value is not None for value in values) for values in each.values()):
+                found[f"{label} - {reference}"] = {name: numbers(values) for name, values in each.items()}
     return found
 
 
-def _numbers(estimates: Estimates, candidate: Any, judge: str) -> Numbers:
-    return {
-        f"{metric}/{judge}".rstrip("/"): {"mean": each[candidate].mean, "error": each[candidate].standard_error}
-        for metric, each in estimates.items()
-    }
+def _paired(own: Sequence[float | None], other: Sequence[float | None]) -> list[float | None]:
+    pairs = zip(own, other, strict=True)
+    return [None if a is None or b is None else float(f"{a - b:.6g}") for a, b in pairs]
 
 
-def markdown(rows: Mapping[str, Numbers], backbones: Mapping[str, str]) -> str:
-    """Set the table.
+def markdown(report: Mapping[str, Any]) -> str:
+    """Set the table of a report; a method that failed at pairs says at how many."""
+    shown, rows = SHOWN[report["kind"]], report["table"]
+    lines = [["method", *shown.values()], ["---"] * (1 + len(shown))]
+    for label in (*[row for row in rows if row not in report["methods"]], *report["methods"]):
+        failed, optimized = report["failed"].get(label, 0), report["backbones"].get(label, "")
+        name = f"{label} ({failed} of {len(report['pairs'])} failed)" if failed else label
+        cells = [_cell(rows[label][m], own=m.endswith(f"/{optimized}")) if label in rows else NONE for m in shown]
+        lines.append([name, *cells])
+    return _set(lines)
 
-    Args:
-        rows: Numbers by method.
-        backbones: The network that each method optimizes through, by method.
-    """
-    lines = [["method", *SHOWN.values()], ["---"] * (1 + len(SHOWN))]
-    for label, numbers in rows.items():
-        own = backbones.get(label, "")
-        lines.append([label, *(_cell(numbers[name], own=name.endswith(f"/{own}")) for name in SHOWN)])
+
+def markdown_differences(report: Mapping[str, Any]) -> str:
+    """Set the table of differences; what is more than two standard errors from zero is bold."""
+    shown = SHOWN[report["kind"]]
+    lines = [["difference, pair by pair", *shown.values()], ["---"] * (1 + len(shown))]
+    lines += [[label, *(_signed(each[name]) for name in shown)] for label, each in report["differences"].items()]
+    return _set(lines)
+
+
+def matrix(report: Mapping[str, Any], metric: str) -> str:
+    """Set one metric of methods called `GROUP: KIND`, groups down and kinds across."""
+    split = {label: label.split(": ", 1) for label in report["methods"]}
+    groups, kinds = (list(dict.fromkeys(names)) for names in zip(*split.values(), strict=True))
+    lines = [[SHOWN[report["kind"]][metric], *kinds], ["---"] * (1 + len(kinds))]
+    for label in BASELINES:
+        lines.append([label, *([_cell(report["table"][label][metric], own=False)] + [""] * (len(kinds) - 1))])
+    for group in groups:
+        labels = [f"{group}: {kind}" for kind in kinds]
+        own = [metric.endswith(f"/{report['backbones'].get(label, '')}") for label in labels]
+        found = [report["table"].get(label) for label in labels]
+        lines.append([group, *(_cell(f[metric], own=o) if f else NONE for f, o in zip(found, own, strict=True))])
+    return _set(lines)
+
+
+def _set(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(number: Mapping[str, float | None], *, own: bool) -> str:
+def _cell(number: Mapping[str, Any], *, own: bool) -> str:
     mean, error = number["mean"], number["error"]
     text = f"{mean:.2f}" if error is None else f"{mean:.2f} ± {error:.2f}"
     return f"{text}*" if own else text
+
+
+def _signed(number: Mapping[str, Any]) -> str:
+    mean, error = number["mean"], number["error"]
+    if error is None:
+        return f"{mean:+.2f}"
+    text = f"{mean:+.2f} ± {error:.2f}"
+    return f"**{text}**" if abs(mean) > 2 * error else text
+
+
+def main() -> None:
+    """Print the tables of a report."""
+    parser = argparse.ArgumentParser(description="The tables of an experiment that was run")
+    parser.add_argument("report", type=Path, help="the JSON that it wrote")
+    parser.add_argument("--metric", help="methods `GROUP: KIND` as a matrix of this metric")
+    arguments = parser.parse_args()
+    report = json.loads(arguments.report.read_text())
+    if arguments.metric is not None:
+        print(matrix(report, arguments.metric))
+        return
+    print(markdown(report))
+    if report["differences"]:
+        print(f"\n{markdown_differences(report)}")
+
+
+if __name__ == "__main__":
+    main()

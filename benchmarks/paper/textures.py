@@ -12,7 +12,7 @@ BLOCKS = {2: 3, 3: 4, 4: 6, 5: 3}
 LAYERS = ["conv1", *(f"conv{stage}_{i}" for stage, blocks in BLOCKS.items() for i in range(1, blocks + 1))]
 DEEP = [layer for layer in LAYERS if layer[4] in "45"]
 
-ALONE: Flags = {"content-weight": 0, "init": "noise"}
+ALONE: Flags = {"content-weight": 0, "tv-weight": 0, "init": "noise"}
 PLAIN: Flags = {**ALONE, "preset": "gatys-resnet50", "style-layers": ",".join(LAYERS)}
 SMOOTHED: Flags = {**PLAIN, "preset": "swag-resnet50", "smoothing-layers": ",".join(DEEP)}
 
@@ -28,7 +28,8 @@ EXPERIMENT = Experiment(
         "r-ResNet50*": {**SMOOTHED, "weights": "random"},
     },
     pairs="styles",
+    references={"p-ResNet50*": "p-ResNet50", "r-ResNet50*": "r-ResNet50"},
 )
 
 if __name__ == "__main__":
-    run(EXPERIMENT, parse(EXPERIMENT.title))
+    run(EXPERIMENT, parse(EXPERIMENT.title, steps=100))
