@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from swag_jax._numerics import widen
 from swag_jax._types import AnyFeatures, AnyImage, Key, LayerFeatures, Scalar
+from swag_jax.losses._distance import power_of_two
 from swag_jax.statistics import gram
 
 DIRECTIONS = 64
@@ -154,8 +155,12 @@ def color_distance(key: Key, image: AnyImage, reference: AnyImage, *, directions
 def _over_layers(
     distance: Callable[[AnyFeatures, AnyFeatures], Scalar], features: LayerFeatures, target: LayerFeatures
 ) -> Scalar:
+    def of_layer(features: AnyFeatures, target: AnyFeatures) -> Scalar:
+        unit = power_of_two(target)
+        return distance(unit * widen(features), unit * widen(target))
+
     # Sorted, as JAX's transformations pass dictionaries on, so that random keys are dealt out in one order.
-    return jnp.stack([distance(features[layer], target[layer]) for layer in sorted(target)]).mean()
+    return jnp.stack([of_layer(features[layer], target[layer]) for layer in sorted(target)]).mean()
 
 
 def _relative(distance: Scalar, unit: Scalar) -> Scalar:

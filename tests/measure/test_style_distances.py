@@ -60,10 +60,14 @@ def test_blind_to_repetition_and_size(distance):
     assert float(distance(features(1), tiled)) == pytest.approx(float(distance(features(1), style)), rel=1e-5)
 
 
-def test_has_no_unit(distance):
-    """A factor on a layer's features, in both pictures, changes nothing."""
+@pytest.mark.parametrize(("first", "second"), [(100, 0.01), (1e-11, 1e12), (1e20, 1e-20)])
+def test_has_no_unit(distance, first, second):
+    """A factor on a layer's features, in both pictures, changes nothing: also where float32 has none of its squares.
+
+    A random GoogLeNet ends in activations of 2e-11, a random Inception v3 in 2e12; Gram matrices square them twice.
+    """
     found, style = features(0), features(1)
-    scaled = [{"relu1_1": 100 * x["relu1_1"], "relu2_1": 0.01 * x["relu2_1"]} for x in (found, style)]
+    scaled = [{"relu1_1": first * x["relu1_1"], "relu2_1": second * x["relu2_1"]} for x in (found, style)]
     assert float(distance(*scaled)) == pytest.approx(float(distance(found, style)), rel=1e-4)
 
 
@@ -112,15 +116,96 @@ def quantiles(sample, levels):
     return np.sort(sample)[np.ceil(levels * len(sample) - 1e-9).astype(int) - 1]
 
 
+def squared_wasserstein(x, y):
+    """The integral of the squared difference: both functions are constant between multiples of 1 / (m n)."""
+    levels = (np.arange(len(x) * len(y)) + 0.5) / (len(x) * len(y))
+    return np.mean((quantiles(x, levels) - quantiles(y, levels)) ** 2)
+
+
+def gram_reference(found, style):
+    g, g_style = (np.einsum("ki,kj->ij", f, f) / len(f) for f in (found, style))
+    return np.sum((g - g_style) ** 2) / np.sum(g_style**2)
+
+
+def moment_reference(found, style):
+    (mean, deviation), (mean_style, deviation_style) = ((f.mean(0), np.sqrt(f.var(0))) for f in (found, style))
+    difference = np.sum((mean - mean_style) ** 2) + np.sum((deviation - deviation_style) ** 2)
+    return difference / (np.sum(mean_style**2) + np.sum(deviation_style**2))
+
+
+def sliced_reference(found, style, directions):
+    squared = [squared_wasserstein(found @ direction, style @ direction) for direction in directions]
+    return np.sum(squared) / np.sum([np.var(style @ direction) for direction in directions])
+
+
+def rows(features):
+    """Positions by channels, in float64."""
+    return np.asarray(features, np.float64).reshape(-1, features.shape[-1])
+
+
+@pytest.fixture(
+    params=[((6, 7), (6, 7)), ((5, 9), (8, 3)), ((2, 2), (1, 5))], ids=["equal sizes", "other sizes", "few positions"]
+)
+def pair(request):
+    """Random features of two pictures: 3 channels and 24, each with a mean and a deviation of its own."""
+    rng = np.random.default_rng(0)
+    return [
+        {
+            layer: jnp.asarray(rng.normal(rng.normal(size=n), rng.uniform(0.1, 3, n), (*size, n)), jnp.float32)
+            for layer, n in {"relu1_1": 3, "relu2_1": 24}.items()
+        }
+        for size in request.param
+    ]
+
+
+@pytest.mark.parametrize(
+    ("distance", "reference"), [(gram_distance, gram_reference), (moment_distance, moment_reference)]
+)
+def test_gram_and_moment_distances_equal_numpy_in_float64(distance, reference, pair):
+    found, style = pair
+    expected = np.mean([reference(rows(found[layer]), rows(style[layer])) for layer in style])
+    assert float(distance(found, style)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_sliced_distance_equals_numpy_in_float64(pair):
+    """Along the same 8 directions: in groups of three for 3 channels, all at right angles for 24."""
+    found, style = pair
+    layers = zip(jax.random.split(KEY, 2), sorted(style), strict=True)
+    drawn = {layer: np.asarray(_directions(key, style[layer].shape[-1], 8), np.float64) for key, layer in layers}
+    expected = np.mean([sliced_reference(rows(found[layer]), rows(style[layer]), drawn[layer]) for layer in style])
+    assert float(sliced_wasserstein(KEY, found, style)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_sliced_distance_over_many_directions_is_that_over_numpys():
+    """Two clouds on the diagonal against one as wide: along the axes alone the distance would be a third less."""
+    rng = np.random.default_rng(0)
+    found, style = rng.standard_normal((2, 60, 4))
+    found += 2 * rng.choice([-1, 1], (60, 1))
+    style += 2 * rng.standard_normal((60, 1))
+    directions = rng.standard_normal((4000, 4))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    expected = sliced_reference(found, style, directions)
+    pictures = ({"a": jnp.asarray(f, jnp.float32).reshape(6, 10, 4)} for f in (found, style))
+    many = jax.jit(functools.partial(measure.sliced_wasserstein, directions=1000))
+    assert float(many(KEY, *pictures)) == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize(("size", "other"), [((9, 8), (9, 8)), ((7, 9), (5, 1))])
+def test_color_distance_equals_numpy_in_float64(size, other):
+    rng = np.random.default_rng(0)
+    image, reference = rng.random((*size, 3), np.float32), rng.beta(0.5, 2, (*other, 3)).astype(np.float32)
+    directions = np.asarray(_directions(KEY, 3, 63), np.float64)
+    squared = [squared_wasserstein(rows(image) @ direction, rows(reference) @ direction) for direction in directions]
+    found = color_distance(KEY, jnp.asarray(image), jnp.asarray(reference))
+    assert float(found) == pytest.approx(np.sqrt(np.mean(squared)), rel=1e-5)
+
+
 @pytest.mark.parametrize(("first", "second"), [(5, 5), (6, 4), (1, 9), (12, 18)])
 def test_the_integral_over_quantiles_is_exact(first, second):
     rng = np.random.default_rng(first)
     x, y = rng.standard_normal(first), rng.standard_normal(second)
-    steps = first * second  # both functions are constant between multiples of 1 / steps
-    levels = (np.arange(steps) + 0.5) / steps
-    expected = np.mean((quantiles(x, levels) - quantiles(y, levels)) ** 2)
     found = _squared_distance(*(_sorted(jnp.asarray(v, jnp.float32)) for v in (x, y)))
-    assert float(found) == pytest.approx(expected, rel=1e-5, abs=1e-7)
+    assert float(found) == pytest.approx(squared_wasserstein(x, y), rel=1e-5, abs=1e-7)
 
 
 def test_sliced_distance_on_a_line_is_scipys():
