@@ -29,4 +29,4 @@ EXPERIMENT = Experiment(
 )
 
 if __name__ == "__main__":
-    run(EXPERIMENT, parse(EXPERIMENT.title, steps=200))
+    run(EXPERIMENT, parse(EXPERIMENT.title, steps=100))

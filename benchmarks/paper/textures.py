@@ -32,4 +32,4 @@ EXPERIMENT = Experiment(
 )
 
 if __name__ == "__main__":
-    run(EXPERIMENT, parse(EXPERIMENT.title, steps=100))
+    run(EXPERIMENT, parse(EXPERIMENT.title))

@@ -1,10 +1,9 @@
 """The squared distance that content and style losses share, the unit they measure it in, and smoothing for two."""
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
-from swag_jax._numerics import widen
+from swag_jax._numerics import power_of_two, widen
 from swag_jax._types import Features, Scalar, StyleFeatures
 from swag_jax.smoothing import Smoothing, find_temperature, smooth
 
@@ -26,17 +25,6 @@ def relative_distance(values: Float[Array, "*shape"], target: Float[Array, "*sha
     unit = power_of_two(target)
     target = unit * widen(target)
     return squared_distance(unit * widen(values), target) / spread(target)
-
-
-def power_of_two(*targets: Float[Array, "..."]) -> Scalar:
-    """Return the factor that brings the largest entry of all into [0.5, 1), without rounding; 1 where all are zero.
-
-    The deepest Gram matrices of a random GoogLeNet lie about 1e-22, those of a random Inception v3 about 1e24. In
-    float32 the squares of both are lost, to 0 and to infinity.
-    """
-    largest = jnp.stack([jnp.abs(widen(target)).max() for target in targets]).max()
-    _, exponent = jnp.frexp(lax.stop_gradient(largest))
-    return jnp.ldexp(jnp.ones_like(largest), -exponent.clip(-126, 126))
 
 
 def smoothed(

@@ -4,9 +4,9 @@ The style losses of AdaIN, SANet and AdaAttN; pictures may differ in size. With 
 moments of the picture and :math:`\mu_s` and :math:`\sigma_s` those of the style, D numbers each:
 """
 
-from swag_jax._numerics import widen
+from swag_jax._numerics import power_of_two, widen
 from swag_jax._types import Features, Scalar, StyleFeatures
-from swag_jax.losses._distance import power_of_two, spread, squared_distance
+from swag_jax.losses._distance import spread, squared_distance
 from swag_jax.statistics import moments
 
 _RELEASED_EPSILON = 1e-6

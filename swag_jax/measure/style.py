@@ -13,9 +13,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from swag_jax._numerics import widen
+from swag_jax._numerics import power_of_two, widen
 from swag_jax._types import AnyFeatures, AnyImage, Key, LayerFeatures, Scalar
-from swag_jax.losses._distance import power_of_two
 from swag_jax.statistics import gram
 
 DIRECTIONS = 64
