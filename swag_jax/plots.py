@@ -32,6 +32,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 WIDTH, PANEL_HEIGHT, DPI = 8.4, 2.9, 150
 """Inches, and pixels per inch: 1,260 pixels, half again as many as a README is wide."""
 
+_LINE_INCHES, _SIGN_INCHES = 0.8, 0.075
+"""Width of a line in the legend with the gaps around it, and of a sign of its name, at most."""
+
 PANELS = (
     ("max", "maximum of activations", True),
     ("entropy", "normalized entropy of activations", False),
@@ -140,14 +143,15 @@ def legend(figure: Figure, axes: Axes, *, columns: int = 3) -> None:
     Args:
         figure: The figure.
         axes: The panel.
-        columns: Names per row.
+        columns: Names per row; fewer where they are long.
     """
     lines, names = axes.get_legend_handles_labels()
+    room = int(WIDTH / (_LINE_INCHES + _SIGN_INCHES * max(map(len, names))))
     figure.legend(
         lines,
         names,
         loc="outside lower center",
-        ncols=min(columns, len(names)),
+        ncols=max(1, min(columns, len(names), room)),
         fontsize=10,
         handlelength=3,
         frameon=False,

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from swag_jax import UserError, plots
-from swag_jax.measure.activations import MEASURES, ActivationStatistics, NetworkStatistics, Subject
+from swag_jax.measure.activations import MEASURES, ActivationStatistics, NetworkStatistics
+from swag_jax.measure.subject import Subject
 from swag_jax.params import Source
 
 STARRED = "softmax T=1"
@@ -73,6 +74,18 @@ def test_many_lines_differ():
     for place in range(len(plots.COLORS) * len(plots.MARKERS)):
         plots.line(axes, {0: 1.0}, place=place, label=str(place))
     assert len({(line.get_color(), line.get_marker()) for line in axes.get_lines()}) == 72
+
+
+@pytest.mark.parametrize(("name", "columns"), [("resnet50", 3), ("resnet50:residual=false:kernel_size=5", 2)])
+def test_the_legend_stays_within_the_page(statistics, name, columns):
+    names = [f"{name}/{weights}" for weights in ("a", "b", "c")]
+    networks = dict(zip(names, statistics.networks.values(), strict=True))
+    figure = plots.activation_statistics(ActivationStatistics(networks, (), {}, 1.0))
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    assert legend._ncols == columns
+    box = legend.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
 
 
 def test_starred_networks_that_cannot_be_shown(statistics):

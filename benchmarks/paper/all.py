@@ -15,20 +15,22 @@ STATISTICS = ("resnet50", "no_resnet50", "pseudo_vgg", "pseudo_resvgg", "preact_
 """The networks of the paper's figure 3, random, and two more."""
 
 
-def commands(options: list[str], folder: Path) -> list[list[str]]:
-    """Return what to run, with the options for each script."""
+def commands(options: list[str], folder: Path, size: int) -> list[list[str]]:
+    """Return what to run, with the options for each script; activations are measured first."""
     here, python = Path(__file__).resolve().parent, sys.executable
     scripts = [[python, str(here / f"{name}.py"), *options] for name in SCRIPTS]
     outputs = ["--json", str(folder / "statistics.json"), "--plot", str(folder / "statistics.png")]
     statistics = ["stats", "--networks", ",".join(STATISTICS), "--weights", "random", *outputs]
-    return [[python, "-m", "swag_jax", *statistics], *scripts]
+    ablations = [str(here / "ablations.py"), "--size", str(size), "-o", str(folder)]
+    return [[python, "-m", "swag_jax", *statistics], [python, *ablations], *scripts]
 
 
 def main() -> int:
     """Run all; return 1 if one failed, after the others."""
     arguments = parse("All figures of the SWAG paper, and the robustness table")
     arguments.output.mkdir(parents=True, exist_ok=True)
-    failed = [line for line in commands(sys.argv[1:], arguments.output) if subprocess.run(line).returncode]
+    lines = commands(sys.argv[1:], arguments.output, arguments.size)
+    failed = [line for line in lines if subprocess.run(line).returncode]
     for line in failed:
         print("failed:", " ".join(line[1:]), file=sys.stderr)
     return 1 if failed else 0

@@ -11,6 +11,7 @@ from swag_jax.backbones.alexnet import AlexNet as AlexNet
 from swag_jax.backbones.inception import GoogLeNet as GoogLeNet
 from swag_jax.backbones.inception import InceptionV3 as InceptionV3
 from swag_jax.backbones.rescale import unit_mean as unit_mean
+from swag_jax.backbones.resnet import SWITCHES as SWITCHES
 from swag_jax.backbones.resnet import Architecture as Architecture
 from swag_jax.backbones.resnet import ResNet as ResNet
 from swag_jax.backbones.vgg import PADDINGS as PADDINGS
@@ -27,4 +28,6 @@ from swag_jax.backbones.zoo import load as load
 from swag_jax.backbones.zoo import padding_option as padding_option
 from swag_jax.backbones.zoo import parameter_shapes as parameter_shapes
 from swag_jax.backbones.zoo import reached_layers as reached_layers
+from swag_jax.backbones.zoo import resolve as resolve
+from swag_jax.backbones.zoo import stage_layers as stage_layers
 from swag_jax.backbones.zoo import with_parameters as with_parameters

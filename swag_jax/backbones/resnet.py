@@ -87,7 +87,10 @@ class Architecture:
         check_name(self.block, BLOCKS, what="block")
         check_name(self.downsampling, DOWNSAMPLINGS, what="downsampling")
         check_name(self.stem, STEMS, what="stem")
-        if self.kernel_size not in KERNEL_SIZES:
+        for name in ("residual", "pre_relu", "batch_norm"):
+            if not isinstance(getattr(self, name), bool):
+                raise error(f"{name} must be True or False", got=repr(getattr(self, name)))
+        if not (_is_count(self.kernel_size) and self.kernel_size in KERNEL_SIZES):
             raise error("kernel size must be 1, 3, 5 or 7", got=self.kernel_size)
         if not (isinstance(self.depths, tuple) and len(self.depths) == 4 and all(map(_is_count, self.depths))):
             raise error("depths must be a tuple of four whole numbers of at least 1", got=self.depths)
@@ -137,7 +140,7 @@ SWITCHES = tuple(field.name for field in dataclasses.fields(Architecture))
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and value >= 1
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def stage_of(layer: str) -> int:

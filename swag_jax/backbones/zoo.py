@@ -172,26 +172,42 @@ def layer_names(name: str, **options: Any) -> tuple[str, ...]:
     return nnx.eval_shape(lambda: create(name, **options)).layers
 
 
-def reached_layers(name: str, *, weights: str = "auto") -> tuple[str, ...]:
+def stage_layers(name: str, **options: Any) -> tuple[str, ...]:
+    """Return the last layer of each stage, from the stem on, without allocating any.
+
+    Args:
+        name: One of `NAMES`.
+        **options: The network's own arguments, as in `create`.
+
+    Example:
+        >>> stage_layers("resnet50", depths=(1, 2, 2, 1))
+        ('conv1', 'conv2_1', 'conv3_2', 'conv4_2', 'conv5_1')
+    """
+    network = nnx.eval_shape(lambda: create(name, **options))
+    return ("conv1", *network.architecture.ends) if isinstance(network, resnet.ResNet) else entry(name).stages
+
+
+def reached_layers(name: str, *, weights: str = "auto", **options: Any) -> tuple[str, ...]:
     """Return the layers of a network that weights reach, shallow to deep: all, unless a checkpoint ends early.
 
     Args:
         name: One of `NAMES`.
         weights: As `load` takes them.
+        **options: The network's own arguments, as in `create`.
 
     Raises:
-        UserError: If a name is unknown, or the weights are missing or damaged.
+        UserError: If a name is unknown, a value impossible, or the weights are missing or damaged.
 
     Example:
         >>> reached_layers("vgg19", weights="random")[-1], reached_layers("vgg19", weights="embedded")[-1]
         ('pool5', 'relu5_1')
     """
-    layers = layer_names(name)
-    deepest = params.resolve(name, weights=weights).deepest_layer
+    layers = layer_names(name, **options)
+    deepest = resolve(name, weights=weights, **options).deepest_layer
     if deepest is None:
         return layers
-    known, end = parameter_shapes(name, until=deepest).keys(), layers.index(deepest) + 1
-    while end < len(layers) and parameter_shapes(name, until=layers[end]).keys() <= known:
+    known, end = parameter_shapes(name, **{**options, "until": deepest}).keys(), layers.index(deepest) + 1
+    while end < len(layers) and parameter_shapes(name, **{**options, "until": layers[end]}).keys() <= known:
         end += 1  # a ReLU or a pool, which has no parameters
     return layers[:end]
 
@@ -253,11 +269,10 @@ def load(
     Raises:
         UserError: If a name is unknown, a value impossible, or the weights are missing, damaged or not deep enough.
     """
-    known = entry(name)
-    switched = [option for option in options if option in resnet.SWITCHES]
-    source = params.resolve(name, weights=_fitting(weights, name, switched))
+    known, source = entry(name), resolve(name, weights=weights, **options)
     whole = nnx.eval_shape(lambda: create(name, **options))
-    until = whole.deepest(layers or (whole.layers if switched else (known.content_layer, *known.style_layers)))
+    taps = whole.layers if _switched(options) else (known.content_layer, *known.style_layers)
+    until = whole.deepest(layers or taps)
     options = {"operations": Operations(precision=precision), **_asked_by(source), **options, "until": until}
     if source.kind == "random":
         return create(name, seed=seed, **options), source
@@ -287,12 +302,31 @@ def padding_option(name: str, padding: str) -> dict[str, Any]:
     return {"padding": padding}
 
 
-def _fitting(weights: str, name: str, switched: list[str]) -> str:
-    """Return what to resolve, since no known checkpoint is of another architecture than its network's."""
+def resolve(name: str, *, weights: str = "auto", **options: Any) -> params.Source:
+    """Return where the weights of a network come from; no known checkpoint is of another architecture than the name's.
+
+    Args:
+        name: One of `NAMES`.
+        weights: As `load` takes them.
+        **options: The network's own arguments, as in `create`.
+
+    Raises:
+        UserError: If the name is unknown, or the weights are missing or damaged, or of another architecture.
+
+    Example:
+        >>> resolve("vgg19", weights="embedded").kind, resolve("resnet50", residual=False).kind
+        ('embedded', 'random')
+    """
+    switched = _switched(options)
     if switched and weights in ("imagenet", "embedded"):
         rule = f"{weights} weights are of {name} as it is"
         raise error(rule, got=f"another {' and '.join(switched)}", cure="pass random, or the path of a checkpoint")
-    return "random" if switched and weights == "auto" else weights
+    return params.resolve(name, weights="random" if switched and weights == "auto" else weights)
+
+
+def _switched(options: Mapping[str, Any]) -> list[str]:
+    """Return the names of the options that make another architecture."""
+    return [option for option in options if option in resnet.SWITCHES]
 
 
 def _asked_by(source: params.Source) -> dict[str, Any]:

@@ -14,25 +14,25 @@ from rich.console import Console
 from rich.table import Table
 
 from swag_jax import _versions, params, plots
-from swag_jax._checks import UserError, check_name, check_range, error
+from swag_jax._checks import check_name, check_range, error
 from swag_jax._files import check_target, replacing
 from swag_jax._types import AnyHostImage
-from swag_jax.backbones import NAMES
+from swag_jax.backbones import NAMES, SWITCHES
 from swag_jax.cli._display import PIPE_WIDTH, StatisticsDisplay, clock
 from swag_jax.cli._flags import listed, number_or
 from swag_jax.cli._pairs import pictures_in
+from swag_jax.cli._subjects import available, names_of, read_subjects
 from swag_jax.images import CONTENTS, STYLES, read_image, sample
 from swag_jax.measure.activations import (
-    CHOICES,
     MEASURES,
     RAW,
     SMOOTHINGS,
     ActivationStatistics,
     NetworkStatistics,
-    Subject,
     activation_statistics,
     label,
 )
+from swag_jax.measure.subject import CHOICES, Subject
 from swag_jax.optimize import Settings
 from swag_jax.smoothing import Smoothing
 
@@ -44,9 +44,6 @@ SIZE = Settings().size
 _DEFAULT_NETWORKS = ("vgg19", "resnet50")
 _STARRED = "resnet50"
 """The network that the paper's figure also shows smoothed."""
-
-_NOT_EVERYWHERE = ("imagenet", "embedded")
-"""Weights that some networks do not have; such a network is left out with a note, and the others are measured."""
 
 
 def add_parser(commands: Any) -> None:
@@ -71,7 +68,8 @@ def add_parser(commands: Any) -> None:
         type=listed(str),
         default=_DEFAULT_NETWORKS,
         metavar="A,B",
-        help=f"Of {', '.join(NAMES)} (default: {','.join(_DEFAULT_NETWORKS)})",
+        help=f"Of {', '.join(NAMES)}; a residual one with switches turned: NAME:SWITCH=VALUE, as in "
+        f"resnet50:residual=false:depths=2-2-2-2, of {', '.join(SWITCHES)} (default: {','.join(_DEFAULT_NETWORKS)})",
     )
     parser.add_argument(
         "--weights",
@@ -125,7 +123,7 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check everything first, then measure, then write."""
     smoothings = _smoothings(arguments)
-    subjects, missing = _available(_subjects(arguments))
+    subjects, missing = available(read_subjects(arguments.networks, arguments.weights))
     files = _files(arguments.images)
     starred = _starred(arguments, subjects, smoothings)
     _check_outputs(arguments, files)
@@ -168,58 +166,6 @@ def _smoothings(arguments: argparse.Namespace) -> list[Smoothing]:
     ]
 
 
-def _subjects(arguments: argparse.Namespace) -> list[Subject]:
-    """Return every network with all weights that are meant for it."""
-    networks = [check_name(name, NAMES, what="network") for name in dict.fromkeys(arguments.networks)]
-    if not networks or not arguments.weights:
-        raise error("there must be at least one network, and weights")
-    for entry in arguments.weights:
-        owner = entry.partition("=")[0]
-        if owner in NAMES and "=" in entry and owner not in networks:
-            raise error(
-                f"the weights {entry} are for a network that is not measured", cure=f"add {owner} to --networks"
-            )
-    found = [subject for name in networks for subject in _subjects_of(name, arguments.weights)]
-    names = [subject.name for subject in found]
-    for name in names:
-        if names.count(name) > 1:
-            raise error("the weights of a network must differ in name", got=f"{name} twice", cure="rename a file")
-    for name in networks:
-        if name not in [subject.backbone for subject in found]:
-            raise error(f"{name} must have weights", got="none", cure="add random to --weights")
-    return found
-
-
-def _subjects_of(network: str, weights: Sequence[str]) -> Iterator[Subject]:
-    for entry in weights:
-        owner, equals, path = entry.partition("=")
-        own = bool(equals) and owner in NAMES
-        if own and owner != network:
-            continue
-        chosen = path if own else entry
-        yield Subject(network if len(weights) == 1 else f"{network}/{Path(chosen).name}", network, chosen)
-
-
-def _available(subjects: Sequence[Subject]) -> tuple[list[Subject], dict[str, str]]:
-    """Return the networks whose weights are here, and what is wrong with the others.
-
-    Raises:
-        UserError: If weights are wrong that were not asked for by a word, or none are here.
-    """
-    found, missing = list[Subject](), dict[str, str]()
-    for subject in subjects:
-        try:
-            params.resolve(subject.backbone, weights=subject.weights)
-            found.append(subject)
-        except UserError as problem:
-            if subject.weights not in _NOT_EVERYWHERE or len(subjects) == 1:
-                raise
-            missing[subject.name] = " ".join(str(problem).split())
-    if not found:
-        raise UserError(f"there must be a network with weights: {'; '.join(missing.values())}")
-    return found, missing
-
-
 def _left_out(missing: dict[str, str]) -> list[str]:
     return [f"left out: {name}: {problem}" for name, problem in missing.items()]
 
@@ -255,10 +201,10 @@ def _starred(arguments: argparse.Namespace, subjects: Sequence[Subject], smoothi
     asked = arguments.starred
     if asked is None:
         asked = [_STARRED] if any(smoothing.kind != "none" for smoothing in smoothings) else []
-        return [subject.name for subject in subjects if subject.backbone in asked]
-    for name in asked:
-        check_name(name, dict.fromkeys([*(s.name for s in subjects), *(s.backbone for s in subjects)]), what="network")
-    return [subject.name for subject in subjects if subject.name in asked or subject.backbone in asked]
+    else:
+        known = dict.fromkeys(name for subject in subjects for name in names_of(subject))
+        asked = [check_name(name, known, what="network") for name in asked]
+    return [subject.name for subject in subjects if set(asked) & set(names_of(subject))]
 
 
 def _check_outputs(arguments: argparse.Namespace, files: dict[str, Path | str]) -> None:

@@ -4,7 +4,6 @@ from swag_jax.measure.activations import ActivationStatistics as ActivationStati
 from swag_jax.measure.activations import MeasuredPicture as MeasuredPicture
 from swag_jax.measure.activations import NetworkStatistics as NetworkStatistics
 from swag_jax.measure.activations import StatisticsProgress as StatisticsProgress
-from swag_jax.measure.activations import Subject as Subject
 from swag_jax.measure.activations import activation_statistics as activation_statistics
 from swag_jax.measure.activations import layer_statistics as layer_statistics
 from swag_jax.measure.frechet import Moments as Moments
@@ -30,6 +29,7 @@ from swag_jax.measure.style import color_distance as color_distance
 from swag_jax.measure.style import gram_distance as gram_distance
 from swag_jax.measure.style import moment_distance as moment_distance
 from swag_jax.measure.style import sliced_wasserstein as sliced_wasserstein
+from swag_jax.measure.subject import Subject as Subject
 from swag_jax.measure.survey import Estimate as Estimate
 from swag_jax.measure.survey import Survey as Survey
 from swag_jax.measure.survey import estimate as estimate

@@ -18,7 +18,7 @@ losses see.
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -27,12 +27,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from swag_jax import backbones
 from swag_jax._checks import UserError, check_name, check_range, error
 from swag_jax._types import AnyHostImage, Features, Image, Images, Scalar
 from swag_jax.backbones import Backbone
 from swag_jax.features import extract
 from swag_jax.images._picture import Picture, as_picture, called
+from swag_jax.measure.subject import CHOICES, Choice, LoadedSubject, Subject, load_subject
 from swag_jax.params import Source
 from swag_jax.smoothing import Smoothing, find_temperature, smooth, softmax
 from swag_jax.statistics import gram, normalized_entropy, peak
@@ -52,27 +52,6 @@ network, takes 1.0 GiB for them."""
 
 PICTURES_WAITING = 64
 """Pictures that wait for others of their shape, at most. Our choice: 200 MB at 512 pixels."""
-
-CHOICES = ("stages", "all")
-"""What can be said of layers beside their names: the last of each stage, or all."""
-
-Choice: TypeAlias = str | tuple[str, ...]
-"""One of `CHOICES`, or layers by name."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A network to be measured.
-
-    Attributes:
-        name: What to call it.
-        backbone: The network's name in the zoo.
-        weights: Its weights: `random`, as in the paper's figure, or what else `backbones.load` takes.
-    """
-
-    name: str
-    backbone: str
-    weights: str = "random"
 
 
 @dataclass(frozen=True)
@@ -190,6 +169,7 @@ class ActivationStatistics:
             by_layer = {layer: network.as_dict(layer) for layer in network.values}
             found[name] = {
                 "backbone": network.subject.backbone,
+                "options": dict(network.subject.options),
                 "weights": network.source.describe(),
                 "stages": {str(stage): by_layer[layer] for stage, layer in network.stages.items()},
             }
@@ -335,7 +315,7 @@ def activation_statistics(
     if not names or len(set(names)) < len(names):
         raise error("there must be networks, each with a name of its own", got=", ".join(names) or "none")
     kinds = {label(smoothing): smoothing for smoothing in (Smoothing(), *smoothings)}
-    loaded = [_load(subject, layers, seed) for subject in subjects]
+    loaded = [load_subject(subject, layers, seed=seed) for subject in subjects]
     run = _Run(loaded, tuple(kinds.values()), total=len(pictures), batch_size=batch_size, callback=callback)
     run.measure(pictures)
     found = {
@@ -343,35 +323,6 @@ def activation_statistics(
         for each in loaded
     }
     return ActivationStatistics(found, run.pictures, run.failures, time.perf_counter() - began)
-
-
-@dataclass(frozen=True, eq=False)
-class _Loaded:
-    """A network with the layers to be read, and those of them that stand for its stages."""
-
-    subject: Subject
-    network: Backbone
-    source: Source
-    layers: tuple[str, ...]
-    stages: dict[int, str]
-
-
-def _load(subject: Subject, layers: Choice, seed: int) -> _Loaded:
-    entry, names = backbones.entry(subject.backbone), backbones.layer_names(subject.backbone)
-    if isinstance(layers, str):
-        check_name(layers, CHOICES, what="choice of layers")
-    reached = backbones.reached_layers(subject.backbone, weights=subject.weights)
-    marks = {*entry.stages, *entry.style_layers} if isinstance(layers, str) else set(layers)
-    stages = {_stage(layer, entry.stages, names): layer for layer in reached if layer in marks}
-    read = layers if isinstance(layers, tuple) else (reached if layers == "all" else tuple(stages.values()))
-    network, source = backbones.load(subject.backbone, weights=subject.weights, layers=read, seed=seed)
-    return _Loaded(subject, network, source, network.check_layers(read), stages)
-
-
-def _stage(layer: str, ends: Iterable[str], names: Sequence[str]) -> int:
-    """Return the stage of a layer: how many stages end before it; what follows the last one belongs to it."""
-    places = [names.index(end) for end in ends]
-    return min(sum(place < names.index(layer) for place in places), len(places) - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -388,7 +339,7 @@ class _Run:
 
     def __init__(
         self,
-        networks: Sequence[_Loaded],
+        networks: Sequence[LoadedSubject],
         smoothings: tuple[Smoothing, ...],
         *,
         total: int,
@@ -410,7 +361,7 @@ class _Run:
         """What was measured, in the order of the pictures."""
         return tuple(self._found[index][0] for index in sorted(self._found))
 
-    def values(self, network: _Loaded) -> dict[str, Float[np.ndarray, "pictures smoothings measures"]]:
+    def values(self, network: LoadedSubject) -> dict[str, Float[np.ndarray, "pictures smoothings measures"]]:
         """Return the numbers of a network by layer."""
         found = [self._found[index][1][network.subject.name] for index in sorted(self._found)]
         return {layer: np.stack([each[layer] for each in found]).astype(np.float64) for layer in network.layers}
@@ -471,7 +422,7 @@ class _Run:
             own = {name: {layer: x[place] for layer, x in found.items()} for name, found in values.items()}
             self._record(each, own)
 
-    def _call(self, network: _Loaded, images: Images) -> dict[str, Float[np.ndarray, "size smoothings measures"]]:
+    def _call(self, network: LoadedSubject, images: Images) -> dict[str, Float[np.ndarray, "size smoothings measures"]]:
         try:
             found = _program(network.network, images, layers=network.layers, smoothings=self.smoothings)
             return jax.device_get(found)

@@ -174,6 +174,9 @@ def test_blocks_follow_their_formula_frozen_or_not(switches):
     [
         ({"kernel_size": 4}, "kernel size must be 1, 3, 5 or 7, got 4."),
         ({"kernel_size": 9}, "kernel size must be 1, 3, 5 or 7, got 9."),
+        ({"kernel_size": True}, "kernel size must be 1, 3, 5 or 7, got True."),
+        ({"residual": "false"}, "residual must be True or False, got 'false'."),
+        ({"batch_norm": 0}, "batch_norm must be True or False, got 0."),
         ({"depths": (3, 4, 6)}, "depths must be a tuple of four whole numbers of at least 1, got (3, 4, 6)."),
         ({"depths": (3, 4, 0, 3)}, "depths must be a tuple of four whole numbers of at least 1, got (3, 4, 0, 3)."),
         ({"depths": [3, 4, 6, 3]}, "depths must be a tuple of four whole numbers of at least 1, got [3, 4, 6, 3]."),

@@ -11,8 +11,10 @@ import pytest
 import swag_jax
 from swag_jax import measure, plots, read_image, sample
 from swag_jax.cli import _parser, stats
+from swag_jax.cli._subjects import read_subjects
 from swag_jax.images import CONTENTS, STYLES
 from swag_jax.measure.activations import MEASURES
+from swag_jax.smoothing import Smoothing
 
 SMALL = ("--networks", "vgg19", "--layers", "relu1_1", "--size", "32", "--temperature", "1")
 
@@ -125,6 +127,33 @@ def test_several_weights_are_told_apart(run, written, tmp_path):
     assert written()["settings"]["weights"] == ["random", "embedded", "mine.safetensors"]
 
 
+def test_switched_networks(run, written):
+    """Each by the name that was given; trained weights are of none, and the star is the plain network's."""
+    small = ":channels=2:depths=1-1-1-1"
+    networks = f"resnet50{small},resnet50{small}:residual=false:downsampling=pool"
+    flags = ("--networks", networks, "--layers", "stages", "--smoothing", "none", "--size", "64")
+    ended = run(*flags, "--weights", "random,embedded", images=["harbor"])
+    assert ended.code == 3
+    assert f"left out: resnet50{small}/embedded: embedded weights are of resnet50 as it is, got another" in ended.err
+    plain, switched = written()["networks"].values()
+    assert list(written()["networks"]) == [f"{network}/random" for network in networks.split(",")]
+    assert plain["options"] == {"channels": 2, "depths": [1, 1, 1, 1]}
+    assert switched["options"] == {**plain["options"], "residual": False, "downsampling": "pool"}
+    assert [stage["layer"] for stage in switched["stages"].values()] == ["conv1", *(f"conv{n}_1" for n in (2, 3, 4, 5))]
+    options = {"channels": 2, "depths": (1, 1, 1, 1), "residual": False, "downsampling": "pool"}
+    by_hand = measure.Subject("by hand", "resnet50", options=tuple(options.items()))
+    expected = measure.activation_statistics({"harbor": sample("harbor", size=64)}, [by_hand], smoothings=())
+    assert switched["stages"] == expected.as_dict()["networks"]["by hand"]["stages"]
+
+
+def test_the_star_of_switched_networks():
+    subjects = read_subjects(["resnet50", "resnet50:residual=false"], ["random"])
+    arguments = _parser().parse_args(["stats"])
+    assert stats._starred(arguments, subjects, [Smoothing("softmax")]) == ["resnet50"]
+    arguments.starred = ("resnet50:residual=false",)
+    assert stats._starred(arguments, subjects, []) == ["resnet50:residual=false"]
+
+
 def test_weights_that_some_networks_do_not_have(run, written):
     flags = ("--networks", "wide_resnet50_2,resnet50", "--layers", "conv1", "--smoothing", "none")
     ended = run(*flags, "--weights", "random,embedded")
@@ -182,6 +211,22 @@ def test_numbers_need_no_matplotlib(run, written, tmp_path, monkeypatch):
     ("flags", "message"),
     [
         (("--networks", "vgg18"), "unknown network 'vgg18': did you mean vgg19"),
+        (
+            ("--networks", "vgg19:residual=false"),
+            "only a residual network has switches, got vgg19:residual=false:",
+        ),
+        (("--networks", "resnet50:residul=false"), "unknown switch of resnet50 'residul': did you mean residual?"),
+        (("--networks", "resnet50:residual"), "switches must be SWITCH=VALUE, each once, got resnet50:residual"),
+        (("--networks", "resnet50:width=8:width=9"), "must be SWITCH=VALUE, each once, got resnet50:width=8:width=9"),
+        (("--networks", "resnet50:residual=no"), "residual must be true or false, got 'no': write residual=false."),
+        (("--networks", "resnet50:width=-8"), "width must be a whole number, got '-8': write width=64, or others."),
+        (("--networks", "resnet50:depths=3-4"), "depths must be 4 whole numbers with - between them, got '3-4': write"),
+        (("--networks", "resnet50:kernel_size=4"), "kernel size must be 1, 3, 5 or 7, got 4."),
+        (("--networks", "resnet50:stem=5x5"), "unknown stem '5x5': known: 7x7, 3x3"),
+        (
+            ("--networks", "resnet50:width=8", "--weights", "resnet50=x"),
+            "the weights resnet50=x are for a network",
+        ),
         (("--networks", ""), "there must be at least one network, and weights"),
         (("--weights", ","), "there must be at least one network, and weights"),
         (("--layers", "relu1_1,relu21"), "unknown layer 'relu21': did you mean relu2_1"),

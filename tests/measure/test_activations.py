@@ -16,11 +16,11 @@ from swag_jax.measure.activations import (
     ActivationStatistics,
     MeasuredPicture,
     NetworkStatistics,
-    Subject,
     activation_statistics,
     label,
     layer_statistics,
 )
+from swag_jax.measure.subject import Subject
 from swag_jax.params import Source
 from swag_jax.smoothing import KINDS, Smoothing
 
@@ -133,8 +133,8 @@ def by_hand():
     values = {layer: np.zeros((4, 2, len(MEASURES))) for layer in ("relu1_1", "pool1", "relu2_1")}
     values["relu2_1"][:, 1, MEASURES.index("entropy")] = [0.0, 0.5, 0.5, 1.0]
     source = Source("random", "random", "vgg19", note="not trained")
-    stages = {0: "relu1_1", 1: "relu2_1"}
-    return NetworkStatistics(Subject("net", "vgg19"), source, stages, ("none", "softmax T=1"), values)
+    stages, subject = {0: "relu1_1", 1: "relu2_1"}, Subject("net", "vgg19", options=(("batch_norm", True),))
+    return NetworkStatistics(subject, source, stages, ("none", "softmax T=1"), values)
 
 
 def test_means_and_deviations(by_hand):
@@ -152,6 +152,7 @@ def test_as_dict_holds_the_stages_in_order(by_hand):
     written = json.loads(json.dumps(ActivationStatistics({"net": by_hand}, pictures, {"b": "gone"}, 1.0).as_dict()))
     network = written["networks"]["net"]
     assert (network["backbone"], network["weights"]) == ("vgg19", "random (not trained)")
+    assert network["options"] == {"batch_norm": True}
     assert [(stage, entry["layer"]) for stage, entry in network["stages"].items()] == [
         ("0", "relu1_1"),
         ("1", "relu2_1"),
@@ -170,24 +171,6 @@ def test_as_dict_holds_the_stages_in_order(by_hand):
 
 def test_as_dict_names_layers_only_where_there_are_more_than_stages(pictures):
     assert "layers" not in measure(pictures).as_dict()["networks"]["vgg19"]
-
-
-@pytest.mark.parametrize("name", backbones.NAMES)
-def test_stages_of_every_network(name):
-    ends, names = backbones.entry(name).stages, backbones.layer_names(name)
-    assert [activations._stage(end, ends, names) for end in ends] == list(range(len(ends)))
-    assert activations._stage(names[0], ends, names) == 0
-    assert activations._stage(names[-1], ends, names) == len(ends) - 1
-
-
-def test_weights_that_end_inside_a_stage():
-    """The embedded VGG19 ends at conv5_1."""
-    loaded = activations._load(Subject("vgg19", "vgg19", "embedded"), "stages", 0)
-    assert loaded.stages == {0: "relu1_2", 1: "relu2_2", 2: "relu3_4", 3: "relu4_4", 4: "relu5_1"}
-    assert loaded.layers == tuple(loaded.stages.values())
-    every = activations._load(Subject("vgg19", "vgg19", "embedded"), "all", 0)
-    assert every.stages == loaded.stages
-    assert every.layers == backbones.layer_names("vgg19")[: backbones.layer_names("vgg19").index("relu5_1") + 1]
 
 
 def test_random_weights_follow_the_seed(pictures):
@@ -286,6 +269,7 @@ def test_progress_counts_pictures_of_all_networks(pictures):
         (["vgg19"], {"layers": ()}, "at least one layer must be named"),
         (["vgg19"], {"batch_size": 0}, "batch size must be at least 1, got 0"),
         ([Subject("net", "vgg19", "imagenet")], {}, "vgg19-imagenet is not in the local store"),
+        ([Subject("net", "resnet50", options=(("residul", False),))], {}, "unknown option of resnet50 'residul': did"),
     ],
 )
 def test_bad_requests(pictures, networks, options, message):

@@ -1,0 +1,123 @@
+"""The networks that `swag-jax stats` measures, from the words of its flags: names, switches, weights."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from swag_jax import backbones
+from swag_jax._checks import UserError, check_name, error
+from swag_jax.backbones import NAMES, SWITCHES, Architecture
+from swag_jax.measure import Subject
+
+_NOT_EVERYWHERE = ("imagenet", "embedded")
+"""Weights that some networks do not have; such a network is left out with a note, and the others are measured."""
+
+_TRUTHS = {"true": True, "false": False}
+
+
+def read_subjects(networks: Sequence[str], weights: Sequence[str]) -> list[Subject]:
+    """Return every network with all weights that are meant for it.
+
+    Args:
+        networks: Names in the zoo; behind that of a residual network, `:SWITCH=VALUE` for each switch that is turned.
+        weights: What `backbones.load` takes; for one network alone, `NETWORK=PATH`.
+
+    Raises:
+        UserError: If a network, switch or value is unknown, or weights have no network, or a network no weights.
+    """
+    options = {entry: _read_network(entry) for entry in dict.fromkeys(networks)}
+    if not options or not weights:
+        raise error("there must be at least one network, and weights")
+    for entry in weights:
+        owner = entry.partition("=")[0]
+        if owner in NAMES and "=" in entry and owner not in options:
+            rule = f"the weights {entry} are for a network that is not measured"
+            raise error(rule, cure=f"add {owner} to --networks")
+    found = {entry: list(_subjects_of(entry, own, weights)) for entry, own in options.items()}
+    for entry, subjects in found.items():
+        names = [subject.name for subject in subjects]
+        for name in names:
+            if names.count(name) > 1:
+                raise error("the weights of a network must differ in name", got=f"{name} twice", cure="rename a file")
+        if not subjects:
+            raise error(f"{entry} must have weights", got="none", cure="add random to --weights")
+    return [subject for subjects in found.values() for subject in subjects]
+
+
+def available(subjects: Sequence[Subject]) -> tuple[list[Subject], dict[str, str]]:
+    """Return the networks whose weights are here, and what is wrong with the others.
+
+    Args:
+        subjects: The networks.
+
+    Raises:
+        UserError: If weights are wrong that were not asked for by a word, or none are here.
+    """
+    found, missing = list[Subject](), dict[str, str]()
+    for subject in subjects:
+        try:
+            backbones.resolve(subject.backbone, weights=subject.weights, **dict(subject.options))
+            found.append(subject)
+        except UserError as problem:
+            if subject.weights not in _NOT_EVERYWHERE or len(subjects) == 1:
+                raise
+            missing[subject.name] = " ".join(str(problem).split())
+    if not found:
+        raise UserError(f"there must be a network with weights: {'; '.join(missing.values())}")
+    return found, missing
+
+
+def names_of(subject: Subject) -> tuple[str, ...]:
+    """Return what a network may be called: its name or, without switches, its backbone's.
+
+    Args:
+        subject: The network.
+    """
+    return (subject.name,) if subject.options else (subject.name, subject.backbone)
+
+
+def _subjects_of(entry: str, options: dict[str, Any], weights: Sequence[str]) -> Iterator[Subject]:
+    for words in weights:
+        owner, equals, path = words.partition("=")
+        own = bool(equals) and owner in NAMES
+        if own and owner != entry:
+            continue
+        chosen = path if own else words
+        name = entry if len(weights) == 1 else f"{entry}/{Path(chosen).name}"
+        yield Subject(name, entry.partition(":")[0], chosen, tuple(options.items()))
+
+
+def _read_network(entry: str) -> dict[str, Any]:
+    """Return the switches of a network's entry; raise unless there is such a network."""
+    name, *words = entry.split(":")
+    known = backbones.entry(check_name(name, NAMES, what="network"))
+    if words and known.options != SWITCHES:
+        residual = ", ".join(each for each in NAMES if backbones.entry(each).options == SWITCHES)
+        raise error("only a residual network has switches", got=entry, cure=f"take {residual}")
+    switches = dict[str, Any]()
+    for switch, equals, value in (word.partition("=") for word in words):
+        check_name(switch, SWITCHES, what=f"switch of {name}")
+        if not equals or switch in switches:
+            raise error("a network's switches must be SWITCH=VALUE, each once", got=entry)
+        switches[switch] = _read_value(switch, value)
+    backbones.layer_names(name, **switches)
+    return switches
+
+
+def _read_value(switch: str, text: str) -> bool | int | str | tuple[int, ...]:
+    """Return the value of a switch, which has its default's type; what no `Architecture` has is refused by that."""
+    default = getattr(Architecture(), switch)
+    if isinstance(default, str):
+        return text
+    if isinstance(default, bool):
+        if text not in _TRUTHS:
+            cure = f"write {switch}={str(not default).lower()}"
+            raise error(f"{switch} must be true or false", got=repr(text), cure=cure)
+        return _TRUTHS[text]
+    shown = default if isinstance(default, tuple) else (default or Architecture().channels,)
+    numbers = text.split("-")
+    if len(numbers) != len(shown) or not all(number.isdecimal() for number in numbers):
+        rule = f"{len(shown)} whole numbers with - between them" if len(shown) > 1 else "a whole number"
+        cure = f"write {switch}={'-'.join(map(str, shown))}, or others"
+        raise error(f"{switch} must be {rule}", got=repr(text), cure=cure)
+    return tuple(map(int, numbers)) if len(shown) > 1 else int(text)

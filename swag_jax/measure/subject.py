@@ -1,0 +1,89 @@
+"""A network to be measured: how it is built, and which of its layers stand for its stages."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from swag_jax import backbones
+from swag_jax._checks import check_name
+from swag_jax.backbones import Backbone
+from swag_jax.params import Source
+
+CHOICES = ("stages", "all")
+"""What can be said of layers beside their names: the last of each stage, or all."""
+
+Choice: TypeAlias = str | tuple[str, ...]
+"""One of `CHOICES`, or layers by name."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to be measured.
+
+    Attributes:
+        name: What to call it.
+        backbone: The network's name in the zoo.
+        weights: Its weights: `random`, as in the paper's figure, or what else `backbones.load` takes.
+        options: Names and values of what only networks of its kind have: of a residual network, the switches of
+            its `Architecture` that are turned.
+
+    Example:
+        >>> Subject("no additions", "resnet50", options=(("residual", False), ("depths", (2, 2, 2, 2)))).weights
+        'random'
+    """
+
+    name: str
+    backbone: str
+    weights: str = "random"
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedSubject:
+    """A network with the layers to be read, and those of them that stand for its stages.
+
+    Attributes:
+        subject: What was loaded.
+        network: The network.
+        source: Where its weights came from.
+        layers: The layers to be read, shallow to deep.
+        stages: The last layer of each stage that the weights reach.
+    """
+
+    subject: Subject
+    network: Backbone
+    source: Source
+    layers: tuple[str, ...]
+    stages: dict[int, str]
+
+
+def load_subject(subject: Subject, layers: Choice, *, seed: int = 0) -> LoadedSubject:
+    """Load a network down to the deepest layer that will be read.
+
+    Args:
+        subject: The network.
+        layers: `stages` (the last layer of each), `all`, or layers by name.
+        seed: Seed of random weights.
+
+    Raises:
+        UserError: If a name is unknown, an option impossible, or weights are missing or damaged.
+    """
+    if isinstance(layers, str):
+        check_name(layers, CHOICES, what="choice of layers")
+    name, weights, options = subject.backbone, subject.weights, dict(subject.options)
+    known = backbones.entry(name)
+    for option in options:
+        check_name(option, known.options, what=f"option of {name}")
+    names, ends = backbones.layer_names(name, **options), backbones.stage_layers(name, **options)
+    reached = backbones.reached_layers(name, weights=weights, **options)
+    marks = {*ends, *known.style_layers} if isinstance(layers, str) else set(layers)
+    stages = {_stage(layer, ends, names): layer for layer in reached if layer in marks}
+    read = layers if isinstance(layers, tuple) else (reached if layers == "all" else tuple(stages.values()))
+    network, source = backbones.load(name, weights=weights, layers=read, seed=seed, **options)
+    return LoadedSubject(subject, network, source, network.check_layers(read), stages)
+
+
+def _stage(layer: str, ends: Iterable[str], names: Sequence[str]) -> int:
+    """Return the stage of a layer: how many stages end before it; what follows the last one belongs to it."""
+    places = [names.index(end) for end in ends]
+    return min(sum(place < names.index(layer) for place in places), len(places) - 1)
