@@ -67,7 +67,7 @@ def reweighted(network: str, weights: str, pairs: list[Pair], size: int, *, rele
         released: Whether in the released code's units.
 
     Returns:
-        The flags; none where a gradient is not finite, so that no weight makes another of it.
+        The flags; none where a raw gradient is zero or not finite in float32, which no weight can mend.
     """
     deep = swag.backbones.entry(network).style_layers[-2:]
     own = swag.presets.swag_resnet50.replace(backbone=network, weights=weights)
@@ -78,7 +78,8 @@ def reweighted(network: str, weights: str, pairs: list[Pair], size: int, *, rele
     for pair in pairs:
         pictures = [swag.read_image(path, size=size) for path in (pair.content, pair.style)]
         above, below = (gradient_lengths(settings, *pictures) for settings in (smoothed, raw))
-        ratios.append([np.log(above[name] / below[name]) for name in above if name != "variation"])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios.append([np.log(above[name]) - np.log(below[name]) for name in above if name != "variation"])
     content, *layers = np.exp(np.mean(ratios, axis=0))
     if not np.isfinite([content, *layers]).all():
         return {}

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from swag_jax import load_generator, write_image
+from swag_jax import devices, load_generator, write_image
 from swag_jax.cli import _display
 from swag_jax.cli import train as train_command
 from swag_jax.generators import JohnsonConfig
@@ -58,6 +58,21 @@ def test_a_run_says_what_it_does(run, folders):
     assert last.endswith("generator.safetensors: adain after 2 steps")
     assert "2/2  content " in ended.err
     assert load_generator(folders / "out" / "generator.safetensors").layers == ("relu1_2",)
+
+
+def test_memory_is_kept_behind_the_first_step(run, monkeypatch):
+    """The compiler's, which is free by then, need not be."""
+    events, make_step = [], loop.make_step
+
+    def watched(*arguments):
+        step = make_step(*arguments)
+        return lambda *state: (events.append("step"), step(*state))[1]
+
+    monkeypatch.setattr(loop, "make_step", watched)
+    monkeypatch.setattr(devices, "run_inline", lambda: events.append("inline"))
+    monkeypatch.setattr(devices, "keep_memory", lambda: events.append("keep"))
+    assert run().code == 0
+    assert events == ["inline", "step", "keep", "step", "keep"]
 
 
 def test_quiet(run):
