@@ -239,16 +239,21 @@ def sheet(
 ) -> np.ndarray:
     """Lay out a row for each pair and group of methods: what it is made from, then the methods.
 
-    A label before a colon is the group's: `ResNet50: softmax` stands in the row `ResNet50`, below `softmax`.
+    A label before a colon is the group's: `ResNet50: softmax` stands in the row `ResNet50`, below `softmax`. What a
+    group lacks, or a method failed at, is left blank.
     """
     givens = {"all": ("content", "style"), "contents": ("content",), "styles": ("style",)}[experiment.pairs]
     split = {label: tuple(label.rpartition(": ")[::2]) for label in experiment.methods}
     groups, columns = (list(dict.fromkeys(names)) for names in zip(*split.values(), strict=True))
     labels = {names: label for label, names in split.items()}
+
+    def painting(label: str | None, pair: Pair) -> str | None:
+        return None if label is None else records[label, pair.name]["output"]
+
     rows = [
         [
             *(small(getattr(pair, given)) for given in givens),
-            *(small(records[labels[group, column], pair.name]["output"]) for column in columns),
+            *(small(painting(labels.get((group, column)), pair)) for column in columns),
         ]
         for pair in pairs
         for group in groups
