@@ -10,6 +10,7 @@ Run: `python benchmarks/paper/reweighting.py`.
 """
 
 import functools
+import sys
 from collections.abc import Iterable
 
 import jax
@@ -82,6 +83,7 @@ def reweighted(network: str, weights: str, pairs: list[Pair], size: int, *, rele
             ratios.append([np.log(above[name]) - np.log(below[name]) for name in above if name != "variation"])
     content, *layers = np.exp(np.mean(ratios, axis=0))
     if not np.isfinite([content, *layers]).all():
+        print(f"left out: {network}, re-weighted: its raw gradients are zero or not finite in float32", file=sys.stderr)
         return {}
     # In relative units equal weights sum to one: the style layers' own are a fifth each.
     whole = 1 if released else len(layers)

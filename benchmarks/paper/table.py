@@ -38,7 +38,7 @@ SHOWN = {"all": OF_CONTENTS | OF_STYLES, "contents": OF_CONTENTS, "styles": OF_S
 BASELINES: Mapping[str, Candidate] = {"output = content": "content", "output = style": "style"}
 
 NONE = "-"
-"""Stands where every pair failed."""
+"""Stands where every pair failed, or there is no such method."""
 
 Numbers: TypeAlias = dict[str, dict[str, Any]]
 """By metric: `mean` and standard `error`, and the `values` of the pairs in their order, none of one that failed."""

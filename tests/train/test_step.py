@@ -36,20 +36,25 @@ def prepared(settings, encoder, batch):
     return config, devices.everywhere(states.initial_state(settings, config)), devices.split(batch)
 
 
+def advanced(settings, encoder, batch, *, count):
+    """The state after some steps on one batch, and what each reported."""
+    config, state, split = prepared(settings, encoder, batch)
+    advance, reports = steps.make_step(settings, config), []
+    for _ in range(count):
+        state, report = advance(encoder, None, state, split)
+        reports.append({name: float(value) for name, value in report.items()})
+    return state, reports
+
+
 @pytest.mark.parametrize("kind", ["adain", "sanet", "adaattn"])
 def test_losses_fall(small, encoder, batch, kind):
     """Johnson's do in `tests/cli/test_train_command.py`."""
-    settings = small[kind]
-    config, state, split = prepared(settings, encoder, batch)
-    advance = steps.make_step(settings, config)
-    totals = []
-    for _ in range(5):
-        state, report = advance(encoder, None, state, split)
-        totals.append(float(report["total"]))
-        terms = [float(value) for name, value in report.items() if name not in ("total", "update")]
-        assert totals[-1] == pytest.approx(sum(terms), rel=1e-4)
-        assert float(report["update"]) > 0
-    assert totals[-1] < totals[0]
+    state, reports = advanced(small[kind], encoder, batch, count=5)
+    for report in reports:
+        terms = [value for name, value in report.items() if name not in ("total", "update")]
+        assert report["total"] == pytest.approx(sum(terms), rel=1e-4)
+        assert report["update"] > 0
+    assert reports[-1]["total"] < reports[0]["total"]
     assert int(state["step"]) == 5
 
 
@@ -60,14 +65,9 @@ def test_a_generator_learns_through_a_residual_network_with_swag(small, batch):
     residual = backbones.create("resnet50", seed=1, until="conv2_3")
     first = {}
     for kind, settings in (("none", raw), ("softmax", raw.replace(kind="softmax"))):
-        config, state, split = prepared(settings, residual, batch)
-        advance = steps.make_step(settings, config)
-        totals = []
-        for _ in range(4):
-            state, report = advance(residual, None, state, split)
-            totals.append(float(report["total"]))
-        assert totals[-1] < totals[0]
-        first[kind] = totals[0]
+        _, reports = advanced(settings, residual, batch, count=4)
+        assert reports[-1]["total"] < reports[0]["total"]
+        first[kind] = reports[0]["total"]
     assert first["softmax"] != pytest.approx(first["none"], rel=1e-2)
 
 
