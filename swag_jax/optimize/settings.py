@@ -44,6 +44,8 @@ class Settings:
         learning_rate: Adam's step size, in units of the picture's range.
         averaging: Decay of the running mean of Adam's pictures that becomes the result; 0 returns the last picture.
         memory: Pairs of differences that L-BFGS keeps.
+        spectral_decay: Basis that L-BFGS optimizes in: 0 pixels; 1 frequencies weighted like those of natural images, so
+            that large strokes come before fine noise; or between.
         init: Where to start: content, statistics (noise with the mean and deviation of the style's colors) or noise.
         style_scale: Longer side of the style picture as a multiple of size: larger gives larger strokes.
         blend: Weight of each style picture; empty: equal weights.
@@ -67,6 +69,7 @@ class Settings:
     learning_rate: float = 0.02
     averaging: float = 0.0
     memory: int = 20
+    spectral_decay: float = 0.0
     init: str = "content"
     style_scale: float = 1.0
     blend: tuple[float, ...] = ()
@@ -97,7 +100,7 @@ class Settings:
         """The solver as a value."""
         if self.solver == "adam":
             return Adam(learning_rate=self.learning_rate, averaging=self.averaging)
-        return LBFGS(memory=self.memory)
+        return LBFGS(memory=self.memory, spectral_decay=self.spectral_decay)
 
     @property
     def full_objective(self) -> Objective:

@@ -2,21 +2,23 @@
 
 Every name the network needs must come out, and every key that goes in must be used or dropped by a rule. A
 file may end before the network does (our own VGG19 ends at conv5_1), but has no gaps. A safetensors file may hold
-tensors in 8 bits with their steps (`swag_jax.params.quantize`); here they are floating-point ones.
+tensors in 8 bits (`swag_jax.params.quantize`); here they are floating-point ones.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from swag_jax._checks import UserError, error, misfits_error
 from swag_jax.params._files import check_file, file_sha256
 from swag_jax.params.layouts import NATIVE, Layout, Shapes, Tensors, find_layout
-from swag_jax.params.quantize import multiply_steps, step_keys
+from swag_jax.params.quantize import companion_keys, decode
 from swag_jax.params.safetensors_file import read_metadata, read_safetensors, safetensors_shapes, safetensors_types
 from swag_jax.params.torch_file import read_torch, torch_shapes
 
@@ -31,7 +33,7 @@ class Converted:
     Attributes:
         tensors: float32 arrays by flat name; kernels in (height, width, in, out) order.
         metadata: Where they come from and how the network must be set up: `backbone`, `layout`,
-            `normalization`, `padding`, `deepest_layer`, `source_name`, `source_sha256`, `converter_version`
+            `normalization`, `padding`, `architecture`, `deepest_layer`, `source_name`, `source_sha256`, `converter_version`
             and `tensors_sha256`.
     """
 
@@ -47,16 +49,25 @@ class Setup:
         layout: The layout's name.
         normalization: How pictures in [0, 1] become the network's input; `None` for what is the network's default.
         padding: What convolutions see beyond the edge.
+        architecture: What the network differs in from the zoo's of its name, such as `{"version": "v1"}`.
         deepest_layer: The last layer, such as `conv5_1`, that the checkpoint reaches.
     """
 
     layout: str
     normalization: str | None
     padding: str
+    architecture: Mapping[str, Any]
     deepest_layer: str
 
 
-def convert(source: Path, backbone: str, expected: Shapes, *, layout: str = "auto") -> Converted:
+def convert(
+    source: Path,
+    backbone: str,
+    expected: Shapes,
+    *,
+    layout: str = "auto",
+    architecture: Mapping[str, Any] | None = None,
+) -> Converted:
     """Read a checkpoint and bring it into our names and layout.
 
     Args:
@@ -64,6 +75,8 @@ def convert(source: Path, backbone: str, expected: Shapes, *, layout: str = "aut
         backbone: The network it is for.
         expected: The shape of every parameter of the whole network by flat name.
         layout: How the file lays out its weights; `auto` tells by its keys.
+        architecture: What its network differs in from the zoo's of that name, such as `{"version": "v1"}`; default:
+            what a file of our own says, else nothing.
 
     Returns:
         The tensors by flat name, float32, and what the store records about them.
@@ -81,6 +94,7 @@ def convert(source: Path, backbone: str, expected: Shapes, *, layout: str = "aut
         "layout": origin.get("layout", setup.layout),
         **({} if setup.normalization is None else {"normalization": setup.normalization}),
         "padding": setup.padding,
+        "architecture": json.dumps(dict(setup.architecture if architecture is None else architecture)),
         "deepest_layer": setup.deepest_layer,
         "converter_version": CONVERTER_VERSION,
         "tensors_sha256": tensors_sha256(tensors),
@@ -108,6 +122,7 @@ def inspect(source: Path, backbone: str, *, layout: str = "auto") -> Setup:
         found.name,
         ours.get("normalization", found.normalization),
         ours.get("padding", found.padding),
+        _architecture(source, ours),
         layer_of(max(names, key=depth_of)),
     )
 
@@ -160,10 +175,22 @@ def _said(source: Path, layout: str) -> dict[str, str]:
     return read_metadata(source) if layout == NATIVE.name and _is_safetensors(source) else {}
 
 
+def _architecture(source: Path, ours: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a file of our own says that its network differs in."""
+    written = ours.get("architecture", "{}")
+    try:
+        architecture = json.loads(written)
+    except (ValueError, RecursionError):
+        architecture = None
+    if not isinstance(architecture, dict):
+        raise error(f"{source} must name its architecture as a JSON object", got=written[:40], cure="convert it again")
+    return {switch: tuple(value) if isinstance(value, list) else value for switch, value in architecture.items()}
+
+
 def checkpoint_shapes(source: Path) -> dict[str, tuple[int, ...]]:
     """Return the shape of every tensor of a safetensors or PyTorch file, by its own keys.
 
-    The steps of 8-bit tensors are part of these, and have no entries of their own.
+    Steps and tables of 8-bit tensors are part of these, and have no entries of their own.
 
     Args:
         source: A safetensors or PyTorch file.
@@ -173,8 +200,8 @@ def checkpoint_shapes(source: Path) -> dict[str, tuple[int, ...]]:
     """
     if not _is_safetensors(source):
         return torch_shapes(source)
-    steps = _step_keys(source).values()
-    return {key: shape for key, shape in safetensors_shapes(source).items() if key not in steps}
+    companions = _companion_keys(source).values()
+    return {key: shape for key, shape in safetensors_shapes(source).items() if key not in companions}
 
 
 def read_floats(source: Path, keys: Collection[str]) -> Tensors:
@@ -228,10 +255,10 @@ def _is_safetensors(source: Path) -> bool:
         return file.read(9)[8:] == b"{" or source.suffix == ".safetensors"
 
 
-def _step_keys(source: Path) -> dict[str, str]:
-    """Return the key of its steps for each 8-bit tensor of a safetensors file."""
-    types = safetensors_types(source)
-    return step_keys((key for key, kind in types.items() if kind == "I8"), types)
+def _companion_keys(source: Path) -> dict[str, str]:
+    """Return the key of its steps or its table for each 8-bit tensor of a safetensors file."""
+    names = {"I8": "int8", "U8": "uint8"}
+    return companion_keys({key: names.get(kind, kind) for key, kind in safetensors_types(source).items()})
 
 
 def _plan(layout: Layout, shapes: Shapes, expected: Shapes, *, whole: bool) -> tuple[dict[str, str], list[str]]:
@@ -265,11 +292,11 @@ def _missing(present: Collection[str], expected: Shapes, *, whole: bool) -> list
 
 
 def _read(source: Path, keys: Collection[str]) -> tuple[Tensors, list[str]]:
-    """Read tensors, 8-bit ones multiplied by their steps, and list the steps that cannot be used."""
+    """Read tensors, 8-bit ones decoded, and list those that cannot be."""
     if not _is_safetensors(source):
         return read_torch(source, names=keys), []
-    steps = [step for key, step in _step_keys(source).items() if key in keys]
-    return multiply_steps(read_safetensors(source, names=[*keys, *steps]))
+    companions = [companion for key, companion in _companion_keys(source).items() if key in keys]
+    return decode(read_safetensors(source, names=[*keys, *companions]))
 
 
 def usable_floats(source: Path, keys: Collection[str]) -> tuple[Tensors, list[str]]:

@@ -48,7 +48,7 @@ def _holds(sheet, picture):
 def _check_lines(ended, folder):
     lines = ended.err.splitlines()
     assert ended.out == ""
-    assert lines[0].startswith("weights: vgg19-tiny-imagenet")
+    assert lines[0].startswith("weights: vgg19-caffe")
     assert [line.split(":")[0] for line in lines[2:-1]] == [
         f"{content} + {style}" for content in demo.CONTENTS for style in demo.STYLES
     ]

@@ -116,14 +116,14 @@ def test_drawn_pictures_and_folders(command, pictures, tmp_path, written):
 def test_several_weights_are_told_apart(run, written, tmp_path):
     """The embedded checkpoint by its word and as a file; random weights beside both."""
     file = tmp_path / "mine.safetensors"
-    shutil.copy(swag_jax.params.weights_folder() / "vgg19-tiny-imagenet.safetensors", file)
+    shutil.copy(swag_jax.params.weights_folder() / "vgg19-caffe.safetensors", file)
     ended = run("--weights", f"random,embedded,vgg19={file}")
     assert ended.code == 0, ended.err
     networks = written()["networks"]
     assert list(networks) == ["vgg19/random", "vgg19/embedded", "vgg19/mine.safetensors"]
     assert networks["vgg19/embedded"]["stages"] == networks["vgg19/mine.safetensors"]["stages"]
     assert networks["vgg19/random"]["stages"] != networks["vgg19/embedded"]["stages"]
-    assert networks["vgg19/embedded"]["weights"].startswith("vgg19-tiny-imagenet (embedded")
+    assert networks["vgg19/embedded"]["weights"].startswith("vgg19-caffe (in the package")
     assert written()["settings"]["weights"] == ["random", "embedded", "mine.safetensors"]
 
 
