@@ -12,12 +12,7 @@ from swag_jax.losses import Objective
 from swag_jax.optimize import Settings
 from swag_jax.smoothing import Smoothing
 
-gatys_vgg19 = Settings(
-    backbone="vgg19",
-    objective=Objective(style_weight=60.0, tv_weight=5.0),
-    steps=200,
-    spectral_decay=0.75,
-)
+gatys_vgg19 = Settings()
 """Gatys et al., CVPR 2016: VGG19 with average pooling, style at relu1_1 to relu5_1, content at relu4_2. Weights, coarse
 to fine, the basis and 200 steps are our choice, by eye on real photographs and paintings at 256 and 512 pixels (see
 `benchmarks/README.md`): with pixels as the basis (decay 0) a dotted grain covers everything, with 1 strokes are soft."""
@@ -50,7 +45,6 @@ swag_resnet50 = Settings(
         normalization="released",
         smoothing=Smoothing("channel-softmax", temperature=1.0, layers=_DEEP),
     ),
-    steps=200,
     spectral_decay=0.5,
 )
 """Our best setting for ResNet50: losses and smoothing of SWAG's first release (`swag_resnet50_first`). Content counts
@@ -69,6 +63,7 @@ swag_resnet50_paper = Settings(
     smallest_size=512,
     steps=1000,
     memory=100,
+    spectral_decay=0.0,
 )
 """SWAG eqs. 11 to 13 to the letter: softmax over everything with T = 1, w_l = 1, one scale. The paper's content and
 style weights and iterations are unknown to us: the weights are our choice, size, iterations and L-BFGS history are the
@@ -87,6 +82,7 @@ swag_resnet50_released = Settings(
     smallest_size=512,
     steps=1000,
     memory=100,
+    spectral_decay=0.0,
 )
 """peiwang062/swag, resnet_swag.py, mode resnet50_swag as enabled since 2021-04-28: layer3 and layer4 times 0.001, the
 rest raw, weights 1 and 1e17, L-BFGS with history 100 and about 1000 evaluations at 512 pixels from the content. The

@@ -29,8 +29,9 @@ class Settings:
 
     Attributes:
         backbone: The network whose activations define content and style.
-        weights: The network's weights: auto (ImageNet where it lies in the local store, else the embedded ones, else
-            random), imagenet, embedded, random, or the path of a checkpoint.
+        weights: The network's weights: auto (those in the package; for a network without, torchvision's if fetched, else
+            random), imagenet (torchvision's), embedded, random, a name that `swag-jax weights list` shows, or the path
+            of a checkpoint.
         pooling: A VGG's pooling: auto (average), average (times 2, which keeps the scale; smoother pictures) or max (as
             trained).
         padding: A VGG's padding: auto (as the weights were trained), zeros, replicate (at the first convolution) or
@@ -60,16 +61,16 @@ class Settings:
     weights: str = "auto"
     pooling: str = "auto"
     padding: str = "auto"
-    objective: Objective = field(default_factory=Objective)
+    objective: Objective = field(default_factory=lambda: Objective(style_weight=60.0, tv_weight=5.0))
     size: int = 512
     smallest_size: int = 128
     scale_ratio: float = 2.0
-    steps: int = 300
+    steps: int = 200
     solver: SolverName = "lbfgs"
     learning_rate: float = 0.02
     averaging: float = 0.0
     memory: int = 20
-    spectral_decay: float = 0.0
+    spectral_decay: float = 0.75
     init: str = "content"
     style_scale: float = 1.0
     blend: tuple[float, ...] = ()
