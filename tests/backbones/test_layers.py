@@ -10,7 +10,7 @@ from flax import nnx
 
 from swag_jax._checks import UserError
 from swag_jax.backbones import Operations
-from swag_jax.backbones._layers import BatchNorm, ConvNorm
+from swag_jax.backbones._layers import ConvNorm
 
 PLAIN, CPU = Operations(kernels="plain"), Operations(kernels="cpu")
 

@@ -322,7 +322,9 @@ def by_hand(kind, layers, normalization, *, weight=1e12):
 
 @pytest.mark.parametrize("normalization", ["paper", "released"])
 @pytest.mark.parametrize("kind", SOFTMAX_AXES)
-@pytest.mark.parametrize("layers", [("relu1_1", "relu2_1"), ("relu2_1",)], ids=["all smoothed", "one raw, one smoothed"])
+@pytest.mark.parametrize(
+    "layers", [("relu1_1", "relu2_1"), ("relu2_1",)], ids=["all smoothed", "one raw, one smoothed"]
+)
 def test_style_terms_of_eq_13_by_hand(kind, layers, normalization):
     objective = Objective(
         content_layers=("relu2_1",),

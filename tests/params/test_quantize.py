@@ -183,7 +183,10 @@ def test_places_in_a_table():
 
 @pytest.mark.parametrize(
     ("table", "message"),
-    [(np.ones(255), r"k\.table has shape \(255,\), expected \(256,\)"), (np.full(256, np.inf), "256 values that are not")],
+    [
+        (np.ones(255), r"k\.table has shape \(255,\), expected \(256,\)"),
+        (np.full(256, np.inf), "256 values that are not"),
+    ],
 )
 def test_tables_that_cannot_be_used(table, message):
     with pytest.raises(UserError, match=message):
