@@ -1,4 +1,4 @@
-"""Make the README's first picture: a content, a style and the result side by side.
+"""Make the README's first picture: a content, a style and what two presets make of them, side by side.
 
 Run: `python benchmarks/gallery.py [--content photo.jpg --style painting.jpg --size 512]`.
 
@@ -17,6 +17,8 @@ import jax
 import swag_jax as swag
 from swag_jax._files import replacing
 
+PRESETS = ("swag-resnet50", "gatys-vgg19")
+
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -26,18 +28,19 @@ def picture(name: str, size: int) -> Any:
     return swag.sample(name, size=size) if name in known else swag.read_image(name, size=size)
 
 
-def strip(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    """Stylize, and return the three pictures side by side with the record."""
+def strip(arguments: argparse.Namespace) -> tuple[Any, list[dict[str, Any]]]:
+    """Stylize, and return the four pictures side by side with a record of each result."""
     content, style = (picture(name, arguments.size) for name in (arguments.content, arguments.style))
-    settings = swag.presets.gatys_vgg19.replace(size=arguments.size, steps=arguments.steps, weights=arguments.weights)
-    began = time.perf_counter()
-    result = swag.stylize(content, style, settings=settings)
-    record = {
-        "weights": result.source.describe(),
-        "seconds": time.perf_counter() - began,
-        "losses": {name: float(values[-1]) for name, values in result.history.items()},
-    }
-    return swag.images.sheet([[content, style, result.image]], gap=8), record
+    images, records = [content, style], []
+    for name in PRESETS:
+        changes = {"size": arguments.size, **({"steps": arguments.steps} if arguments.steps else {})}
+        began = time.perf_counter()
+        result = swag.stylize(content, style, settings=swag.presets.PRESETS[name].replace(**changes))
+        images.append(result.image)
+        losses = {term: float(values[-1]) for term, values in result.history.items()}
+        seconds = time.perf_counter() - began
+        records.append({"preset": name, "weights": result.source.describe(), "seconds": seconds, "losses": losses})
+    return swag.images.sheet([images], gap=8), records
 
 
 def parse() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
@@ -46,8 +49,7 @@ def parse() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument("--content", default="coffee", help="a sample's name, or a file (default: coffee)")
     parser.add_argument("--style", default="swirls", help="likewise (default: swirls)")
     parser.add_argument("--size", type=int, default=384, help="longer side in pixels (default: 384)")
-    parser.add_argument("--steps", type=int, default=240, help="default: 240")
-    parser.add_argument("--weights", default="auto", help="default: auto")
+    parser.add_argument("--steps", type=int, help="default: the presets' own")
     help_output = "default: benchmarks/results/strip.png"
     parser.add_argument("-o", "--output", type=Path, default=RESULTS / "strip.png", help=help_output)
     return parser, parser.parse_args()
@@ -58,12 +60,12 @@ def main() -> None:
     parser, arguments = parse()
     try:
         swag.images.check_output(arguments.output)
-        image, record = strip(arguments)
+        image, records = strip(arguments)
         swag.write_image(arguments.output, image)
     except swag.UserError as problem:
         parser.error(str(problem))
     options = {name: str(value) for name, value in vars(arguments).items() if name != "output"}
-    about = {"options": options, "device": jax.devices()[0].device_kind, "jax": jax.__version__, **record}
+    about = {"options": options, "device": jax.devices()[0].device_kind, "jax": jax.__version__, "results": records}
     with replacing(arguments.output.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(about, indent=1) + "\n")
 

@@ -13,9 +13,9 @@ from swag_jax.optimize import Settings
 from swag_jax.smoothing import Smoothing
 
 gatys_vgg19 = Settings()
-"""Gatys et al., CVPR 2016: VGG19 with average pooling, style at relu1_1 to relu5_1, content at relu4_2. Weights, coarse
-to fine, the basis and 200 steps are our choice, by eye on real photographs and paintings at 256 and 512 pixels (see
-`benchmarks/README.md`): with pixels as the basis (decay 0) a dotted grain covers everything, with 1 strokes are soft."""
+"""Gatys et al., CVPR 2016: VGG19 with average pooling, style at relu1_1 to relu5_1, content at relu4_2. Weights,
+coarse to fine, the basis and 200 steps are our choice, by eye on real photographs and paintings, as
+`benchmarks/README.md` tells."""
 
 swag_vgg19 = gatys_vgg19.replace(kind="softmax")
 """As `gatys_vgg19`, smoothed. Our choice in all but the layers."""
@@ -38,9 +38,8 @@ _DEEP = ("conv4_6", "conv5_3")
 swag_resnet50 = Settings(
     backbone="resnet50",
     objective=Objective(
-        style_layer_weights=_EQUAL,
         content_weight=3.0,
-        style_weight=1000.0,
+        style_weight=5000.0,
         tv_weight=0.02,
         normalization="released",
         smoothing=Smoothing("channel-softmax", temperature=1.0, layers=_DEEP),
@@ -48,7 +47,7 @@ swag_resnet50 = Settings(
     spectral_decay=0.5,
 )
 """Our best setting for ResNet50: losses and smoothing of SWAG's first release (`swag_resnet50_first`). Content counts
-more, 3e-3 of the style's weight where the code has 1e-17, so that it stays legible; weights, a little variation, coarse
+more, 3e-3 of a style layer where the code has 1e-17, so that it stays legible; weights, a little variation, coarse
 to fine, the basis and 200 steps are our choice, by eye, like those of `gatys_vgg19`."""
 
 swag_resnet50_paper = Settings(

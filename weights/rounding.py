@@ -9,8 +9,8 @@ should have, on photographs,
    (GPTQ: Frantar, Ashkboos, Hoefler and Alistarh, ICLR 2023, algorithm 1);
 3. what is left of the mean error goes into the batch norm's mean.
 
-Y is what the layer puts out in the exact network; for the last layer of a block, plus what the carried branch lacks. The
-first layers are small, and what they get wrong goes through all others: they stay in 16 bits.
+Y is what the layer puts out in the exact network; for the last layer of a block, plus what the carried branch lacks.
+The first layers are small, and what they get wrong goes through all others: they stay in 16 bits.
 """
 
 import functools
@@ -25,16 +25,14 @@ from swag_jax.backbones import Operations
 from swag_jax.params.layouts import Tensors
 from swag_jax.params.quantize import dequantize, quantize
 
-IMAGES = {"first": 128, "last": 640}
-"""Photographs that the layers before the last stage and those of the last stage are fitted on: the last stage has 49
-positions of a photograph, and kernels with up to 4,608 inputs."""
+FIRST_IMAGES, POSITIONS = 256, 24_000
+"""Photographs, and positions in them, that a layer before the last stage is fitted on. The last stage is fitted on all
+positions of all photographs: it has 49 of each, and kernels with up to 4,608 inputs."""
 
-POSITIONS = 12_000
-"""Positions that a layer before the last stage is fitted on; more changed the third digit of the errors only."""
-
-RIDGE, DAMPING = 0.03, 0.01
-"""Shares of the inputs' mean square that hold a refitted kernel near the original, and the rounding's inverse stable.
-The second is the GPTQ paper's, the first our choice: without it the last stage fits its photographs and no others."""
+FIRST_RIDGE, LAST_RIDGE, DAMPING = 0.1, 1.0, 0.01
+"""Shares of the inputs' mean square that hold a refitted kernel near the original, before and in the last stage, and
+the rounding's inverse stable. The last is the GPTQ paper's, the others are our choice: with less, a layer fits its own
+photographs better and others worse."""
 
 IN_16_BITS = ("conv1", "conv2_", "conv3_1", "conv3_2")
 """Beginnings of the names of layers that are not rounded, as many as 38 MB for both embedded networks allow."""
@@ -66,11 +64,12 @@ def rounded_resnet50(tensors: Tensors, images: np.ndarray) -> Tensors:
         Kernels as int8 and their steps (`swag_jax.params.quantize`), the first ones as float16, and batch norms.
     """
     coder = _Coder(tensors)
-    few = images[: IMAGES["first"]]
+    few = images[:FIRST_IMAGES]
     x = _pooled(_relu(coder.layer("conv1", Pair(few, few), size=7, stride=2, positions=POSITIONS)))
     for stage, depth in ((2, 3), (3, 4), (4, 6)):
         x = coder.stage(x, stage, depth, positions=POSITIONS)
-    x = Pair(*(np.concatenate(each) for each in zip(*coder.last_inputs(images[: IMAGES["last"]]), strict=True)))
+    x = Pair(*(np.concatenate(each) for each in zip(*coder.last_inputs(images), strict=True)))
+    coder.ridge = LAST_RIDGE
     coder.stage(x, 5, 3, positions=len(images) * 49)
     return coder.coded
 
@@ -82,6 +81,7 @@ class _Coder:
         self.exact = tensors
         self.decoded = dict(tensors)
         self.coded = {name: value for name, value in tensors.items() if not name.endswith(".kernel")}
+        self.ridge = FIRST_RIDGE
         self.random = np.random.default_rng(0)
 
     def stage(self, x: Pair, stage: int, depth: int, *, positions: int) -> Pair:
@@ -133,7 +133,7 @@ class _Coder:
             factor = scale / np.sqrt(variance + EPSILON)
             steady = np.abs(factor) > LEAST_FACTOR * np.abs(factor).mean()
             wanted += np.where(steady, lacking[places] / np.where(steady, factor, 1), 0)
-        self._store(name, _fitted(self.exact[f"{name}.kernel"], inputs, wanted, f"{name}.kernel"))
+        self._store(name, _fitted(self.exact[f"{name}.kernel"], inputs, wanted, f"{name}.kernel", self.ridge))
         decoded = self.decoded[f"{name}.kernel"]
         rest = (wanted - inputs @ decoded.reshape(-1, decoded.shape[3])).mean(0)
         mean = (self.exact[f"{name}.norm.mean"] - rest).astype(np.float32)
@@ -149,13 +149,13 @@ class _Coder:
             yield Pair(*(_until_last(batch, side) for side in (self.exact, self.decoded)))
 
 
-def _fitted(kernel: np.ndarray, inputs: np.ndarray, outputs: np.ndarray, key: str) -> Tensors:
+def _fitted(kernel: np.ndarray, inputs: np.ndarray, outputs: np.ndarray, key: str, ridge: float) -> Tensors:
     """Return the tensors that stand for a kernel: steps 1 and 2 of this module's method."""
     original = kernel.reshape(-1, kernel.shape[3]).astype(np.float64)
     hessian = inputs.T @ inputs / len(inputs)
     level = np.diag(hessian).mean()
     pull = inputs.T @ (outputs - inputs @ original) / len(inputs)
-    refitted = original + np.linalg.solve(hessian + RIDGE * level * np.eye(len(hessian)), pull)
+    refitted = original + np.linalg.solve(hessian + ridge * level * np.eye(len(hessian)), pull)
     step = quantize({key: refitted.reshape(kernel.shape).astype(np.float32)}, channel_axis=3)[f"{key}.step"]
     codes = _rounded(refitted, hessian + DAMPING * level * np.eye(len(hessian)), step.ravel().astype(np.float64))
     return {key: codes.reshape(kernel.shape), f"{key}.step": step}

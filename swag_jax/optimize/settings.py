@@ -29,7 +29,7 @@ class Settings:
 
     Attributes:
         backbone: The network whose activations define content and style.
-        weights: The network's weights: auto (those in the package; for a network without, torchvision's if fetched, else
+        weights: The network's weights: auto (the package's own; for a network without, torchvision's if fetched, else
             random), imagenet (torchvision's), embedded, random, a name that `swag-jax weights list` shows, or the path
             of a checkpoint.
         pooling: A VGG's pooling: auto (average), average (times 2, which keeps the scale; smoother pictures) or max (as
@@ -45,8 +45,8 @@ class Settings:
         learning_rate: Adam's step size, in units of the picture's range.
         averaging: Decay of the running mean of Adam's pictures that becomes the result; 0 returns the last picture.
         memory: Pairs of differences that L-BFGS keeps.
-        spectral_decay: Basis that L-BFGS optimizes in: 0 pixels; 1 frequencies weighted like those of natural images, so
-            that large strokes come before fine noise; or between.
+        spectral_decay: Basis that L-BFGS optimizes in: 0 pixels; 1 frequencies weighted like those of natural images,
+            so that large strokes come before fine noise; or between.
         init: Where to start: content, statistics (noise with the mean and deviation of the style's colors) or noise.
         style_scale: Longer side of the style picture as a multiple of size: larger gives larger strokes.
         blend: Weight of each style picture; empty: equal weights.

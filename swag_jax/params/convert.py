@@ -32,9 +32,9 @@ class Converted:
 
     Attributes:
         tensors: float32 arrays by flat name; kernels in (height, width, in, out) order.
-        metadata: Where they come from and how the network must be set up: `backbone`, `layout`,
-            `normalization`, `padding`, `architecture`, `deepest_layer`, `source_name`, `source_sha256`, `converter_version`
-            and `tensors_sha256`.
+        metadata: Where they come from and how the network must be set up: `backbone`, `layout`, `normalization`,
+            `padding`, `architecture`, `deepest_layer`, `source_name`, `source_sha256`, `converter_version` and
+            `tensors_sha256`.
     """
 
     tensors: Tensors

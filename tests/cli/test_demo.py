@@ -7,7 +7,7 @@ from swag_jax import read_image, sample
 from swag_jax.cli import demo
 from swag_jax.images import CONTENTS, STYLES, fitted, resize
 
-SMALL = ("--size", "48", "--steps", "3", "--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_1")
+SMALL = ("--size", "48", "--steps", "3", "--style-layers", "conv1,conv2_1", "--content-layers", "conv2_1")
 
 PAIRS = [f"{content}_{style}.png" for content, style in demo.PAIRS]
 
@@ -59,8 +59,8 @@ def _holds(sheet, picture):
 def _check_lines(ended, folder):
     lines = ended.err.splitlines()
     assert ended.out == ""
-    assert lines[0].startswith("weights: vgg19-caffe")
-    assert [line.split(":")[0] for line in lines[2:-1]] == [f"{content} + {style}" for content, style in demo.PAIRS]
+    assert lines[0].startswith("weights: resnet50-caffe")
+    assert [line.split(":")[0] for line in lines[1:-1]] == [f"{content} + {style}" for content, style in demo.PAIRS]
     assert re.fullmatch(rf"wrote {re.escape(str(folder / 'sheet.png'))} and 6 pictures in [\d:]+", lines[-1])
 
 
