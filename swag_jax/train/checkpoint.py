@@ -62,7 +62,8 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._manager.close()
+        with self._writing():
+            self._manager.close()
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -82,7 +83,8 @@ class Checkpoints:
         copied = jax.tree.map(lambda x: np.array(x, copy=True), state)
         noted = {**data, _HASH: _hash(_flat(copied), data)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(copied), data=ocp.args.JsonSave(noted))
-        self._manager.save(step, args=args, force=True)
+        with self._writing():
+            self._manager.save(step, args=args, force=True)
 
     def restore(self, like: State, data: Mapping[str, int]) -> tuple[State, dict[str, int], list[str]] | None:
         """Return the last sound checkpoint's state and place among the batches; `None` if there are no checkpoints.
@@ -118,7 +120,18 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Return when all that was begun is written."""
-        self._manager.wait_until_finished()
+        with self._writing():
+            self._manager.wait_until_finished()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turn what goes wrong while a checkpoint is written, which may be an earlier one, into one clear error."""
+        try:
+            yield
+        except (OSError, RuntimeError, ValueError) as problem:
+            brief = str(problem).partition("\n")[0]
+            rule = f"cannot write a checkpoint in {self._folder}: {brief}"
+            raise error(rule, cure="make room, and run the same command again") from problem
 
     def _read(self, step: int, data: Mapping[str, int]) -> tuple[dict[str, np.ndarray], dict[str, int]] | str:
         """Return the arrays of a checkpoint by name and its place among the batches, or what is wrong with it."""
@@ -151,10 +164,8 @@ class Checkpoints:
                     (self._folder / str(step)).rename(target)
                 except OSError as failure:
                     raise error(f"cannot move the damaged checkpoint of step {step}: {failure}") from failure
-            lines.append(
-                f"the checkpoint of step {step} is damaged: {problem}; it is kept as {target}, and the run goes on from "
-                f"step {sound}"
-            )
+            line = f"the checkpoint of step {step} is damaged: {problem}; it is kept as {target}"
+            lines.append(f"{line}, and the run goes on from step {sound}")
         if damage:
             devices.wait_for_all(name="damaged checkpoints are put aside")
             self._manager.reload()

@@ -167,9 +167,26 @@ def test_another_generator_s_checkpoint_is_refused(copy):
         restore(copy, state(0, width=50))
     other = state(0)
     other["parameters"]["c"] = other["parameters"].pop("b")
-    with pytest.raises(UserError, match="got parameters/b .* there and missing here"):
+    with pytest.raises(UserError, match=r"got parameters/b .* there and missing here"):
         restore(copy, other)
     assert sorted(path.name for path in copy.iterdir()) == ["3", "6"]
+
+
+@pytest.mark.parametrize("where", ["save", "wait_until_finished", "close"])
+def test_a_checkpoint_that_cannot_be_written_is_one_error(tmp_path, monkeypatch, where):
+    """As on a full disk, which Orbax tells of when it is used next."""
+
+    def full(*_, **__):
+        raise ValueError("RESOURCE_EXHAUSTED: no space left\nin many\nlines")
+
+    def write():
+        with Checkpoints(tmp_path / "checkpoints", keep=3) as checkpoints:
+            monkeypatch.setattr(checkpoints._manager, where, full)
+            checkpoints.save(state(3), PLACE)
+            checkpoints.wait()
+
+    with pytest.raises(UserError, match=r"cannot write a checkpoint in .*: RESOURCE_EXHAUSTED: no space left: make"):
+        write()
 
 
 def test_no_checkpoints(tmp_path):
