@@ -107,7 +107,11 @@ def _is_record(line: Mapping[str, Any]) -> bool:
     """Tell whether what a record says of itself is of the right types; it need not say all of it."""
     styles = line.get("styles", [])
     listed = isinstance(styles, list) and all(map(_is_text, styles))
-    return _is_text(line.get("name")) and listed and all(_is_text(line.get(key) or "") for key in _TEXTS)
+    return (
+        _is_text(line.get("name"))
+        and listed
+        and all(_is_text(line.get(key, "")) or line[key] is None for key in _TEXTS)
+    )
 
 
 def _is_text(value: object) -> bool:

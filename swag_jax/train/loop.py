@@ -201,6 +201,7 @@ class _Run:
         self._check_settings()
         with Checkpoints(self.folder / "checkpoints", keep=self.cadence.keep) as checkpoints:
             state = self._restored(checkpoints)
+            self._note_settings()
             with self._journal(int(state["step"])) as journal:
                 state = self._train(state, checkpoints, journal)
         step, generator = int(state["step"]), generators.with_parameters(self.config, state["parameters"])
@@ -349,25 +350,28 @@ class _Run:
         return json.loads(json.dumps(facts))
 
     def _check_settings(self) -> None:
-        """Raise if the folder holds a run of other settings; note these if it holds none."""
-        file, facts = self.folder / "settings.json", self._facts()
-        found, wanted = self._recorded(file), _flat(facts)
-        if found is not None:
-            names = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-            # Where the step size does not depend on how many steps there are, more of them go on as if planned.
-            allowed = {"steps"} if not self.settings.drops else set()
-            if different := [name for name in names if name not in allowed]:
-                shown = "; ".join(
-                    f"{name} {_brief(found.get(name))} there and {_brief(wanted.get(name))} here"
-                    for name in different[:_SHOWN]
-                )
-                more = f"; and {len(different) - _SHOWN} more" if len(different) > _SHOWN else ""
-                cure = "choose another -o, or the flags it began with"
-                raise error(f"{self.folder} must hold a run of these settings", got=shown + more, cure=cure)
+        """Raise if the folder holds a run of other settings."""
+        found, wanted = self._recorded(self._settings_file), _flat(self._facts())
+        if found is None:
+            return
+        names = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+        # Where the step size does not depend on how many steps there are, more of them go on as if planned.
+        allowed = {"steps"} if not self.settings.drops else set()
+        if different := [name for name in names if name not in allowed]:
+            cure = "choose another -o, or the flags it began with"
+            rule = f"{self.folder} must hold a run of these settings"
+            raise error(rule, got=_differences(different, found, wanted), cure=cure)
+
+    def _note_settings(self) -> None:
+        """Write the settings down, now that the run goes on by them."""
         if devices.process_index() == 0:
-            with replacing(file) as temporary:
-                temporary.write_text(json.dumps(facts, indent=1) + "\n")
-        devices.wait_for_all(name="settings are checked")
+            with replacing(self._settings_file) as temporary:
+                temporary.write_text(json.dumps(self._facts(), indent=1) + "\n")
+        devices.wait_for_all(name="settings are noted")
+
+    @property
+    def _settings_file(self) -> Path:
+        return self.folder / "settings.json"
 
     def _recorded(self, file: Path) -> dict[str, Any] | None:
         """Return the settings of the run in the folder, if there is one; each of its generators knows them as well."""
@@ -377,7 +381,7 @@ class _Run:
         for path in [self.path, *sorted(self.folder.glob("generator-*.safetensors"), reverse=True)]:
             found, _ = _facts_in(lambda path=path: params.read_metadata(path)["training"])
             if found is not None:
-                self._say(f"{file} is written anew, as {path.name} has it: {problem}")
+                self._say(f"the settings of the run are those that {path} was trained with; of {file}: {problem}")
                 return found
         if not file.exists() and not any((self.folder / "checkpoints").glob("[0-9]*")):
             return None
@@ -419,6 +423,14 @@ def _facts_in(read: Callable[[], str | bytes]) -> tuple[dict[str, Any] | None, s
         return None, "it is missing"
     except (OSError, ValueError, RecursionError) as problem:
         return None, f"it cannot be read ({type(problem).__name__})"
+
+
+def _differences(names: Sequence[str], found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Name what differs, the first few."""
+    shown = "; ".join(
+        f"{_brief(name)} {_brief(found.get(name))} there and {_brief(wanted.get(name))} here" for name in names[:_SHOWN]
+    )
+    return f"{shown}; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
 
 
 def _brief(value: Any) -> str:
