@@ -49,7 +49,7 @@ class _Ending:
 
 def is_program() -> bool:
     """Tell whether this process is that of the command line, which imports the package before anything else."""
-    program = getattr(sys, "argv", [""])[0]
+    program = (getattr(sys, "argv", None) or [""])[0]
     # What `python -m` starts is called so while the packages around it are imported.
     return Path(program).stem in ("swag-jax", "swag-jax-script") or (program == "-m" and "swag_jax" in sys.orig_argv)
 
@@ -160,4 +160,5 @@ def _handle_all(handler: Any) -> dict[signal.Signals, Any]:
 
 def _restore(before: dict[signal.Signals, Any]) -> None:
     for number, handler in before.items():
-        signal.signal(number, handler)
+        # None: one that is not Python's, which cannot be put back.
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
