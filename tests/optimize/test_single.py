@@ -267,7 +267,6 @@ def test_programs_of_the_last_sizes_are_kept():
     counts = [programs(height) for height in range(40, 40 - KEPT - 3, -1)]
     kinds = (single._chunk, single._targets, single._initialized, single._picture)
     assert [len(kind.kept) for kind in kinds] == [KEPT] * len(kinds)
-    more = 3  # at least, for each size until so many are kept; then none, but for what single operations compile
+    more = 3  # at least, for each size until so many are kept; then what single operations compile
     assert counts[KEPT - 1] - counts[0] >= more * (KEPT - 1), counts
-    assert counts[-1] - counts[KEPT - 1] <= len(counts) - KEPT, counts
-    assert programs(40 - KEPT - 2) == counts[-1]
+    assert counts[-1] - counts[KEPT - 1] < more * (len(counts) - KEPT), counts
