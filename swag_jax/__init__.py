@@ -7,6 +7,11 @@
 (48, 64, 3)
 """
 
+from swag_jax import _signals
+
+if _signals.is_program():  # first: all that follows takes a second, and Ctrl-C shall not show where it was
+    _signals.end_at_once()
+
 from swag_jax import apply as apply
 from swag_jax import backbones as backbones
 from swag_jax import generators as generators

@@ -3,7 +3,7 @@
 import pytest
 
 from swag_jax import UserError
-from swag_jax._files import check_target, replacing
+from swag_jax._files import check_target, read_json_lines, replacing
 
 
 def names(folder):
@@ -100,3 +100,32 @@ def test_targets_that_can(tmp_path):
     for name in ("old.txt", "new.txt"):
         check_target(tmp_path / name, what="the list")
     assert names(tmp_path) == ["old.txt"]
+
+
+@pytest.mark.parametrize(
+    ("content", "objects", "damaged"),
+    [
+        (b"", [], 0),
+        (b'{"a": 1}\n', [{"a": 1}], 0),
+        (b'{"a": 1}\r\n\r\n{"b": 2}', [{"a": 1}, {"b": 2}], 0),
+        (b'{"a": 1}\n{"b": 2', [{"a": 1}], 0),
+        (b'{"a": 1}\n{"b": 2\n{"c": 3}\n', [{"a": 1}, {"c": 3}], 1),
+        (b'\xff\xfe\n{"a": "\xff"}\n{"b": "\xc3\xa4"}\n', [{"b": "ä"}], 2),
+        (b"[" * 100_000 + b'\n{"a": 1}\n', [{"a": 1}], 1),
+        (b'{"a":' * 100_000 + b'\n{"a": 1}\n', [{"a": 1}], 1),
+        (b'3\n"a"\nnull\n[1]\ntrue\n{"a": 1}\n', [{"a": 1}], 5),
+        (b"9" * 5000 + b'\n{"a": 1}\n', [{"a": 1}], 1),
+        (bytes(4096) + b'\n{"a": 1}\n', [{"a": 1}], 1),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_lines_of_json_from_any_bytes(tmp_path, content, objects, damaged):
+    (tmp_path / "lines.jsonl").write_bytes(content)
+    assert read_json_lines(tmp_path / "lines.jsonl") == (objects, damaged)
+
+
+def test_lines_of_no_file(tmp_path):
+    assert read_json_lines(tmp_path / "none.jsonl") == ([], 0)
+    (tmp_path / "folder.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"folder.jsonl must be a file"):
+        read_json_lines(tmp_path / "folder.jsonl")

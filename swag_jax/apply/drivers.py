@@ -14,6 +14,7 @@ from jaxtyping import ArrayLike
 
 from swag_jax import devices
 from swag_jax._checks import UserError, check_range, error
+from swag_jax._programs import KEPT, Recent
 from swag_jax._types import AnyHostImage, AnyImage, HostAlpha, Image, Key
 from swag_jax.apply.painting import Manner, needs_own, paint, read
 from swag_jax.apply.settings import Settings
@@ -255,7 +256,7 @@ class _Run:
         for style in styles:
             image = self._style_sized(as_picture(style.image, "style"))
             region = None if style.region is None else jnp.asarray(resize(style.region, *image.shape[:2]) > 0.5)
-            kept.append(_read(self.stylizer, jnp.asarray(image), key=key, region=region))
+            kept.append(_read.of(image.shape)(self.stylizer, jnp.asarray(image), key=key, region=region))
         blend = self.settings.blend or (1.0,) * max(len(styles), 1)
         strength = jnp.float32(self.settings.strength)
         return Manner(tuple(kept), jnp.asarray(blend, jnp.float32), strength)
@@ -299,15 +300,21 @@ class _Run:
             return [self._in_tiles(work, manner, side, mixed) for work in works]
         if len(works) == 1:
             content, masks, own = jax.tree.map(jnp.asarray, works[0].arguments)
-            return [np.asarray(_paint_single(self.stylizer, manner, content, masks, own, mixed=mixed))]
+            return [
+                np.asarray(_paint_single.of(works[0].bucket)(self.stylizer, manner, content, masks, own, mixed=mixed))
+            ]
         size = -(-len(works) // devices.count())
         filled = devices.filled([work.arguments for work in works], size=size)
         batch = jax.tree.map(lambda *x: np.stack(x), *filled)
         shared = devices.replicate((self.stylizer, manner))
-        return list(devices.gather(self._program(mixed)(shared, *devices.split(batch)), length=len(works)))
+        return list(
+            devices.gather(self._program(mixed, works[0].bucket)(shared, *devices.split(batch)), length=len(works))
+        )
 
-    @functools.cache  # noqa: B019
-    def _program(self, mixed: bool) -> Any:
+    @functools.lru_cache(maxsize=KEPT)  # noqa: B019
+    def _program(self, mixed: bool, _bucket: tuple[Any, ...]) -> Any:
+        """Return the program of contents of one shape, with which it is let go."""
+
         def one(shared, content, masks, own):
             stylizer, manner = shared
             return _paint_one(stylizer, manner, content, masks, own, mixed=mixed)
@@ -315,7 +322,9 @@ class _Run:
         return devices.spread(one, shared=["shared"])
 
     def _in_tiles(self, work: _Ready, manner: Manner, side: int, mixed: bool) -> np.ndarray:
-        own = None if work.own is None else _read(self.stylizer, jnp.asarray(work.own), key=own_key())
+        own = (
+            None if work.own is None else _read.of(work.own.shape)(self.stylizer, jnp.asarray(work.own), key=own_key())
+        )
         return paint_tiled(self.stylizer, manner, work.image, side=side, masks=work.masks, own=own, mixed=mixed)
 
     def _finished(self, work: _Ready, painted: np.ndarray) -> Outcome:
@@ -342,8 +351,8 @@ def _paint_one(
     return paint(stylizer, manner, content, masks=masks, own=kept, mixed=mixed)
 
 
-_read = jax.jit(read)
-_paint_single = jax.jit(_paint_one, static_argnames="mixed")
+_read = Recent(read)
+_paint_single = Recent(_paint_one, static_argnames="mixed")
 
 
 def _check_styles(stylizer: Stylizer, number: int, settings: Settings) -> None:

@@ -5,34 +5,52 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 
-from swag_jax import _versions, devices, params
+from swag_jax import _signals, _versions, devices, params
 from swag_jax._checks import UserError
 from swag_jax.cli import apply, batch, demo, measure, stats, stylize, train, weights
 from swag_jax.cli._flags import Parser
 
+CACHE_BYTES = 2**30
+"""Bytes of compiled programs that are kept on disk from run to run. Our choice: some hundreds of programs."""
+
 BAD_INPUT = 2
 """Exit code for bad usage and bad input, the one argparse uses."""
 
-INTERRUPTED = 130
-"""Exit code after a second Ctrl-C: 128 plus SIGINT, as shells have it."""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 done, 2 bad usage or input, 3 some of many failed."""
+    """Run the command line and return its exit code.
+
+    Returns:
+        0 done, 2 bad usage or input, 3 some of many failed, 130 after Ctrl-C, 143 after SIGTERM; 1 where a training
+        diverged.
+    """
+    try:
+        with _signals.interruptible():
+            return _run(arguments)
+    except _signals.Interrupted as ending:
+        _signals.tell(ending.number)
+        return ending.code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parsed = _parser().parse_args(arguments)
-    _cache_compilations()
+    kept = _cache_compilations()
     devices.run_inline()
     try:
-        return parsed.run(parsed)
+        code = parsed.run(parsed)
     except UserError as problem:
         print(f"swag-jax: {' '.join(str(problem).split())}", file=sys.stderr)
         return BAD_INPUT
-    except KeyboardInterrupt:
-        print("swag-jax: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    if kept is not None:
+        prune(kept, most=CACHE_BYTES)
+    if getattr(parsed, "quiet", False):  # which has said nothing yet of a stop that was asked for
+        for number in (number for number, known in _signals.EXIT_CODES.items() if known == code):
+            _signals.tell(number)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,12 +62,39 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _cache_compilations() -> None:
-    """Keep compiled programs on disk, beside the weights, so that the second run starts at once."""
+def _cache_compilations() -> Path | None:
+    """Keep compiled programs on disk, beside the weights, so that the second run starts at once; return where."""
     folder = params.home() / "compiled"
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
+        return None
     with contextlib.suppress(OSError):  # where nothing can be kept, everything still works
         folder.mkdir(parents=True, exist_ok=True)
+        prune(folder, most=CACHE_BYTES)
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        return folder
+    return None
+
+
+def prune(folder: Path, *, most: int) -> None:
+    """Remove the files of a folder that were not used longest, until those left take at most so many bytes.
+
+    JAX does so by itself with `jax_compilation_cache_max_size`, but only where it did so from the first file on: among
+    files without its records of their use (jax 0.10 to 0.12), it writes nothing any more.
+
+    Args:
+        folder: Where JAX keeps compiled programs.
+        most: Bytes.
+    """
+    found = []
+    for path in list(folder.iterdir()) if folder.is_dir() else []:
+        with contextlib.suppress(OSError):  # another process prunes, too
+            status = path.stat()
+            found.append((max(status.st_atime, status.st_mtime), status.st_size, path))
+    excess = sum(size for _, size, _ in found) - most
+    for _, size, path in sorted(found):
+        if excess <= 0:
+            break
+        with contextlib.suppress(OSError):
+            path.unlink()
+            excess -= size

@@ -116,11 +116,14 @@ def each_row(path: Path, make: Callable[[Mapping[str, Any]], Made]) -> list[Made
     except (OSError, UnicodeDecodeError) as problem:
         raise error(f"--pairs {path} must be a readable text file", got=problem) from problem
     made = []
-    for line, row in readers[path.suffix.lower()](text, path):
-        try:
-            made.append(make(row))
-        except UserError as problem:
-            raise UserError(f"{path}, line {line}: {problem}") from problem
+    try:
+        for line, row in readers[path.suffix.lower()](text, path):
+            try:
+                made.append(make(row))
+            except UserError as problem:
+                raise UserError(f"{path}, line {line}: {problem}") from problem
+    except csv.Error as problem:
+        raise error(f"--pairs {path} must be a table", got=problem, cure="give every pair a line") from problem
     if not made:
         raise error("--pairs must name at least one pair", got=f"none in {path}")
     return made
@@ -142,7 +145,7 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(content)
-        except ValueError as problem:
+        except (ValueError, RecursionError) as problem:
             raise error(f"{path}, line {line}: a line must be a JSON object", got=problem) from problem
         if not isinstance(row, dict):
             raise error(f"{path}, line {line}: a line must be a JSON object", got=type(row).__name__)

@@ -11,7 +11,7 @@ from typing import Any
 
 from swag_jax import params
 from swag_jax._checks import error
-from swag_jax._files import replacing
+from swag_jax._files import read_json_lines, replacing
 from swag_jax.cli._pairs import Job
 
 DONE, FAILED = "done", "failed"
@@ -94,16 +94,28 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _read(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """Return the last record of each name; lines that are cut off are left out."""
-    found: dict[str, dict[str, Any]] = {}
-    for path in paths:
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-            try:
-                record = json.loads(line)
-                found[record["name"]] = record
-            except (ValueError, TypeError, KeyError):
-                continue
-    return found
+    """Return the last record of each name; damaged lines are left out, and their pairs done again."""
+    lines = (line for path in paths if path.is_file() for line in read_json_lines(path)[0])
+    return {line["name"]: line for line in lines if _is_record(line)}
+
+
+_TEXTS = ("name", "content", "output", "backbone", "status", "error", "fingerprint")
+"""What is text in a record, or `None`."""
+
+
+def _is_record(line: Mapping[str, Any]) -> bool:
+    """Tell whether what a record says of itself is of the right types; it need not say all of it."""
+    styles = line.get("styles", [])
+    listed = isinstance(styles, list) and all(map(_is_text, styles))
+    return (
+        _is_text(line.get("name"))
+        and listed
+        and all(_is_text(line.get(key, "")) or line[key] is None for key in _TEXTS)
+    )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and "\0" not in value
 
 
 def _write(path: Path, records: Iterable[dict[str, Any]]) -> None:

@@ -35,12 +35,12 @@ from swag_jax.cli._display import CountDisplay, clock
 from swag_jax.cli._flags import add_attributes, add_keep_colors, chosen_attributes
 from swag_jax.cli._pairs import named, pictures_in
 from swag_jax.cli._results import DONE, FAILED, Results
-from swag_jax.cli.stylize import same_file, stoppable
+from swag_jax.cli.stylize import same_file, stoppable, stopped_code
 from swag_jax.images import check_output, luminance, read_alpha, read_image, resize, write_image
 from swag_jax.images.io import OUTPUT_FORMATS
 
-SOME_FAILED, STOPPED = 3, 130
-"""Exit codes when some of many pictures failed, and after Ctrl-C (128 plus SIGINT)."""
+SOME_FAILED = 3
+"""Exit code when some of many pictures failed."""
 
 WRITERS = 4
 """Threads that write pictures while the next batch is at work."""
@@ -216,7 +216,7 @@ def _run_many(arguments: argparse.Namespace, settings: Settings) -> int:
     line += f", {failed} failed (see results.jsonl)" if failed else ""
     display.say(f"{line}, in {clock(time.perf_counter() - began)}")
     if asked:
-        return STOPPED
+        return stopped_code(asked)
     return SOME_FAILED if failed else 0
 
 

@@ -16,16 +16,13 @@ from swag_jax.cli._display import BatchDisplay, clock
 from swag_jax.cli._flags import add_keep_colors, chosen_init, chosen_settings
 from swag_jax.cli._pairs import Job, add_options, from_file, from_folders
 from swag_jax.cli._results import DONE, FAILED, Results
-from swag_jax.cli.stylize import describe_weights, stoppable
+from swag_jax.cli.stylize import describe_weights, stoppable, stopped_code
 from swag_jax.images import read_alpha, read_image, resize, sheet, write_image
 from swag_jax.optimize import BatchProgress, Outcome, Pair, stylize_stream
 from swag_jax.optimize.reader import Reader
 
 SOME_FAILED = 3
 """Exit code when some of many pairs failed."""
-
-STOPPED = 130
-"""Exit code after Ctrl-C: 128 plus SIGINT, as shells have it."""
 
 WRITERS = 4
 """Threads that write pictures while the next batch is at work."""
@@ -41,7 +38,8 @@ def add_parser(commands: Any) -> None:
         help="many pictures at once",
         usage="swag-jax batch --contents DIR --styles DIR -o DIR [flags]",
         description="Paint every content in the manner of every style, or the pairs of a file, many at once, on "
-        "every device. The same command again does what is left. Exit code 3 says that some pairs failed.",
+        "every device. The same command again does what is left. Exit code 3 says that some pairs failed, 130 "
+        "and 143 that Ctrl-C or SIGTERM stopped it.",
     )
     parser.add_argument("--contents", type=Path, metavar="DIR", help="A folder of content pictures")
     parser.add_argument("--styles", type=Path, metavar="DIR", help="A folder of style pictures")
@@ -101,7 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
     left = [job for job in own if not _is_ended(job, results, arguments)]
     title = arguments.output.name + (f" {devices.process_index()}" if several else "")
     display = BatchDisplay(title, quiet=arguments.quiet)
-    stopped = _work(left, results, arguments, display) if left else False
+    asked = _work(left, results, arguments, display) if left else []
+    stopped = bool(asked)
     devices.wait_for_all(name="every pair has ended")
     if devices.process_index() == 0:
         results.merge([job.name for job in jobs])
@@ -111,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
     took = f"in {clock(time.perf_counter() - began)}, {display.compilations} programs compiled"
     display.say(_closing(own, results, stopped, took))
     if stopped:
-        return STOPPED
+        return stopped_code(asked)
     return SOME_FAILED if any(_status(job, results) == FAILED for job in own) else 0
 
 
@@ -178,8 +177,8 @@ class _File:
         return read_image(self.path)
 
 
-def _work(jobs: Sequence[Job], results: Results, arguments: argparse.Namespace, display: BatchDisplay) -> bool:
-    """Make the pictures of all jobs; return whether the user stopped before the end."""
+def _work(jobs: Sequence[Job], results: Results, arguments: argparse.Namespace, display: BatchDisplay) -> list:
+    """Make the pictures of all jobs; return the signals that asked to stop before the end."""
     for settings in {(job.settings.backbone, job.settings.weights): job.settings for job in jobs}.values():
         for line in describe_weights(settings):
             display.say(line)
@@ -200,16 +199,15 @@ def _work(jobs: Sequence[Job], results: Results, arguments: argparse.Namespace, 
             max_shapes=arguments.max_shapes,
             mapping=arguments.mapping,
         )
-        ended, saving = 0, deque[Future]()
+        saving = deque[Future]()
         with ThreadPoolExecutor(WRITERS) as pool:
             for outcome in outcomes:
-                ended += 1
                 saving.append(pool.submit(_save, outcome, jobs[outcome.index], results, arguments, display))
                 while saving and saving[0].done():
                     saving.popleft().result()  # where records cannot be written, it ends here and not hours later
         for future in saving:
             future.result()
-        return ended < len(jobs)
+        return asked
 
 
 def _save(outcome: Outcome, job: Job, results: Results, arguments: argparse.Namespace, display: BatchDisplay) -> None:

@@ -204,8 +204,8 @@ def _of_folder(folder: Path) -> list[Triple]:
     """Return the pairs that `batch` recorded; outputs are in the folder itself, wherever it is now."""
     triples = []
     for record in read_records(folder):
-        output = record.get("output") and folder / Path(record["output"]).name
         try:
+            output = folder / Path(record["output"]).name if record.get("output") else None
             styles = tuple(map(Path, record["styles"]))
             triples.append(Triple(record["name"], Path(record["content"]), styles, output, record.get("backbone")))
         except (KeyError, TypeError) as problem:
@@ -216,12 +216,18 @@ def _of_folder(folder: Path) -> list[Triple]:
 def _of_report(path: Path) -> Triple:
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-        output = Path(report["output"])
-        styles = tuple(map(Path, report["styles"]))
-        return Triple(output.stem, Path(report["content"]), styles, output, report["settings"]["backbone"])
-    except (OSError, ValueError, KeyError, TypeError) as problem:
+        output = _path(report["output"])
+        styles = tuple(map(_path, report["styles"]))
+        return Triple(output.stem, _path(report["content"]), styles, output, report["settings"]["backbone"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
         rule = f"{path} must be the folder of `swag-jax batch` or the report of `swag-jax stylize --report`"
         raise error(rule, got=f"something else ({problem})", cure="or name CONTENT STYLE OUT") from problem
+
+
+def _path(name: str) -> Path:
+    if "\0" in name:
+        raise ValueError("a NUL character in a file's name")
+    return Path(name)
 
 
 def _available(arguments: argparse.Namespace) -> tuple[tuple[str, ...], dict[str, str]]:

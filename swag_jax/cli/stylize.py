@@ -4,15 +4,14 @@ import argparse
 import contextlib
 import datetime
 import json
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from swag_jax import _versions, devices, params
+from swag_jax import _signals, _versions, devices, params
 from swag_jax._checks import error
 from swag_jax._files import check_target, replacing
 from swag_jax._types import HostAlpha, HostImage
@@ -29,8 +28,8 @@ def add_parser(commands: Any) -> None:
         "stylize",
         help="one picture by optimization",
         usage="swag-jax stylize CONTENT STYLE [STYLE ...] -o OUT [flags]",
-        description="Paint the CONTENT picture in the manner of one or more STYLE pictures. Ctrl-C stops early and "
-        "keeps the picture so far.",
+        description="Paint the CONTENT picture in the manner of one or more STYLE pictures. Ctrl-C and "
+        "SIGTERM stop early and keep the picture so far, with exit codes 130 and 143.",
     )
     parser.add_argument("content", type=Path, metavar="CONTENT", help="The picture to repaint")
     parser.add_argument("styles", type=Path, nargs="+", metavar="STYLE", help="A painting; several are mixed")
@@ -59,14 +58,14 @@ def run(arguments: argparse.Namespace) -> int:
     writer = _Writer(arguments)
     display = Display(arguments.output.name, quiet=arguments.quiet, opening=describe_weights(settings), also=writer)
     devices.keep_memory()
-    with stoppable(display.say, "without a picture") as writer.interrupted:
+    with stoppable(display.say, "without a picture") as writer.asked:
         with display:
             result = stylize(content, styles, settings=settings, init=start, callback=display, every=arguments.every)
         writer.write(arguments.output, result.image)
     if arguments.report is not None:
         write_report(arguments.report, arguments, result)
     display.say(_closing(arguments.output, result))
-    return 0
+    return stopped_code(writer.asked)
 
 
 def describe_weights(settings: Settings) -> list[str]:
@@ -103,7 +102,7 @@ class _Writer:
     def __init__(self, arguments: argparse.Namespace):
         self.output: Path = arguments.output
         self.every: int | None = arguments.every
-        self.interrupted: list[bool] = []
+        self.asked: list[int] = []
         opaque = OUTPUT_FORMATS[self.output.suffix.lower()] == "JPEG"
         self.alpha: HostAlpha | None = None if opaque else read_alpha(arguments.content)
 
@@ -111,37 +110,29 @@ class _Writer:
         if self.every and progress.step % self.every == 0 and progress.step < progress.steps:
             name = f"{self.output.stem}-{progress.step:05d}{self.output.suffix}"
             self.write(self.output.with_name(name), progress.picture())
-        return bool(self.interrupted)
+        return bool(self.asked)
 
     def write(self, path: Path, image: HostImage) -> None:
         alpha = None if self.alpha is None else resize(self.alpha, *image.shape[:2])
         write_image(path, image, alpha=alpha)
 
 
-@contextlib.contextmanager
-def stoppable(say: Callable[[str], None], otherwise: str) -> Iterator[list[bool]]:
-    """Turn the first Ctrl-C into a request to stop and keep what there is; the second one ends the program.
+def stoppable(say: Callable[[str], None], otherwise: str) -> contextlib.AbstractContextManager[list[Any]]:
+    """Turn the first Ctrl-C or SIGTERM into a request to stop and keep what there is; the second ends the program.
 
     Args:
         say: Tells the user.
         otherwise: How a second Ctrl-C ends.
 
-    Yields:
-        A list that is empty until a stop is asked for.
+    Returns:
+        A context with a list that is empty until a stop is asked for.
     """
-    asked: list[bool] = []
+    return _signals.asked_first(lambda: say(f"stopping after these steps; Ctrl-C again to quit {otherwise}"))
 
-    def ask(_signal: int, _frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(True)
-        say(f"stopping after these steps; Ctrl-C again to quit {otherwise}")
 
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
+def stopped_code(asked: Sequence[Any]) -> int:
+    """Return the exit code of a command that has kept what there was: 0 where no stop was asked for."""
+    return _signals.EXIT_CODES[asked[0]] if asked else 0
 
 
 def _closing(output: Path, result: Result) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,16 +11,13 @@ from typing import Any
 from swag_jax import devices, params
 from swag_jax.cli._display import TrainDisplay
 from swag_jax.cli._flags import add_attributes, chosen_attributes
-from swag_jax.cli.stylize import stoppable
+from swag_jax.cli.stylize import stoppable, stopped_code
 from swag_jax.generators import KINDS
 from swag_jax.train import Cadence, NonFiniteStepError, TrainProgress, train_generator
 from swag_jax.train.recipes import RECIPES, recipe
 
 DIVERGED = 1
 """Exit code when a loss or an update was not finite."""
-
-STOPPED = 130
-"""Exit code after Ctrl-C: 128 plus SIGINT, as shells have it."""
 
 
 def add_parser(commands: Any) -> None:
@@ -36,8 +34,9 @@ def _add_kind(kinds: Any, kind: str) -> None:
         kind,
         help=RECIPES[kind].source.partition(":")[0],
         usage=f"swag-jax train {kind} --contents DIR --styles DIR -o RUN [flags]",
-        description=f"Train a generator ({kind}) on every device. Ctrl-C stops behind a checkpoint; the same command "
-        "goes on from the last one. Exit code 1 says that a loss was not finite.",
+        description=f"Train a generator ({kind}) on every device. Ctrl-C and SIGTERM stop behind a checkpoint; the "
+        "same command goes on from the last one. Exit code 1 says that a loss was not finite, 130 and 143 that it was "
+        "stopped.",
         epilog="Recipes. " + " ".join(_describe(name) for name in names),
     )
     styles = "The one style picture" if kind == "johnson" else "A folder of style pictures"
@@ -80,6 +79,11 @@ def _keeping_memory(display: TrainDisplay) -> Callable[[TrainProgress], None]:
     return show
 
 
+def _notice(display: TrainDisplay, *, quiet: bool) -> Callable[[str], None]:
+    """Return what tells of damage that was made good: also where nothing but errors is printed."""
+    return (lambda line: print(f"swag-jax: {line}", file=sys.stderr)) if quiet else display.say
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Train; leave a folder such that the same command goes on."""
     devices.initialize(coordinator=arguments.coordinator, processes=arguments.processes, process=arguments.process)
@@ -104,12 +108,13 @@ def run(arguments: argparse.Namespace) -> int:
                 tensorboard=arguments.tensorboard,
                 callback=_keeping_memory(display),
                 interrupted=lambda: bool(asked),
+                notice=_notice(display, quiet=arguments.quiet),
             )
         except NonFiniteStepError as problem:
             print(f"swag-jax: {problem}", file=sys.stderr)
             return DIVERGED
     if result.status == "stopped":
         display.say(f"stopped at step {result.step} of {settings.steps}; the same command goes on")
-        return STOPPED
+        return stopped_code(asked or [signal.SIGINT])  # where only another process was asked
     display.say(f"wrote {result.path}: {settings.kind} after {result.step} steps")
-    return 0
+    return stopped_code(asked)

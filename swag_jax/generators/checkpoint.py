@@ -68,8 +68,8 @@ def load_generator(path: Path | str, *, operations: Operations | None = None) ->
         The generator, of the configuration in the file.
 
     Raises:
-        UserError: If the file is no generator's, is damaged, or does not fit its own configuration; one line for every
-            misfit.
+        UserError: If the file is no generator's, is damaged, holds other numbers than were written, or does not fit
+            its own configuration; one line for every misfit.
     """
     path = Path(path)
     config = _read_config(path)
@@ -78,6 +78,7 @@ def load_generator(path: Path | str, *, operations: Operations | None = None) ->
     tensors, unusable = params.usable_floats(path, [name for name in found if name in expected])
     if misfits or unusable:
         raise misfits_error(f"{path} must fit the {kind_of(config)} generator that it describes", misfits + unusable)
+    _check_hash(path, tensors)
     return with_parameters(config, tensors, operations=operations)
 
 
@@ -168,6 +169,15 @@ def _arranged(value: np.ndarray) -> np.ndarray:
 def _origin(sources: Iterable[Path]) -> dict[str, str]:
     hashes = {source.name: params.file_sha256(source) for source in sources}
     return {"source_sha256": json.dumps(hashes), "converter_version": _CONVERTER_VERSION}
+
+
+def _check_hash(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Raise where the file says what its float32 tensors were, and they are others."""
+    noted = params.read_metadata(path).get("tensors_sha256")
+    # The file's own numbers, where they are not float32.
+    if noted is not None and noted not in map(params.tensors_sha256, (tensors, params.read_safetensors(path))):
+        cure = "bring back a copy, or convert it again"
+        raise error(f"{path} must hold the numbers that were written", got="others: it is damaged", cure=cure)
 
 
 def _write(path: Path, config: Config, tensors: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> None:

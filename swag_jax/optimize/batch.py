@@ -105,7 +105,7 @@ def stylize_batch(
         run.reader.load(each)
     found = {outcome.index: outcome for outcome in run.outcomes(pairs)}
     outcomes = (found.get(i, Outcome(i, pair.name, None, None)) for i, pair in enumerate(pairs))
-    return BatchResult(tuple(outcomes), len(run.programs), time.perf_counter() - run.began)
+    return BatchResult(tuple(outcomes), run.programs.compiled, time.perf_counter() - run.began)
 
 
 def stylize_stream(
@@ -311,7 +311,7 @@ class _Run:
             expected = self.ready_work / self.counts["ready"] * (self.total - self.counts["failed"])
             left = max(expected - self.done_work, 0) * seconds / self.done_work
         done, failed = self.counts["done"], self.counts["failed"]
-        return BatchProgress(done, failed, self.total, rate, seconds, left, len(self.programs))
+        return BatchProgress(done, failed, self.total, rate, seconds, left, self.programs.compiled)
 
 
 def _per_device(works: Sequence[Work]) -> int:

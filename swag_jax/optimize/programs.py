@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.stages import Compiled
 
 from swag_jax import devices
+from swag_jax._programs import KEPT, Latest
 from swag_jax._types import AnyImage, Image
 from swag_jax.losses import Targets, content_targets, style_targets
 from swag_jax.optimize.once import Once
@@ -21,30 +22,37 @@ from swag_jax.optimize.solvers import Solver
 REMEMBERED = 2**30
 """Bytes of targets, and of networks, that are remembered for other pairs that need them. Our choice."""
 
+TARGETS_KEPT = 64
+"""Programs of targets that are kept; each is of one shape and scale, for any content that meets a style of it."""
+
+_ANY = 2**30
+"""Programs of one size: as many as its scales, batches and objectives need."""
+
 
 class Programs:
-    """The programs of one run, each compiled when it is first asked for.
+    """The programs of one run, each compiled when it is first asked for; kept are those of the last `KEPT` sizes.
 
     Attributes:
         mapping: How batches are mapped over the devices.
         seconds: Seconds spent on compiling.
+        compiled: Programs compiled so far, those that are not kept any more included.
+        kept: Programs by the sizes that they are for.
     """
 
     def __init__(self, *, mapping: devices.Mapping):
         self.mapping: devices.Mapping = mapping
-        self.seconds = 0.0
-        self._compiled: dict[Hashable, Compiled] = {}
+        self.seconds, self.compiled = 0.0, 0
+        self.kept: Latest[Latest[Compiled]] = Latest(most=KEPT)
+        self._of_targets: Latest[Compiled] = Latest(most=TARGETS_KEPT)
+        self._of_size: Latest[Compiled] = Latest(most=_ANY)
         self._networks, self._targets = Once(capacity=REMEMBERED), Once(capacity=REMEMBERED)
-
-    def __len__(self) -> int:
-        return len(self._compiled)
 
     def network(self, work: Work) -> Any:
         """Return the network of a pair, on every device."""
         return self._networks.get(work.loaded.key, lambda: devices.replicate(work.loaded.network))
 
     def chunk(self, work: Work, scale: Scale, *, steps: int, size: int) -> Compiled:
-        """Return the program that takes steps at one scale.
+        """Return the program that takes steps at one scale; what is asked for until the next one has the same sizes.
 
         Args:
             work: Any pair of the bucket.
@@ -56,6 +64,8 @@ class Programs:
             Network, targets and state to state and history; the state's memory is given up.
         """
         objective, solver = work.objective, work.solver
+        shapes = tuple((each.height, each.width) for each in work.scales)
+        self._of_size = self.kept.get(shapes, lambda: Latest(most=_ANY))
         picture = jax.ShapeDtypeStruct((scale.height, scale.width, 3), jnp.float32)
 
         def lower() -> Any:
@@ -66,7 +76,7 @@ class Programs:
             program = devices.spread(chunk, shared=["network"], donated=["state"], mapping=self.mapping)
             return program.lower(self.network(work), *devices.stand_ins((targets, state), size=size))
 
-        return self._get((work.loaded.structure, objective, solver, picture.shape, steps, size), lower)
+        return self._get((work.loaded.structure, objective, solver, picture.shape, steps, size), lower, self._of_size)
 
     def start(self, images: Any, *, solver: Solver, terms: tuple[str, ...]) -> Any:
         """Return the solver's states before the first step, `devices size ...` like the pictures."""
@@ -109,7 +119,7 @@ class Programs:
 
     def _target(self, what: str, work: Work, shapes: tuple, function: Callable[..., Any], *arguments: Any) -> Any:
         key, network = (what, work.loaded.structure, work.objective, shapes), work.loaded.network
-        program = self._get(key, lambda: jax.jit(function).lower(network, *arguments))
+        program = self._get(key, lambda: jax.jit(function).lower(network, *arguments), self._of_targets)
         return jax.device_get(program(network, *arguments))
 
     def _call(self, what: str, function: Callable[..., Any], argument: Any, *also: Hashable) -> Any:
@@ -117,14 +127,17 @@ class Programs:
         leaves, structure = jax.tree.flatten(argument)
         shapes = tuple(leaf.shape for leaf in leaves)
         program = devices.spread(function, mapping=self.mapping)
-        return self._get((what, structure, shapes, *also), lambda: program.lower(argument))(argument)
+        return self._get((what, structure, shapes, *also), lambda: program.lower(argument), self._of_size)(argument)
 
-    def _get(self, key: Hashable, lower: Callable[[], Any]) -> Compiled:
-        if key not in self._compiled:
+    def _get(self, key: Hashable, lower: Callable[[], Any], kept: Latest[Compiled]) -> Compiled:
+        def compiled() -> Compiled:
             began = time.perf_counter()
-            self._compiled[key] = lower().compile()
+            program = lower().compile()
             self.seconds += time.perf_counter() - began
-        return self._compiled[key]
+            self.compiled += 1
+            return program
+
+        return kept.get(key, compiled)
 
 
 def _initialized(image: Image, *, solver: Solver, terms: tuple[str, ...]) -> Any:

@@ -1,9 +1,8 @@
 """One picture by optimization: the pure solve of one scale, and the coarse-to-fine driver around it."""
 
-import functools
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -13,6 +12,7 @@ import numpy as np
 from jax.stages import Compiled
 from jaxtyping import ArrayLike
 
+from swag_jax._programs import Recent
 from swag_jax._types import AnyImage, HostImage, Image, Key
 from swag_jax.backbones import Backbone
 from swag_jax.images import resize
@@ -168,7 +168,21 @@ class _Job:
             if self.stopped:
                 break
         assert state is not None  # plan() never returns an empty tuple
-        return self._result(np.asarray(self.settings.method.picture(state)))
+        return self._result(self._picture(state))
+
+    @property
+    def _size(self) -> Hashable:
+        """What runs have in common that share their programs."""
+        settings, shapes = self.settings, tuple((s.height, s.width) for s in self.scales)
+        return settings.backbone, settings.precision, settings.full_objective, settings.method, shapes
+
+    @property
+    def _sizes(self) -> Hashable:
+        """The same for programs that see the style pictures."""
+        return self._size, tuple(style.shape for style in self.pictures.styles), self.settings.style_scale
+
+    def _picture(self, state: State) -> HostImage:
+        return np.asarray(_picture.of(self._size)(state, solver=self.settings.method))
 
     def _run_scale(self, scale: Scale, previous: State | None, key: Key) -> State:
         remaining = scale.steps
@@ -200,7 +214,7 @@ class _Job:
         content = jnp.asarray(resize(self.pictures.content, scale.height, scale.width))
         styles = [jnp.asarray(resize(s, *self._style_shape(s, scale))) for s in self.pictures.styles]
         blend = jnp.asarray(settings.blend or [1.0] * len(styles), jnp.float32)
-        return _targets(self.network, content, styles, objective=settings.full_objective, blend=blend)
+        return _targets.of(self._sizes)(self.network, content, styles, objective=settings.full_objective, blend=blend)
 
     def _style_shape(self, style: HostImage, scale: Scale) -> tuple[int, int]:
         minimum = self.network.minimum_size(self.settings.full_objective.layers)
@@ -209,10 +223,10 @@ class _Job:
     def _start(self, scale: Scale, key: Key) -> State:
         settings = self.settings
         image = initial(self.pictures, scale, key, settings=settings)
-        return _initialized(image, solver=settings.method, terms=settings.full_objective.terms)
+        return _initialized.of(self._size)(image, solver=settings.method, terms=settings.full_objective.terms)
 
     def _carry(self, state: State, scale: Scale) -> State:
-        return _resized(state, solver=self.settings.method, height=scale.height, width=scale.width)
+        return _resized.of(self._size)(state, solver=self.settings.method, height=scale.height, width=scale.width)
 
     def _check_memory(self) -> None:
         """Raise before any long work if the finest scale will not fit."""
@@ -243,10 +257,10 @@ class _Job:
             for shape in [(scale.height, scale.width), *(self._style_shape(s, scale) for s in self.pictures.styles)]
         )
         blend = jax.ShapeDtypeStruct((len(styles),), jnp.float32)
-        targets = _targets.eval_shape(self.network, picture, styles, objective=objective, blend=blend)
-        state = _initialized.eval_shape(picture, solver=solver, terms=objective.terms)
-        lowered = _chunk.lower(self.network, targets, state, objective=objective, solver=solver, steps=length)
-        return lowered.compile()
+        targets = _targets.of(self._sizes).eval_shape(self.network, picture, styles, objective=objective, blend=blend)
+        state = _initialized.of(self._size).eval_shape(picture, solver=solver, terms=objective.terms)
+        chunk = _chunk.of(self._size)
+        return chunk.lower(self.network, targets, state, objective=objective, solver=solver, steps=length).compile()
 
     def _record(self, history: dict[str, np.ndarray]) -> None:
         self.history.append(history)
@@ -269,7 +283,7 @@ class _Job:
             rate=rate,
             seconds=self.seconds["compile"] + self.seconds["optimize"],
             seconds_left=(remaining * pixels + ahead) / (rate * pixels),
-            picture=lambda: self._finished(np.asarray(self.settings.method.picture(state))),
+            picture=lambda: self._finished(self._picture(state)),
         )
         self.stopped = self.callback(progress) is True and self.step < self.settings.steps
 
@@ -296,18 +310,20 @@ class _Job:
         return finished(image, self.pictures.content, settings=self.settings)
 
 
-_chunk = functools.partial(jax.jit, static_argnames=("objective", "solver", "steps"), donate_argnames=("state",))(
-    take_steps
-)
-
-_targets = functools.partial(jax.jit, static_argnames=("objective",))(make_targets)
-
-
-@functools.partial(jax.jit, static_argnames=("solver", "terms"))
-def _initialized(image: Image, *, solver: Solver, terms: tuple[str, ...]) -> State:
+def _initialize(image: Image, *, solver: Solver, terms: tuple[str, ...]) -> State:
     return solver.init(image, terms)
 
 
-@functools.partial(jax.jit, static_argnames=("solver", "height", "width"))
-def _resized(state: State, *, solver: Solver, height: int, width: int) -> State:
+def _resize(state: State, *, solver: Solver, height: int, width: int) -> State:
     return solver.resized(state, height, width)
+
+
+def _picture_of(state: State, *, solver: Solver) -> Image:
+    return solver.picture(state)
+
+
+_chunk = Recent(take_steps, static_argnames=("objective", "solver", "steps"), donate_argnames=("state",))
+_targets = Recent(make_targets, static_argnames=("objective",))
+_initialized = Recent(_initialize, static_argnames=("solver", "terms"))
+_resized = Recent(_resize, static_argnames=("solver", "height", "width"))
+_picture = Recent(_picture_of, static_argnames=("solver",))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from swag_jax._checks import error
-from swag_jax._files import replacing
+from swag_jax._files import read_json_lines, replacing
 
 
 class Journal:
@@ -16,12 +16,20 @@ class Journal:
         folder: The run's.
         step: Where the run goes on: what was written of later steps, before it was interrupted, is dropped.
         event_writer: What `find_event_writer` returned, for events in `tensorboard/`; default: none are written.
+
+    Attributes:
+        path: The file.
+        damaged: How many lines were none of a journal's, and were dropped too.
+
+    Raises:
+        UserError: If the file cannot be read or written.
     """
 
     def __init__(self, folder: Path, *, step: int, event_writer: Callable[..., Any] | None = None):
         self.path = folder / "losses.jsonl"
         self._events = event_writer and event_writer(str(folder / "tensorboard"), purge_step=step + 1)
-        kept = [line for line in read_journal(self.path) if line["step"] <= step]
+        lines, self.damaged = _read(self.path)
+        kept = [line for line in lines if line["step"] <= step]
         with replacing(self.path) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
@@ -46,18 +54,25 @@ class Journal:
 
 
 def read_journal(path: Path) -> list[dict[str, float]]:
-    """Return the lines of a run's `losses.jsonl`; one that a killed process left half written is not among them.
+    """Return the lines of a run's `losses.jsonl`; what is damaged or half written is not among them.
 
     Args:
         path: The file, which need not exist.
+
+    Raises:
+        UserError: If the file is there and cannot be read.
     """
-    lines = []
-    for text in path.read_text().splitlines() if path.exists() else ():
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
-    return lines
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[list[dict[str, float]], int]:
+    found, damaged = read_json_lines(path)
+    lines = [line for line in found if _is_line(line)]
+    return lines, damaged + len(found) - len(lines)
+
+
+def _is_line(found: Mapping[str, Any]) -> bool:
+    return type(found.get("step")) is int and all(type(value) in (int, float) for value in found.values())
 
 
 def find_event_writer() -> Callable[..., Any]:

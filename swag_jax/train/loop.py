@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ from swag_jax.train.step import Report, StyleTargets, make_step
 
 if TYPE_CHECKING:
     from swag_jax.train.checkpoint import Checkpoints
+
+_SHOWN, _WIDTH = 5, 200
+"""Settings that differ which an error names, and characters of each value."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,7 @@ def train_generator(
     tensorboard: bool = False,
     callback: Callable[[TrainProgress], object] | None = None,
     interrupted: Callable[[], bool] | None = None,
+    notice: Callable[[str], object] | None = None,
 ) -> TrainResult:
     """Train a generator on every device; the same call goes on where an earlier one was interrupted.
 
@@ -140,15 +145,18 @@ def train_generator(
         callback: Called with every line of losses.
         interrupted: Asked after every step (by several processes: with every line); a true answer ends the run, behind
             a checkpoint.
+        notice: Called with a line for whatever was damaged in the folder and could be made good: a checkpoint, for
+            which the sound one before it was taken, the settings or the losses; default: a warning.
 
     Returns:
         The generator, and how the run ended.
 
     Raises:
-        UserError: If a setting, a folder or the weights are bad, or the folder holds another run.
+        UserError: If a setting, a folder or the weights are bad, or the folder holds another run, or one whose
+            checkpoints are all damaged or gone.
         NonFiniteStepError: If a loss or an update is not finite.
     """
-    run = _Run(settings, contents, styles, folder, cadence or Cadence(), tensorboard, callback, interrupted)
+    run = _Run(settings, contents, styles, folder, cadence or Cadence(), tensorboard, callback, interrupted, notice)
     return run.go()
 
 
@@ -165,9 +173,10 @@ class _Run:
         tensorboard: bool,
         callback: Callable[[TrainProgress], object] | None,
         interrupted: Callable[[], bool] | None,
+        notice: Callable[[str], object] | None,
     ):
         self.settings, self.folder, self.cadence = settings, folder, cadence
-        self.callback, self.interrupted = callback, interrupted
+        self.callback, self.interrupted, self.notice = callback, interrupted, notice
         self.contents = find_pictures(contents, what="contents")
         self.styles = find_pictures(styles, what="styles")
         if settings.kind == "johnson" and len(self.styles) > 1:
@@ -191,15 +200,39 @@ class _Run:
 
         self._check_settings()
         with Checkpoints(self.folder / "checkpoints", keep=self.cadence.keep) as checkpoints:
-            state, place = checkpoints.restore(self.first) or (self.first, None)
-            if place is not None:
-                self.batches.set_state(place)
-                self._export(state, checkpoints)  # a process may be killed between a checkpoint and its export
+            state = self._restored(checkpoints)
+            self._note_settings()
             with self._journal(int(state["step"])) as journal:
                 state = self._train(state, checkpoints, journal)
         step, generator = int(state["step"]), generators.with_parameters(self.config, state["parameters"])
         status = "stopped" if step < self.settings.steps else "done"
         return TrainResult(generator, self.path, self.source, step, status)
+
+    def _restored(self, checkpoints: "Checkpoints") -> State:
+        """Return the state to go on from, with the batches at its place."""
+        found = checkpoints.restore(self.first, self.batches.get_state())
+        if found is None:
+            self._check_new()
+            return self.first
+        state, place, damage = found
+        for line in damage:
+            self._say(line)
+        self.batches.set_state(place)
+        self._export(state, checkpoints)  # a process may be killed between a checkpoint and its export
+        return state
+
+    def _check_new(self) -> None:
+        """Raise where a run's checkpoints are gone: to begin anew would overwrite what it has learned."""
+        # A run that is killed while it writes its first checkpoint leaves a generator, and this.
+        unfinished = any((self.folder / "checkpoints").glob("*.orbax-checkpoint-tmp*"))
+        if self.path.exists() and not unfinished:
+            cure = f"choose another -o, perhaps with --init {self.path}, or move that file away"
+            raise error(f"{self.folder} must hold the checkpoints of its {self.path.name}", got="none", cure=cure)
+
+    def _say(self, line: str) -> None:
+        """Tell of damage that could be made good, once for all processes."""
+        if devices.process_index() == 0:
+            warnings.warn(line, stacklevel=2) if self.notice is None else self.notice(line)
 
     @property
     def path(self) -> Path:
@@ -210,7 +243,10 @@ class _Run:
         """Return the journal, which the first process writes for all."""
         if devices.process_index() != 0:
             return contextlib.nullcontext()
-        return contextlib.closing(Journal(self.folder, step=step, event_writer=self.event_writer))
+        journal = Journal(self.folder, step=step, event_writer=self.event_writer)
+        if journal.damaged:
+            self._say(f"{journal.path} had {journal.damaged} damaged lines, which are left out")
+        return contextlib.closing(journal)
 
     def _train(self, state: State, checkpoints: "Checkpoints", journal: Journal | None) -> State:
         advance = make_step(self.settings, self.config)
@@ -279,7 +315,7 @@ class _Run:
             write_image(path, image)
 
     def _export(self, state: State, checkpoints: "Checkpoints") -> None:
-        """Write the generator for use, and drop those whose checkpoints are gone."""
+        """Write the generator for use, and drop earlier ones whose checkpoints are gone."""
         if devices.process_index() != 0:
             return
         step = int(state["step"])
@@ -287,8 +323,9 @@ class _Run:
         own, kept = _of_step(self.folder, step), {_of_step(self.folder, s) for s in checkpoints.steps}
         for target in (own, self.path):
             generators.save_generator(target, generator, notes={**self._notes(), "step": str(step)})
-        for old in set(self.folder.glob("generator-*.safetensors")) - kept - {own}:
-            old.unlink()
+        for old in set(self.folder.glob("generator-*.safetensors")) - kept:
+            if old < own:  # a later one outlives its checkpoint where that is damaged
+                old.unlink()
 
     def _notes(self) -> dict[str, str]:
         return {
@@ -313,21 +350,43 @@ class _Run:
         return json.loads(json.dumps(facts))
 
     def _check_settings(self) -> None:
-        """Raise if the folder holds a run of other settings; note these if it holds none."""
-        file, facts = self.folder / "settings.json", self._facts()
-        if file.exists():
-            found, wanted = _flat(json.loads(file.read_text())), _flat(facts)
-            names = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-            # Where the step size does not depend on how many steps there are, more of them go on as if planned.
-            allowed = {"steps"} if not self.settings.drops else set()
-            if different := [name for name in names if name not in allowed]:
-                shown = "; ".join(f"{name} {found.get(name)} there and {wanted.get(name)} here" for name in different)
-                cure = "choose another -o, or the flags it began with"
-                raise error(f"{self.folder} must hold a run of these settings", got=shown, cure=cure)
+        """Raise if the folder holds a run of other settings."""
+        found, wanted = self._recorded(self._settings_file), _flat(self._facts())
+        if found is None:
+            return
+        names = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+        # Where the step size does not depend on how many steps there are, more of them go on as if planned.
+        allowed = {"steps"} if not self.settings.drops else set()
+        if different := [name for name in names if name not in allowed]:
+            cure = "choose another -o, or the flags it began with"
+            rule = f"{self.folder} must hold a run of these settings"
+            raise error(rule, got=_differences(different, found, wanted), cure=cure)
+
+    def _note_settings(self) -> None:
+        """Write the settings down, now that the run goes on by them."""
         if devices.process_index() == 0:
-            with replacing(file) as temporary:
-                temporary.write_text(json.dumps(facts, indent=1) + "\n")
-        devices.wait_for_all(name="settings are checked")
+            with replacing(self._settings_file) as temporary:
+                temporary.write_text(json.dumps(self._facts(), indent=1) + "\n")
+        devices.wait_for_all(name="settings are noted")
+
+    @property
+    def _settings_file(self) -> Path:
+        return self.folder / "settings.json"
+
+    def _recorded(self, file: Path) -> dict[str, Any] | None:
+        """Return the settings of the run in the folder, if there is one; each of its generators knows them as well."""
+        found, problem = _facts_in(file.read_bytes) if file.is_file() or not file.exists() else (None, "no file")
+        if found is not None:
+            return found
+        for path in [self.path, *sorted(self.folder.glob("generator-*.safetensors"), reverse=True)]:
+            found, _ = _facts_in(lambda path=path: params.read_metadata(path)["training"])
+            if found is not None:
+                self._say(f"the settings of the run are those that {path} was trained with; of {file}: {problem}")
+                return found
+        if not file.exists() and not any((self.folder / "checkpoints").glob("[0-9]*")):
+            return None
+        cure = "bring back a copy, or choose another -o"
+        raise error(f"{file} must hold the settings of the run in its folder", got=problem, cure=cure)
 
     def _style_targets(self) -> StyleTargets:
         if self.settings.kind != "johnson":
@@ -353,6 +412,31 @@ class _Watch:
 def _fingerprint(pictures: Sequence[Path]) -> str:
     names = hashlib.sha256("\n".join(path.name for path in pictures).encode()).hexdigest()
     return f"{len(pictures)} pictures {names[:16]}"
+
+
+def _facts_in(read: Callable[[], str | bytes]) -> tuple[dict[str, Any] | None, str]:
+    """Return a run's settings as JSON has them, flat; or what is wrong with them."""
+    try:
+        found = json.loads(read())
+        return (_flat(found), "") if isinstance(found, dict) else (None, "something else than settings")
+    except (FileNotFoundError, KeyError):
+        return None, "it is missing"
+    except (OSError, ValueError, RecursionError) as problem:
+        return None, f"it cannot be read ({type(problem).__name__})"
+
+
+def _differences(names: Sequence[str], found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Name what differs, the first few."""
+    shown = "; ".join(
+        f"{_brief(name)} {_brief(found.get(name))} there and {_brief(wanted.get(name))} here" for name in names[:_SHOWN]
+    )
+    return f"{shown}; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
+
+
+def _brief(value: Any) -> str:
+    """Return a value as one short piece of a line, whatever a file held."""
+    text = "".join(sign if sign.isprintable() else "?" for sign in str(value))
+    return text if len(text) <= _WIDTH else f"{text[:_WIDTH]}..."
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

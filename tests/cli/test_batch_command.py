@@ -459,6 +459,65 @@ def test_records_of_several_processes_are_merged(tmp_path):
     assert list(records(tmp_path)) == ["pair1", "pair0"]
 
 
+SOUND = {"name": "a", "content": "c.png", "styles": ["s.png"], "output": "a.png", "status": "done", "fingerprint": "f"}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"\xff",
+        b'{"name": "b\xff"}',
+        b"[" * 100_000,
+        b'{"name":' * 100_000,
+        b'{"name": "b"',
+        b"3",
+        b"null",
+        b'"name"',
+        b'["name"]',
+        b"{}",
+        b'{"name": 3}',
+        b'{"name": ["b"]}',
+        b'{"name": null}',
+        b'{"name": "b\\u0000"}',
+        b'{"name": "b", "status": 3}',
+        b'{"name": "b", "output": {"a": 1}}',
+        b'{"name": "b", "styles": "s.png"}',
+        b'{"name": "b", "styles": [3]}',
+        b'{"name": "b", "fingerprint": []}',
+        bytes(100),
+        b"9" * 5000,
+    ],
+    ids=lambda damage: repr(damage[:25]),
+)
+def test_damaged_records_are_left_out(tmp_path, damage):
+    other = {**SOUND, "name": "z"}
+    lines = [json.dumps(SOUND).encode(), damage, json.dumps(other).encode(), b""]
+    (tmp_path / "results.jsonl").write_bytes(b"\n".join(lines))
+    assert [record["name"] for record in _results.read_records(tmp_path)] == ["a", "z"]
+    assert _results.Results(tmp_path).records == {"a": SOUND, "z": other}
+    assert records(tmp_path) == {"a": SOUND, "z": other}
+
+
+def test_a_record_of_0_1_0_is_read(tmp_path):
+    record = {**SOUND, "error": None, "backbone": "vgg19", "losses": {"total": 0.5}, "seconds": 1.5}
+    (tmp_path / "results.jsonl").write_text(json.dumps(record) + "\n")
+    assert _results.Results(tmp_path).records == {"a": record}
+
+
+def test_a_run_with_damaged_records_does_what_they_were_of(run, folders):
+    assert run().code == 0
+    path = folders / "out" / "results.jsonl"
+    first, *others = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([b"\xff", first, b"[" * 100_000 + b"\n", *others]))
+    before = {name: (folders / "out" / name).stat().st_mtime_ns for name in names(folders / "out")}
+    again = run()
+    assert again.code == 0
+    after = {name: (folders / "out" / name).stat().st_mtime_ns for name in names(folders / "out")}
+    done = json.loads(first)["name"]
+    assert {n for n in after if after[n] != before[n]} == {f"{done}.png", "results.jsonl", "sheet.png"}
+    assert set(records(folders / "out")) == set(ALL)
+
+
 def test_summary():
     progress = BatchProgress(5, 1, 48, 35.21, 10.0, 200.0, 9)
     assert batch_summary(progress) == "6/48 pairs  1 failed  35.2 pairs·steps/s  3:20 left"

@@ -291,3 +291,26 @@ def test_bad_usage(command, folder, unchecked, words, flags, message):
 def test_records_of_another_program(measure, folder):
     (folder / "results.jsonl").write_text(json.dumps({"name": "x", "output": "y"}) + "\n")
     assert "must be those of `batch`, got {'name': 'x', 'output': 'y'} ('styles')" in measure(folder).err
+
+
+@pytest.mark.parametrize("damage", [b"\xff\n", b"[" * 100_000 + b"\n", b"3\n", b'{"name": "b", "output": 3}\n'])
+def test_damaged_records_are_left_out(measure, folder, damage):
+    record = {"name": "out", "content": str(folder / "content.png"), "styles": [str(folder / "style.png")]}
+    record |= {"output": "out.png", "status": "done"}
+    (folder / "results.jsonl").write_bytes(damage + json.dumps(record).encode() + b"\n")
+    assert measure(folder, flags=("--metrics", "ssim")).code == 0
+    assert [pair["name"] for pair in json.loads((folder / "found.json").read_text())["pairs"]] == ["out"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff", b"[" * 100_000, b"3", b"[]", b'{"output": 3}', b'{"output": "a\\u0000b"}']
+)
+def test_a_damaged_report_is_one_line(measure, folder, content):
+    (folder / "report.json").write_bytes(content)
+    assert "must be the folder of `swag-jax batch` or the report" in measure(folder / "report.json").problem
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[" * 100_000, b"3", b'{"a":'])
+def test_damaged_pairs_are_one_line(measure, folder, content):
+    (folder / "pairs.jsonl").write_bytes(content)
+    assert "pairs.jsonl" in measure("--pairs", folder / "pairs.jsonl").problem

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import signal
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 import swag_jax
 from swag_jax import params, read_image
-from swag_jax.cli import main
+from swag_jax.cli import main, prune
 from swag_jax.cli._display import Display, clock, summary
 from swag_jax.images import luminance, read_alpha, resize
 from swag_jax.optimize import Progress
@@ -176,13 +177,13 @@ def test_style_scale_and_precision(stylize, tmp_path):
 
 @pytest.fixture
 def interrupting(monkeypatch):
-    """Press Ctrl-C `presses` times at the first progress."""
+    """Press Ctrl-C `presses` times at the first progress, or send another signal."""
 
-    def arm(presses):
+    def arm(presses, number=signal.SIGINT):
         def call(display, progress):
             for _ in range(presses):
                 if progress.step <= 2:
-                    signal.raise_signal(signal.SIGINT)
+                    signal.raise_signal(number)
             return call.before(display, progress)
 
         call.before = Display.__call__
@@ -194,7 +195,7 @@ def interrupting(monkeypatch):
 def test_ctrl_c_stops_after_the_chunk_and_keeps_the_picture(stylize, interrupting, tmp_path):
     interrupting(1)
     printed = stylize("--steps", 40, "--every", 2, "--report", tmp_path / "r.json")
-    assert printed.code == 0
+    assert printed.code == 130
     assert "stopping after these steps" in printed.err
     assert printed.err.rstrip().endswith("stopped at step 2 of 40 (48x36)")
     report = json.loads((tmp_path / "r.json").read_text())
@@ -212,6 +213,21 @@ def test_second_ctrl_c_quits_without_a_picture(stylize, interrupting, tmp_path):
     assert not list(tmp_path.glob("*.p*"))
 
 
+@pytest.mark.parametrize(
+    ("presses", "number", "code", "line"),
+    [
+        (1, signal.SIGINT, 130, "swag-jax: interrupted"),
+        (1, signal.SIGTERM, 143, "swag-jax: terminated"),
+        (2, signal.SIGTERM, 143, "swag-jax: terminated"),
+    ],
+)
+def test_a_stop_is_one_line_where_nothing_else_is_printed(stylize, interrupting, tmp_path, presses, number, code, line):
+    interrupting(presses, number)
+    printed = stylize("--steps", 40, "--every", 2, "--quiet")
+    assert (printed.code, printed.err, printed.out) == (code, f"{line}\n", "")
+    assert (tmp_path / "out.png").exists() == (presses == 1)
+
+
 def test_a_process_stops_on_sigint(process, pictures, tmp_path):
     output = tmp_path / "out.png"
     printed = process(
@@ -220,7 +236,7 @@ def test_a_process_stops_on_sigint(process, pictures, tmp_path):
         *("--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_1"),
         stop_at=tmp_path / "out-00005.png",
     )
-    assert printed.code == 0, printed.err
+    assert printed.code == 130, printed.err
     assert " stopped at step " in printed.err.splitlines()[-1]
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["status"] == "stopped"
@@ -234,6 +250,18 @@ def test_compiled_programs_are_kept_for_the_next_process(process, pictures, tmp_
     small = ("--size", 32, "--steps", 2, "--style-layers", "relu1_1", "--content-layers", "relu1_1")
     assert process(*words, *small, SWAG_JAX_HOME=str(tmp_path / "home")).code == 0
     assert list((tmp_path / "home" / "compiled").iterdir())
+
+
+def test_the_oldest_compiled_programs_are_removed(tmp_path):
+    for age, (name, size) in enumerate({"new": 300, "middle": 300, "old": 300, "oldest": 300}.items()):
+        (tmp_path / name).write_bytes(bytes(size))
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    os.utime(tmp_path / "oldest", (2000, 1))  # which was read since
+    prune(tmp_path, most=1200)
+    assert len(list(tmp_path.iterdir())) == 4
+    prune(tmp_path, most=700)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "oldest"]
+    prune(tmp_path / "none", most=0)
 
 
 def test_works_where_nothing_can_be_kept(process, pictures, tmp_path, monkeypatch):

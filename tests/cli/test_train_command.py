@@ -115,17 +115,17 @@ def test_a_loss_that_is_not_finite_has_an_exit_code_of_its_own(run):
     assert ended.err.splitlines()[-1].startswith("swag-jax: losses and updates must be finite, got ")
 
 
-def test_ctrl_c_keeps_a_checkpoint_and_the_command_goes_on(run, folders, monkeypatch):
+def test_sigterm_keeps_a_checkpoint_and_the_command_goes_on(run, folders, monkeypatch):
     real = loop.TrainProgress
 
     def interrupting(step, *values):
         if step == 1:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
         return real(step, *values)
 
     monkeypatch.setattr(loop, "TrainProgress", interrupting)
     ended = run("--steps", "4")
-    assert ended.code == train_command.STOPPED
+    assert ended.code == 143
     assert "Ctrl-C again to quit without a checkpoint" in ended.err
     assert ended.err.splitlines()[-1] == "stopped at step 2 of 4; the same command goes on"
     monkeypatch.undo()

@@ -242,3 +242,25 @@ def test_files_that_are_no_generators(saved, tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(saved.read_bytes()[:-3])
     with pytest.raises(UserError, match="must be a complete safetensors file"):
         load_generator(tmp_path / "bad.safetensors")
+
+
+def test_a_flipped_bit_is_noticed(tmp_path):
+    path = tmp_path / "g.safetensors"
+    save_generator(path, generators.create(JohnsonConfig(channels=2, blocks=1)))
+    whole = path.read_bytes()
+    load_generator(path)
+    for place in (-1, -100, -200):
+        data = bytearray(whole)
+        data[place] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(UserError, match=r"g.safetensors must hold the numbers that were written, .*: bring back"):
+            load_generator(path)
+
+
+def test_a_generator_that_notes_no_hash_is_read(tmp_path):
+    path = tmp_path / "g.safetensors"
+    save_generator(path, generators.create(JohnsonConfig(channels=2, blocks=1)))
+    notes = params.read_metadata(path)
+    del notes["tensors_sha256"]
+    params.write_safetensors(path, params.read_safetensors(path), notes)
+    assert load_generator(path).config.channels == 2

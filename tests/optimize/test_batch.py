@@ -10,6 +10,7 @@ import pytest
 
 from swag_jax import devices
 from swag_jax._checks import UserError, error
+from swag_jax._programs import KEPT
 from swag_jax.images import sample
 from swag_jax.optimize import (
     OutOfMemoryError,
@@ -432,3 +433,16 @@ def test_once_remembers_bad_input_and_forgets_accidents():
             with pytest.raises(type(failure)):
                 once.get(type(failure), lambda failure=failure: fail(failure))
     assert [type(call) for call in calls] == [UserError, MemoryError, MemoryError]
+
+
+def test_programs_of_the_last_sizes_are_kept():
+    run = batch._Run(total=None, callback=None, batch_size=8, ahead=1, max_shapes=None, mapping="pmap")
+    pairs = [Pair(HARBOR[:height], SWIRLS, TINY) for height in (48, 46, 44, 42, 40, 38, 38)]
+    assert all(outcome.error is None for outcome in run.outcomes(pairs))
+    assert len(run.programs.kept) == KEPT
+    compiled = run.programs.compiled
+    assert compiled > 6
+    assert [outcome.error for outcome in run.outcomes(pairs[-KEPT:])] == [None] * KEPT
+    assert run.programs.compiled == compiled
+    assert [outcome.error for outcome in run.outcomes(pairs[:1])] == [None]
+    assert run.programs.compiled > compiled

@@ -1,5 +1,7 @@
 """`stylize` and `solve`: one picture by optimization."""
 
+import gc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +9,20 @@ import pytest
 
 from swag_jax import backbones, images
 from swag_jax._checks import UserError
+from swag_jax._programs import KEPT
 from swag_jax.backbones import create, flat_parameters
 from swag_jax.images import luminance, resize, sample
-from swag_jax.optimize import LBFGS, Adam, NonFiniteLossError, OutOfMemoryError, Settings, memory, solve, stylize
+from swag_jax.optimize import (
+    LBFGS,
+    Adam,
+    NonFiniteLossError,
+    OutOfMemoryError,
+    Settings,
+    memory,
+    single,
+    solve,
+    stylize,
+)
 
 CONTENT = sample("coffee", size=64)
 STYLE = sample("swirls", size=64)
@@ -240,3 +253,20 @@ def test_out_of_memory_names_a_size_that_fits(monkeypatch):
     monkeypatch.setattr(memory, "free_bytes", lambda *_: 2 * 2**20)
     with pytest.raises(OutOfMemoryError, match=r"GiB needed at size 48 .* pass --size \d+ or less"):
         run(FAST.replace(smallest_size=48))
+
+
+def test_programs_of_the_last_sizes_are_kept():
+    """The device holds no more programs after many sizes than after as many as are kept."""
+    tiny = FAST.replace(smallest_size=48, steps=1, content_layers=("relu1_1",), style_layers=("relu1_1",))
+
+    def programs(height):
+        run(tiny, content=CONTENT[:height])
+        gc.collect()
+        return len(jax.devices()[0].client.live_executables())
+
+    counts = [programs(height) for height in range(40, 40 - KEPT - 3, -1)]
+    kinds = (single._chunk, single._targets, single._initialized, single._picture)
+    assert [len(kind.kept) for kind in kinds] == [KEPT] * len(kinds)
+    more = 3  # at least, for each size until so many are kept; then what single operations compile
+    assert counts[KEPT - 1] - counts[0] >= more * (KEPT - 1), counts
+    assert counts[-1] - counts[KEPT - 1] < more * (len(counts) - KEPT), counts

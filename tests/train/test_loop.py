@@ -1,6 +1,7 @@
 """A run in its folder: what it writes, how it goes on, and how it ends."""
 
 import json
+import shutil
 import sys
 
 import jax
@@ -14,6 +15,7 @@ from swag_jax.params import read_metadata
 from swag_jax.train import Cadence, NonFiniteStepError, journal, loop, train_generator
 
 EVERY = Cadence(log=1, save=2, sheet=0)
+FINE = Cadence(log=1, save=1, sheet=0)
 
 
 @pytest.fixture
@@ -205,6 +207,122 @@ def test_a_journal_drops_what_comes_later_and_half_lines(tmp_path):
     made.write(3, {"total": 0.5})
     made.close()
     assert journal.read_journal(path) == [{"step": 1}, {"step": 2}, {"step": 3, "total": 0.5}]
+
+
+@pytest.mark.parametrize(
+    ("damage", "number"),
+    [
+        (b"3\n", 1),
+        (b'{"a": 1}\n', 1),
+        (b'{"step": "2"}\n{"step": true}\n{"step": 2.0}\n', 3),
+        (b'{"step": 2, "total": "low"}\n{"step": 2, "total": [1]}\n', 2),
+        (b"\xff\n\x00\x00\n", 2),
+        (b"[" * 100_000 + b"\n", 1),
+    ],
+)
+def test_a_journal_drops_damaged_lines(tmp_path, damage, number):
+    path = tmp_path / "losses.jsonl"
+    path.write_bytes(b'{"step": 1, "total": 0.5}\n' + damage + b'{"step": 2, "total": 0.25}\n')
+    made = journal.Journal(tmp_path, step=2)
+    made.close()
+    assert made.damaged == number
+    assert journal.read_journal(path) == [{"step": 1, "total": 0.5}, {"step": 2, "total": 0.25}]
+
+
+@pytest.fixture
+def two_steps(unbroken_half, tmp_path):
+    """The folder of a run of two of four steps, to be damaged."""
+    return shutil.copytree(unbroken_half, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def unbroken_half(folders, tmp_path_factory, small):
+    folder = tmp_path_factory.mktemp("half") / "run"
+    train_generator(small["adain"].replace(steps=2), folders / "contents", folders / "styles", folder, cadence=FINE)
+    return folder
+
+
+def state_of(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_damaged_checkpoint_is_trained_again_to_the_same_bits(run, two_steps, unbroken):
+    _, whole, _ = unbroken
+    shutil.rmtree(two_steps / "checkpoints" / "2" / "state")
+    (two_steps / "losses.jsonl").write_bytes(b"\xff\n" + (two_steps / "losses.jsonl").read_bytes())
+    seen = []
+    result = run(cadence=FINE, options={"notice": seen.append})
+    assert_same(result.generator, whole.generator)
+    assert ["step 2 is damaged" in line for line in seen] == [True, False]
+    assert "1 damaged lines" in seen[1]
+    assert [line["step"] for line in losses_of(two_steps)] == [1, 2, 3, 4]
+    assert (two_steps / "damaged" / "2").is_dir()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff garbage", b"[" * 100_000, b"3", b'{"a":'])
+def test_damaged_settings_are_those_of_the_generators(run, two_steps, content):
+    before = (two_steps / "settings.json").read_bytes()
+    if content is None:
+        (two_steps / "settings.json").unlink()
+    else:
+        (two_steps / "settings.json").write_bytes(content)
+    with (
+        pytest.raises(UserError, match=r"got learning_rate 0\.0001 there and 0\.01 here"),
+        pytest.warns(match="settings of the run are those"),
+    ):
+        run(steps=2, learning_rate=1e-2)
+    (two_steps / "generator.safetensors").write_bytes(b"damaged too")
+    seen = []
+    assert run(steps=2, options={"notice": seen.append}).step == 2
+    assert (two_steps / "settings.json").read_bytes() == before
+    assert len(seen) == 1
+    assert "settings.json" in seen[0]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff garbage", b"3"])
+def test_a_run_whose_settings_are_lost_is_refused(run, two_steps, content):
+    (two_steps / "settings.json").unlink()
+    if content is not None:
+        (two_steps / "settings.json").write_bytes(content)
+    for path in two_steps.glob("generator*.safetensors"):
+        path.unlink()
+    before = state_of(two_steps)
+    with pytest.raises(
+        UserError, match=r"must hold the settings of the run .*: bring back a copy, or choose another -o"
+    ):
+        run(steps=2)
+    assert state_of(two_steps) == before
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"learning_rate": [1], "a\\u001b[31m": "\\u001b[31m"}', b"{}", b'{"a": {"b": {"c": 1}}}']
+)
+def test_settings_of_something_else_are_refused_in_one_line(run, two_steps, content):
+    (two_steps / "settings.json").write_bytes(content)
+    before = state_of(two_steps)
+    with pytest.raises(UserError, match=r"must hold a run of these settings, got .*; and [0-9]+ more") as raised:
+        run(steps=2)
+    assert "\x1b" not in str(raised.value)
+    assert state_of(two_steps) == before
+
+
+@pytest.mark.parametrize("damage", ["all damaged", "all gone"])
+def test_a_run_without_a_sound_checkpoint_does_not_begin_anew(run, two_steps, damage):
+    for step in list((two_steps / "checkpoints").iterdir()):
+        shutil.rmtree(step)
+        if damage == "all damaged":
+            step.mkdir()
+    before = state_of(two_steps)
+    with pytest.raises(UserError, match=r"must hold (a checkpoint that is sound|the checkpoints of its generator)"):
+        run()
+    assert state_of(two_steps) == before
+
+
+def test_a_run_that_was_killed_at_its_first_checkpoint_begins_anew(run, two_steps):
+    for step in list((two_steps / "checkpoints").iterdir()):
+        shutil.rmtree(step)
+    (two_steps / "checkpoints" / "1.orbax-checkpoint-tmp").mkdir()
+    assert run(steps=2, cadence=FINE).step == 2
 
 
 def test_tensorboard_is_named_where_it_is_missing(monkeypatch):
