@@ -57,6 +57,13 @@ def _add_convert(commands: Any) -> None:
         "--layout", default="auto", metavar="NAME", help=f"{', '.join(params.LAYOUT_NAMES)} (default: auto)"
     )
     parser.add_argument(
+        "--input",
+        choices=("auto", "imagenet", "caffe"),
+        default="auto",
+        help="what the network reads: RGB by ImageNet's mean and deviation, or Caffe's BGR in 0..255 minus its mean "
+        "(default: auto, by the layout; the original VGGs, as jcjohnson's files, are known by their numbers)",
+    )
+    parser.add_argument(
         "-o",
         "--output",
         type=Path,
@@ -111,12 +118,13 @@ def run_convert(args: argparse.Namespace) -> int:
     if others:
         raise error("a network must be in one file", got=len(args.files), cure="convert one file at a time")
     expected = backbones.parameter_shapes(args.backbone)
-    converted = params.convert(file, args.backbone, expected, layout=args.layout)
+    converted = params.convert(file, args.backbone, expected, layout=args.layout, normalization=args.input)
     path = _write(converted, file, args.output)
     facts = converted.metadata
+    told_by = f" ({facts['told_by']})" if facts.get("told_by") else ""
     print(
         f"{path}: {facts['backbone']} down to {facts['deepest_layer']}, {facts['layout']} layout, "
-        f"normalization {facts.get('normalization', 'by default')}, padding {facts['padding']}"
+        f"normalization {facts.get('normalization', 'by default')}{told_by}, padding {facts['padding']}"
     )
     return 0
 
@@ -126,6 +134,8 @@ def _convert_generator(args: argparse.Namespace) -> int:
         raise error("a generator needs a file to be written to", cure="pass -o OUT.safetensors")
     if args.layout != "auto":
         raise error("--layout is for networks; a generator has one layout", got=args.layout, cure="leave it out")
+    if args.input != "auto":
+        raise error("--input is for networks", got=args.input, cure="leave it out")
     config = generators.convert_generator(args.files, args.generator, args.output)
     assert not isinstance(config, generators.JohnsonConfig)  # of which no checkpoints are published
     layers = ", ".join(tap.layer for tap in config.taps)
@@ -210,6 +220,9 @@ def _write(converted: params.Converted, source: Path, output: Path | None) -> Pa
         params.write_safetensors(output, converted.tensors, converted.metadata)
         return output
     known = params.checkpoint_of_file(converted.metadata["source_sha256"])
+    if known is not None and converted.metadata.get("normalization", known.normalization) != known.normalization:
+        rule = f"the input of {known.name}, which {source} is, must stay {known.normalization} in the store"
+        raise error(rule, got=converted.metadata["normalization"], cure="pass -o OUT")
     name = known.name if known else source.stem
     # Under a published checkpoint's name, `--weights imagenet` would take the file for that checkpoint.
     if known is None and name in (entry.name for entry in params.checkpoints()):

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from swag_jax._checks import UserError, error, misfits_error
+from swag_jax.params import originals
 from swag_jax.params._files import check_file, file_sha256
 from swag_jax.params.layouts import NATIVE, Layout, Shapes, Tensors, find_layout
 from swag_jax.params.quantize import multiply_steps, step_keys
@@ -31,8 +32,8 @@ class Converted:
     Attributes:
         tensors: float32 arrays by flat name; kernels in (height, width, in, out) order.
         metadata: Where they come from and how the network must be set up: `backbone`, `layout`,
-            `normalization`, `padding`, `deepest_layer`, `source_name`, `source_sha256`, `converter_version`
-            and `tensors_sha256`.
+            `normalization`, `told_by`, `padding`, `deepest_layer`, `source_name`, `source_sha256`,
+            `converter_version` and `tensors_sha256`.
     """
 
     tensors: Tensors
@@ -48,15 +49,45 @@ class Setup:
         normalization: How pictures in [0, 1] become the network's input; `None` for what is the network's default.
         padding: What convolutions see beyond the edge.
         deepest_layer: The last layer, such as `conv5_1`, that the checkpoint reaches.
+        told_by: What the normalization is known by, in words.
     """
 
     layout: str
     normalization: str | None
     padding: str
     deepest_layer: str
+    told_by: str = ""
+
+    def describe_input(self) -> str:
+        """Say in a few words what the network reads; nothing where that is the network's default.
+
+        Example:
+            >>> Setup("torchvision", "caffe", "zeros", "conv5_4", told_by="asked for").describe_input()
+            'input caffe (asked for)'
+        """
+        if self.normalization is None:
+            return ""
+        return f"input {self.normalization}" + (f" ({self.told_by})" if self.told_by else "")
 
 
-def convert(source: Path, backbone: str, expected: Shapes, *, layout: str = "auto") -> Converted:
+@dataclass(frozen=True)
+class _Input:
+    """What a checkpoint's network reads.
+
+    Attributes:
+        normalization: How pictures in [0, 1] become its input; `None` for what is the network's default.
+        told_by: What that is known by, in words.
+        is_turned: Whether the first kernel takes red first where the normalization has blue first.
+    """
+
+    normalization: str | None
+    told_by: str
+    is_turned: bool = False
+
+
+def convert(
+    source: Path, backbone: str, expected: Shapes, *, layout: str = "auto", normalization: str = "auto"
+) -> Converted:
     """Read a checkpoint and bring it into our names and layout.
 
     Args:
@@ -64,6 +95,8 @@ def convert(source: Path, backbone: str, expected: Shapes, *, layout: str = "aut
         backbone: The network it is for.
         expected: The shape of every parameter of the whole network by flat name.
         layout: How the file lays out its weights; `auto` tells by its keys.
+        normalization: How pictures become the network's input, where that is known better than by `auto`: by the
+            layout, but for the original VGGs, which are told by their numbers (`swag_jax.params.originals`).
 
     Returns:
         The tensors by flat name, float32, and what the store records about them.
@@ -71,15 +104,16 @@ def convert(source: Path, backbone: str, expected: Shapes, *, layout: str = "aut
     Raises:
         UserError: If the file cannot be read or does not fit; one line for every misfit.
     """
-    tensors = read_parameters(source, backbone, expected, layout=layout)
-    setup = inspect(source, backbone, layout=layout)
-    origin = {"source_name": source.name, "source_sha256": file_sha256(source)}
+    tensors = read_parameters(source, backbone, expected, layout=layout, normalization=normalization)
+    sha256 = file_sha256(source)
+    setup = inspect(source, backbone, layout=layout, normalization=normalization, sha256=sha256)
+    origin = {"source_name": source.name, "source_sha256": sha256}
     origin |= _said(source, setup.layout)
     metadata = {
         **origin,
         "backbone": backbone,
         "layout": origin.get("layout", setup.layout),
-        **({} if setup.normalization is None else {"normalization": setup.normalization}),
+        **({} if setup.normalization is None else {"normalization": setup.normalization, "told_by": setup.told_by}),
         "padding": setup.padding,
         "deepest_layer": setup.deepest_layer,
         "converter_version": CONVERTER_VERSION,
@@ -88,13 +122,17 @@ def convert(source: Path, backbone: str, expected: Shapes, *, layout: str = "aut
     return Converted(tensors, metadata)
 
 
-def inspect(source: Path, backbone: str, *, layout: str = "auto") -> Setup:
-    """Tell how a checkpoint is laid out and what it asks of its network, from its keys alone.
+def inspect(
+    source: Path, backbone: str, *, layout: str = "auto", normalization: str = "auto", sha256: str | None = None
+) -> Setup:
+    """Tell how a checkpoint is laid out and what it asks of its network, from its keys and its first convolution.
 
     Args:
         source: A safetensors or PyTorch file.
         backbone: The network it is for.
         layout: How the file lays out its weights; `auto` tells by its keys.
+        normalization: As in `convert`.
+        sha256: Of the file, where it is known; files of the original VGGs are known by it too.
 
     Returns:
         What the checkpoint asks of its network.
@@ -104,16 +142,24 @@ def inspect(source: Path, backbone: str, *, layout: str = "auto") -> Setup:
     """
     shapes, found, ours = _recognized(source, backbone, layout)
     names = [name for key in shapes if (name := found.rename(key)) is not None]
+    taken = _input(source, shapes, found, ours, normalization, sha256)
     return Setup(
         found.name,
-        ours.get("normalization", found.normalization),
+        taken.normalization,
         ours.get("padding", found.padding),
         layer_of(max(names, key=depth_of)),
+        taken.told_by,
     )
 
 
 def read_parameters(
-    source: Path, backbone: str, expected: Shapes, *, layout: str = "auto", whole: bool = True
+    source: Path,
+    backbone: str,
+    expected: Shapes,
+    *,
+    layout: str = "auto",
+    normalization: str = "auto",
+    whole: bool = True,
 ) -> Tensors:
     """Read a checkpoint's tensors in our names and layout.
 
@@ -122,6 +168,7 @@ def read_parameters(
         backbone: The network it is for.
         expected: The shape of every parameter by flat name: of the whole network, or down to some layer.
         layout: How the file lays out its weights; `auto` tells by its keys.
+        normalization: As in `convert`.
         whole: `True`: the file may end early, and layers beyond `expected` are misfits. `False`: the file
             must reach the end of `expected`, and what lies deeper is not read.
 
@@ -131,13 +178,62 @@ def read_parameters(
     Raises:
         UserError: If the file cannot be read or does not fit; one line for every misfit.
     """
-    shapes, found, _ = _recognized(source, backbone, layout)
+    shapes, found, ours = _recognized(source, backbone, layout)
     plan, misfits = _plan(found, shapes, expected, whole=whole)
     foreign, unusable = usable_floats(source, [*plan, *dict(found.folded)])
     if misfits or unusable:
         raise _report(source, backbone, found, misfits + unusable)
     prepared = found.prepare(foreign)
-    return {name: np.ascontiguousarray(found.arrange(prepared[key])) for key, name in plan.items()}
+    arrays = {name: np.ascontiguousarray(found.arrange(prepared[key])) for key, name in plan.items()}
+    if _input(source, shapes, found, ours, normalization).is_turned:
+        arrays[_FIRST[0]] = np.ascontiguousarray(arrays[_FIRST[0]][:, :, ::-1])
+    return arrays
+
+
+_FIRST = ("conv1_1.kernel", "conv1_1.bias")
+"""The first convolution of a VGG."""
+
+_FIRST_SHAPE = (3, 3, 3, 64)
+"""Of its kernel, in our order of axes."""
+
+_OPEN = ("imagenet", "caffe", None)
+"""Normalizations that a layout stands for without being bound to them."""
+
+
+def _input(
+    source: Path, shapes: Shapes, found: Layout, ours: dict[str, str], asked: str, sha256: str | None = None
+) -> _Input:
+    """Tell what a checkpoint's network reads: what was asked for, what its file records, or what its numbers say."""
+    recorded = ours.get("normalization", found.normalization)
+    if asked != "auto" and recorded not in _OPEN:
+        rule = f"the input of {source} is known to be {recorded}"
+        raise error(rule, got=f"a demand for {asked}", cure="leave the input out")
+    # Files of 0.1.0 say `imagenet` of an original too, and not what that was told by.
+    is_sure = "told_by" in ours or ours.get("normalization", "imagenet") != "imagenet"
+    if asked == "auto" and is_sure:
+        return _Input(recorded, ours.get("told_by", ""))
+    original = _original(source, shapes, found)
+    is_turned = original is not None and original.is_rgb
+    if asked != "auto":
+        return _Input(asked, "asked for", is_turned and asked == "caffe")
+    if original is not None:
+        turned = ", red and blue exchanged" if is_turned else ""
+        return _Input("caffe", f"the original {original.original.name}, by its first convolution{turned}", is_turned)
+    if sha256 is not None and (published := originals.of_file(sha256)):
+        return _Input("caffe", f"the original {published.name}, by its sha256")
+    return _Input(recorded, "")
+
+
+def _original(source: Path, shapes: Shapes, found: Layout) -> originals.Recognized | None:
+    """Return which original VGG a checkpoint is; `None` for others, and where the first convolution is made anew."""
+    first = {name: key for key in shapes if (name := found.rename(key)) in _FIRST}
+    if found.folded or len(first) < len(_FIRST):
+        return None
+    kernel, bias = (first[name] for name in _FIRST)
+    if found.shape(shapes[kernel]) != _FIRST_SHAPE:
+        return None
+    floats, unusable = usable_floats(source, [kernel, bias])
+    return None if unusable else originals.recognize(found.arrange(floats[kernel]).transpose(3, 2, 0, 1), floats[bias])
 
 
 def _recognized(source: Path, backbone: str, layout: str) -> tuple[Shapes, Layout, dict[str, str]]:

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from swag_jax._checks import UserError, error, near
 from swag_jax.params._files import check_file, file_sha256
-from swag_jax.params.convert import depth_of, inspect, layer_of, read_parameters
+from swag_jax.params.convert import Setup, depth_of, inspect, layer_of, read_parameters
 from swag_jax.params.layouts import Shapes, Tensors
 from swag_jax.params.manifest import (
     Checkpoint,
@@ -169,7 +169,7 @@ def _stored(backbone: str, name: str) -> Source:
         setup.normalization,
         setup.padding,
         setup.deepest_layer,
-        f"trained on {entry.trained_on}" if entry else "from the local store",
+        f"trained on {entry.trained_on}" if entry else _noted("from the local store", setup),
     )
 
 
@@ -183,7 +183,7 @@ def _file(backbone: str, weights: str) -> Source:
             raise _unknown(weights) from None
         raise
     sha256 = file_sha256(path)
-    setup = inspect(path, backbone)
+    setup = inspect(path, backbone, sha256=sha256)
     known = checkpoint_of_file(sha256)
     return Source(
         "file",
@@ -194,8 +194,12 @@ def _file(backbone: str, weights: str) -> Source:
         setup.normalization,
         setup.padding,
         setup.deepest_layer,
-        f"the file of {known.name}" if known else f"{setup.layout} layout",
+        f"the file of {known.name}" if known else _noted(f"{setup.layout} layout", setup),
     )
+
+
+def _noted(note: str, setup: Setup) -> str:
+    return ", ".join(filter(None, (note, setup.describe_input())))
 
 
 def _unknown(weights: str) -> UserError:

@@ -92,6 +92,20 @@ def test_convert_to_a_file(small, file, store, tmp_path):
     assert not store.exists()
 
 
+def test_convert_for_caffes_input(small, file, store, capsys):
+    assert run("convert", file, "--backbone", "vgg19", "--input", "caffe") == 0
+    assert "normalization caffe (asked for), padding zeros" in capsys.readouterr().out
+    assert params.resolve("vgg19", weights="mine").normalization == "caffe"
+
+
+def test_convert_keeps_the_input_of_a_published_file(small, file, store, tmp_path, monkeypatch):
+    monkeypatch.setattr("swag_jax.params.checkpoint_of_file", lambda sha256: params.checkpoint("vgg19-imagenet"))
+    with pytest.raises(UserError, match=r"the input of vgg19-imagenet.* must stay imagenet .*: pass -o OUT"):
+        run("convert", file, "--backbone", "vgg19", "--input", "caffe")
+    assert not store.exists()
+    assert run("convert", file, "--backbone", "vgg19", "--input", "caffe", "-o", tmp_path / "mine.safetensors") == 0
+
+
 def test_convert_takes_no_published_name_for_another_file(small, file):
     renamed = file.rename(file.with_name("vgg19-imagenet.safetensors"))
     with pytest.raises(UserError, match="is not the published vgg19-imagenet"):
