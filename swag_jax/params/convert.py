@@ -16,9 +16,16 @@ import numpy as np
 from swag_jax._checks import UserError, error, misfits_error
 from swag_jax.params import originals
 from swag_jax.params._files import check_file, file_sha256
-from swag_jax.params.layouts import NATIVE, Layout, Shapes, Tensors, find_layout
+from swag_jax.params.layouts import NATIVE, Layout, Shapes, Tensors, find_layout, looks_like
+from swag_jax.params.prefixes import shared_prefixes, without_prefix
 from swag_jax.params.quantize import multiply_steps, step_keys
-from swag_jax.params.safetensors_file import read_metadata, read_safetensors, safetensors_shapes, safetensors_types
+from swag_jax.params.safetensors_file import (
+    is_read,
+    read_metadata,
+    read_safetensors,
+    safetensors_shapes,
+    safetensors_types,
+)
 from swag_jax.params.torch_file import read_torch, torch_shapes
 
 CONVERTER_VERSION = "1"
@@ -68,6 +75,25 @@ class Setup:
         if self.normalization is None:
             return ""
         return f"input {self.normalization}" + (f" ({self.told_by})" if self.told_by else "")
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """A file whose layout is known.
+
+    Attributes:
+        source: The file.
+        shapes: The shape of every tensor, by its own key without the prefix.
+        layout: How it lays out its weights.
+        ours: What a file of our own says about itself; empty for others.
+        prefix: What stands in front of all its keys.
+    """
+
+    source: Path
+    shapes: Shapes
+    layout: Layout
+    ours: dict[str, str]
+    prefix: str
 
 
 @dataclass(frozen=True)
@@ -140,13 +166,13 @@ def inspect(
     Raises:
         UserError: If the file cannot be read or is of another network.
     """
-    shapes, found, ours = _recognized(source, backbone, layout)
-    names = [name for key in shapes if (name := found.rename(key)) is not None]
-    taken = _input(source, shapes, found, ours, normalization, sha256)
+    found = _recognized(source, backbone, layout)
+    names = [name for key in found.shapes if (name := found.layout.rename(key)) is not None]
+    taken = _input(found, normalization, sha256)
     return Setup(
-        found.name,
+        found.layout.name,
         taken.normalization,
-        ours.get("padding", found.padding),
+        found.ours.get("padding", found.layout.padding),
         layer_of(max(names, key=depth_of)),
         taken.told_by,
     )
@@ -178,14 +204,18 @@ def read_parameters(
     Raises:
         UserError: If the file cannot be read or does not fit; one line for every misfit.
     """
-    shapes, found, ours = _recognized(source, backbone, layout)
-    plan, misfits = _plan(found, shapes, expected, whole=whole)
-    foreign, unusable = usable_floats(source, [*plan, *dict(found.folded)])
+    found = _recognized(source, backbone, layout)
+    rules = found.layout
+    plan, misfits = _plan(rules, found.shapes, expected, whole=whole)
+    # What has another shape is not read: it could have any size.
+    fitting = [key for key, name in plan.items() if rules.shape(found.shapes[key]) == tuple(expected[name])]
+    fitting += [key for key, shape in rules.folded if found.shapes[key] == shape]
+    foreign, unusable = usable_floats(source, fitting, prefix=found.prefix)
     if misfits or unusable:
-        raise _report(source, backbone, found, misfits + unusable)
-    prepared = found.prepare(foreign)
-    arrays = {name: np.ascontiguousarray(found.arrange(prepared[key])) for key, name in plan.items()}
-    if _input(source, shapes, found, ours, normalization).is_turned:
+        raise _report(source, backbone, rules, misfits + unusable)
+    prepared = rules.prepare(foreign)
+    arrays = {name: np.ascontiguousarray(rules.arrange(prepared[key])) for key, name in plan.items()}
+    if _input(found, normalization).is_turned:
         arrays[_FIRST[0]] = np.ascontiguousarray(arrays[_FIRST[0]][:, :, ::-1])
     return arrays
 
@@ -200,19 +230,18 @@ _OPEN = ("imagenet", "caffe", None)
 """Normalizations that a layout stands for without being bound to them."""
 
 
-def _input(
-    source: Path, shapes: Shapes, found: Layout, ours: dict[str, str], asked: str, sha256: str | None = None
-) -> _Input:
+def _input(found: _Checkpoint, asked: str, sha256: str | None = None) -> _Input:
     """Tell what a checkpoint's network reads: what was asked for, what its file records, or what its numbers say."""
-    recorded = ours.get("normalization", found.normalization)
+    ours = found.ours
+    recorded = ours.get("normalization", found.layout.normalization)
     if asked != "auto" and recorded not in _OPEN:
-        rule = f"the input of {source} is known to be {recorded}"
+        rule = f"the input of {found.source} is known to be {recorded}"
         raise error(rule, got=f"a demand for {asked}", cure="leave the input out")
     # Files of 0.1.0 say `imagenet` of an original too, and not what that was told by.
     is_sure = "told_by" in ours or ours.get("normalization", "imagenet") != "imagenet"
     if asked == "auto" and is_sure:
         return _Input(recorded, ours.get("told_by", ""))
-    original = _original(source, shapes, found)
+    original = _original(found)
     is_turned = original is not None and original.is_rgb
     if asked != "auto":
         return _Input(asked, "asked for", is_turned and asked == "caffe")
@@ -224,36 +253,51 @@ def _input(
     return _Input(recorded, "")
 
 
-def _original(source: Path, shapes: Shapes, found: Layout) -> originals.Recognized | None:
+def _original(found: _Checkpoint) -> originals.Recognized | None:
     """Return which original VGG a checkpoint is; `None` for others, and where the first convolution is made anew."""
-    first = {name: key for key in shapes if (name := found.rename(key)) in _FIRST}
-    if found.folded or len(first) < len(_FIRST):
+    rules = found.layout
+    first = {name: key for key in found.shapes if (name := rules.rename(key)) in _FIRST}
+    if rules.folded or len(first) < len(_FIRST):
         return None
     kernel, bias = (first[name] for name in _FIRST)
-    if found.shape(shapes[kernel]) != _FIRST_SHAPE:
+    if rules.shape(found.shapes[kernel]) != _FIRST_SHAPE or found.shapes[bias] != _FIRST_SHAPE[-1:]:
         return None
-    floats, unusable = usable_floats(source, [kernel, bias])
-    return None if unusable else originals.recognize(found.arrange(floats[kernel]).transpose(3, 2, 0, 1), floats[bias])
+    floats, unusable = usable_floats(found.source, [kernel, bias], prefix=found.prefix)
+    return None if unusable else originals.recognize(rules.arrange(floats[kernel]).transpose(3, 2, 0, 1), floats[bias])
 
 
-def _recognized(source: Path, backbone: str, layout: str) -> tuple[Shapes, Layout, dict[str, str]]:
-    """Return a checkpoint's shapes and layout, and what a file of our own says about itself.
+def _recognized(source: Path, backbone: str, layout: str) -> _Checkpoint:
+    """Return a checkpoint with its layout, and what a file of our own says about itself.
 
     Networks may share all names and shapes, so that a file of our own that names another one is refused by that name.
     """
-    shapes = checkpoint_shapes(source)
-    found = find_layout(shapes, backbone=backbone, name=layout, where=source)
+    prefix, shapes, found = _unwrapped(checkpoint_shapes(source), source, backbone, layout)
     ours = _said(source, found.name)
     named = ours.get("backbone", backbone)
     if named != backbone:
         cure = f"pass --backbone {named}, or a checkpoint of {backbone}"
         raise error(f"{source} must hold weights of {backbone}", got=f"a file that names {named}", cure=cure)
-    return shapes, found, ours
+    return _Checkpoint(source, shapes, found, ours, prefix)
+
+
+def _unwrapped(shapes: Shapes, source: Path, backbone: str, layout: str) -> tuple[str, Shapes, Layout]:
+    """Find the prefix behind which the keys are those of a known layout, the shapes without it, and the layout."""
+    first: UserError | None = None
+    for prefix in shared_prefixes(shapes):
+        inner = without_prefix(shapes, prefix)
+        try:
+            return prefix, inner, find_layout(inner, backbone=backbone, name=layout, where=source)
+        except UserError as problem:
+            if looks_like(inner) is not None:
+                raise
+            first = first or problem
+    assert first is not None  # no prefix is the first
+    raise first
 
 
 def _said(source: Path, layout: str) -> dict[str, str]:
     """Return the metadata of a file of our own; empty for others."""
-    return read_metadata(source) if layout == NATIVE.name and _is_safetensors(source) else {}
+    return read_metadata(source) if layout == NATIVE.name and is_safetensors(source) else {}
 
 
 def checkpoint_shapes(source: Path) -> dict[str, tuple[int, ...]]:
@@ -267,9 +311,9 @@ def checkpoint_shapes(source: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         UserError: If the file cannot be read.
     """
-    if not _is_safetensors(source):
+    if not is_safetensors(source):
         return torch_shapes(source)
-    steps = _step_keys(source).values()
+    steps = _step_keys(safetensors_types(source)).values()
     return {key: shape for key, shape in safetensors_shapes(source).items() if key not in steps}
 
 
@@ -318,15 +362,22 @@ def depth_of(name: str) -> tuple[int, ...]:
     return tuple(int(part) if part.isdigit() else ord(part) - ord("a") + 1 for part in parts)
 
 
-def _is_safetensors(source: Path) -> bool:
+def is_safetensors(source: Path) -> bool:
+    """Tell whether a file is a safetensors file, or is called one; otherwise it should be a PyTorch file.
+
+    Args:
+        source: The file.
+
+    Raises:
+        UserError: If it is missing, a directory, unreadable or empty.
+    """
     # By content, since users rename files: a safetensors file is a 64-bit length and then a JSON object.
     with check_file(source).open("rb") as file:
         return file.read(9)[8:] == b"{" or source.suffix == ".safetensors"
 
 
-def _step_keys(source: Path) -> dict[str, str]:
+def _step_keys(types: Mapping[str, str]) -> dict[str, str]:
     """Return the key of its steps for each 8-bit tensor of a safetensors file."""
-    types = safetensors_types(source)
     return step_keys((key for key, kind in types.items() if kind == "I8"), types)
 
 
@@ -361,19 +412,24 @@ def _missing(present: Collection[str], expected: Shapes, *, whole: bool) -> list
 
 
 def _read(source: Path, keys: Collection[str]) -> tuple[Tensors, list[str]]:
-    """Read tensors, 8-bit ones multiplied by their steps, and list the steps that cannot be used."""
-    if not _is_safetensors(source):
+    """Read tensors, 8-bit ones multiplied by their steps, and list those that cannot be used."""
+    if not is_safetensors(source):
         return read_torch(source, names=keys), []
-    steps = [step for key, step in _step_keys(source).items() if key in keys]
-    return multiply_steps(read_safetensors(source, names=[*keys, *steps]))
+    types = safetensors_types(source)
+    unread = [f"{key} holds {types[key]} numbers, which are not read" for key in keys if not is_read(types[key])]
+    known = [key for key in keys if is_read(types[key])]
+    steps = [step for key, step in _step_keys(types).items() if key in set(known)]
+    multiplied, misfits = multiply_steps(read_safetensors(source, names=[*known, *steps]))
+    return multiplied, unread + misfits
 
 
-def usable_floats(source: Path, keys: Collection[str]) -> tuple[Tensors, list[str]]:
+def usable_floats(source: Path, keys: Collection[str], *, prefix: str = "") -> tuple[Tensors, list[str]]:
     """Read tensors as float32, and list those that are not finite floating-point numbers.
 
     Args:
         source: A safetensors or PyTorch file.
-        keys: Which of its tensors.
+        keys: Which of its tensors, without the prefix.
+        prefix: What stands in front of their keys in the file.
 
     Returns:
         Arrays by the file's own keys, and one line for each that cannot be used.
@@ -381,11 +437,12 @@ def usable_floats(source: Path, keys: Collection[str]) -> tuple[Tensors, list[st
     Raises:
         UserError: If the file cannot be read.
     """
-    values, unusable = _read(source, keys)
+    values, unusable = _read(source, [prefix + key for key in keys])
     floats = {}
-    for key, value in values.items():
+    for key, value in without_prefix(values, prefix).items():
         if value.dtype.kind != "f" and value.dtype.name != "bfloat16":
             unusable.append(f"{key} holds {value.dtype} numbers, expected floating-point ones")
+            continue
         # Numbers beyond float32 become infinite here, and are counted as such.
         with np.errstate(over="ignore"):
             floats[key] = value.astype(np.float32)
