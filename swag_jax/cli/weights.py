@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,14 +119,27 @@ def run_convert(args: argparse.Namespace) -> int:
         raise error("a network must be in one file", got=len(args.files), cure="convert one file at a time")
     expected = backbones.parameter_shapes(args.backbone)
     converted = params.convert(file, args.backbone, expected, layout=args.layout, normalization=args.input)
-    path = _write(converted, file, args.output)
     facts = converted.metadata
+    _check_setup(args.backbone, facts, file)
+    path = _write(converted, file, args.output)
     told_by = f" ({facts['told_by']})" if facts.get("told_by") else ""
     print(
         f"{path}: {facts['backbone']} down to {facts['deepest_layer']}, {facts['layout']} layout, "
         f"normalization {facts.get('normalization', 'by default')}{told_by}, padding {facts['padding']}"
     )
     return 0
+
+
+def _check_setup(backbone: str, facts: Mapping[str, str], file: Path) -> None:
+    """Raise unless a network can be set up as a file of our own says."""
+    asked = {"normalization": facts["normalization"]} if "normalization" in facts else {}
+    if facts["padding"] != "zeros":
+        asked["padding"] = facts["padding"]
+    try:
+        backbones.layer_names(backbone, **asked)
+    except UserError as problem:
+        rule = f"{file} must say how its network is set up"
+        raise error(rule, got=f"what cannot be used ({str(problem).rstrip('.')})", cure="get it anew") from problem
 
 
 def _convert_generator(args: argparse.Namespace) -> int:
@@ -137,9 +150,8 @@ def _convert_generator(args: argparse.Namespace) -> int:
     if args.input != "auto":
         raise error("--input is for networks", got=args.input, cure="leave it out")
     config = generators.convert_generator(args.files, args.generator, args.output)
-    assert not isinstance(config, generators.JohnsonConfig)  # of which no checkpoints are published
-    layers = ", ".join(tap.layer for tap in config.taps)
-    print(f"{args.output}: {args.generator} generator, reads {layers}")
+    reads = "pictures" if isinstance(config, generators.JohnsonConfig) else ", ".join(tap.layer for tap in config.taps)
+    print(f"{args.output}: {args.generator} generator, reads {reads}")
     return 0
 
 
