@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from swag_jax import backbones
 from swag_jax._checks import UserError
 from swag_jax.features import extract
-from swag_jax.params import dequantize, install, originals, quantize, resolve
+from swag_jax.params import dequantize, install, originals, quantize, resolve, verify_stored
 from swag_jax.params.convert import convert, inspect, read_parameters
 from swag_jax.params.originals import ORIGINALS, recognize
 from swag_jax.params.safetensors_file import read_metadata, write_safetensors
@@ -198,6 +198,7 @@ def test_what_an_earlier_version_took_for_torchvisions_is_put_right(is_rgb, writ
     old = convert(write(kernel[:, ::-1] if is_rgb else kernel, bias), "vgg19", expected(), normalization="imagenet")
     del old.metadata["told_by"]
     path = install("old", old)
+    verify_stored("old", expected())
     assert resolve("vgg19", weights="old").normalization == "caffe"
     tensors = read_parameters(path, "vgg19", backbones.parameter_shapes("vgg19", until="conv1_2"))
     np.testing.assert_array_equal(tensors["conv1_1.kernel"], kernel.transpose(2, 3, 1, 0))
