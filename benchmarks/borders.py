@@ -28,10 +28,10 @@ SMALLEST = 1e-5
 
 
 def squares(folder: Path | None, count: int, size: int) -> Any:
-    """Return the middles of pictures, `count size size 3` in [0, 1]; the drawn pictures where there is no folder."""
+    """Return the middles of pictures, `count size size 3` in [0, 1]; the samples where there is no folder."""
     if folder is None:
-        drawn = [swag.sample(name, size=256) for name in (*swag.images.CONTENTS, *swag.images.STYLES)]
-        return jnp.asarray(np.stack([resize(image, size, size) for image in drawn]))
+        pictures = [swag.sample(name, size=256) for name in (*swag.images.CONTENTS, *swag.images.STYLES)]
+        return jnp.asarray(np.stack([resize(image, size, size) for image in pictures]))
     paths = find_pictures(folder, what="images")[:count]
     return jnp.asarray(np.stack([read_crop(path, size=size, crop=size) for path in paths]), jnp.float32) / 255
 
@@ -48,7 +48,7 @@ def shared(network: Any, images: Any, layer: str) -> float:
 def parse(words: Sequence[str] | None = None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     """Return the parser and what it read."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--images", type=Path, help="a folder; default: the drawn pictures")
+    parser.add_argument("--images", type=Path, help="a folder; default: the samples")
     parser.add_argument("--count", type=int, default=48, help="pictures that are read of it (default: 48)")
     parser.add_argument("--sizes", nargs="+", type=int, default=[64, 128], help="pixels (default: 64 128)")
     parser.add_argument("--layer", default="relu4_1", help="default: relu4_1, which AdaIN reads")

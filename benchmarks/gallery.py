@@ -21,7 +21,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def picture(name: str, size: int) -> Any:
-    """Return a drawn picture by its name, or the picture of a file."""
+    """Return a sample by its name, or the picture of a file."""
     known = (*swag.images.CONTENTS, *swag.images.STYLES)
     return swag.sample(name, size=size) if name in known else swag.read_image(name, size=size)
 
@@ -43,7 +43,7 @@ def strip(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
 def parse() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     """Return the parser and what it read."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--content", default="harbor", help="a drawn picture's name, or a file (default: harbor)")
+    parser.add_argument("--content", default="coffee", help="a sample's name, or a file (default: coffee)")
     parser.add_argument("--style", default="swirls", help="likewise (default: swirls)")
     parser.add_argument("--size", type=int, default=384, help="longer side in pixels (default: 384)")
     parser.add_argument("--steps", type=int, default=240, help="default: 240")

@@ -36,7 +36,7 @@ MAPPINGS = ("pmap", "shard_map")
 BATCHES = {"cpu": (1, 2, 4, 8, 16), "cuda": (1, 2, 4, 8, 16, 32, 64, 128, 256)}
 SPARE = 0.8
 """Share of the free host memory that the sides of one comparison may take: beyond it, a system ends processes."""
-COMMAND_CONTENTS, COMMAND_STYLES = ("harbor", "cat"), ("swirls", "mosaic", "woodcut")
+COMMAND_CONTENTS, COMMAND_STYLES = ("coffee", "cat"), ("swirls", "mosaic", "woodcut")
 
 Row = dict[str, Any]
 

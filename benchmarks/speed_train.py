@@ -43,7 +43,7 @@ def reading(count: int, kind: str) -> dict[str, Any]:
     """Measure how many pictures per second are read for the recipe of a kind, once reading ahead has filled up."""
     settings = train.recipe(kind).settings
     with tempfile.TemporaryDirectory() as folder:
-        names = ("harbor", "mountains", "swirls", "mosaic")
+        names = ("coffee", "astronaut", "swirls", "mosaic")
         paths = tuple(Path(folder) / f"{name}.jpg" for name in names)
         for path, name in zip(paths, names, strict=True):
             write_image(path, sample(name, size=PICTURE))

@@ -3,7 +3,7 @@
     python benchmarks/trained.py runs/adain runs/adaattn
     python benchmarks/trained.py runs/adain --contents cat.jpg street.jpg --styles wave.jpg night.jpg -o looks
 
-Contents and styles are drawn pictures where none are given; no generator is trained with these. Beside the metrics of
+Contents and styles are samples where none are given; no generator is trained with these. Beside the metrics of
 the results stand those of the two trivial ones: the unchanged contents, and copies of the styles.
 """
 

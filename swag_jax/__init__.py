@@ -1,7 +1,7 @@
 """Neural style transfer in JAX and Flax, with SWAG's activation smoothing.
 
 >>> import swag_jax as swag
->>> content, style = swag.sample("harbor", size=64), swag.sample("swirls", size=64)
+>>> content, style = swag.sample("coffee", size=64), swag.sample("swirls", size=64)
 >>> result = swag.stylize(content, style, settings=swag.presets.gatys_vgg19.replace(size=64, steps=2))
 >>> result.image.shape
 (48, 64, 3)

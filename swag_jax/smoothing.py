@@ -108,11 +108,12 @@ def softmax(features: Features, *, axes: tuple[int, ...], temperature: float | S
 
 
 def smooth(features: Features, smoothing: Smoothing, *, temperature: float | Scalar = 1.0) -> Features:
-    """Smooth one layer's features for a loss.
+    r"""Smooth one layer's features for a loss; a softmax comes out with a *mean* of one.
 
-    A softmax is multiplied by the number of entries it sums over, which makes its *mean* one: its values would
-    otherwise shrink with the picture's size and leave the range in which float32 squares are exact. It is a
-    constant factor, so nothing changes but the scale of the loss.
+    A softmax is multiplied by the number N of entries it sums over: its own values shrink with the image's size and
+    leave the range in which float32 squares are exact. What is lost is a factor per layer, `unit` = 1 / N. Relative
+    losses divide it out; losses in the paper's and the released code's units put it back, since there it decides how
+    much one layer counts beside another.
 
     Args:
         features: `height width channels`.
@@ -120,13 +121,34 @@ def smooth(features: Features, smoothing: Smoothing, *, temperature: float | Sca
         temperature: T, as `find_temperature` gives it; only read by the softmax kinds.
 
     Returns:
-        The smoothed features, of the same shape; float32 unless kind is `none`.
+        The smoothed features, of the same shape; float32 unless kind is `none`. For a softmax they are
+        :math:`N \sigma(F)`.
+
+    Example:
+        >>> float(smooth(jnp.zeros((4, 4, 8)), Smoothing("softmax")).mean())
+        1.0
     """
     if smoothing.kind == "none":
         return features
     if smoothing.axes is None:
         return widen(features) * smoothing.scale
     return softmax(features, axes=smoothing.axes, temperature=temperature) * _count(features, smoothing.axes)
+
+
+def unit(features: Features, smoothing: Smoothing) -> float:
+    r"""Return what `smooth` is to be multiplied by to be SWAG's smoothing itself: 1 / N for a softmax over N entries.
+
+    A content loss, quadratic in the features, takes its square; a Gram loss its fourth power.
+
+    Args:
+        features: `height width channels`; only the shape matters.
+        smoothing: What is done to them.
+
+    Example:
+        >>> unit(jnp.zeros((4, 4, 8)), Smoothing("channel-softmax"))
+        0.125
+    """
+    return 1.0 if smoothing.axes is None else 1 / _count(features, smoothing.axes)
 
 
 def find_temperature(features: Features, smoothing: Smoothing) -> Scalar:

@@ -33,10 +33,12 @@ def test_names_on_the_command_line():
         "swag-googlenet",
         "swag-inception-v3",
         "swag-resnet50",
+        "swag-resnet50-first",
         "swag-resnet50-paper",
         "swag-resnet50-released",
         "swag-vgg19",
         "swag-wide-resnet50",
+        "swag-wide-resnet50-first",
         "swag-wide-resnet50-paper",
         "swag-wide-resnet50-released",
     ]
@@ -80,7 +82,8 @@ def test_names_say_what_the_preset_does():
         word = name.split("-")[1]
         assert preset.backbone == longer.get(word, word)
         assert (preset.objective.smoothing.kind == "none") == name.startswith("gatys")
-        normalization = name.split("-")[-1] if name.endswith(("paper", "released")) else "relative"
+        raw_units = name.startswith("swag") and preset.backbone != "vgg19"
+        normalization = "paper" if name.endswith("paper") else "released" if raw_units else "relative"
         assert preset.objective.normalization == normalization
 
 
@@ -105,9 +108,17 @@ def test_paper_witness(name):
     check_released_solver(settings)
 
 
-@pytest.mark.parametrize("name", ["swag-resnet50-released", "swag-wide-resnet50-released"])
-def test_released_witness(name):
-    """`resnet_swag.py`: content weight 1, style weight 1e17, layer3 and layer4 times 0.001."""
+@pytest.mark.parametrize("backbone", ["resnet50", "wide-resnet50"])
+@pytest.mark.parametrize(
+    ("release", "smoothing"),
+    [
+        ("released", {"kind": "scale", "scale": 0.001}),
+        ("first", {"kind": "channel-softmax", "temperature": 1.0}),
+    ],
+)
+def test_released_witness(backbone, release, smoothing):
+    """`resnet_swag.py`: content weight 1, style weight 1e17; layer3 and layer4 times 0.001, or softmax by position."""
+    name = f"swag-{backbone}-{release}"
     settings = PRESETS[name]
     objective = settings.full_objective
     assert objective.content_layers == ("conv4_6",)
@@ -115,10 +126,7 @@ def test_released_witness(name):
     assert objective.style_layer_weights == (1.0,) * 5
     assert (objective.content_weight, objective.style_weight, objective.tv_weight) == (1.0, 1e17, 0.0)
     assert objective.normalization == "released"
-    assert objective.smoothing.kind == "scale"
-    assert objective.smoothing.scale == 0.001
-    smoothed = [layer for layer in objective.layers if objective.smoothing.at(layer).kind == "scale"]
-    assert sorted(smoothed) == ["conv4_6", "conv5_3"]
+    assert objective.smoothing == Smoothing(**smoothing, layers=("conv4_6", "conv5_3"))
     check_released_solver(settings)
 
 
@@ -126,25 +134,30 @@ def check_released_solver(settings):
     """512 pixels, one scale, about 1000 evaluations of L-BFGS with history 100, from the content."""
     assert (settings.size, settings.smallest_size, settings.style_scale) == (512, 512, 1.0)
     assert (settings.solver, settings.steps, settings.init, settings.colors) == ("lbfgs", 1000, "content", "style")
-    assert settings.method == LBFGS(memory=100)
+    assert settings.method == LBFGS(memory=100, spectral_decay=0.0)
 
 
-def test_plain_and_smoothed_presets_differ_in_the_smoothing_alone():
-    for gatys, swag in (
-        (presets.gatys_vgg19, presets.swag_vgg19),
-        (presets.gatys_resnet50, presets.swag_resnet50),
-        (presets.gatys_wide_resnet50, presets.swag_wide_resnet50),
-        (presets.gatys_googlenet, presets.swag_googlenet),
-        (presets.gatys_inception_v3, presets.swag_inception_v3),
-    ):
-        assert gatys.objective.smoothing.kind == "none"
-        assert gatys.replace(kind="softmax") == swag
+def test_the_default_settings_are_the_default_preset():
+    assert Settings() == presets.gatys_vgg19
+
+
+def test_gatys_presets_differ_in_the_network_alone():
+    for name, preset in PRESETS.items():
+        if name.startswith("gatys"):
+            assert preset == presets.gatys_vgg19.replace(backbone=preset.backbone)
+
+
+def test_swag_presets_differ_in_the_network_and_its_smoothed_layers_alone():
+    for preset in (presets.swag_wide_resnet50, presets.swag_googlenet, presets.swag_inception_v3):
+        changes = {"backbone": preset.backbone, "layers": preset.objective.smoothing.layers}
+        assert preset == presets.swag_resnet50.replace(**changes)
 
 
 def test_replace_routes_names_to_where_they_live():
     changed = Settings().replace(size=64, style_weight=30.0, kind="softmax", temperature=2.0, steps=3)
     assert (changed.size, changed.steps) == (64, 3)
-    assert changed.objective == Objective(style_weight=30.0, smoothing=Smoothing("softmax", temperature=2.0))
+    smoothing = Smoothing("softmax", temperature=2.0)
+    assert changed.objective == Objective(style_weight=30.0, tv_weight=5.0, smoothing=smoothing)
     assert Settings().replace() == Settings()
 
 
@@ -197,6 +210,7 @@ def test_replace_checks_what_it_changes():
         ({"blend": (math.inf,)}, "a blend weight must be at least 0, got inf."),
         ({"blend": (0.0, 0.0)}, "at least one blend weight must be greater than 0, got (0.0, 0.0)."),
         ({"memory": 0}, "L-BFGS memory must be at least 1, got 0."),
+        ({"spectral_decay": -0.5}, "spectral decay must be at least 0 and at most 2, got -0.5."),
         ({"backbone": "resnet5"}, "unknown backbone 'resnet5': did you mean resnet50"),
         ({"pooling": "avg"}, "unknown pooling 'avg': "),
         ({"padding": "zero"}, "unknown padding 'zero': did you mean zeros"),
@@ -218,7 +232,7 @@ def test_bad_settings_are_explained(arguments, text):
 
 
 def test_the_solver_is_made_of_its_settings():
-    assert Settings(memory=7).method == LBFGS(memory=7)
+    assert Settings(memory=7, spectral_decay=0.25).method == LBFGS(memory=7, spectral_decay=0.25)
     adam = Settings(solver="adam", learning_rate=0.5, averaging=0.25).method
     assert adam == Adam(learning_rate=0.5, averaging=0.25)
 

@@ -41,8 +41,8 @@ def test_python_runs(tmp_path, monkeypatch):
     for number, block in enumerate(blocks("python"), start=1):
         small = re.sub(r"\bsteps=\d+", "steps=2", re.sub(r"\bsize=\d+", "size=48", block))
         exec(compile(small, f"README.md, Python block {number}", "exec"), namespace)
-    assert (tmp_path / "harbor_swirls.png").is_file()
-    assert namespace["images"].shape == (2, 48, 48, 3)
+    assert (tmp_path / "coffee_swirls.png").is_file()
+    assert namespace["images"].shape == (2, 36, 48, 3)
     assert float(namespace["total"]) == pytest.approx(sum(map(float, namespace["terms"].values())))
 
 

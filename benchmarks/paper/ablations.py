@@ -2,7 +2,7 @@
 
 A random ResNet50 with and without its residual additions, and with other kernels, depths, down-sampling and channels,
 and without batch norm: maximum, normalized entropy and peak (maximum over root mean square) of the activations at the
-end of every stage, averaged over drawn pictures; means and standard errors over seeds of the weights. A batch norm has
+end of every stage, averaged over photographs; means and standard errors over seeds of the weights. A batch norm has
 its initial statistics, as in the paper's figure by our reading, and so divides by one. How many blocks and channels
 the authors tried is not published: our choice.
 
@@ -43,7 +43,7 @@ MEASURES = {"max": "maximum", "entropy": "normalized entropy", "peak": "peak"}
 HEAD = "| network | maximum, stage 0 | 1 | 2 | 3 | 4 | entropy, 4 | peak, 4 |\n" + "| --- " * 8 + "|"
 
 CONTENTS = tuple(dict.fromkeys(content for content, _ in PAIRS))
-"""The drawn pictures that are measured."""
+"""The samples that are measured."""
 
 HEIGHT, PALETTE = 11.5, 64
 """Of the plot: inches, and colors, which make its file small."""

@@ -2,7 +2,7 @@
 
 An experiment is a table of methods, each a mapping of the command's flags. Its pictures and records lie in a folder
 beside its results, where the same command finds them again: an interrupted run goes on, and a changed method is done
-anew. By default the pairs are drawn by the package, so that anybody can make the same sheet.
+anew. By default the pairs are samples of the package, so that anybody can make the same sheet.
 """
 
 import argparse
@@ -29,12 +29,12 @@ Flags: TypeAlias = Mapping[str, str | int | float]
 
 PAIRS = tuple(
     zip(
-        ("harbor", "cat", "mountains", "still_life") * 2,
-        ("swirls", "embers", "dots", "mosaic", "woodcut", "swirls", "embers", "woodcut"),
+        ("astronaut", "cat", "coffee", "astronaut", "cat", "coffee", "astronaut", "cat"),
+        ("swirls", "embers", "dots", "mosaic", "woodcut", "swirls", "embers", "mosaic"),
         strict=True,
     )
 )
-"""Eight drawn pairs: every content twice, every style at least once; four with every content once."""
+"""Eight pairs of samples: every content at least twice, every style at least once; four with every content."""
 
 CELL = 128
 """Longer side of a picture on a sheet, in pixels."""
@@ -95,7 +95,7 @@ def parse(
     parser = argparse.ArgumentParser(description=title)
     if networks:
         parser.add_argument("--networks", nargs="+", choices=networks, default=networks, help="default: all")
-    text = f"drawn pictures' names or files, may be repeated; default: {pairs} drawn pairs"
+    text = f"names of samples or files, may be repeated; default: {pairs} pairs of samples"
     parser.add_argument("--pair", nargs=2, action="append", metavar=("CONTENT", "STYLE"), help=text)
     parser.add_argument("--size", type=int, default=size, help=f"longer side in pixels (default: {size})")
     parser.add_argument("--steps", type=int, default=steps, help=f"default: {steps}")
@@ -146,7 +146,7 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> dict[str, Any]
 
 
 def chosen_pairs(arguments: argparse.Namespace, name: str, *, only: str = "all") -> list[Pair]:
-    """Return the pairs that are asked for; drawn pictures are written first.
+    """Return the pairs that are asked for; samples are written first.
 
     Args:
         arguments: Of `parse`.
@@ -163,7 +163,7 @@ def chosen_pairs(arguments: argparse.Namespace, name: str, *, only: str = "all")
 
 
 def file_of(name: str, size: int, folder: Path) -> Path:
-    """Return the path of a picture; a drawn one is written to a folder, as a square."""
+    """Return the path of a picture; a sample is written to a folder, as a square."""
     if name not in (*swag.images.CONTENTS, *swag.images.STYLES):
         return Path(name).absolute()
     path = folder / f"{name}.png"

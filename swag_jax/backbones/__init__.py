@@ -3,15 +3,16 @@
 from swag_jax.backbones._layers import KERNELS as KERNELS
 from swag_jax.backbones._layers import PRECISIONS as PRECISIONS
 from swag_jax.backbones._layers import Kernels as Kernels
-from swag_jax.backbones._layers import Norms as Norms
 from swag_jax.backbones._layers import Operations as Operations
 from swag_jax.backbones._layers import Precision as Precision
 from swag_jax.backbones._network import Backbone as Backbone
 from swag_jax.backbones.alexnet import AlexNet as AlexNet
 from swag_jax.backbones.inception import GoogLeNet as GoogLeNet
 from swag_jax.backbones.inception import InceptionV3 as InceptionV3
+from swag_jax.backbones.rescale import mean_activations as mean_activations
 from swag_jax.backbones.rescale import unit_mean as unit_mean
 from swag_jax.backbones.resnet import SWITCHES as SWITCHES
+from swag_jax.backbones.resnet import VERSIONS as VERSIONS
 from swag_jax.backbones.resnet import Architecture as Architecture
 from swag_jax.backbones.resnet import ResNet as ResNet
 from swag_jax.backbones.vgg import PADDINGS as PADDINGS

@@ -1,8 +1,7 @@
 """The layers every network here is made of: convolution, batch norm, pooling.
 
 Activations are `batch height width channels`, kernels `height width in out`. Convolutions and pools go through
-one frozen `Operations` value, which says in which precision and with which kernels they are computed, and by which
-statistics batch norms normalize.
+one frozen `Operations` value, which says in which precision and with which kernels they are computed.
 """
 
 from collections.abc import Callable
@@ -21,7 +20,6 @@ from swag_jax.backbones import _cpu
 
 Precision: TypeAlias = Literal["float32", "tf32", "bfloat16"]
 Kernels: TypeAlias = Literal["auto", "plain", "cpu"]
-Norms: TypeAlias = Literal["stored", "batch"]
 
 NONE: Padding = ((0, 0), (0, 0))
 """No rows or columns beyond the edges."""
@@ -31,7 +29,6 @@ Draw: TypeAlias = Callable[[nnx.Rngs, tuple[int, int, int, int]], Kernel]
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")
 KERNELS: tuple[Kernels, ...] = ("auto", "plain", "cpu")
-NORMS: tuple[Norms, ...] = ("stored", "batch")
 
 _MATRIX_PRECISION = {
     "float32": lax.Precision.HIGHEST,
@@ -42,31 +39,24 @@ _MATRIX_PRECISION = {
 BATCH_NORM_EPSILON = 1e-5
 """torch.nn.BatchNorm2d's default, used by every torchvision ResNet."""
 
-BATCH_NORM_MOMENTUM = 0.1
-"""Weight of a batch in the stored statistics: torch.nn.BatchNorm2d's default."""
-
 
 @dataclass(frozen=True)
 class Operations:
-    """How convolutions, pools and batch norms are computed.
+    """How convolutions and pools are computed.
 
     Attributes:
         precision: `float32` (full), `tf32` (float32 storage, TF32 products where the hardware has them) or
             `bfloat16` (activations and kernels in bfloat16; statistics and losses stay float32).
         kernels: `plain` (XLA's own), `cpu` (the forms that are fast on XLA's CPU backend) or `auto`: `cpu` on
             the CPU, `plain` elsewhere, where neither has been measured yet.
-        norms: Batch norms by their `stored` statistics (evaluation), or by the `batch`'s own, which then also
-            move the stored ones (training).
     """
 
     precision: Precision = "float32"
     kernels: Kernels = "auto"
-    norms: Norms = "stored"
 
     def __post_init__(self):
         check_name(self.precision, PRECISIONS, what="precision")
         check_name(self.kernels, KERNELS, what="kernels")
-        check_name(self.norms, NORMS, what="norms")
 
     @property
     def dtype(self) -> jnp.dtype:
@@ -230,35 +220,14 @@ class BatchNorm(nnx.Module):
 
     def affine(self) -> tuple[Float[Array, " channels"], Float[Array, " channels"]]:
         """Return (a, b) such that evaluation mode is y = a x + b."""
-        return self._affine(self.mean[...], self.variance[...])
-
-    def by_batch(self, x: Activations) -> Activations:
-        """Normalize by the statistics of `x` itself, and move the stored ones toward them, in place.
-
-        The statistics are float32 whatever the type of `x`; the stored variance is the unbiased one, as in PyTorch.
-        """
-        wide = x.astype(jnp.float32)
-        mean = wide.mean((0, 1, 2))
-        variance = jnp.square(wide - mean[None, None, None]).mean((0, 1, 2))
-        count = x.size // x.shape[-1]
-        self._move(self.mean, mean)
-        self._move(self.variance, variance * (count / max(count - 1, 1)))
-        a, b = self._affine(mean, variance)
-        return (a[None, None, None] * wide + b[None, None, None]).astype(x.dtype)
-
-    def _affine(self, mean, variance):
-        a = self.scale[...] * lax.rsqrt(variance + self.epsilon)
-        return a, self.bias[...] - a * mean
-
-    @staticmethod
-    def _move(stored: nnx.BatchStat, value: Float[Array, " channels"]) -> None:
-        stored[...] += BATCH_NORM_MOMENTUM * (lax.stop_gradient(value) - stored[...])
+        a = self.scale[...] * lax.rsqrt(self.variance[...] + self.epsilon)
+        return a, self.bias[...] - a * self.mean[...]
 
 
 class ConvNorm(nnx.Module):
     """A convolution without bias followed by batch norm.
 
-    In evaluation mode the norm's factor goes into the kernel, so that an activation map is passed over once.
+    The norm goes by its stored statistics, and its factor into the kernel, so that a map is passed over once.
 
     Args:
         channels_in: Channels of what it is given.
@@ -300,8 +269,4 @@ class ConvNorm(nnx.Module):
         self, x: Activations, operations: Operations, *, padding: Padding | None = None, border: Border = "zeros"
     ) -> Activations:
         """Convolve, with the layer's own padding by default, and normalize."""
-        if operations.norms == "stored":
-            return self.frozen(operations)(x, operations, padding=padding, border=border)
-        padding = self.padding if padding is None else padding
-        y = operations.convolve(x, self.kernel[...], stride=self.stride, padding=padding, border=border)
-        return self.norm.by_batch(y)
+        return self.frozen(operations)(x, operations, padding=padding, border=border)

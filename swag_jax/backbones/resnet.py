@@ -1,8 +1,8 @@
-"""The residual family: ResNets as torchvision lays them out (v1.5), and the networks that SWAG compares them with.
+"""The residual family: ResNets as published (v1) and as torchvision lays them out (v1.5), and SWAG's variants of them.
 
 He et al., CVPR 2016; Zagoruyko and Komodakis, BMVC 2016; Wang et al. (SWAG), CVPR 2021. A stem and four stages of
-blocks, each stage with half the resolution of the one before it and twice the channels. Version 1.5 puts a stage's
-stride on its first block's 3x3 convolution. Every member of the family is a value of `Architecture`.
+blocks, each stage with half the resolution of the one before it and twice the channels. Every member of the family is
+a value of `Architecture`.
 
 Activations carry the names of the ResNet paper's table, which the SWAG paper uses too: `conv1` (the stem after
 its ReLU), `pool1`, then the output of every block after the addition and its ReLU, `conv2_1` ... `conv2_3`,
@@ -25,10 +25,12 @@ from swag_jax.backbones._network import Backbone, cut
 BlockName: TypeAlias = Literal["bottleneck", "basic"]
 Downsampling: TypeAlias = Literal["stride", "pool"]
 Stem: TypeAlias = Literal["7x7", "3x3"]
+Version: TypeAlias = Literal["v1", "v1.5"]
 
 BLOCKS: tuple[BlockName, ...] = ("bottleneck", "basic")
 DOWNSAMPLINGS: tuple[Downsampling, ...] = ("stride", "pool")
 STEMS: tuple[Stem, ...] = ("7x7", "3x3")
+VERSIONS: tuple[Version, ...] = ("v1", "v1.5")
 KERNEL_SIZES = (1, 3, 5, 7)
 """What SWAG's authors tried."""
 
@@ -57,8 +59,11 @@ class Architecture:
         kernel_size: k: 1, 3, 5 or 7.
         depths: Blocks in each of the four stages.
         batch_norm: Whether convolutions have a batch norm, or else a bias.
-        downsampling: How a stage halves the resolution: by the `stride` of its first k x k convolution and of the
-            projection beside it, or by a 2x2 max `pool` before it.
+        downsampling: How a stage halves the resolution: by the `stride` of its first block and of the projection
+            parallel to it, or by a 2x2 max `pool` before it.
+        version: Which convolution of a bottleneck has that stride: the first 1x1 (`v1`: He et al.'s own networks, as
+            published for Caffe) or the k x k one (`v1.5`: torchvision's). Parameters have the same shapes, but weights
+            trained as one do not work as the other.
         stem: `7x7` (a convolution with stride 2, and a 3x3 max pool with stride 2 in place of the first stage's
             down-sampling) or `3x3` (a convolution that keeps the resolution).
         channels: Channels of the stem; a block of stage i has 2^(i-1) times as many, a bottleneck four times those.
@@ -82,11 +87,13 @@ class Architecture:
     stem: Stem = "7x7"
     channels: int = 64
     width: int | None = None
+    version: Version = "v1.5"
 
     def __post_init__(self):
         check_name(self.block, BLOCKS, what="block")
         check_name(self.downsampling, DOWNSAMPLINGS, what="downsampling")
         check_name(self.stem, STEMS, what="stem")
+        check_name(self.version, VERSIONS, what="version")
         for name in ("residual", "pre_relu", "batch_norm"):
             if not isinstance(getattr(self, name), bool):
                 raise error(f"{name} must be True or False", got=repr(getattr(self, name)))
@@ -128,11 +135,12 @@ class Architecture:
         return self.channels * _EXPANSIONS[self.block] * 2 ** (stage - 1) if stage else self.channels
 
     def convolutions(self, stage: int, stride: int) -> tuple[tuple[int, int, int], ...]:
-        """Return channels, size and stride of each convolution in a stage's block, whose k x k one has `stride`."""
+        """Return channels, size and stride of each convolution in a stage's block that has `stride` as a whole."""
         inner, out = (self.width or self.channels) * 2 ** (stage - 1), self.channels_out(stage)
         if self.block == "basic":
             return (inner, self.kernel_size, stride), (out, self.kernel_size, 1)
-        return (inner, 1, 1), (inner, self.kernel_size, stride), (out, 1, 1)
+        first, middle = (stride, 1) if self.version == "v1" else (1, stride)
+        return (inner, 1, first), (inner, self.kernel_size, middle), (out, 1, 1)
 
 
 SWITCHES = tuple(field.name for field in dataclasses.fields(Architecture))

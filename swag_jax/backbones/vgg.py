@@ -12,7 +12,7 @@ from flax import nnx
 
 from swag_jax._checks import check_name
 from swag_jax._types import Activations, Border
-from swag_jax.backbones._layers import Conv, ConvNorm, FrozenConv, Operations
+from swag_jax.backbones._layers import Conv, FrozenConv, Operations
 from swag_jax.backbones._network import Backbone, cut
 
 Pooling: TypeAlias = Literal["max", "average"]
@@ -51,8 +51,6 @@ class VGG(Backbone):
             artifacts, crowsonkb/style-transfer-pytorch); `reflect` mirrors at every convolution (AdaIN's encoder).
         keep_odd: Whether pools keep an odd last row or column as a window of its own (AdaIN's encoder, PyTorch's
             `ceil_mode`); otherwise they drop it.
-        batch_norm: Whether each convolution has a batch norm in place of its bias, as training wants it
-            (as in torchvision's `vgg19_bn`, but without its biases, which a batch norm cancels); `frozen()` folds it.
         normalization: How pictures in [0, 1] become its input.
         operations: Precision and kernels.
         rngs: Randomness for the initialization.
@@ -67,7 +65,6 @@ class VGG(Backbone):
         pooling: Pooling = "max",
         padding: VGGPadding = "zeros",
         keep_odd: bool = False,
-        batch_norm: bool = False,
         normalization: str = "imagenet",
         operations: Operations | None = None,
         rngs: nnx.Rngs,
@@ -84,8 +81,7 @@ class VGG(Backbone):
         for name in self.layers:
             if name.startswith("conv"):
                 width = _CHANNELS[int(name[4]) - 1]
-                layer = ConvNorm if batch_norm else Conv
-                setattr(self, name, layer(channels, width, size=3, rngs=rngs))
+                setattr(self, name, Conv(channels, width, size=3, rngs=rngs))
                 channels = width
 
     def _apply(self, name: str, x: Activations) -> Activations:
@@ -94,7 +90,7 @@ class VGG(Backbone):
         return jax.nn.relu(x) if name.startswith("relu") else self._pool(x)
 
     def _convolve(self, name: str, x: Activations) -> Activations:
-        layer: Conv | ConvNorm | FrozenConv = getattr(self, name)
+        layer: Conv | FrozenConv = getattr(self, name)
         border: Border = "reflect" if self.padding == "reflect" else "zeros"
         if self.padding == "replicate" and name == "conv1_1":
             border = "edge"

@@ -28,6 +28,7 @@ class Entry:
         style_layers: The default layers of the style loss.
         options: The arguments that only networks of its kind have.
         stage_layers: The last layer of each stage, from the stem on; empty where the style layers are these.
+        architecture: What a residual network is made of.
     """
 
     create: Callable[..., Backbone]
@@ -35,6 +36,7 @@ class Entry:
     style_layers: tuple[str, ...]
     options: tuple[str, ...]
     stage_layers: tuple[str, ...] = ()
+    architecture: resnet.Architecture | None = None
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -55,7 +57,7 @@ def _residual(**switches: Any) -> Entry:
     architecture = resnet.Architecture(**switches)
     ends = architecture.ends
     create = functools.partial(_build_residual, architecture)
-    return Entry(create, ends[2], ("conv1", *ends), resnet.SWITCHES)
+    return Entry(create, ends[2], ("conv1", *ends), resnet.SWITCHES, architecture=architecture)
 
 
 def _build_residual(architecture: resnet.Architecture, **options: Any) -> Backbone:
@@ -65,7 +67,7 @@ def _build_residual(architecture: resnet.Architecture, **options: Any) -> Backbo
 
 # Gatys et al., CVPR 2016, section 3; for SWAG's VGG19 runs the taps are not published: our choice.
 _VGG_TAPS = ("relu4_2", ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"))
-_VGG_OPTIONS = ("pooling", "padding", "keep_odd", "batch_norm")
+_VGG_OPTIONS = ("pooling", "padding", "keep_odd")
 _VGG19_STAGES = ("relu1_2", "relu2_2", "relu3_4", "relu4_4", "relu5_4")
 _VGG16_STAGES = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 
@@ -124,7 +126,7 @@ def create(name: str, *, seed: int = 0, **options: Any) -> Backbone:
         name: One of `NAMES`.
         seed: Seed of the initialization; equal seeds give equal weights.
         **options: The network's own arguments (`until`, `operations`, `normalization`; VGG19: `pooling`,
-            `padding`, `keep_odd`, `batch_norm`; residual networks: what changes in their `Architecture`; GoogLeNet
+            `padding`, `keep_odd`; residual networks: what changes in their `Architecture`; GoogLeNet
             and Inception v3: `init`, and the latter `variant`).
 
     Returns:
@@ -254,9 +256,9 @@ def load(
 
     Args:
         name: One of `NAMES`.
-        weights: `auto` (the ImageNet checkpoint where it lies in the local store, else the embedded one, else
-            random), `imagenet`, `embedded`, `random`, or the path of a checkpoint. With another architecture than
-            the name's, `auto` is random, and neither `imagenet` nor `embedded` fits.
+        weights: `auto` (the embedded checkpoint of a network that has one; else torchvision's ImageNet checkpoint if it
+            is in the local store, else random), `imagenet`, `embedded`, `random`, the name of a checkpoint, or the path
+            of one. With another architecture than the checkpoint's, `auto` is random, and no named checkpoint fits.
         layers: The layers that will be read; default: the zoo's content and style layers, or all of another
             architecture's.
         seed: Seed of random weights.
@@ -271,7 +273,7 @@ def load(
     """
     known, source = entry(name), resolve(name, weights=weights, **options)
     whole = nnx.eval_shape(lambda: create(name, **options))
-    taps = whole.layers if _switched(options) else (known.content_layer, *known.style_layers)
+    taps = whole.layers if _differing(name, source, options) else (known.content_layer, *known.style_layers)
     until = whole.deepest(layers or taps)
     options = {"operations": Operations(precision=precision), **_asked_by(source), **options, "until": until}
     if source.kind == "random":
@@ -314,24 +316,31 @@ def resolve(name: str, *, weights: str = "auto", **options: Any) -> params.Sourc
         UserError: If the name is unknown, or the weights are missing or damaged, or of another architecture.
 
     Example:
-        >>> resolve("vgg19", weights="embedded").kind, resolve("resnet50", residual=False).kind
+        >>> resolve("vgg19").kind, resolve("resnet50", residual=False).kind
         ('embedded', 'random')
     """
-    switched = _switched(options)
-    if switched and weights in ("imagenet", "embedded"):
-        rule = f"{weights} weights are of {name} as it is"
-        raise error(rule, got=f"another {' and '.join(switched)}", cure="pass random, or the path of a checkpoint")
-    return params.resolve(name, weights="random" if switched and weights == "auto" else weights)
+    source = params.resolve(name, weights=weights)
+    differing = _differing(name, source, options)
+    if not differing or source.kind in ("file", "random"):
+        return source
+    if weights == "auto":
+        return params.resolve(name, weights="random")
+    got = ", ".join(f"{option}={options[option]}" for option in differing)
+    raise error(f"{source.name} is of another architecture", got=got, cure="pass random, or the path of a checkpoint")
 
 
-def _switched(options: Mapping[str, Any]) -> list[str]:
-    """Return the names of the options that make another architecture."""
-    return [option for option in options if option in resnet.SWITCHES]
+def _differing(name: str, source: params.Source, options: Mapping[str, Any]) -> list[str]:
+    """Return the names of the options that make another architecture than the one weights are of."""
+    architecture = entry(name).architecture
+    if architecture is None:
+        return []
+    known = {**dataclasses.asdict(architecture), **source.architecture}
+    return [option for option in options if option in known and options[option] != known[option]]
 
 
 def _asked_by(source: params.Source) -> dict[str, Any]:
     """Network options that a checkpoint was trained with."""
-    asked: dict[str, Any] = {}
+    asked: dict[str, Any] = dict(source.architecture)
     if source.normalization is not None:
         asked["normalization"] = source.normalization
     if source.padding != "zeros":

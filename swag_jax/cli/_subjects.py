@@ -25,7 +25,7 @@ def read_subjects(networks: Sequence[str], weights: Sequence[str]) -> list[Subje
     Raises:
         UserError: If a network, switch or value is unknown, or weights have no network, or a network no weights.
     """
-    options = {entry: _read_network(entry) for entry in dict.fromkeys(networks)}
+    options = {entry: read_network(entry)[1] for entry in dict.fromkeys(networks)}
     if not options or not weights:
         raise error("there must be at least one network, and weights")
     for entry in weights:
@@ -87,8 +87,19 @@ def _subjects_of(entry: str, options: dict[str, Any], weights: Sequence[str]) ->
         yield Subject(name, entry.partition(":")[0], chosen, tuple(options.items()))
 
 
-def _read_network(entry: str) -> dict[str, Any]:
-    """Return the switches of a network's entry; raise unless there is such a network."""
+def read_network(entry: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the switches of a network's entry.
+
+    Args:
+        entry: A name in the zoo; after that of a residual network, `:SWITCH=VALUE` for each switch that is turned.
+
+    Raises:
+        UserError: If the network, a switch or its value is unknown.
+
+    Example:
+        >>> read_network("resnet50:version=v1")
+        ('resnet50', {'version': 'v1'})
+    """
     name, *words = entry.split(":")
     known = backbones.entry(check_name(name, NAMES, what="network"))
     if words and known.options != SWITCHES:
@@ -101,7 +112,7 @@ def _read_network(entry: str) -> dict[str, Any]:
             raise error("a network's switches must be SWITCH=VALUE, each once", got=entry)
         switches[switch] = _read_value(switch, value)
     backbones.layer_names(name, **switches)
-    return switches
+    return name, switches
 
 
 def _read_value(switch: str, text: str) -> bool | int | str | tuple[int, ...]:

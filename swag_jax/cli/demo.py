@@ -1,4 +1,4 @@
-"""`swag-jax demo`: stylizes pictures that the package draws itself, and lays them out on one sheet."""
+"""`swag-jax demo`: stylizes the photographs that come with the package, and lays the results out on one sheet."""
 
 import argparse
 import time
@@ -14,8 +14,10 @@ from swag_jax.cli.stylize import describe_weights
 from swag_jax.images import sample, sheet, write_image
 from swag_jax.optimize import stylize
 
-CONTENTS = ("harbor", "mountains")
-STYLES = ("swirls", "woodcut", "mosaic")
+STYLES = {"astronaut": ("swirls", "mosaic"), "cat": ("embers", "woodcut"), "coffee": ("dots", "swirls")}
+"""The styles of each content: two everywhere, and every sample at least once."""
+
+PAIRS = tuple((content, style) for content, styles in STYLES.items() for style in styles)
 
 SIZE = 192
 STEPS = 50
@@ -26,9 +28,9 @@ def add_parser(commands: Any) -> None:
     """Register the command."""
     parser = commands.add_parser(
         "demo",
-        help="stylize pictures that the package draws itself",
+        help="stylize photographs that come with the package",
         usage="swag-jax demo [-o DIR] [flags]",
-        description="Stylize drawn pictures with drawn styles and write a before/after sheet. Needs no files and no "
+        description="Stylize photographs with drawn styles and write a before/after sheet. Needs no files and no "
         "network.",
     )
     folder = Path("swag-demo")
@@ -44,29 +46,29 @@ def run(arguments: argparse.Namespace) -> int:
     """Stylize every pair, then write the sheet."""
     settings, folder, began = chosen_settings(arguments), arguments.output, time.perf_counter()
     opening = describe_weights(settings)
-    contents = {name: sample(name, size=settings.size) for name in CONTENTS}
-    styles = {name: sample(name, size=settings.size) for name in STYLES}
+    shown = {name: sample(name, size=settings.size) for name in {name for pair in PAIRS for name in pair}}
     _make_folder(folder)
     devices.keep_memory()
     results = {}
-    for content, style in ((content, style) for content in CONTENTS for style in STYLES):
+    for content, style in PAIRS:
         with Display(f"{content} + {style}", quiet=arguments.quiet, opening=opening) as display:
-            image = stylize(contents[content], styles[style], settings=settings, callback=display).image
+            image = stylize(shown[content], shown[style], settings=settings, callback=display).image
         write_image(folder / f"{content}_{style}.png", image)
         results[content, style], opening = image, []
-    write_image(folder / "sheet.png", _sheet(contents, styles, results))
+    write_image(folder / "sheet.png", _sheet(shown, results))
     seconds = clock(time.perf_counter() - began)
     Display("demo", quiet=arguments.quiet).say(f"wrote {folder / 'sheet.png'} and {len(results)} pictures in {seconds}")
     return 0
 
 
-def _sheet(
-    contents: dict[str, AnyHostImage], styles: dict[str, AnyHostImage], results: dict[tuple[str, str], AnyHostImage]
-) -> AnyHostImage:
-    """Contents down the side, styles along the top, results in the cells."""
-    rows = [[None, *styles.values()]]
-    rows += [[content, *(results[name, style] for style in styles)] for name, content in contents.items()]
-    return sheet(rows, row_labels=["", *contents], column_labels=["", *styles])
+def _sheet(shown: dict[str, AnyHostImage], results: dict[tuple[str, str], AnyHostImage]) -> AnyHostImage:
+    """A row for each content, which begins it; then each of its styles, with the result to the right."""
+    rows, captions = [], []
+    for content, styles in STYLES.items():
+        rows.append([shown[content], *(image for style in styles for image in (shown[style], results[content, style]))])
+        captions.append([content, *(name for style in styles for name in (style, f"{content} + {style}"))])
+    height, width, _ = shown[next(iter(STYLES))].shape
+    return sheet(rows, captions=captions, cell=(height, width))
 
 
 def _make_folder(folder: Path) -> None:

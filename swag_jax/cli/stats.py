@@ -61,7 +61,7 @@ def add_parser(commands: Any) -> None:
         nargs="+",
         default=[*CONTENTS, *STYLES],
         metavar="PATH",
-        help="Folders, files, or names of pictures that the package draws (default: all of these)",
+        help="Folders, files, or names of samples (default: all samples)",
     )
     parser.add_argument(
         "--networks",
@@ -171,7 +171,7 @@ def _left_out(missing: dict[str, str]) -> list[str]:
 
 
 def _files(asked: Sequence[str]) -> dict[str, Path | str]:
-    """Return paths, and names of drawn pictures, by the names of the files; by their paths where two are equal."""
+    """Return paths, and names of samples, by the names of the files; by their paths where two are equal."""
     found = list[Path | str]()
     for entry in asked:
         path = Path(entry)
@@ -185,7 +185,7 @@ def _files(asked: Sequence[str]) -> dict[str, Path | str]:
 
 @dataclass(frozen=True)
 class _Picture:
-    """Reads a picture from its path, or draws the one of a name, when its turn comes."""
+    """Reads a picture from its path, or the sample of a name, when its turn comes."""
 
     origin: Path | str
     size: int

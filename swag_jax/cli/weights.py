@@ -1,20 +1,30 @@
 """`swag-jax weights`: list, fetch, convert and verify checkpoints. Only `fetch` uses the network."""
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from swag_jax import backbones, generators, params
 from swag_jax._checks import UserError, check_name, error
+from swag_jax._types import Images
 from swag_jax.cli._display import PIPE_WIDTH
+from swag_jax.cli._subjects import read_network
+from swag_jax.images import CONTENTS, NORMALIZATIONS, normalize, read_crop, sample
+from swag_jax.train.data import find_pictures
 
 _SOME_FAILED = 3
 _STORED = "store"
+
+UNIT_MEAN_SIZE, UNIT_MEAN_IMAGES = 224, 256
+"""Side in pixels and largest number of the photographs that a VGG is rescaled on. Our choice."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -51,7 +61,12 @@ def _add_convert(commands: Any) -> None:
         "files", nargs="+", type=Path, metavar="FILE", help="the checkpoint, all its files; nothing in them is run"
     )
     kind = parser.add_mutually_exclusive_group(required=True)
-    kind.add_argument("--backbone", metavar="NAME", help=f"its network: {', '.join(backbones.NAMES)}")
+    kind.add_argument(
+        "--backbone",
+        metavar="NAME[:SWITCH=VALUE]",
+        help=f"its network: {', '.join(backbones.NAMES)}; a ResNet with the stride on its first 1x1 convolutions, as "
+        "published for Caffe, is NAME:version=v1",
+    )
     kind.add_argument("--generator", metavar="NAME", help=f"a published generator: {', '.join(generators.PUBLISHED)}")
     parser.add_argument(
         "--layout", default="auto", metavar="NAME", help=f"{', '.join(params.LAYOUT_NAMES)} (default: auto)"
@@ -69,6 +84,14 @@ def _add_convert(commands: Any) -> None:
         type=Path,
         metavar="OUT",
         help="write a safetensors file here, not into the store; needed for a generator",
+    )
+    parser.add_argument(
+        "--unit-mean",
+        action="store_true",
+        help="rescale a VGG's filters to a mean activation of one, as Gatys et al. and AdaIN's authors did",
+    )
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="photographs for --unit-mean (default: the package's own)"
     )
     parser.set_defaults(run=run_convert)
 
@@ -117,11 +140,18 @@ def run_convert(args: argparse.Namespace) -> int:
     file, *others = args.files
     if others:
         raise error("a network must be in one file", got=len(args.files), cure="convert one file at a time")
-    expected = backbones.parameter_shapes(args.backbone)
-    converted = params.convert(file, args.backbone, expected, layout=args.layout, normalization=args.input)
-    facts = converted.metadata
-    _check_setup(args.backbone, facts, file)
+    if args.images is not None and not args.unit_mean:
+        raise error("--images is for --unit-mean", cure="add --unit-mean, or leave it out")
+    name, switches = read_network(args.backbone)
+    expected = backbones.parameter_shapes(name, **switches)
+    converted = params.convert(
+        file, name, expected, layout=args.layout, normalization=args.input, architecture=switches or None
+    )
+    _check_setup(converted.metadata, file)
+    if args.unit_mean:
+        converted = _rescaled(converted, args.images)
     path = _write(converted, file, args.output)
+    facts = converted.metadata
     told_by = f" ({facts['told_by']})" if facts.get("told_by") else ""
     print(
         f"{path}: {facts['backbone']} down to {facts['deepest_layer']}, {facts['layout']} layout, "
@@ -130,16 +160,43 @@ def run_convert(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_setup(backbone: str, facts: Mapping[str, str], file: Path) -> None:
+def _check_setup(facts: Mapping[str, str], file: Path) -> None:
     """Raise unless a network can be set up as a file of our own says."""
-    asked = {"normalization": facts["normalization"]} if "normalization" in facts else {}
-    if facts["padding"] != "zeros":
-        asked["padding"] = facts["padding"]
+    switches = json.loads(facts["architecture"]).items()
+    asked = {switch: tuple(value) if isinstance(value, list) else value for switch, value in switches}
+    asked |= {"normalization": facts["normalization"]} if "normalization" in facts else {}
+    asked |= {"padding": facts["padding"]} if facts["padding"] != "zeros" else {}
     try:
-        backbones.layer_names(backbone, **asked)
-    except UserError as problem:
+        check_name(asked.get("normalization", "none"), NORMALIZATIONS, what="normalization")
+        check_name(facts["padding"], backbones.PADDINGS, what="padding")
+        backbones.layer_names(facts["backbone"], **asked)
+    # A TypeError comes from a switch of another type.
+    except (TypeError, ValueError) as problem:
         rule = f"{file} must say how its network is set up"
         raise error(rule, got=f"what cannot be used ({str(problem).rstrip('.')})", cure="get it anew") from problem
+
+
+def _rescaled(converted: params.Converted, folder: Path | None) -> params.Converted:
+    """Rescale a VGG to a mean activation of one over photographs."""
+    facts = converted.metadata
+    options = {"until": facts["deepest_layer"].replace("conv", "relu"), "padding": facts["padding"]}
+    options |= {"normalization": facts["normalization"]} if "normalization" in facts else {}
+    network = backbones.create(facts["backbone"], **options)
+    network = backbones.with_parameters(network, converted.tensors)
+    images = normalize(_photographs(folder), network.normalization)
+    means = backbones.mean_activations(network, images)
+    tensors = params.divided(converted.tensors, {name: np.asarray(mean) for name, mean in means.items()})
+    return params.Converted(tensors, {**facts, "tensors_sha256": params.tensors_sha256(tensors)})
+
+
+def _photographs(folder: Path | None) -> Images:
+    """Return squares of a folder's photographs, or of the package's own, `batch height width 3` in [0, 1]."""
+    if folder is None:
+        whole = [sample(name, size=2 * UNIT_MEAN_SIZE) for name in CONTENTS]
+        return jnp.stack([image[:UNIT_MEAN_SIZE, :UNIT_MEAN_SIZE] for image in whole])
+    files = find_pictures(folder, what="--images")[:UNIT_MEAN_IMAGES]
+    crops = [read_crop(file, size=UNIT_MEAN_SIZE, crop=UNIT_MEAN_SIZE) for file in files]
+    return jnp.asarray(np.stack(crops), jnp.float32) / 255
 
 
 def _convert_generator(args: argparse.Namespace) -> int:

@@ -42,8 +42,8 @@ def read_crop(
 
     Example:
         >>> from swag_jax import sample, write_image
-        >>> write_image("harbor.png", sample("harbor", size=64))
-        >>> read_crop("harbor.png", size=48, crop=32, where=(0.0, 1.0)).shape
+        >>> write_image("coffee.png", sample("coffee", size=64))
+        >>> read_crop("coffee.png", size=48, crop=32, where=(0.0, 1.0)).shape
         (32, 32, 3)
     """
     check_range(crop, what="crop", low=1)

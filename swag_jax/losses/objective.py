@@ -21,7 +21,7 @@ from swag_jax.backbones import Backbone, entry
 from swag_jax.features import extract
 from swag_jax.losses import content, style
 from swag_jax.losses.variation import total_variation
-from swag_jax.smoothing import Smoothing, find_temperature, smooth
+from swag_jax.smoothing import Smoothing, find_temperature, smooth, unit
 from swag_jax.statistics import gram
 
 Normalization: TypeAlias = Literal["relative", "paper", "released"]
@@ -200,7 +200,8 @@ def _content_terms(features: LayerFeatures, targets: Mapping[str, Target], objec
         smoothing, target = objective.smoothing.at(layer), targets[layer]
         smoothed = smooth(features[layer], smoothing, temperature=target.temperature)
         distance = _CONTENT[objective.normalization](smoothed, target.value)
-        terms[f"content/{layer}"] = objective.content_weight * weight * distance
+        scale = _unit(smoothed, smoothing, objective) ** 2
+        terms[f"content/{layer}"] = objective.content_weight * weight * scale * distance
     return terms
 
 
@@ -211,8 +212,14 @@ def _style_terms(features: LayerFeatures, targets: Mapping[str, Target], objecti
         smoothing, target = objective.smoothing.at(layer), targets[layer]
         smoothed = smooth(features[layer], smoothing, temperature=target.temperature)
         distance = _STYLE[objective.normalization](gram(smoothed), target.value)
-        terms[f"style/{layer}"] = objective.style_weight * weight * distance
+        scale = _unit(smoothed, smoothing, objective) ** 4
+        terms[f"style/{layer}"] = objective.style_weight * weight * scale * distance
     return terms
+
+
+def _unit(smoothed: Features, smoothing: Smoothing, objective: Objective) -> float:
+    """Return what smoothed features are to be multiplied by; relative distances do not depend on it."""
+    return 1.0 if objective.normalization == "relative" else unit(smoothed, smoothing)
 
 
 def _weights(weights: tuple[float, ...], layers: tuple[str, ...]) -> tuple[float, ...]:

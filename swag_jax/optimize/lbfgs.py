@@ -22,9 +22,10 @@ from jaxtyping import Array, Float
 
 from swag_jax._checks import check_range
 from swag_jax._pytree import pytree_dataclass
-from swag_jax._types import Count, Flag, Image, Scalar
+from swag_jax._types import AnyImage, Count, Flag, Image, Scalar
 from swag_jax.images import resample
 from swag_jax.losses import Terms
+from swag_jax.optimize.basis import from_image, to_image
 from swag_jax.optimize.solvers import Evaluate, as_failed, is_finite, select
 
 Memory: TypeAlias = Any
@@ -47,7 +48,7 @@ class LBFGSState:
     """State of `LBFGS`.
 
     Attributes:
-        image: The accepted picture, not clipped.
+        image: The accepted picture in the solver's basis, not clipped.
         loss: Its loss; infinite before the first evaluation at this size, which is then accepted as it is.
         terms: Its terms.
         gradient: Its gradient.
@@ -82,14 +83,17 @@ class LBFGS:
     Attributes:
         memory: Pairs of differences kept; each costs two pictures of memory. 20 did as well as torch's 100 and better
             than optax's 10 on the problem of `tests/reference/solver_problem.py`.
-        first_step: Root mean square change of the picture, in units of its range, that the first steepest-descent
-            step tries. 0.03 did better than 0.01 on the same problem.
+        first_step: Root mean square change of the picture's coordinates, in units of its range, that the first
+            steepest-descent step tries. 0.03 did better than 0.01 on the same problem.
+        spectral_decay: p of the basis 1 / f^p that the picture is optimized in (`swag_jax.optimize.basis`); 0: pixels.
     """
 
     memory: int = 20
     first_step: float = 0.03
+    spectral_decay: float = 0.0
 
     def __post_init__(self):
+        check_range(self.spectral_decay, what="spectral decay", low=0, high=2)
         check_range(self.memory, what="L-BFGS memory", low=1)
         check_range(self.first_step, what="first step", low=0, open_low=True)
 
@@ -99,6 +103,7 @@ class LBFGS:
 
     def init(self, image: Image, terms: tuple[str, ...]) -> LBFGSState:
         """Return the state before the first step, whose trial point is `image` itself."""
+        image = from_image(image, decay=self.spectral_decay)
         zero = jnp.zeros_like(image)
         return LBFGSState(
             image=image,
@@ -116,7 +121,8 @@ class LBFGS:
     def step(self, evaluate: Evaluate, state: LBFGSState) -> LBFGSState:
         """Evaluate the trial point, then accept it or shrink the step."""
         trial = state.image + state.length * state.direction
-        (loss, terms), gradient = evaluate(trial)
+        (loss, terms), gradient = evaluate(to_image(trial, decay=self.spectral_decay))
+        gradient = to_image(gradient, decay=self.spectral_decay)
         finite = is_finite(loss, gradient)
         enough = loss <= state.loss + SUFFICIENT_DECREASE * state.length * state.slope
         accepted = self._accept(state, trial, loss, terms, gradient)
@@ -176,11 +182,19 @@ class LBFGS:
         """
         area = state.image.shape[0] * state.image.shape[1] / (height * width)
         old = state.memory
-        resize = jax.vmap(lambda pair: resample(jnp.nan_to_num(pair), height, width))
-        steps, changes = resize(old.diff_params_memory), area * resize(old.diff_updates_memory)
+        decay = self.spectral_decay
+
+        def step(pair: Image) -> AnyImage:
+            return from_image(resample(to_image(jnp.nan_to_num(pair), decay=decay), height, width), decay=decay)
+
+        def change(pair: Image) -> AnyImage:
+            return to_image(resample(from_image(jnp.nan_to_num(pair), decay=decay), height, width), decay=decay)
+
+        steps, changes = jax.vmap(step)(old.diff_params_memory), area * jax.vmap(change)(old.diff_updates_memory)
         curvature = jnp.einsum("khwc,khwc->k", steps, changes)
         known = (old.weights_memory != 0) & (curvature > 0)
-        start = self.init(jnp.clip(resample(state.image, height, width), 0, 1), tuple(state.terms))
+        image = resample(to_image(state.image, decay=decay), height, width)
+        start = self.init(jnp.clip(image, 0, 1), tuple(state.terms))
         memory = start.memory._replace(
             # One less: the next update stores the newest pair once more, in its own slot.
             count=jnp.maximum(old.count - 1, 0),
@@ -192,7 +206,7 @@ class LBFGS:
 
     def picture(self, state: LBFGSState) -> Image:
         """Return the accepted picture, clipped."""
-        return jnp.clip(state.image, 0, 1)
+        return jnp.clip(to_image(state.image, decay=self.spectral_decay), 0, 1)
 
 
 def _with_pairs(memory: Memory, touched: Memory) -> Memory:

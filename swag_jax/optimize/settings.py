@@ -29,8 +29,9 @@ class Settings:
 
     Attributes:
         backbone: The network whose activations define content and style.
-        weights: The network's weights: auto (ImageNet where it lies in the local store, else the embedded ones, else
-            random), imagenet, embedded, random, or the path of a checkpoint.
+        weights: The network's weights: auto (those in the package; for a network without, torchvision's if fetched, else
+            random), imagenet (torchvision's), embedded, random, a name that `swag-jax weights list` shows, or the path
+            of a checkpoint.
         pooling: A VGG's pooling: auto (average), average (times 2, which keeps the scale; smoother pictures) or max (as
             trained).
         padding: A VGG's padding: auto (as the weights were trained), zeros, replicate (at the first convolution) or
@@ -44,6 +45,8 @@ class Settings:
         learning_rate: Adam's step size, in units of the picture's range.
         averaging: Decay of the running mean of Adam's pictures that becomes the result; 0 returns the last picture.
         memory: Pairs of differences that L-BFGS keeps.
+        spectral_decay: Basis that L-BFGS optimizes in: 0 pixels; 1 frequencies weighted like those of natural images, so
+            that large strokes come before fine noise; or between.
         init: Where to start: content, statistics (noise with the mean and deviation of the style's colors) or noise.
         style_scale: Longer side of the style picture as a multiple of size: larger gives larger strokes.
         blend: Weight of each style picture; empty: equal weights.
@@ -58,15 +61,16 @@ class Settings:
     weights: str = "auto"
     pooling: str = "auto"
     padding: str = "auto"
-    objective: Objective = field(default_factory=Objective)
+    objective: Objective = field(default_factory=lambda: Objective(style_weight=60.0, tv_weight=5.0))
     size: int = 512
     smallest_size: int = 128
     scale_ratio: float = 2.0
-    steps: int = 300
+    steps: int = 200
     solver: SolverName = "lbfgs"
     learning_rate: float = 0.02
     averaging: float = 0.0
     memory: int = 20
+    spectral_decay: float = 0.75
     init: str = "content"
     style_scale: float = 1.0
     blend: tuple[float, ...] = ()
@@ -97,7 +101,7 @@ class Settings:
         """The solver as a value."""
         if self.solver == "adam":
             return Adam(learning_rate=self.learning_rate, averaging=self.averaging)
-        return LBFGS(memory=self.memory)
+        return LBFGS(memory=self.memory, spectral_decay=self.spectral_decay)
 
     @property
     def full_objective(self) -> Objective:

@@ -25,6 +25,8 @@ from swag_jax.params.prefixes import shared_prefixes as shared_prefixes
 from swag_jax.params.prefixes import without_prefix as without_prefix
 from swag_jax.params.quantize import dequantize as dequantize
 from swag_jax.params.quantize import quantize as quantize
+from swag_jax.params.rescale import MEAN_ACTIVATION as MEAN_ACTIVATION
+from swag_jax.params.rescale import divided as divided
 from swag_jax.params.resolve import WEIGHTS as WEIGHTS
 from swag_jax.params.resolve import Source as Source
 from swag_jax.params.resolve import load as load

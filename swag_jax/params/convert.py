@@ -2,23 +2,26 @@
 
 Every name the network needs must come out, and every key that goes in must be used or dropped by a rule. A
 file may end before the network does (our own VGG19 ends at conv5_1), but has no gaps. A safetensors file may hold
-tensors in 8 bits with their steps (`swag_jax.params.quantize`); here they are floating-point ones.
+tensors in 8 bits (`swag_jax.params.quantize`); here they are floating-point ones.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from swag_jax._checks import UserError, error, misfits_error
+from swag_jax._limits import read_json
 from swag_jax.params import originals
 from swag_jax.params._files import check_file, file_sha256
 from swag_jax.params.layouts import NATIVE, Layout, Shapes, Tensors, find_layout, looks_like
 from swag_jax.params.prefixes import shared_prefixes, without_prefix
-from swag_jax.params.quantize import multiply_steps, step_keys
+from swag_jax.params.quantize import companion_keys, decode
 from swag_jax.params.safetensors_file import (
     is_read,
     read_metadata,
@@ -39,7 +42,7 @@ class Converted:
     Attributes:
         tensors: float32 arrays by flat name; kernels in (height, width, in, out) order.
         metadata: Where they come from and how the network must be set up: `backbone`, `layout`,
-            `normalization`, `told_by`, `padding`, `deepest_layer`, `source_name`, `source_sha256`,
+            `normalization`, `told_by`, `padding`, `architecture`, `deepest_layer`, `source_name`, `source_sha256`,
             `converter_version` and `tensors_sha256`.
     """
 
@@ -55,6 +58,7 @@ class Setup:
         layout: The layout's name.
         normalization: How pictures in [0, 1] become the network's input; `None` for what is the network's default.
         padding: What convolutions see beyond the edge.
+        architecture: What the network differs in from the zoo's of its name, such as `{"version": "v1"}`.
         deepest_layer: The last layer, such as `conv5_1`, that the checkpoint reaches.
         told_by: What the normalization is known by, in words.
     """
@@ -62,6 +66,7 @@ class Setup:
     layout: str
     normalization: str | None
     padding: str
+    architecture: Mapping[str, Any]
     deepest_layer: str
     told_by: str = ""
 
@@ -112,7 +117,13 @@ class _Input:
 
 
 def convert(
-    source: Path, backbone: str, expected: Shapes, *, layout: str = "auto", normalization: str = "auto"
+    source: Path,
+    backbone: str,
+    expected: Shapes,
+    *,
+    layout: str = "auto",
+    normalization: str = "auto",
+    architecture: Mapping[str, Any] | None = None,
 ) -> Converted:
     """Read a checkpoint and bring it into our names and layout.
 
@@ -123,6 +134,8 @@ def convert(
         layout: How the file lays out its weights; `auto` tells by its keys.
         normalization: How pictures become the network's input, where that is known better than by `auto`: by the
             layout, but for the original VGGs, which are told by their numbers (`swag_jax.params.originals`).
+        architecture: What its network differs in from the zoo's of that name, such as `{"version": "v1"}`; default:
+            what a file of our own says, else nothing.
 
     Returns:
         The tensors by flat name, float32, and what the store records about them.
@@ -141,6 +154,7 @@ def convert(
         "layout": origin.get("layout", setup.layout),
         **({} if setup.normalization is None else {"normalization": setup.normalization, "told_by": setup.told_by}),
         "padding": setup.padding,
+        "architecture": json.dumps(dict(setup.architecture if architecture is None else architecture)),
         "deepest_layer": setup.deepest_layer,
         "converter_version": CONVERTER_VERSION,
         "tensors_sha256": tensors_sha256(tensors),
@@ -173,6 +187,7 @@ def inspect(
         found.layout.name,
         taken.normalization,
         found.ours.get("padding", found.layout.padding),
+        _architecture(source, found.ours),
         layer_of(max(names, key=depth_of)),
         taken.told_by,
     )
@@ -300,10 +315,22 @@ def _said(source: Path, layout: str) -> dict[str, str]:
     return read_metadata(source) if layout == NATIVE.name and is_safetensors(source) else {}
 
 
+def _architecture(source: Path, ours: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a file of our own says that its network differs in."""
+    written = ours.get("architecture", "{}")
+    try:
+        architecture = read_json(written)
+    except ValueError:
+        architecture = None
+    if not isinstance(architecture, dict):
+        raise error(f"{source} must name its architecture as a JSON object", got=written[:40], cure="convert it again")
+    return {switch: tuple(value) if isinstance(value, list) else value for switch, value in architecture.items()}
+
+
 def checkpoint_shapes(source: Path) -> dict[str, tuple[int, ...]]:
     """Return the shape of every tensor of a safetensors or PyTorch file, by its own keys.
 
-    The steps of 8-bit tensors are part of these, and have no entries of their own.
+    Steps and tables of 8-bit tensors are part of these, and have no entries of their own.
 
     Args:
         source: A safetensors or PyTorch file.
@@ -313,8 +340,8 @@ def checkpoint_shapes(source: Path) -> dict[str, tuple[int, ...]]:
     """
     if not is_safetensors(source):
         return torch_shapes(source)
-    steps = _step_keys(safetensors_types(source)).values()
-    return {key: shape for key, shape in safetensors_shapes(source).items() if key not in steps}
+    companions = _companion_keys(safetensors_types(source)).values()
+    return {key: shape for key, shape in safetensors_shapes(source).items() if key not in companions}
 
 
 def read_floats(source: Path, keys: Collection[str]) -> Tensors:
@@ -376,9 +403,10 @@ def is_safetensors(source: Path) -> bool:
         return file.read(9)[8:] == b"{" or source.suffix == ".safetensors"
 
 
-def _step_keys(types: Mapping[str, str]) -> dict[str, str]:
-    """Return the key of its steps for each 8-bit tensor of a safetensors file."""
-    return step_keys((key for key, kind in types.items() if kind == "I8"), types)
+def _companion_keys(types: Mapping[str, str]) -> dict[str, str]:
+    """Return the key of its steps or its table for each 8-bit tensor of a safetensors file."""
+    names = {"I8": "int8", "U8": "uint8"}
+    return companion_keys({key: names.get(kind, kind) for key, kind in types.items()})
 
 
 def _plan(layout: Layout, shapes: Shapes, expected: Shapes, *, whole: bool) -> tuple[dict[str, str], list[str]]:
@@ -412,15 +440,15 @@ def _missing(present: Collection[str], expected: Shapes, *, whole: bool) -> list
 
 
 def _read(source: Path, keys: Collection[str]) -> tuple[Tensors, list[str]]:
-    """Read tensors, 8-bit ones multiplied by their steps, and list those that cannot be used."""
+    """Read tensors, 8-bit ones decoded, and list those that cannot be used."""
     if not is_safetensors(source):
         return read_torch(source, names=keys), []
     types = safetensors_types(source)
     unread = [f"{key} holds {types[key]} numbers, which are not read" for key in keys if not is_read(types[key])]
-    known = [key for key in keys if is_read(types[key])]
-    steps = [step for key, step in _step_keys(types).items() if key in set(known)]
-    multiplied, misfits = multiply_steps(read_safetensors(source, names=[*known, *steps]))
-    return multiplied, unread + misfits
+    known = {key: None for key in keys if is_read(types[key])}
+    companions = [companion for key, companion in _companion_keys(types).items() if key in known]
+    decoded, misfits = decode(read_safetensors(source, names=[*known, *companions]))
+    return decoded, unread + misfits
 
 
 def usable_floats(source: Path, keys: Collection[str], *, prefix: str = "") -> tuple[Tensors, list[str]]:

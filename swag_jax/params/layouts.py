@@ -14,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from swag_jax._checks import check_name, error
+from swag_jax.params.rescale import MEAN_ACTIVATION
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 """The shape of every tensor by its key."""
@@ -205,7 +206,8 @@ NATIVE = Layout(
     "native",
     "",
     (r"conv\d\S*\.kernel",),
-    (Rule(r"(conv|inception|mixed)\d\S*", lambda m: m[0]),),
+    (Rule(rf"(conv|inception|mixed)\d\S*(?<!{re.escape(MEAN_ACTIVATION)})", lambda m: m[0]),),
+    (rf".*{re.escape(MEAN_ACTIVATION)}",),
     normalization=None,
     axes=(0, 1, 2, 3),
 )

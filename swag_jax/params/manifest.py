@@ -5,6 +5,7 @@ The list is `weights/manifest.json`, beside the checkpoints that come with the p
 
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -35,7 +36,9 @@ class Checkpoint:
         layout: How its original file lays out the weights.
         normalization: How pictures in [0, 1] become the network's input.
         padding: What convolutions see beyond the edge.
+        architecture: What the network differs in from the zoo's of that name, such as `{"version": "v1"}`.
         deepest_layer: The last layer it reaches.
+        unit_mean: Whether a VGG's filters are rescaled to a mean activation of one as it is read.
         hub: The original on the Hugging Face hub.
         url: The original elsewhere, tried where the hub is out of reach.
         url_sha256_prefix: First digits of the SHA-256 of the file at `url`, as its publisher gives them.
@@ -56,7 +59,9 @@ class Checkpoint:
     layout: str
     normalization: str
     padding: str
+    architecture: Mapping[str, Any]
     deepest_layer: str
+    unit_mean: bool
     hub: Hub | None
     url: str | None
     url_sha256_prefix: str | None

@@ -1,17 +1,21 @@
-"""8-bit checkpoints: each convolution kernel as whole numbers times one step per output channel.
+"""8-bit checkpoints: a kernel as whole numbers times one step per output channel, or as places in a table of values.
 
-In a file, the kernel `X` is a tensor of int8 and its steps are the float32 tensor `X.step`. Readers of checkpoints
-see one floating-point tensor `X`. A file of this form has a quarter of the float32 one's size.
+In a file, the kernel `X` is a tensor of int8 and its steps are the float32 tensor `X.step`; or it is a tensor of uint8
+and its 256 values are the float32 tensor `X.table`. Readers of checkpoints see one floating-point tensor `X`. A file of
+either form has a quarter of the float32 one's size.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from swag_jax._checks import error
 from swag_jax.params.layouts import Tensors
 
-_SUFFIX = ".step"
+_STEP, _TABLE = ".step", ".table"
+
+_COMPANIONS = {"int8": _STEP, "uint8": _TABLE}
+"""What follows a key of such numbers in the key of what decodes them."""
 
 _LARGEST = 127
 """Of 8 bits, -128 is left out: the range is symmetric, so a kernel's sign can be turned."""
@@ -23,6 +27,8 @@ _STEP_BITS = 17
 """Significant bits of a step: with the 7 of a whole number they are float32's 24, so that products are exact."""
 
 _KERNEL_AXES = 4
+
+_TABLE_LENGTH = 256
 
 
 def quantize(tensors: Mapping[str, np.ndarray], *, channel_axis: int = 0) -> Tensors:
@@ -55,70 +61,95 @@ def quantize(tensors: Mapping[str, np.ndarray], *, channel_axis: int = 0) -> Ten
     """
     quantized: Tensors = {}
     for key, value in tensors.items():
-        if key + _SUFFIX in tensors:
-            raise error("tensors must not be 8-bit already", got=f"{key}{_SUFFIX}", cure="dequantize them first")
+        if key + _STEP in tensors:
+            raise error("tensors must not be 8-bit already", got=f"{key}{_STEP}", cure="dequantize them first")
         values = _as_floats(key, value)
         if values.ndim == _KERNEL_AXES:
             step = _best_step(values, tuple(axis for axis in range(_KERNEL_AXES) if axis != channel_axis))
-            quantized |= {key: _whole(values / step).astype(np.int8), key + _SUFFIX: step}
+            quantized |= {key: _whole(values / step).astype(np.int8), key + _STEP: step}
         else:
             quantized[key] = values
     return quantized
 
 
-def dequantize(tensors: Mapping[str, np.ndarray]) -> Tensors:
-    """Return the tensors with every 8-bit one multiplied by its steps: the inverse of `quantize`.
+def tabulate(index: np.ndarray, table: np.ndarray, key: str) -> Tensors:
+    """Return the two tensors that stand for `table[index]` in a file.
 
     Args:
-        tensors: Arrays by key, as `quantize` returns them; 8-bit ones may have any number of axes, and steps any
-            shape with the same number of axes that broadcasts to theirs.
+        index: Places in the table, uint8, in the kernel's shape.
+        table: 256 values, float32.
+        key: The kernel's key.
+
+    Example:
+        >>> table = np.linspace(-1, 1, 256, dtype=np.float32)
+        >>> dequantize(tabulate(np.uint8([[0, 255]]), table, "k"))["k"].tolist()
+        [[-1.0, 1.0]]
+    """
+    return {key: index, key + _TABLE: table}
+
+
+def dequantize(tensors: Mapping[str, np.ndarray]) -> Tensors:
+    """Return the tensors with every 8-bit one as the numbers it stands for: the inverse of `quantize`.
+
+    Args:
+        tensors: Arrays by key, as `quantize` or `tabulate` return them; 8-bit ones may have any number of axes, and
+            steps any shape with the same number of axes that broadcasts to theirs.
 
     Returns:
-        float32 arrays by key, without the steps.
+        float32 arrays by key, without the steps and tables.
 
     Raises:
-        UserError: If a tensor of int8 has no steps, or they have another shape or are not finite and positive.
+        UserError: If an 8-bit tensor has no steps or table, or they have another shape or are not finite.
 
     Example:
         >>> dequantize({"k": np.int8([[127, -64]]), "k.step": np.float32([[0.5]])})["k"].tolist()
         [[63.5, -32.0]]
     """
-    multiplied, misfits = multiply_steps(tensors)
-    misfits += [f"{key} holds int8 numbers without a step" for key, value in multiplied.items() if _is_int8(value)]
+    decoded, misfits = decode(tensors)
+    misfits += [
+        f"{key} holds {value.dtype} numbers without its {key}{_COMPANIONS[value.dtype.name]}"
+        for key, value in decoded.items()
+        if value.dtype.name in _COMPANIONS
+    ]
     if misfits:
         raise error("; ".join(misfits), cure="pass what quantize returned")
-    return {key: value.astype(np.float32) for key, value in multiplied.items()}
+    return {key: value.astype(np.float32) for key, value in decoded.items()}
 
 
-def multiply_steps(tensors: Mapping[str, np.ndarray]) -> tuple[Tensors, list[str]]:
-    """Multiply each 8-bit tensor that has steps by them, in float32, and list the steps that cannot be used.
+def decode(tensors: Mapping[str, np.ndarray]) -> tuple[Tensors, list[str]]:
+    """Decode each 8-bit tensor that has its steps or its table, in float32, and list the ones that cannot be used.
 
     Returns:
-        All tensors but the steps and those whose steps cannot be used; and a line for each of these.
+        All tensors but steps, tables and those that cannot be decoded; and a line for each of the last.
     """
-    steps = step_keys((key for key, value in tensors.items() if _is_int8(value)), tensors)
-    multiplied = {key: value for key, value in tensors.items() if key not in steps.values()}
+    companions = companion_keys({key: value.dtype.name for key, value in tensors.items()})
+    decoded = {key: value for key, value in tensors.items() if key not in companions.values()}
     misfits = []
-    for key, step_key in steps.items():
+    for key, companion in companions.items():
+        codes = decoded.pop(key)
         # Numbers beyond float32 become infinite here, and are for the caller to find.
         with np.errstate(over="ignore"):
-            step = tensors[step_key].astype(np.float32)
-            if misfit := _step_misfit(step_key, step, multiplied[key].shape):
-                misfits.append(misfit)
-                del multiplied[key]
+            values = tensors[companion].astype(np.float32)
+            stepped = codes.dtype == np.int8
+            if wrong := _step_misfit(companion, values, codes.shape) if stepped else _table_misfit(companion, values):
+                misfits.append(wrong)
             else:
-                multiplied[key] = multiplied[key] * step
-    return multiplied, misfits
+                decoded[key] = codes * values if stepped else values[codes]
+    return decoded, misfits
 
 
-def step_keys(int8_keys: Iterable[str], keys: Collection[str]) -> dict[str, str]:
-    """Return the key of its steps for each tensor of int8 that has them among `keys`.
+def companion_keys(types: Mapping[str, str]) -> dict[str, str]:
+    """Return the key of its steps or its table for each 8-bit tensor that has one.
+
+    Args:
+        types: The type of every tensor's numbers by key, as NumPy calls it.
 
     Example:
-        >>> step_keys(["a", "b"], ["a", "a.step", "b", "c.step"])
+        >>> companion_keys({"a": "int8", "a.step": "float32", "b": "int8", "c.step": "float32"})
         {'a': 'a.step'}
     """
-    return {key: key + _SUFFIX for key in int8_keys if key + _SUFFIX in keys}
+    expected = {key: key + _COMPANIONS[kind] for key, kind in types.items() if kind in _COMPANIONS}
+    return {key: companion for key, companion in expected.items() if companion in types}
 
 
 def _as_floats(key: str, value: np.ndarray) -> np.ndarray:
@@ -153,14 +184,19 @@ def _whole(scaled: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(scaled), -_LARGEST, _LARGEST)
 
 
-def _is_int8(value: np.ndarray) -> bool:
-    return value.dtype == np.int8
-
-
 def _step_misfit(key: str, step: np.ndarray, shape: tuple[int, ...]) -> str | None:
     """Say what is wrong with the steps of a tensor of `shape`; `None` where nothing is."""
     if step.ndim != len(shape) or any(length not in (1, full) for length, full in zip(step.shape, shape, strict=True)):
         return f"{key} has shape {step.shape}, expected 1 or the length of {shape} along every axis"
     if bad := np.count_nonzero(~(np.isfinite(step) & (step > 0))):
         return f"{key} holds {bad} values that are not finite and positive"
+    return None
+
+
+def _table_misfit(key: str, table: np.ndarray) -> str | None:
+    """Say what is wrong with a table of values; `None` if nothing is."""
+    if table.shape != (_TABLE_LENGTH,):
+        return f"{key} has shape {table.shape}, expected ({_TABLE_LENGTH},)"
+    if bad := np.count_nonzero(~np.isfinite(table)):
+        return f"{key} holds {bad} values that are not finite"
     return None

@@ -1,21 +1,24 @@
 """From what the user asks for (`auto`, `imagenet`, `embedded`, `random`, a path) to weights."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from swag_jax._checks import UserError, error, near
 from swag_jax.params._files import check_file, file_sha256
-from swag_jax.params.convert import Setup, depth_of, inspect, layer_of, read_parameters
+from swag_jax.params.convert import Setup, depth_of, inspect, layer_of, read_floats, read_parameters
 from swag_jax.params.layouts import Shapes, Tensors
 from swag_jax.params.manifest import (
     Checkpoint,
+    checkpoint,
     checkpoint_of_file,
     checkpoints,
     default_checkpoint,
     embedded_checkpoint,
     weights_folder,
 )
+from swag_jax.params.rescale import MEAN_ACTIVATION, divided
 from swag_jax.params.safetensors_file import read_metadata
 from swag_jax.params.store import stored, stored_path
 
@@ -37,7 +40,9 @@ class Source:
         sha256: SHA-256 of the original checkpoint; `None` for random weights.
         normalization: How pictures in [0, 1] become the network's input; `None` for what is the network's default.
         padding: What convolutions see beyond the edge.
+        architecture: What the network differs in from the zoo's of its name, such as `{"version": "v1"}`.
         deepest_layer: The last layer they reach; `None` for the whole network.
+        unit_mean: Whether a VGG's filters are rescaled to a mean activation of one as they are read.
         note: What to know about them; may be empty.
     """
 
@@ -48,7 +53,9 @@ class Source:
     sha256: str | None = None
     normalization: str | None = None
     padding: str = "zeros"
+    architecture: Mapping[str, Any] = field(default_factory=dict)
     deepest_layer: str | None = None
+    unit_mean: bool = False
     note: str = ""
 
     def describe(self) -> str:
@@ -61,9 +68,9 @@ class Source:
         return f"{self.name} ({self.note})" if self.note else self.name
 
     def advice(self) -> str | None:
-        """Say in one line how to get better ones; `None` where these are as good as known."""
+        """Say in one line how to get trained ones; `None` if these are, or if none are known."""
         better = default_checkpoint(self.backbone)
-        if self.kind in ("imagenet", "file") or better is None:
+        if self.kind != "random" or better is None:
             return None
         return f"for weights trained on ImageNet: {_fetch_command(better)}"
 
@@ -73,9 +80,9 @@ def resolve(backbone: str, *, weights: str = "auto") -> Source:
 
     Args:
         backbone: The network they are for.
-        weights: `auto` (the ImageNet checkpoint if it is in the local store, else the embedded one, else
-            random), `imagenet`, `embedded`, `random`, the name of a stored checkpoint, or the path of any
-            file that can be converted.
+        weights: `auto` (the embedded checkpoint of a network that has one, on every machine alike; else torchvision's
+            ImageNet checkpoint if it is in the local store, else random), `imagenet` (torchvision's), `embedded`,
+            `random`, the name of an embedded or a stored checkpoint, or the path of any file that can be converted.
 
     Returns:
         Where the weights are, and what they ask of the network.
@@ -86,11 +93,13 @@ def resolve(backbone: str, *, weights: str = "auto") -> Source:
     if weights == "random":
         return _random(backbone)
     if weights == "auto":
-        return _imagenet(backbone) or _embedded(backbone) or _random(backbone)
+        return _embedded(backbone) or _imagenet(backbone) or _random(backbone)
     if weights == "imagenet":
         return _imagenet(backbone) or _raise_not_stored(backbone)
     if weights == "embedded":
         return _embedded(backbone) or _raise_not_embedded(backbone)
+    if entry := next((entry for entry in checkpoints() if entry.name == weights and entry.kind == "embedded"), None):
+        return _in_package(backbone, entry)
     if weights in stored():
         return _stored(backbone, weights)
     return _file(backbone, weights)
@@ -120,7 +129,15 @@ def load(source: Source, expected: Shapes) -> Tensors:
             f"{source.name} reaches down to {source.deepest_layer}, not to {needed}",
             cure=f"use shallower layers, or {deeper}",
         )
-    return read_parameters(source.path, source.backbone, expected, whole=False)
+    tensors = read_parameters(source.path, source.backbone, expected, whole=False)
+    return divided(tensors, _divisors(source.path, tensors)) if source.unit_mean else tensors
+
+
+def _divisors(path: Path, tensors: Tensors) -> Tensors:
+    """Read what the activations of the convolutions in `tensors` are to be divided by."""
+    layers = [key.removesuffix(".kernel") for key in tensors if key.endswith(".kernel")]
+    means = read_floats(path, [layer + MEAN_ACTIVATION for layer in layers])
+    return {key.removesuffix(MEAN_ACTIVATION): value for key, value in means.items()}
 
 
 def _random(backbone: str) -> Source:
@@ -134,24 +151,26 @@ def _imagenet(backbone: str) -> Source | None:
 
 def _embedded(backbone: str) -> Source | None:
     entry = embedded_checkpoint(backbone)
-    if entry is None:
-        return None
-    note = f"embedded; trained on {entry.trained_on}, not ImageNet"
+    return entry and _in_package(backbone, entry)
+
+
+def _in_package(backbone: str, entry: Checkpoint) -> Source:
+    if entry.backbone != backbone:
+        cure = f"pass --backbone {entry.backbone}, or weights of {backbone}"
+        raise error(f"{entry.name} must be weights of {backbone}", got=f"weights of {entry.backbone}", cure=cure)
     path = check_file(weights_folder() / str(entry.file))
-    return _from_entry(entry, "embedded", path, note)
-
-
-def _from_entry(entry: Checkpoint, kind: SourceKind, path: Path, note: str) -> Source:
     return Source(
-        kind,
+        "embedded",
         entry.name,
         entry.backbone,
         path,
         entry.sha256,
         entry.normalization,
         entry.padding,
+        entry.architecture,
         entry.deepest_layer,
-        note,
+        entry.unit_mean,
+        f"in the package, trained on {entry.trained_on}",
     )
 
 
@@ -168,8 +187,9 @@ def _stored(backbone: str, name: str) -> Source:
         metadata.get("source_sha256"),
         setup.normalization,
         setup.padding,
+        setup.architecture,
         setup.deepest_layer,
-        f"trained on {entry.trained_on}" if entry else _noted("from the local store", setup),
+        note=f"trained on {entry.trained_on}" if entry else _noted("from the local store", setup),
     )
 
 
@@ -193,8 +213,9 @@ def _file(backbone: str, weights: str) -> Source:
         sha256,
         setup.normalization,
         setup.padding,
+        setup.architecture,
         setup.deepest_layer,
-        f"the file of {known.name}" if known else _noted(f"{setup.layout} layout", setup),
+        note=f"the file of {known.name}" if known else _noted(f"{setup.layout} layout", setup),
     )
 
 
@@ -203,9 +224,9 @@ def _noted(note: str, setup: Setup) -> str:
 
 
 def _unknown(weights: str) -> UserError:
-    names = [*WEIGHTS, *stored(), *(entry.name for entry in checkpoints() if entry.kind == "imagenet")]
+    names = [*WEIGHTS, *stored(), *(entry.name for entry in checkpoints())]
     if weights in names:
-        return error(f"{weights} is not in the local store", cure=f"run `swag-jax weights fetch {weights}`")
+        return _not_stored(checkpoint(weights))
     return UserError(f"unknown weights {weights!r}: {near(weights, names)} A file's path is fine too.")
 
 
@@ -213,12 +234,18 @@ def _raise_not_stored(backbone: str) -> Source:
     entry = default_checkpoint(backbone)
     if entry is None:
         raise error(f"no ImageNet checkpoint of {backbone} is known", cure="pass --weights random or a file")
-    raise error(f"{entry.name} is not in the local store", cure=f"run `{_fetch_command(entry)}`")
+    raise _not_stored(entry)
 
 
 def _raise_not_embedded(backbone: str) -> Source:
     other = "imagenet or random" if default_checkpoint(backbone) else "random or a file"
     raise error(f"no checkpoint of {backbone} comes with the package", cure=f"pass --weights {other}")
+
+
+def _not_stored(entry: Checkpoint) -> UserError:
+    by_hand = f"get {entry.source}, then run `swag-jax weights convert FILE --backbone {entry.backbone}`"
+    cure = by_hand if entry.kind == "manual" else f"run `{_fetch_command(entry)}`"
+    return error(f"{entry.name} is not in the local store", cure=cure)
 
 
 def _fetch_command(entry: Checkpoint) -> str:

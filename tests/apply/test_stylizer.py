@@ -69,7 +69,7 @@ def test_a_seed_that_is_no_number_is_refused(seed, saved):
 
 def test_an_encoder_of_another_hash_is_refused(saved):
     path = saved(source="embedded", encoder_sha256="0" * 64)
-    with pytest.raises(UserError, match="was trained with vgg19-tiny-imagenet of sha256 0000"):
+    with pytest.raises(UserError, match="was trained with vgg19-caffe of sha256 0000"):
         load_stylizer(path)
     assert load_stylizer(path, weights="embedded").encoder is not None
 

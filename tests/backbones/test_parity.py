@@ -39,12 +39,22 @@ def converted(backbone, folder, reference, options):
     return params.convert(folder / "weights.safetensors", backbone, shapes, layout=layout).tensors
 
 
+def loaded(reference, folder):
+    """The network of a reference, with an embedded checkpoint or with random weights."""
+    backbone, options = str(reference["backbone"]), options_of(reference)
+    if name := str(reference["embedded"]) if "embedded" in reference else "":
+        layers = (str(reference["layers"][-1]),)
+        network, source = backbones.load(backbone, weights=name, layers=layers, **options)
+        assert source.name == name
+        return network
+    skeleton = jax.eval_shape(lambda: backbones.create(backbone, **options))
+    return backbones.with_parameters(skeleton, converted(backbone, folder, reference, options))
+
+
 @pytest.mark.parametrize("path", REFERENCES, ids=lambda path: path.stem)
 def test_every_layer_and_the_gradient(path, tmp_path):
     reference = np.load(path)
-    backbone, options = str(reference["backbone"]), options_of(reference)
-    skeleton = jax.eval_shape(lambda: backbones.create(backbone, **options))
-    network = backbones.with_parameters(skeleton, converted(backbone, tmp_path, reference, options))
+    network = loaded(reference, tmp_path)
     image = jnp.asarray(reference_image(*reference["image_shape"][:2].tolist(), int(reference["image_seed"])))
 
     def energy(network, image):

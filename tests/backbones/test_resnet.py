@@ -68,6 +68,26 @@ def test_layers_and_their_spacing(stem, downsampling, layers, spacings):
     assert [shapes[name].shape[1:3] for name in network.layers] == [(64 // s, 96 // s) for s in spacings]
 
 
+def test_version_1_strides_at_the_first_convolution():
+    network = filled(version="v1")
+    found = network(IMAGES)
+    block, every_other = network.conv3_1, found["conv2_2"][:, ::2, ::2]
+
+    def unit(layer, x):
+        size = layer.kernel.shape[0] // 2
+        return layer.frozen(OPERATIONS)(x, OPERATIONS, padding=((size, size), (size, size)))
+
+    for layer in (block.conv1, block.conv3, block.shortcut, block.conv2):
+        layer.stride = 1
+    y = jax.nn.relu(unit(block.conv2, jax.nn.relu(unit(block.conv1, every_other))))
+    expected = jax.nn.relu(unit(block.conv3, y) + unit(block.shortcut, every_other))
+    np.testing.assert_allclose(found["conv3_1"], expected, rtol=1e-4, atol=1e-4)
+    other = filled(version="v1.5")(IMAGES)
+    np.testing.assert_array_equal(other["conv2_2"], found["conv2_2"])
+    assert other["conv3_1"].shape == expected.shape
+    assert np.abs(np.asarray(other["conv3_1"] - expected)).max() > 0.01
+
+
 def kernels(**switches):
     return {flat: shape for flat, shape in shapes_of(build(**switches)).items() if flat.endswith("kernel")}
 

@@ -1,9 +1,12 @@
 """Loading networks by name."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
 
+import swag_jax
 from swag_jax import backbones, params
 from swag_jax._checks import UserError
 
@@ -15,7 +18,7 @@ def empty_store(monkeypatch, tmp_path):
 
 def test_auto_loads_the_embedded_vgg19():
     network, source = backbones.load("vgg19")
-    assert (source.kind, source.name) == ("embedded", "vgg19-tiny-imagenet")
+    assert (source.kind, source.name) == ("embedded", "vgg19-caffe")
     assert network.layers[-1] == "relu5_1"
     arrays = backbones.flat_parameters(network)
     assert len(arrays) == 26
@@ -24,8 +27,10 @@ def test_auto_loads_the_embedded_vgg19():
 
 def test_auto_loads_the_embedded_resnet50():
     network, source = backbones.load("resnet50")
-    assert (source.kind, source.name) == ("embedded", "resnet50-tiny-imagenet")
+    assert (source.kind, source.name) == ("embedded", "resnet50-caffe")
     assert network.layers[-1] == "conv5_3"
+    assert network.normalization == "caffe"
+    assert network.architecture.version == "v1"
     arrays = backbones.flat_parameters(network)
     assert {name: array.shape for name, array in arrays.items()} == backbones.parameter_shapes("resnet50")
     assert all(np.isfinite(array).all() and array.dtype == np.float32 for array in arrays.values())
@@ -77,10 +82,50 @@ def test_another_architecture_has_random_weights_or_those_of_a_file(tmp_path):
         np.testing.assert_array_equal(array, arrays[flat])
     with pytest.raises(UserError) as caught:
         backbones.load("resnet50", weights="embedded", **small)
-    assert str(caught.value) == (
-        "embedded weights are of resnet50 as it is, got another depths and channels and pre_relu: "
-        "pass random, or the path of a checkpoint."
-    )
+    assert "resnet50-caffe is of another architecture, got depths=(1, 1, 1, 1), channels=4" in str(caught.value)
+    assert "pass random, or the path of a checkpoint" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "resnet50-caffe"),
+        ({"version": "v1"}, "resnet50-caffe"),
+        ({"residual": True, "depths": (3, 4, 6, 3)}, "resnet50-caffe"),
+        ({"version": "v1.5"}, "random"),
+        ({"residual": False}, "random"),
+    ],
+)
+def test_auto_takes_the_embedded_checkpoint_of_its_own_architecture(options, name):
+    assert backbones.resolve("resnet50", **options).name == name
+
+
+def test_a_checkpoint_of_another_version_is_refused():
+    with pytest.raises(UserError, match=r"resnet50-caffe is of another architecture, got version=v1\.5"):
+        backbones.load("resnet50", weights="resnet50-caffe", version="v1.5", layers=("conv1",))
+
+
+def test_a_file_of_our_own_says_which_version_its_network_is(tmp_path):
+    small = {"depths": (1, 1, 1, 1), "channels": 4, "version": "v1"}
+    network = backbones.create("resnet50", **small)
+    arrays = {flat: np.asarray(array) for flat, array in backbones.flat_parameters(network).items()}
+    path = tmp_path / "mine.safetensors"
+    written = {"depths": [1, 1, 1, 1], "channels": 4, "version": "v1"}
+    params.write_safetensors(path, arrays, {"backbone": "resnet50", "architecture": json.dumps(written)})
+    again, source = backbones.load("resnet50", weights=str(path), layers=("conv5_1",))
+    assert (source.kind, again.architecture) == ("file", network.architecture)
+
+
+def test_unit_mean_weights_divide_the_activations():
+    layers = ("relu1_1", "relu3_1")
+    plain, _ = backbones.load("vgg19", weights="vgg19-caffe", layers=layers)
+    rescaled, source = backbones.load("vgg19", weights="vgg19-caffe-unit-mean", layers=layers)
+    assert (source.unit_mean, rescaled.normalization) == (True, "caffe")
+    means = params.read_safetensors(source.path, names=["conv1_1.mean_activation", "conv3_1.mean_activation"])
+    image = swag_jax.sample(swag_jax.images.CONTENTS[0], size=48)
+    found, expected = (swag_jax.extract(network, image, layers=layers) for network in (rescaled, plain))
+    for layer, mean in zip(layers, means.values(), strict=True):
+        np.testing.assert_allclose(found[layer] * mean, expected[layer], rtol=1e-3, atol=1e-3 * float(mean.max()))
 
 
 def test_weights_of_a_checkpoint_file(tmp_path):

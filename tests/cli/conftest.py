@@ -85,7 +85,7 @@ def process(tmp_path):
 def drawn():
     """Pictures by name: content 48x64 (landscape), style and other of other shapes."""
     return {
-        "content": sample("harbor", size=64),
+        "content": sample("coffee", size=64),
         "style": sample("swirls", size=56)[:, :40],
         "other": sample("mosaic", size=48),
     }

@@ -32,9 +32,9 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope="module")
 def shown():
     """Two contents of one shape, one of another, and two styles."""
-    harbor = sample("harbor", size=40)
+    coffee = sample("coffee", size=40)
     return {
-        "contents": {"one": harbor, "two": harbor[::-1], "cat": sample("cat", size=24)},
+        "contents": {"one": coffee, "two": coffee[::-1], "cat": sample("cat", size=32)[:, :24]},
         "styles": {"dots": sample("dots", size=32), "mosaic": sample("mosaic", size=24)},
     }
 

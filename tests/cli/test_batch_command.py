@@ -22,6 +22,9 @@ from swag_jax.images import read_alpha
 from swag_jax.optimize import BatchProgress, preparation
 from swag_jax.optimize.joint import Joint
 
+CAT = sample("cat", size=53)[:, :40]
+"""A square, which no sample of a content is."""
+
 TINY = (
     *("--size", "32", "--smallest-size", "32", "--steps", "2", "--weights", "random", "--precision", "float32"),
     *("--style-layers", "relu1_1", "--content-layers", "relu1_1", "--tv-weight", "0"),
@@ -31,7 +34,7 @@ TINY = (
 @pytest.fixture(scope="module")
 def shown():
     return {
-        "contents": {"harbor": sample("harbor", size=48), "cat": sample("cat", size=40)},
+        "contents": {"coffee": sample("coffee", size=48), "cat": CAT},
         "styles": {name: sample(name, size=40) for name in ("dots", "mosaic", "swirls")},
     }
 
@@ -65,7 +68,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-ALL = [f"{content}_{style}" for content in ("cat", "harbor") for style in ("dots", "mosaic", "swirls")]
+ALL = [f"{content}_{style}" for content in ("cat", "coffee") for style in ("dots", "mosaic", "swirls")]
 
 
 def test_every_combination_of_two_folders(run, folders):
@@ -111,7 +114,7 @@ def test_quiet_prints_nothing(run):
 def test_zip_and_format(run, folders):
     (folders / "styles" / "swirls.png").unlink()
     assert run("--zip", "--format", "jpg", "--no-sheet").code == 0
-    assert names(folders / "out") == ["cat_dots.jpg", "harbor_mosaic.jpg", "results.jsonl"]
+    assert names(folders / "out") == ["cat_dots.jpg", "coffee_mosaic.jpg", "results.jsonl"]
 
 
 def test_the_sheet_has_a_row_per_content_or_pair(run, folders, monkeypatch):
@@ -135,16 +138,16 @@ def one_to_one(folders):
 def test_transparency_is_kept(run, folders):
     alpha = np.ones((40, 40), np.float32)
     alpha[:, :20] = 0
-    write_image(folders / "contents" / "cat.png", sample("cat", size=40), alpha=alpha)
+    write_image(folders / "contents" / "cat.png", CAT, alpha=alpha)
     assert run().code == 0
     assert read_alpha(folders / "out" / "cat_dots.png").min() == 0
-    assert read_alpha(folders / "out" / "harbor_dots.png") is None
+    assert read_alpha(folders / "out" / "coffee_dots.png") is None
 
 
 def test_equal_stems_keep_their_suffix(run, folders):
-    write_image(folders / "contents" / "cat.jpg", sample("cat", size=40))
+    write_image(folders / "contents" / "cat.jpg", CAT)
     assert run("--no-sheet").code == 0
-    assert {"cat-png_dots", "cat-jpg_dots", "harbor_dots"} <= set(records(folders / "out"))
+    assert {"cat-png_dots", "cat-jpg_dots", "coffee_dots"} <= set(records(folders / "out"))
 
 
 def test_nothing_is_done_twice(run, folders, monkeypatch):
@@ -178,7 +181,7 @@ def test_what_has_changed_is_done_again(run, folders, monkeypatch, change):
     elif change == "settings":
         flags = ("--steps", "1")
     elif change == "content":
-        write_image(folders / "contents" / "cat.png", sample("cat", size=40)[::-1])
+        write_image(folders / "contents" / "cat.png", CAT[::-1])
     elif change == "line":
         (out / "results.jsonl").write_text("".join(lines[1:]))
     else:  # killed while a line was written
@@ -210,7 +213,7 @@ def test_a_bad_picture_is_reported_and_the_rest_goes_on(run, folders, monkeypatc
     assert run().code == 3
     assert run("--retry-failed").code == 3
     assert solved == []
-    write_image(folders / "contents" / "bad.jpg", sample("harbor", size=48))
+    write_image(folders / "contents" / "bad.jpg", sample("coffee", size=48))
     assert run().code == 0
     assert len(solved) == 3
 
@@ -249,12 +252,12 @@ def test_pairs_of_a_csv_file(run, pairs, folders):
         "content, style, name, steps, style-weight, seed, init\n"
         "contents/cat.png, styles/dots.png, first, 1, 2.5, , \n"
         "\n"
-        'contents/harbor.png, styles/dots.png; styles/mosaic.png, , , , 4, noise\n'
+        'contents/coffee.png, styles/dots.png; styles/mosaic.png, , , , 4, noise\n'
     )  # fmt: skip
     assert run("--steps", "3", source=source).code == 0
     found = records(folders / "out")
-    assert list(found) == ["first", "harbor_dots_mosaic"]
-    assert found["harbor_dots_mosaic"]["styles"] == [str(folders / "styles" / f"{n}.png") for n in ("dots", "mosaic")]
+    assert list(found) == ["first", "coffee_dots_mosaic"]
+    assert found["coffee_dots_mosaic"]["styles"] == [str(folders / "styles" / f"{n}.png") for n in ("dots", "mosaic")]
     assert read_image(folders / "out" / "first.png").shape == (32, 32, 3)
 
 
@@ -442,7 +445,7 @@ def test_records_of_other_pairs_stay(run, folders):
     assert run().code == 0
     (folders / "styles" / "dots.png").unlink()
     assert run().code == 0
-    assert list(records(folders / "out"))[-2:] == ["cat_dots", "harbor_dots"]
+    assert list(records(folders / "out"))[-2:] == ["cat_dots", "coffee_dots"]
     assert len(records(folders / "out")) == 6
 
 

@@ -1,12 +1,21 @@
+import re
+
 import numpy as np
 import pytest
 
 from swag_jax import read_image, sample
 from swag_jax.cli import demo
+from swag_jax.images import CONTENTS, STYLES, fitted, resize
 
 SMALL = ("--size", "48", "--steps", "3", "--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_1")
 
-PAIRS = [f"{content}_{style}.png" for content in demo.CONTENTS for style in demo.STYLES]
+PAIRS = [f"{content}_{style}.png" for content, style in demo.PAIRS]
+
+
+def test_every_sample_appears_and_no_pair_twice():
+    assert len(set(demo.PAIRS)) == len(demo.PAIRS) == 6
+    assert {content for content, _ in demo.PAIRS} == set(CONTENTS)
+    assert {style for _, style in demo.PAIRS} == set(STYLES)
 
 
 @pytest.fixture
@@ -20,21 +29,23 @@ def test_every_pair_and_the_sheet_are_written(written):
     ended, folder = written
     _check_lines(ended, folder)
     assert sorted(path.name for path in folder.iterdir()) == sorted([*PAIRS, "sheet.png"])
-    for content in demo.CONTENTS:
+    for content, style in demo.PAIRS:
         expected = sample(content, size=48)
-        for style in demo.STYLES:
-            image = read_image(folder / f"{content}_{style}.png")
-            assert image.shape == expected.shape
-            assert np.abs(image - expected).mean() > 0.005
+        image = read_image(folder / f"{content}_{style}.png")
+        assert image.shape == expected.shape
+        assert np.abs(image - expected).mean() > 0.005
 
 
 def test_sheet_holds_contents_styles_and_results(written):
     _, folder = written
     sheet = read_image(folder / "sheet.png")
-    for name in ("harbor_swirls", "mountains_mosaic"):
-        assert _holds(sheet, read_image(folder / f"{name}.png"))
-    for name in (*demo.CONTENTS, *demo.STYLES):
+    for name in PAIRS:
+        assert _holds(sheet, read_image(folder / name))
+    for name in CONTENTS:
         assert _holds(sheet, np.round(sample(name, size=48) * 255) / 255)
+    for name in ("mosaic", "woodcut"):  # in the cell of a content: as high, or as wide
+        height, width = fitted(*sample(name, size=48).shape[:2], 36 if name == "mosaic" else 48)
+        assert _holds(sheet, np.round(resize(sample(name, size=48), height, width) * 255) / 255)
 
 
 def _holds(sheet, picture):
@@ -48,11 +59,9 @@ def _holds(sheet, picture):
 def _check_lines(ended, folder):
     lines = ended.err.splitlines()
     assert ended.out == ""
-    assert lines[0].startswith("weights: vgg19-tiny-imagenet")
-    assert [line.split(":")[0] for line in lines[2:-1]] == [
-        f"{content} + {style}" for content in demo.CONTENTS for style in demo.STYLES
-    ]
-    assert lines[-1].startswith(f"wrote {folder / 'sheet.png'} and 6 pictures in 0:")
+    assert lines[0].startswith("weights: vgg19-caffe")
+    assert [line.split(":")[0] for line in lines[2:-1]] == [f"{content} + {style}" for content, style in demo.PAIRS]
+    assert re.fullmatch(rf"wrote {re.escape(str(folder / 'sheet.png'))} and 6 pictures in [\d:]+", lines[-1])
 
 
 def test_quiet(command, tmp_path):

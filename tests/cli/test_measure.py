@@ -24,7 +24,7 @@ TINY = (
 
 @pytest.fixture(scope="module")
 def shown():
-    content, style = sample("harbor", size=32)[:24, :32], sample("swirls", size=32)[:24, :32]
+    content, style = sample("coffee", size=32)[:24, :32], sample("swirls", size=32)[:24, :32]
     return {"content": content, "style": style, "out": 0.5 * content + 0.5 * style}
 
 
@@ -93,7 +93,7 @@ def test_one_result(measure, folder, shown):
 def test_the_folder_of_a_batch(command, measure, folder):
     for name in ("contents", "styles"):
         (folder / name).mkdir()
-    for place in ("contents/harbor", "contents/cat", "styles/dots", "styles/mosaic"):
+    for place in ("contents/coffee", "contents/cat", "styles/dots", "styles/mosaic"):
         write_image(folder / f"{place}.png", sample(place.split("/")[1], size=32))
     (folder / "styles" / "bad.png").write_text("not a picture\n" * 20)
     sources = ("--contents", folder / "contents", "--styles", folder / "styles")
@@ -103,7 +103,7 @@ def test_the_folder_of_a_batch(command, measure, folder):
     assert ended.code == 3
     report = found(folder)
     pairs = {pair["name"]: pair for pair in report["pairs"]}
-    assert set(pairs) == {f"{content}_{style}" for content in ("harbor", "cat") for style in ("bad", "dots", "mosaic")}
+    assert set(pairs) == {f"{content}_{style}" for content in ("coffee", "cat") for style in ("bad", "dots", "mosaic")}
     assert {pair["backbone"] for pair in pairs.values()} == {"vgg19"}
     assert pairs["cat_dots"]["output"] == str(folder / "moved" / "cat_dots.png")
     assert pairs["cat_bad"]["error"] == "there must be a picture to measure, got a pair that `batch` could not make."

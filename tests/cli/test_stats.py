@@ -37,10 +37,10 @@ def written(tmp_path):
 
 
 def test_the_numbers_are_the_librarys(run, written, pictures):
-    images = [pictures / "content.png", "harbor"]
+    images = [pictures / "content.png", "coffee"]
     ended = run("--seed", 3, "--layers", "relu1_1,relu2_1", "--temperature", "1,auto", "--size", 40, images=images)
     assert ended.code == 0, ended.err
-    shown = {"content.png": read_image(pictures / "content.png", size=40), "harbor": sample("harbor", size=40)}
+    shown = {"content.png": read_image(pictures / "content.png", size=40), "coffee": sample("coffee", size=40)}
     expected = measure.activation_statistics(shown, ["vgg19"], layers=("relu1_1", "relu2_1"), seed=3)
     report = written()
     assert report["networks"] == expected.as_dict()["networks"]
@@ -50,7 +50,7 @@ def test_the_numbers_are_the_librarys(run, written, pictures):
     assert list(stage["smoothed"]) == ["softmax T=1", "softmax T=auto"]
     assert report["images"] == [
         {"name": "content.png", "height": 30, "width": 40},
-        {"name": "harbor", "height": 30, "width": 40},
+        {"name": "coffee", "height": 30, "width": 40},
     ]
     assert report["failures"] == []
 
@@ -96,34 +96,34 @@ def test_quiet(run, written):
     assert written()["networks"]
 
 
-def test_drawn_pictures_and_folders(command, pictures, tmp_path, written):
-    """By default all that the package draws; a folder, a file and a drawn picture may be mixed."""
+def test_samples_and_folders(command, pictures, tmp_path, written):
+    """By default all samples; a folder, a file and a sample may be mixed."""
     assert _parser().parse_args(["stats"]).images == [*CONTENTS, *STYLES]
     folder = tmp_path / "folder"
     folder.mkdir()
     shutil.copy(pictures / "content.png", folder / "content.png")
     (folder / "notes.txt").touch()
     ended = command(
-        "stats", "--images", folder, pictures / "content.png", "harbor", "--json", tmp_path / "out.json", *SMALL
+        "stats", "--images", folder, pictures / "content.png", "coffee", "--json", tmp_path / "out.json", *SMALL
     )
     assert ended.code == 0, ended.err
     names = [image["name"] for image in written()["images"]]
-    assert names == [str(folder / "content.png"), str(pictures / "content.png"), "harbor"]
-    drawn = stats._Picture("harbor", 32)()
-    np.testing.assert_array_equal(drawn, sample("harbor", size=32))
+    assert names == [str(folder / "content.png"), str(pictures / "content.png"), "coffee"]
+    shown = stats._Picture("coffee", 32)()
+    np.testing.assert_array_equal(shown, sample("coffee", size=32))
 
 
 def test_several_weights_are_told_apart(run, written, tmp_path):
     """The embedded checkpoint by its word and as a file; random weights beside both."""
     file = tmp_path / "mine.safetensors"
-    shutil.copy(swag_jax.params.weights_folder() / "vgg19-tiny-imagenet.safetensors", file)
+    shutil.copy(swag_jax.params.weights_folder() / "vgg19-caffe.safetensors", file)
     ended = run("--weights", f"random,embedded,vgg19={file}")
     assert ended.code == 0, ended.err
     networks = written()["networks"]
     assert list(networks) == ["vgg19/random", "vgg19/embedded", "vgg19/mine.safetensors"]
     assert networks["vgg19/embedded"]["stages"] == networks["vgg19/mine.safetensors"]["stages"]
     assert networks["vgg19/random"]["stages"] != networks["vgg19/embedded"]["stages"]
-    assert networks["vgg19/embedded"]["weights"].startswith("vgg19-tiny-imagenet (embedded")
+    assert networks["vgg19/embedded"]["weights"].startswith("vgg19-caffe (in the package")
     assert written()["settings"]["weights"] == ["random", "embedded", "mine.safetensors"]
 
 
@@ -132,7 +132,7 @@ def test_switched_networks(run, written):
     small = ":channels=2:depths=1-1-1-1"
     networks = f"resnet50{small},resnet50{small}:residual=false:downsampling=pool"
     flags = ("--networks", networks, "--layers", "stages", "--smoothing", "none", "--size", "64")
-    ended = run(*flags, "--weights", "random,embedded", images=["harbor"])
+    ended = run(*flags, "--weights", "random,embedded", images=["coffee"])
     assert ended.code == 3
     assert f"left out: resnet50{small}/embedded: embedded weights are of resnet50 as it is, got another" in ended.err
     plain, switched = written()["networks"].values()
@@ -142,7 +142,7 @@ def test_switched_networks(run, written):
     assert [stage["layer"] for stage in switched["stages"].values()] == ["conv1", *(f"conv{n}_1" for n in (2, 3, 4, 5))]
     options = {"channels": 2, "depths": (1, 1, 1, 1), "residual": False, "downsampling": "pool"}
     by_hand = measure.Subject("by hand", "resnet50", options=tuple(options.items()))
-    expected = measure.activation_statistics({"harbor": sample("harbor", size=64)}, [by_hand], smoothings=())
+    expected = measure.activation_statistics({"coffee": sample("coffee", size=64)}, [by_hand], smoothings=())
     assert switched["stages"] == expected.as_dict()["networks"]["by hand"]["stages"]
 
 

@@ -43,7 +43,7 @@ def test_what_is_printed(stylize, tmp_path):
     printed = stylize()
     assert printed.out == ""
     lines = printed.err.splitlines()
-    assert lines[0].startswith("weights: vgg19-tiny-imagenet (embedded; trained on Tiny-ImageNet, not ImageNet)")
+    assert lines[0].startswith("weights: vgg19-caffe (in the package, trained on ImageNet-1k)")
     assert lines[1].strip() == "for weights trained on ImageNet: swag-jax weights fetch vgg19-imagenet"
     assert lines[2].startswith("out.png: 4/4  48x36  total ")
     assert lines[2].endswith(" left")

@@ -51,8 +51,8 @@ def test_list_shows_every_known_checkpoint_uncut(capsys):
     printed = capsys.readouterr().out
     rows = {words[0]: words[1:] for line in printed.splitlines() if (words := line.split())}
     assert set(rows) >= {entry.name for entry in params.checkpoints()}
-    assert rows["vgg19-tiny-imagenet"] == ["vgg19", "embedded", "Apache-2.0", "13", "MB", "package"]
-    assert rows["resnet50-tiny-imagenet"] == ["resnet50", "embedded", "Apache-2.0", "24", "MB", "package"]
+    assert rows["vgg19-caffe"] == ["vgg19", "embedded", "CC-BY-4.0", "13", "MB", "package"]
+    assert rows["resnet50-caffe"] == ["resnet50", "embedded", "MIT", "24", "MB", "package"]
     assert rows["resnet50-imagenet"] == [
         "resnet50",
         "imagenet",
@@ -107,7 +107,14 @@ def test_convert_keeps_the_input_of_a_published_file(small, file, store, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "metadata", [{"normalization": "evil"}, {"normalization": ""}, {"padding": "evil"}, {"padding": ""}]
+    "metadata",
+    [
+        {"normalization": "evil"},
+        {"normalization": ""},
+        {"padding": "evil"},
+        {"padding": ""},
+        {"architecture": '{"x": 1}'},
+    ],
 )
 def test_convert_refuses_what_no_network_can_be_set_up_by(metadata, small, store, tmp_path):
     path, tensors = tmp_path / "ours.safetensors", {n: np.zeros(s, np.float32) for n, s in EXPECTED.items()}
@@ -149,7 +156,7 @@ def test_convert_of_bad_input_writes_nothing(words, message, file, store):
 
 def test_verify_everything_here(capsys):
     assert run("verify") == 0
-    assert capsys.readouterr().out == "vgg19-tiny-imagenet: sound\nresnet50-tiny-imagenet: sound\n"
+    assert capsys.readouterr().out == "vgg19-caffe: sound\nvgg19-caffe-unit-mean: sound\nresnet50-caffe: sound\n"
 
 
 def test_verify_reports_every_failure_and_goes_on(small, file, store, capsys):
@@ -202,8 +209,8 @@ def test_fetch_goes_on_after_a_failure(fetched, capsys):
 
 
 def test_fetch_of_what_is_here_or_cannot_be_fetched(fetched, capsys):
-    assert run("fetch", "vgg19-tiny-imagenet") == 0
-    assert "vgg19-tiny-imagenet: already here" in capsys.readouterr().out
+    assert run("fetch", "vgg19-caffe") == 0
+    assert "vgg19-caffe: already here" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"vgg19-normalized-adain cannot be fetched: get vgg_normalised\.pth"):
         run("fetch", "resnet50", "vgg19-normalized-adain")
     with pytest.raises(UserError, match=r"no checkpoint of no_resnet50 is known: use --weights random, or `swag"):

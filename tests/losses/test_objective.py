@@ -294,3 +294,61 @@ def test_layer_weights_must_fit_the_backbones_layers():
 def test_unknown_layer_is_explained():
     with pytest.raises(UserError, match="unknown layer 'relu2_11': did you mean relu2_1"):
         content_targets(NETWORK, CONTENT, objective=Objective(content_layers=("relu2_11",)))
+
+
+SOFTMAX_AXES = {"softmax": (0, 1, 2), "channel-softmax": (2,), "spatial-softmax": (0, 1)}
+
+
+def by_hand(kind, layers, normalization, *, weight=1e12):
+    """The style terms of SWAG eq. 13 (and eq. 4 at raw layers) in float64: softmaxes sum to one, T = 1."""
+
+    def smoothed(layer, image):
+        features = np.asarray(extract(NETWORK, image, layers=[layer])[layer], np.float64)
+        if layer not in layers:
+            return features
+        powers = np.exp(features)
+        return powers / powers.sum(SOFTMAX_AXES[kind], keepdims=True)
+
+    terms = {}
+    for layer in ("relu1_1", "relu2_1"):
+        (height, width, channels) = smoothed(layer, STYLE).shape
+        grams = [np.einsum("hwi,hwj->ij", f, f) for f in (smoothed(layer, IMAGE), smoothed(layer, STYLE))]
+        squared = ((grams[0] - grams[1]) ** 2).sum() / (height * width) ** 2
+        # Released code: the mean over C^2 entries of (FF^T / (C H W))^2; paper: w / (4 D^2 M^2).
+        factor = 1 / channels**4 if normalization == "released" else 1 / (4 * channels**2)
+        terms[f"style/{layer}"] = weight * factor * squared
+    return terms
+
+
+@pytest.mark.parametrize("normalization", ["paper", "released"])
+@pytest.mark.parametrize("kind", SOFTMAX_AXES)
+@pytest.mark.parametrize(
+    "layers", [("relu1_1", "relu2_1"), ("relu2_1",)], ids=["all smoothed", "one raw, one smoothed"]
+)
+def test_style_terms_of_eq_13_by_hand(kind, layers, normalization):
+    objective = Objective(
+        content_layers=("relu2_1",),
+        style_layers=("relu1_1", "relu2_1"),
+        style_layer_weights=(1.0, 1.0),
+        content_weight=0.0,
+        style_weight=1e12,
+        normalization=normalization,
+        smoothing=Smoothing(kind, temperature=1.0, layers=layers),
+    )
+    found = measure(objective)[1]
+    for name, term in by_hand(kind, layers, normalization).items():
+        assert found[name] == pytest.approx(term, rel=1e-3), name
+
+
+@pytest.mark.parametrize(("normalization", "share"), [("paper", 0.5), ("released", 1 / (16 * 20 * 128))])
+def test_content_term_of_eq_12_by_hand(normalization, share):
+    objective = Objective(
+        content_layers=("relu2_1",),
+        style_weight=0.0,
+        content_weight=1e12,
+        normalization=normalization,
+        smoothing=Smoothing("softmax", temperature=1.0),
+    )
+    features = [np.asarray(extract(NETWORK, x, layers=["relu2_1"])["relu2_1"], np.float64) for x in (IMAGE, CONTENT)]
+    a, b = (np.exp(f) / np.exp(f).sum() for f in features)
+    assert measure(objective)[1]["content/relu2_1"] == pytest.approx(1e12 * share * ((a - b) ** 2).sum(), rel=1e-3)

@@ -35,8 +35,8 @@ def empty_store(monkeypatch, tmp_path):
 @pytest.fixture(scope="module")
 def pictures():
     """Five pictures of two shapes, and one of a third."""
-    wide = sample("harbor", size=32)
-    square = sample("cat", size=20)
+    wide = sample("coffee", size=32)
+    square = sample("cat", size=28)[:20, :20]
     return {"a": wide, "b": square, "c": 1 - wide, "d": wide**2, "e": square**2, "f": sample("swirls", size=24)}
 
 

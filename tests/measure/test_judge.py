@@ -13,8 +13,8 @@ from swag_jax.measure import CANDIDATES, LPIPS, METRICS, Judge
 from swag_jax.measure import judge as judging
 
 KEY = jax.random.key(3)
-OUTPUT = sample("harbor", size=48)[:32, :40]
-CONTENT, STYLE, OTHER = sample("harbor", size=64), sample("swirls", size=56)[:, :40], sample("mosaic", size=40)
+OUTPUT = sample("coffee", size=48)[:32, :40]
+CONTENT, STYLE, OTHER = sample("coffee", size=64), sample("swirls", size=56)[:, :40], sample("mosaic", size=40)
 
 # At the output's size; styles at their own aspect ratio, with its longer side.
 SMALL = resize(CONTENT, 32, 40)

@@ -253,12 +253,12 @@ def test_gaussians_of_other_covariance_are_told_apart_where_moments_are_not():
 
 
 def test_color_distance_laws():
-    harbor, swirls, mosaic = (jnp.asarray(sample(name, size=24)[:16, :16]) for name in ("harbor", "swirls", "mosaic"))
+    coffee, swirls, mosaic = (jnp.asarray(sample(name, size=24)[:16, :16]) for name in ("coffee", "swirls", "mosaic"))
     distance = functools.partial(color_distance, KEY)
-    assert float(distance(harbor, harbor)) == 0
-    assert float(distance(harbor, swirls)) == pytest.approx(float(distance(swirls, harbor)), rel=1e-5)
-    assert float(distance(harbor[::-1], harbor)) == pytest.approx(0, abs=1e-6)
-    assert float(distance(harbor, swirls)) <= float(distance(harbor, mosaic) + distance(mosaic, swirls))
+    assert float(distance(coffee, coffee)) == 0
+    assert float(distance(coffee, swirls)) == pytest.approx(float(distance(swirls, coffee)), rel=1e-5)
+    assert float(distance(coffee[::-1], coffee)) == pytest.approx(0, abs=1e-6)
+    assert float(distance(coffee, swirls)) <= float(distance(coffee, mosaic) + distance(mosaic, swirls))
 
 
 def test_a_shift_of_all_colors_moves_them_by_its_root_mean_square():

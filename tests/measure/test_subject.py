@@ -34,8 +34,8 @@ def test_weights_that_end_inside_a_stage():
 
 
 def test_a_switched_subject_is_measured_as_the_network_built_by_hand():
-    picture = sample("harbor", size=48)
-    found = activation_statistics({"harbor": picture}, [SWITCHED], smoothings=(), seed=3).networks["switched"]
+    picture = sample("coffee", size=48)
+    found = activation_statistics({"coffee": picture}, [SWITCHED], smoothings=(), seed=3).networks["switched"]
     assert found.source.kind == "random"
     assert found.stages == dict(enumerate(ENDS))
     network = backbones.create("resnet50", seed=3, **SWITCHES)

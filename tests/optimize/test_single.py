@@ -11,7 +11,7 @@ from swag_jax.backbones import create, flat_parameters
 from swag_jax.images import luminance, resize, sample
 from swag_jax.optimize import LBFGS, Adam, NonFiniteLossError, OutOfMemoryError, Settings, memory, solve, stylize
 
-CONTENT = sample("harbor", size=64)
+CONTENT = sample("coffee", size=64)
 STYLE = sample("swirls", size=64)
 
 FAST = Settings(size=48, smallest_size=24, steps=8, weights="random").replace(

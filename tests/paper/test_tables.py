@@ -98,7 +98,7 @@ def test_what_is_compared_with_what():
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
-    pairs = ["--pair", "harbor", "swirls", "--pair", "cat", "dots"]
+    pairs = ["--pair", "coffee", "swirls", "--pair", "cat", "dots"]
     monkeypatch.setattr(sys, "argv", ["x", "--size", "32", "--steps", "1", "-o", str(tmp_path), *pairs])
     return parse("An experiment")
 

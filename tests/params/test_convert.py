@@ -43,6 +43,7 @@ def test_vgg19_with_its_classifier(layout, asked, vgg, tmp_path):
         "layout": layout,
         "normalization": "imagenet",
         "told_by": "",
+        "architecture": "{}",
         "padding": "zeros",
         "deepest_layer": "conv5_4",
         "source_name": "x.safetensors",

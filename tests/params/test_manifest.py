@@ -21,7 +21,7 @@ HEX40 = re.compile(r"[0-9a-f]{40}")
 
 def test_names_are_unique_and_each_network_has_one_default():
     names = [entry.name for entry in checkpoints()]
-    assert len(set(names)) == len(names) == 15
+    assert len(set(names)) == len(names) == 16
     defaults = {entry.backbone: entry.name for entry in checkpoints() if entry.default}
     residual = ("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2")
     known = ("vgg19", "vgg16", "alexnet", *residual, "googlenet", "inception_v3")
@@ -33,7 +33,11 @@ def test_names_are_unique_and_each_network_has_one_default():
 def test_every_entry_is_complete_and_pinned(entry):
     assert entry.layout in LAYOUT_NAMES[1:]
     inceptions = ("googlenet", "inception_v3")
-    assert entry.normalization in (("inception",) if entry.backbone in inceptions else ("imagenet", "none"))
+    fitting = ("inception",) if entry.backbone in inceptions else ("imagenet", "none", "caffe")
+    assert entry.normalization in fitting
+    assert (entry.kind == "embedded") == (entry.normalization == "caffe")
+    assert entry.architecture == ({"version": "v1"} if entry.name == "resnet50-caffe" else {})
+    assert entry.unit_mean == (entry.name == "vgg19-caffe-unit-mean")
     assert entry.padding in ("zeros", "reflect")
     assert entry.license
     assert entry.terms
@@ -54,8 +58,7 @@ def test_every_entry_is_complete_and_pinned(entry):
 def test_the_embedded_checkpoints_are_here_and_undamaged(backbone):
     entry = embedded_checkpoint(backbone)
     assert entry is not None
-    # Nobody may mistake them for ImageNet weights.
-    assert (entry.name, entry.trained_on) == (f"{backbone}-tiny-imagenet", "Tiny-ImageNet")
+    assert (entry.name, entry.trained_on) == (f"{backbone}-caffe", "ImageNet-1k")
     assert file_sha256(weights_folder() / str(entry.file)) == entry.sha256
 
 

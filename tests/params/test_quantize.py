@@ -9,7 +9,7 @@ from swag_jax import backbones
 from swag_jax._checks import UserError
 from swag_jax.images import normalize
 from swag_jax.params import dequantize, quantize, read_parameters, write_safetensors
-from swag_jax.params.quantize import multiply_steps, step_keys
+from swag_jax.params.quantize import companion_keys, decode, tabulate
 
 
 def kernel_of(*channels):
@@ -159,15 +159,38 @@ def test_steps_that_cannot_be_used(message):
     tensors = {"k": np.ones((2, 3), np.int8), "k.step": STEPS[message], "other": np.ones(1)}
     with pytest.raises(UserError, match=f"^{message}.*: pass what quantize returned"):
         dequantize(tensors)
-    multiplied, misfits = multiply_steps(tensors)
-    assert list(multiplied) == ["other"]
+    decoded, misfits = decode(tensors)
+    assert list(decoded) == ["other"]
     assert len(misfits) == 1
 
 
 def test_whole_numbers_without_steps():
-    with pytest.raises(UserError, match=r"^k holds int8 numbers without a step"):
+    with pytest.raises(UserError, match=r"^k holds int8 numbers without its k\.step"):
         dequantize({"k": np.ones((2, 3), np.int8), "j.step": np.ones(1)})
-    assert step_keys(["k"], ["k", "j.step"]) == {}
+    with pytest.raises(UserError, match=r"^k holds uint8 numbers without its k\.table"):
+        dequantize({"k": np.ones((2, 3), np.uint8), "k.step": np.ones(1)})
+    assert companion_keys({"k": "int8", "j.step": "float32"}) == {}
+
+
+def test_places_in_a_table():
+    table = np.random.default_rng(0).standard_normal(256).astype(np.float32)
+    index = np.arange(256, dtype=np.uint8).reshape(16, 1, 2, 8)
+    values = dequantize({**tabulate(index, table, "k"), "other": np.ones(2, np.float16)})
+    assert list(values) == ["other", "k"]
+    np.testing.assert_array_equal(values["k"].ravel(), table)
+    assert values["k"].shape == index.shape
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (np.ones(255), r"k\.table has shape \(255,\), expected \(256,\)"),
+        (np.full(256, np.inf), "256 values that are not"),
+    ],
+)
+def test_tables_that_cannot_be_used(table, message):
+    with pytest.raises(UserError, match=message):
+        dequantize({"k": np.zeros((1, 2), np.uint8), "k.table": table})
 
 
 # Random weights are the hard case: their errors add up layer by layer, since every layer passes all of them on.

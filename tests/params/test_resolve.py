@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from swag_jax._checks import UserError
-from swag_jax.params import Source, checkpoint, convert, install, load, resolve, weights_folder
+from swag_jax.params import Source, checkpoint, checkpoints, convert, install, load, resolve, weights_folder
 from swag_jax.params.convert import depth_of
 from swag_jax.params.torch_file import read_torch
 
@@ -34,13 +34,13 @@ def fetched(vgg, tmp_path):
 def test_auto_without_a_store_is_embedded_else_random():
     source = resolve("vgg19", weights="auto")
     assert source == resolve("vgg19", weights="embedded")
-    assert (source.kind, source.deepest_layer, source.normalization) == ("embedded", "conv5_1", "imagenet")
-    assert source.sha256 == checkpoint("vgg19-tiny-imagenet").sha256
-    assert source.describe() == "vgg19-tiny-imagenet (embedded; trained on Tiny-ImageNet, not ImageNet)"
-    assert source.advice() == "for weights trained on ImageNet: swag-jax weights fetch vgg19-imagenet"
+    assert (source.kind, source.deepest_layer, source.normalization) == ("embedded", "conv5_1", "caffe")
+    assert source.sha256 == checkpoint("vgg19-caffe").sha256
+    assert source.describe() == "vgg19-caffe (in the package, trained on ImageNet-1k)"
+    assert source.advice() is None
     residual = resolve("resnet50", weights="auto")
-    assert residual.describe() == "resnet50-tiny-imagenet (embedded; trained on Tiny-ImageNet, not ImageNet)"
-    assert residual.sha256 == checkpoint("resnet50-tiny-imagenet").sha256
+    assert residual.architecture == {"version": "v1"}
+    assert residual.sha256 == checkpoint("resnet50-caffe").sha256
     assert resolve("wide_resnet50_2", weights="auto") == resolve("wide_resnet50_2", weights="random")
 
 
@@ -54,9 +54,19 @@ def test_random_has_advice_where_there_is_better():
         load(source, {"conv1.kernel": (7, 7, 3, 64)})
 
 
-def test_auto_prefers_what_was_fetched(fetched, vgg, tmp_path):
-    source = resolve("vgg19", weights="auto")
-    assert source == resolve("vgg19", weights="imagenet")
+def test_auto_does_not_depend_on_what_was_fetched(fetched):
+    assert fetched.is_file()
+    assert resolve("vgg19", weights="auto").name == "vgg19-caffe"
+
+
+def test_auto_takes_what_was_fetched_of_a_network_that_is_not_embedded(googlenet, tmp_path):
+    path = googlenet.save(tmp_path / "x.safetensors")
+    install("googlenet-imagenet", convert(path, "googlenet", googlenet.expected))
+    assert resolve("googlenet").name == "googlenet-imagenet"
+
+
+def test_what_was_fetched_by_both_its_names(fetched, vgg, tmp_path):
+    source = resolve("vgg19", weights="imagenet")
     assert source == resolve("vgg19", weights="vgg19-imagenet")
     assert (source.kind, source.path, source.deepest_layer) == ("imagenet", fetched, "conv5_4")
     assert source.sha256 == hashlib.sha256((tmp_path / "x.safetensors").read_bytes()).hexdigest()
@@ -73,6 +83,21 @@ def test_imagenet_must_be_in_the_store():
         resolve("resnet50", weights="resnet50-imagenet-v2")
     with pytest.raises(UserError, match="no ImageNet checkpoint of no_resnet50 is known"):
         resolve("no_resnet50", weights="imagenet")
+
+
+@pytest.mark.parametrize("entry", checkpoints(), ids=lambda entry: entry.name)
+def test_every_listed_name_is_accepted(entry):
+    if entry.kind == "embedded":
+        assert resolve(entry.backbone, weights=entry.name).name == entry.name
+    else:
+        cure = "get vgg_normalised" if entry.kind == "manual" else f"run `swag-jax weights fetch {entry.name}`"
+        with pytest.raises(UserError, match=f"{entry.name} is not in the local store: {cure}"):
+            resolve(entry.backbone, weights=entry.name)
+
+
+def test_an_embedded_checkpoint_of_another_network():
+    with pytest.raises(UserError, match="vgg19-caffe must be weights of resnet50, got weights of vgg19: pass --ba"):
+        resolve("resnet50", weights="vgg19-caffe")
 
 
 def test_embedded_must_exist():
@@ -106,8 +131,8 @@ def test_a_path(vgg, tmp_path):
 
 
 def test_the_embedded_file_by_its_path_is_recognized():
-    source = resolve("vgg19", weights=str(weights_folder() / "vgg19-tiny-imagenet.safetensors"))
-    assert source.describe() == "vgg19-tiny-imagenet.safetensors (the file of vgg19-tiny-imagenet)"
+    source = resolve("vgg19", weights=str(weights_folder() / "vgg19-caffe.safetensors"))
+    assert source.describe() == "vgg19-caffe.safetensors (the file of vgg19-caffe)"
 
 
 def test_paths_and_names_that_are_not_there(tmp_path):

@@ -73,7 +73,7 @@ def test_another_networks_shapes_are_found(installed, vgg):
 
 
 def test_the_embedded_checkpoint(vgg, tmp_path, monkeypatch):
-    entry = checkpoint("vgg19-tiny-imagenet")
+    entry = checkpoint("vgg19-caffe")
     path = vgg.save(tmp_path / "vgg.safetensors")
     monkeypatch.setattr("swag_jax.params.store.weights_folder", lambda: tmp_path)
     entry = dataclasses.replace(entry, file=path.name, layout="torchvision")
@@ -83,4 +83,4 @@ def test_the_embedded_checkpoint(vgg, tmp_path, monkeypatch):
 
 def test_the_real_embedded_checkpoint_is_where_the_manifest_says():
     for name in ("vgg19", "resnet50"):
-        assert (weights_folder() / f"{name}-tiny-imagenet.safetensors").is_file()
+        assert (weights_folder() / f"{name}-caffe.safetensors").is_file()

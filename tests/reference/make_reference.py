@@ -6,7 +6,8 @@ read the files.
 
     python tests/reference/make_reference.py [CASE ...]
 
-One network file holds: `backbone`, `pooling` and `padding` (of VGG19), `options` (of the others, as JSON),
+One network file holds: `backbone`, `pooling` and `padding` (of VGG19), `options` (of the others, as JSON), `embedded`
+(the name of a checkpoint in `weights/`, or nothing for random weights),
 `layers` (names), `shapes`, `norms` (L2 over the whole layer), `values` (the entries at
 `sample_positions(size, values.shape[1])`), `image_shape` and `image_seed` (of `reference_image`), `weights_seed`
 and `fingerprint` (of `random_weights`), `objective_layers` with `objective`, the sum of their mean squared
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file
 from torch import Tensor
 
 HERE = Path(__file__).resolve().parent
@@ -72,9 +74,12 @@ class Case:
     samples: int = 512
     image_seed: int = IMAGE_SEED
     options: dict[str, Any] = field(default_factory=dict)
+    embedded: str = ""
 
     def build(self) -> tuple[networks.Network, dict[str, np.ndarray]]:
         """Return the network and its weights."""
+        if self.embedded:
+            return self.build_embedded()
         if self.backbone == "inception_v3":
             weights = random_weights(self.backbone, WEIGHTS_SEED)
             return networks.load(families.InceptionV3(weights, **self.options), weights), weights
@@ -88,6 +93,33 @@ class Case:
             return networks.load(families.GoogLeNet(weights), weights), weights
         network = families.ResNet18() if self.backbone == "resnet18" else networks.build(self.backbone)
         return networks.load(network, weights), weights
+
+    def build_embedded(self) -> tuple[networks.Network, dict[str, np.ndarray]]:
+        """Return the network and the weights of a checkpoint of `weights/`, which this reads on its own."""
+        weights = decoded(load_file(HERE.parents[1] / "weights" / f"{self.embedded}.safetensors"))
+        if self.backbone == "resnet50":
+            return networks.load(families.Residual(weights, version="v1"), families.in_torch(weights)), weights
+        network = networks.Vgg((*networks.VGG19_BLOCKS[:4], (512,)), pooling=self.pooling)
+        names = [name for name in network.names if name.startswith("conv")]
+        places = [i for i, module in enumerate(network.features) if isinstance(module, torch.nn.Conv2d)]
+        state = {}
+        for place, name in zip(places, names, strict=True):
+            state[f"features.{place}.weight"] = weights[f"{name}.kernel"].transpose(3, 2, 0, 1).copy()
+            state[f"features.{place}.bias"] = weights[f"{name}.bias"]
+        return networks.load(network, state), weights
+
+
+def decoded(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return 8-bit tensors as what they stand for: whole numbers times steps, or places in a table."""
+    floats = {}
+    for key, value in tensors.items():
+        if value.dtype == np.int8:
+            floats[key] = value.astype(np.float32) * tensors[f"{key}.step"]
+        elif value.dtype == np.uint8:
+            floats[key] = tensors[f"{key}.table"][value.astype(int)]
+        elif not key.endswith((".step", ".table", ".mean_activation")):
+            floats[key] = value
+    return floats
 
 
 CASES = {
@@ -111,6 +143,10 @@ CASES = {
     "inception_v3_fid": Case("inception_v3", 77, 101, samples=64, image_seed=SMOOTH_SEED, options={"variant": "fid"}),
     "vgg16_odd": Case("vgg16", 67, 93, samples=256),
     "alexnet_odd": Case("alexnet", 67, 93, samples=256),
+    "resnet50_v1": Case("resnet50", 67, 93, samples=64, options={"version": "v1"}),
+    "vgg19_caffe": Case("vgg19", 67, 93, samples=256, embedded="vgg19-caffe"),
+    "vgg19_caffe_average": Case("vgg19", 64, 96, pooling="average", samples=256, embedded="vgg19-caffe"),
+    "resnet50_caffe": Case("resnet50", 67, 93, samples=256, embedded="resnet50-caffe"),
 }
 
 
@@ -122,9 +158,15 @@ def sample(array: np.ndarray, count: int) -> np.ndarray:
     return array.reshape(-1)[sample_positions(array.size, count)].astype(np.float32)
 
 
-def normalize(backbone: str, images: Tensor) -> Tensor:
+# The mean by channel, blue first, that networks trained with Caffe subtract from values of 0 to 255.
+CAFFE_MEAN = (103.939, 116.779, 123.68)
+
+
+def normalize(case: Case, images: Tensor) -> Tensor:
     """Map pictures in [0, 1] to what the network was trained on; both Inceptions want [-1, 1]."""
-    return 2 * images - 1 if backbone in ("googlenet", "inception_v3") else networks.normalize(images)
+    if case.embedded:
+        return 255 * images.flip(1) - images.new_tensor(CAFFE_MEAN).view(1, 3, 1, 1)
+    return 2 * images - 1 if case.backbone in ("googlenet", "inception_v3") else networks.normalize(images)
 
 
 def measure(case: Case) -> dict[str, np.ndarray]:
@@ -133,7 +175,8 @@ def measure(case: Case) -> dict[str, np.ndarray]:
     network.double()
     image = reference_image(case.height, case.width, case.image_seed).astype(np.float64)
     leaf = torch.from_numpy(image.transpose(2, 0, 1).copy()[None]).requires_grad_()
-    found = network(normalize(case.backbone, leaf))
+    found = network(normalize(case, leaf))
+    found = {name: value for name, value in found.items() if name != "pool5" or not case.embedded}
     chosen = OBJECTIVE_LAYERS.get(case.backbone) or tuple(
         {name[:5]: name for name in found if name.startswith("conv")}.values()
     )
@@ -145,6 +188,7 @@ def measure(case: Case) -> dict[str, np.ndarray]:
         "pooling": np.array(case.pooling),
         "padding": np.array(case.padding),
         "options": np.array(json.dumps(case.options)),
+        "embedded": np.array(case.embedded),
         "layers": np.array(list(arrays)),
         "shapes": np.array([array.shape for array in arrays.values()], np.int32),
         "norms": np.array([np.linalg.norm(array) for array in arrays.values()]),

@@ -86,9 +86,11 @@ class Residual(networks.Network):
         pre_relu: bool = False,
         downsampling: str = "stride",
         stem: str = "7x7",
+        version: str = "v1.5",
         **_: object,
     ):
         super().__init__()
+        self.version = version
         self.residual, self.pre_relu, self.downsampling, self.stem = residual, pre_relu, downsampling, stem
         paths = [key.removesuffix(".kernel") for key in weights if key.endswith(".kernel")]
         self.blocks = list(dict.fromkeys(path.split(".")[0] for path in paths[1:]))
@@ -103,8 +105,8 @@ class Residual(networks.Network):
             return 2 if self.stem == "7x7" else 1
         name, _, unit = path.partition(".")
         first = name.endswith("_1") and not self._pools(int(name[4]) - 1)
-        middle = "conv2" if f"{name}.conv3" in block else "conv1"
-        return 2 if first and unit in (middle, "shortcut") else 1
+        strided = "conv2" if f"{name}.conv3" in block and self.version == "v1.5" else "conv1"
+        return 2 if first and unit in (strided, "shortcut") else 1
 
     def _pools(self, stage: int) -> bool:
         return self.downsampling == "pool" or (stage == 1 and self.stem == "7x7")

@@ -284,6 +284,7 @@ def random_weights(backbone: str, seed: int, **switches: Any) -> dict[str, np.nd
     """
     if switches or backbone in SWITCHES:
         chosen: dict[str, Any] = {**SWITCHES.get(backbone, {}), **switches}
+        chosen.pop("version", None)  # where a stride sits; no shape depends on it
         return dict(_residual(seed, **chosen))
     if backbone in WIDTH_FACTORS:
         return dict(_resnet(seed, WIDTH_FACTORS[backbone]))

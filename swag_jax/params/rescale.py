@@ -1,0 +1,46 @@
+"""A plain stack of convolutions and ReLUs, rescaled so that its activations are divided channel by channel."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+ArrayT = TypeVar("ArrayT", bound=Any)
+
+MEAN_ACTIVATION = ".mean_activation"
+"""What follows a convolution's name in the key of what its activations are to be divided by, in a file of our own."""
+
+
+def divided(tensors: Mapping[str, ArrayT], divisors: Mapping[str, ArrayT]) -> dict[str, ArrayT]:
+    r"""Return a VGG's parameters with every convolution's activations divided by a positive number per channel.
+
+    With :math:`m_j` the divisor of output channel j and :math:`m_i` that of input channel i (1 for colors),
+
+    .. math:: K'_{ij} = \frac{m_i}{m_j} K_{ij}, \quad b'_j = \frac{b_j}{m_j}.
+
+    ReLUs, pools and paddings carry positive factors through, channel by channel.
+
+    Args:
+        tensors: Kernels (height, width, in, out) and biases by flat name, such as `conv1_1.kernel`.
+        divisors: One vector per convolution, by its name; one without a divisor keeps its outputs' scale.
+
+    Example:
+        >>> import numpy as np
+        >>> tensors = {"conv1_1.kernel": np.ones((1, 1, 3, 2)), "conv1_1.bias": np.ones(2)}
+        >>> divided(tensors, {"conv1_1": np.array([2.0, 4.0])})["conv1_1.bias"].tolist()
+        [0.5, 0.25]
+    """
+    result = dict(tensors)
+    before: Any = None
+    for name in sorted({key.removesuffix(".kernel") for key in tensors if key.endswith(".kernel")}, key=_place):
+        kernel, bias = f"{name}.kernel", f"{name}.bias"
+        if before is not None:
+            result[kernel] = result[kernel] * before[:, None]
+        before = divisors.get(name)
+        if before is not None:
+            result[kernel] = result[kernel] / before
+            result[bias] = result[bias] / before
+    return result
+
+
+def _place(name: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", name)))
