@@ -301,7 +301,8 @@ def _state_dict(content: object, path: Path) -> dict[str, _View]:
 def _wrapped(content: dict) -> dict[str, dict[str, _View]]:
     """Return every dictionary of names and tensors in nested ones, by the keys that lead to it; optimizers left out."""
     found: dict[str, dict[str, _View]] = {}
-    seen, waiting = set(), collections.deque([((), content)])
+    seen: set[int] = set()
+    waiting: collections.deque[tuple[tuple[str, ...], dict]] = collections.deque([((), content)])
     while waiting and len(found) <= _MOST_FOUND:
         keys, inner = waiting.popleft()
         is_training = any(word in key.lower() for key in keys for word in _TRAINING)
