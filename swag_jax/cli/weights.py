@@ -12,6 +12,7 @@ from rich.table import Table
 from swag_jax import backbones, generators, params
 from swag_jax._checks import UserError, check_name, error
 from swag_jax.cli._display import PIPE_WIDTH
+from swag_jax.images.normalize import NORMALIZATIONS
 
 _SOME_FAILED = 3
 _STORED = "store"
@@ -136,6 +137,8 @@ def _check_setup(backbone: str, facts: Mapping[str, str], file: Path) -> None:
     if facts["padding"] != "zeros":
         asked["padding"] = facts["padding"]
     try:
+        check_name(asked.get("normalization", "none"), NORMALIZATIONS, what="normalization")
+        check_name(facts["padding"], backbones.PADDINGS, what="padding")
         backbones.layer_names(backbone, **asked)
     except UserError as problem:
         rule = f"{file} must say how its network is set up"
