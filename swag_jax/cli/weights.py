@@ -12,7 +12,7 @@ from rich.table import Table
 from swag_jax import backbones, generators, params
 from swag_jax._checks import UserError, check_name, error
 from swag_jax.cli._display import PIPE_WIDTH
-from swag_jax.images.normalize import NORMALIZATIONS
+from swag_jax.images import NORMALIZATIONS
 
 _SOME_FAILED = 3
 _STORED = "store"
