@@ -125,13 +125,13 @@ def _compared_by(generator: Generator, similarity: Similarity) -> Generator:
 def _recorded_weights(notes: Mapping[str, str], path: Path) -> str:
     """Return the weights that a checkpoint names, as `swag_jax.backbones.load` takes them."""
     kind, name = notes.get("encoder_kind"), notes.get("encoder", "")
-    if kind in ("random", "embedded"):
+    if kind == "random":
         return kind
-    if name in params.stored():
+    kinds = {entry.name: entry.kind for entry in params.checkpoints()}
+    if kinds.get(name) == "embedded" or name in params.stored():
         return name
-    known = [entry.name for entry in params.checkpoints() if entry.kind == "imagenet"]
     convert = f"run `swag-jax weights convert FILE --backbone {notes.get('encoder_backbone')}`, or pass --weights FILE"
-    cure = f"run `swag-jax weights fetch {name}`" if name in known else convert
+    cure = f"run `swag-jax weights fetch {name}`" if kinds.get(name) == "imagenet" else convert
     raise error(f"{path} needs the encoder that it was trained with", got=f"no {name} in the local store", cure=cure)
 
 

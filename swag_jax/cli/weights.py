@@ -143,6 +143,8 @@ def run_convert(args: argparse.Namespace) -> int:
     if args.images is not None and not args.unit_mean:
         raise error("--images is for --unit-mean", cure="add --unit-mean, or leave it out")
     name, switches = read_network(args.backbone)
+    if args.unit_mean and name not in ("vgg19", "vgg16"):
+        raise error("only a VGG can be rescaled", got=name, cure="leave out --unit-mean")
     expected = backbones.parameter_shapes(name, **switches)
     converted = params.convert(
         file, name, expected, layout=args.layout, normalization=args.input, architecture=switches or None
@@ -150,7 +152,7 @@ def run_convert(args: argparse.Namespace) -> int:
     _check_setup(converted.metadata, file)
     if args.unit_mean:
         converted = _rescaled(converted, args.images)
-    path = _write(converted, file, args.output)
+    path = _write(converted, file, args.output, suffix="-unit-mean" if args.unit_mean else "")
     facts = converted.metadata
     told_by = f" ({facts['told_by']})" if facts.get("told_by") else ""
     print(
@@ -283,8 +285,8 @@ def _size(path: Path | None) -> str:
     return f"{path.stat().st_size / 1e6:.0f} MB" if path else ""
 
 
-def _write(converted: params.Converted, source: Path, output: Path | None) -> Path:
-    """Write a converted checkpoint to a file, or into the store under its known or its file's name."""
+def _write(converted: params.Converted, source: Path, output: Path | None, *, suffix: str) -> Path:
+    """Write a converted checkpoint to a file, or into the store under its known or its file's name and a suffix."""
     if output is not None:
         params.write_safetensors(output, converted.tensors, converted.metadata)
         return output
@@ -292,8 +294,11 @@ def _write(converted: params.Converted, source: Path, output: Path | None) -> Pa
     if known is not None and converted.metadata.get("normalization", known.normalization) != known.normalization:
         rule = f"the input of {known.name}, which {source} is, must stay {known.normalization} in the store"
         raise error(rule, got=converted.metadata["normalization"], cure="pass -o OUT")
-    name = known.name if known else source.stem
+    name = (known.name if known else source.stem) + suffix
+    entry = next((entry for entry in params.checkpoints() if entry.name == name), None)
+    if entry and entry.kind == "embedded":
+        raise error(f"{name} comes with the package", cure=f"use it as --weights {name}, or pass -o OUT")
     # Under a published checkpoint's name, `--weights imagenet` would take the file for that checkpoint.
-    if known is None and name in (entry.name for entry in params.checkpoints()):
+    if entry and known is None:
         raise error(f"{source} is not the published {name}: its sha256 differs", cure="rename it or pass -o OUT")
     return params.install(name, converted)

@@ -38,6 +38,10 @@ def test_an_encoder_has_the_padding_that_it_was_trained_with(saved):
 def test_embedded_and_random_encoders_are_found_again(saved):
     network, _ = backbones.load("vgg19", weights="embedded", layers=("relu1_1",))
     np.testing.assert_array_equal(kernel(load_stylizer(saved(source="embedded"))), network.conv1_1.kernel[...])
+    means, _ = backbones.load("vgg19", weights="vgg19-caffe-unit-mean", layers=("relu1_1",))
+    found = kernel(load_stylizer(saved(source="vgg19-caffe-unit-mean")))
+    np.testing.assert_array_equal(found, means.conv1_1.kernel[...])
+    assert not np.array_equal(found, network.conv1_1.kernel[...])
     three = [kernel(load_stylizer(saved(source="random", seed=seed))) for seed in (3, 3, 4)]
     np.testing.assert_array_equal(*three[:2])
     assert not np.array_equal(*three[1:])
@@ -54,6 +58,9 @@ def test_an_encoder_that_is_not_here_is_asked_for(saved):
         load_stylizer(saved(**notes))
     notes |= {"encoder": "vgg19-normalized-adain", "encoder_kind": "file"}
     with pytest.raises(UserError, match="run `swag-jax weights convert FILE --backbone vgg19`, or pass --weights FILE"):
+        load_stylizer(saved(**notes))
+    notes |= {"encoder": "vgg19-tiny-imagenet", "encoder_kind": "embedded"}  # of release 0.1.0
+    with pytest.raises(UserError, match="got no vgg19-tiny-imagenet in the local store: run"):
         load_stylizer(saved(**notes))
     assert load_stylizer(saved(**notes), weights="random").stride == 1
     with pytest.raises(UserError, match="must say which encoder it was trained with: pass its backbone"):

@@ -205,6 +205,7 @@ def test_blocks_follow_their_formula_frozen_or_not(switches):
         ({"block": "basik"}, "unknown block 'basik': did you mean basic?"),
         ({"downsampling": "pooling"}, "unknown downsampling 'pooling': did you mean pool?"),
         ({"stem": "5x5"}, "unknown stem '5x5': known: 7x7, 3x3"),
+        ({"version": "v2"}, "unknown version 'v2': "),
         ({"residual": False, "pre_relu": True}, "pre_relu needs residual connections, got residual=False."),
         ({"kernal_size": 3}, "unknown option of resnet50 'kernal_size': did you mean kernel_size?"),
         ({"pooling": "max"}, "unknown option of resnet50 'pooling': "),

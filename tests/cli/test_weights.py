@@ -1,11 +1,13 @@
 import argparse
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from reference.weights import generator_weights, transformer_weights
 from safetensors.numpy import save_file
 
-from swag_jax import generators, params
+import swag_jax
+from swag_jax import backbones, generators, params
 from swag_jax._checks import UserError
 from swag_jax.cli import weights
 
@@ -52,7 +54,7 @@ def test_list_shows_every_known_checkpoint_uncut(capsys):
     rows = {words[0]: words[1:] for line in printed.splitlines() if (words := line.split())}
     assert set(rows) >= {entry.name for entry in params.checkpoints()}
     assert rows["vgg19-caffe"] == ["vgg19", "embedded", "CC-BY-4.0", "13", "MB", "package"]
-    assert rows["resnet50-caffe"] == ["resnet50", "embedded", "MIT", "24", "MB", "package"]
+    assert rows["resnet50-caffe"] == ["resnet50", "embedded", "MIT", "25", "MB", "package"]
     assert rows["resnet50-imagenet"] == [
         "resnet50",
         "imagenet",
@@ -139,10 +141,59 @@ def test_convert_gives_a_published_file_its_name(small, file, store, monkeypatch
     assert params.resolve("vgg19", weights="imagenet").path == store / "vgg19-imagenet.safetensors"
 
 
+@pytest.fixture
+def beginning(tmp_path):
+    """The first two layers of a random VGG19, as a file of our own."""
+    network = backbones.create("vgg19", until="relu1_2")
+    arrays = {name: np.asarray(array) for name, array in backbones.flat_parameters(network).items()}
+    path = tmp_path / "beginning.safetensors"
+    params.write_safetensors(path, arrays, {"backbone": "vgg19", "normalization": "caffe"})
+    return path
+
+
+def test_convert_rescales_a_vgg_to_unit_mean(beginning, store, tmp_path, capsys):
+    crops = tmp_path / "crops"
+    crops.mkdir()
+    for name in swag_jax.images.CONTENTS:
+        swag_jax.write_image(crops / f"{name}.png", swag_jax.sample(name, size=300)[:225, :225])
+    assert run("convert", beginning, "--backbone", "vgg19", "--unit-mean", "--images", crops) == 0
+    path = store / "beginning-unit-mean.safetensors"
+    assert capsys.readouterr().out.startswith(f"{path}: vgg19 down to conv1_2, native layout, normalization caffe")
+    network, _ = backbones.load("vgg19", weights="beginning-unit-mean", layers=("relu1_2",))
+    images = [swag_jax.images.read_crop(file, size=224, crop=224) for file in sorted(crops.iterdir())]
+    found = network(swag_jax.images.normalize(jnp.stack(images).astype(jnp.float32) / 255, "caffe"))
+    for layer in ("relu1_1", "relu1_2"):
+        np.testing.assert_allclose(found[layer].mean((0, 1, 2)), 1, rtol=1e-3)
+
+
+def test_convert_rescales_on_the_packages_photographs(beginning, store):
+    assert run("convert", beginning, "--backbone", "vgg19", "--unit-mean") == 0
+    rescaled = params.read_safetensors(store / "beginning-unit-mean.safetensors")
+    plain = params.read_safetensors(beginning)
+    ratio = plain["conv1_1.kernel"] / rescaled["conv1_1.kernel"]
+    np.testing.assert_allclose(ratio, np.broadcast_to(ratio[:1, :1, :1], ratio.shape), rtol=1e-4)
+    assert ratio.min() > 0.01
+    assert np.abs(np.log(ratio)).mean() > 0.5
+
+
+def test_convert_records_the_version_of_a_resnet(tmp_path, store):
+    small = {"depths": (1, 1, 1, 1), "channels": 4}
+    arrays = backbones.flat_parameters(backbones.create("resnet50", **small))
+    path = tmp_path / "mine.safetensors"
+    params.write_safetensors(path, {name: np.asarray(array) for name, array in arrays.items()}, {})
+    assert run("convert", path, "--backbone", "resnet50:version=v1:depths=1-1-1-1:channels=4") == 0
+    network, source = backbones.load("resnet50", weights="mine", layers=("conv5_1",))
+    assert network.architecture == backbones.Architecture(version="v1", **small)
+    assert source.architecture == {"version": "v1", **small}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--backbone", "vgg91"), "unknown backbone 'vgg91': did you mean vgg19"),
+        (("--backbone", "vgg19", "--images", "x"), "--images is for --unit-mean: add --unit-mean"),
+        (("--backbone", "resnet50", "--unit-mean"), "only a VGG can be rescaled, got resnet50"),
+        (("--backbone", "vgg19:version=v1"), "only a residual network has switches"),
+        (("--backbone", "vgg91"), "unknown network 'vgg91': did you mean vgg19"),
         (("--backbone", "resnet50"), "looks like a checkpoint of vgg16 or vgg19"),
         (("--backbone", "vgg19", "--layout", "x"), "unknown layout 'x'"),
         (("--backbone", "vgg19"), r"conv1_1\.kernel has shape \(3, 3, 3, 2\), expected \(3, 3, 3, 64\)"),
