@@ -1,8 +1,9 @@
 """`swag-jax weights`: list, fetch, convert and verify checkpoints. Only `fetch` uses the network."""
 
 import argparse
+import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from swag_jax._checks import UserError, check_name, error
 from swag_jax._types import Images
 from swag_jax.cli._display import PIPE_WIDTH
 from swag_jax.cli._subjects import read_network
-from swag_jax.images import CONTENTS, normalize, read_crop, sample
+from swag_jax.images import CONTENTS, NORMALIZATIONS, normalize, read_crop, sample
 from swag_jax.train.data import find_pictures
 
 _SOME_FAILED = 3
@@ -69,6 +70,13 @@ def _add_convert(commands: Any) -> None:
     kind.add_argument("--generator", metavar="NAME", help=f"a published generator: {', '.join(generators.PUBLISHED)}")
     parser.add_argument(
         "--layout", default="auto", metavar="NAME", help=f"{', '.join(params.LAYOUT_NAMES)} (default: auto)"
+    )
+    parser.add_argument(
+        "--input",
+        choices=("auto", "imagenet", "caffe"),
+        default="auto",
+        help="what the network reads: RGB by ImageNet's mean and deviation, or Caffe's BGR in 0..255 minus its mean "
+        "(default: auto, by the layout; the original VGGs, as jcjohnson's files, are known by their numbers)",
     )
     parser.add_argument(
         "-o",
@@ -138,16 +146,36 @@ def run_convert(args: argparse.Namespace) -> int:
     if args.unit_mean and name not in ("vgg19", "vgg16"):
         raise error("only a VGG can be rescaled", got=name, cure="leave out --unit-mean")
     expected = backbones.parameter_shapes(name, **switches)
-    converted = params.convert(file, name, expected, layout=args.layout, architecture=switches or None)
+    converted = params.convert(
+        file, name, expected, layout=args.layout, normalization=args.input, architecture=switches or None
+    )
+    _check_setup(converted.metadata, file)
     if args.unit_mean:
         converted = _rescaled(converted, args.images)
     path = _write(converted, file, args.output, suffix="-unit-mean" if args.unit_mean else "")
     facts = converted.metadata
+    told_by = f" ({facts['told_by']})" if facts.get("told_by") else ""
     print(
         f"{path}: {facts['backbone']} down to {facts['deepest_layer']}, {facts['layout']} layout, "
-        f"normalization {facts.get('normalization', 'by default')}, padding {facts['padding']}"
+        f"normalization {facts.get('normalization', 'by default')}{told_by}, padding {facts['padding']}"
     )
     return 0
+
+
+def _check_setup(facts: Mapping[str, str], file: Path) -> None:
+    """Raise unless a network can be set up as a file of our own says."""
+    switches = json.loads(facts["architecture"]).items()
+    asked = {switch: tuple(value) if isinstance(value, list) else value for switch, value in switches}
+    asked |= {"normalization": facts["normalization"]} if "normalization" in facts else {}
+    asked |= {"padding": facts["padding"]} if facts["padding"] != "zeros" else {}
+    try:
+        check_name(asked.get("normalization", "none"), NORMALIZATIONS, what="normalization")
+        check_name(facts["padding"], backbones.PADDINGS, what="padding")
+        backbones.layer_names(facts["backbone"], **asked)
+    # A TypeError comes from a switch of another type.
+    except (TypeError, ValueError) as problem:
+        rule = f"{file} must say how its network is set up"
+        raise error(rule, got=f"what cannot be used ({str(problem).rstrip('.')})", cure="get it anew") from problem
 
 
 def _rescaled(converted: params.Converted, folder: Path | None) -> params.Converted:
@@ -178,10 +206,11 @@ def _convert_generator(args: argparse.Namespace) -> int:
         raise error("a generator needs a file to be written to", cure="pass -o OUT.safetensors")
     if args.layout != "auto":
         raise error("--layout is for networks; a generator has one layout", got=args.layout, cure="leave it out")
+    if args.input != "auto":
+        raise error("--input is for networks", got=args.input, cure="leave it out")
     config = generators.convert_generator(args.files, args.generator, args.output)
-    assert not isinstance(config, generators.JohnsonConfig)  # of which no checkpoints are published
-    layers = ", ".join(tap.layer for tap in config.taps)
-    print(f"{args.output}: {args.generator} generator, reads {layers}")
+    reads = "pictures" if isinstance(config, generators.JohnsonConfig) else ", ".join(tap.layer for tap in config.taps)
+    print(f"{args.output}: {args.generator} generator, reads {reads}")
     return 0
 
 
@@ -262,6 +291,9 @@ def _write(converted: params.Converted, source: Path, output: Path | None, *, su
         params.write_safetensors(output, converted.tensors, converted.metadata)
         return output
     known = params.checkpoint_of_file(converted.metadata["source_sha256"])
+    if known is not None and converted.metadata.get("normalization", known.normalization) != known.normalization:
+        rule = f"the input of {known.name}, which {source} is, must stay {known.normalization} in the store"
+        raise error(rule, got=converted.metadata["normalization"], cure="pass -o OUT")
     name = (known.name if known else source.stem) + suffix
     entry = next((entry for entry in params.checkpoints() if entry.name == name), None)
     if entry and entry.kind == "embedded":

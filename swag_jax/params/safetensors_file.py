@@ -12,6 +12,18 @@ from swag_jax._checks import error
 from swag_jax._files import replacing
 from swag_jax.params._files import check_file
 
+_READ = ("F16", "BF16", "F32", "F64", "BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")
+"""Types of numbers, as the format calls them, that numpy holds; float8 and others it does not."""
+
+
+def is_read(kind: str) -> bool:
+    """Tell whether numbers of a type, such as `F32`, are read.
+
+    Args:
+        kind: As `safetensors_types` returns it.
+    """
+    return kind in _READ
+
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator:
@@ -19,8 +31,8 @@ def _opened(path: Path) -> Iterator:
     try:
         with safe_open(check_file(path), framework="np") as file:
             yield file
-    # TypeError: a precision that numpy lacks, such as bfloat16 or float8.
-    except (SafetensorError, OSError, TypeError, UnicodeDecodeError) as problem:
+    # AttributeError and TypeError: a precision that numpy lacks, such as float8.
+    except (SafetensorError, OSError, AttributeError, TypeError, UnicodeDecodeError) as problem:
         raise error(
             f"{path} must be a complete safetensors file",
             got=f"one that cannot be read ({problem})",
@@ -92,7 +104,11 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: M
     with replacing(path) as temporary:
         # The writer takes each array's bytes as they lie, so a transposed view must be copied first.
         whole = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+        # The writer makes a file of its own, for its owner only; one made here has the mode that the umask leaves.
+        temporary.touch()
+        mode = temporary.stat().st_mode
         try:
             save_file(whole, temporary, dict(metadata))
         except SafetensorError as problem:
             raise OSError(problem) from problem
+        temporary.chmod(mode)

@@ -42,6 +42,8 @@ def test_vgg19_with_its_classifier(layout, asked, vgg, tmp_path):
         "backbone": "vgg19",
         "layout": layout,
         "normalization": "imagenet",
+        "told_by": "",
+        "architecture": "{}",
         "padding": "zeros",
         "deepest_layer": "conv5_4",
         "source_name": "x.safetensors",
