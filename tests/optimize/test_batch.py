@@ -437,7 +437,7 @@ def test_once_remembers_bad_input_and_forgets_accidents():
 
 def test_programs_of_the_last_sizes_are_kept():
     run = batch._Run(total=None, callback=None, batch_size=8, ahead=1, max_shapes=None, mapping="pmap")
-    pairs = [Pair(HARBOR[:height], SWIRLS, TINY) for height in (48, 46, 44, 42, 40, 38, 38)]
+    pairs = [Pair(COFFEE[:height], SWIRLS, TINY) for height in (48, 46, 44, 42, 40, 38, 38)]
     assert all(outcome.error is None for outcome in run.outcomes(pairs))
     assert len(run.programs.kept) == KEPT
     compiled = run.programs.compiled
