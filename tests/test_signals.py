@@ -128,7 +128,7 @@ def test_other_programs_keep_their_handlers(monkeypatch):
     "words",
     [
         ("demo", "-o", "out"),
-        ("stats", "--images", "harbor"),
+        ("stats", "--images", "coffee"),
         ("measure", "a.png", "b.png", "c.png"),
         ("weights", "verify"),
     ],

@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -122,7 +123,7 @@ def test_unit_mean_weights_divide_the_activations():
     rescaled, source = backbones.load("vgg19", weights="vgg19-caffe-unit-mean", layers=layers)
     assert (source.unit_mean, rescaled.normalization) == (True, "caffe")
     means = params.read_safetensors(source.path, names=["conv1_1.mean_activation", "conv3_1.mean_activation"])
-    image = swag_jax.sample(swag_jax.images.CONTENTS[0], size=48)
+    image = jnp.asarray(swag_jax.sample(swag_jax.images.CONTENTS[0], size=48))
     found, expected = (swag_jax.extract(network, image, layers=layers) for network in (rescaled, plain))
     for layer, mean in zip(layers, means.values(), strict=True):
         np.testing.assert_allclose(found[layer] * mean, expected[layer], rtol=1e-3, atol=1e-3 * float(mean.max()))

