@@ -18,8 +18,8 @@ coarse to fine, the basis and 200 steps are our choice, by eye on real photograp
 `benchmarks/README.md` tells."""
 
 swag_vgg19 = gatys_vgg19.replace(kind="channel-softmax", layers=("relu4_1", "relu5_1"))
-"""`gatys_vgg19` with its two deepest style layers smoothed, at the `auto` temperature: our choice. VGG19 has no peaks to
-be smoothed; with more layers, or a softmax over everything, colors fade and the style is hardly reached."""
+"""`gatys_vgg19` with its two deepest style layers smoothed, at the `auto` temperature: our choice. VGG19 has no peaks
+to be smoothed; with more layers, or a softmax over everything, colors fade and the style is hardly reached."""
 
 gatys_vgg16 = gatys_vgg19.replace(backbone="vgg16")
 """`gatys_vgg19` with VGG16, whose blocks 3 to 5 have three convolutions instead of four."""

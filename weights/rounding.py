@@ -6,13 +6,10 @@ should have, on photographs,
 
 1. the kernel is refitted, W' = argmin |X W' - Y|^2 + ridge |W' - W|^2, which takes back errors of its inputs;
 2. it is rounded weight by weight, and what each rounding changes is made up for by the weights still to come
-   (GPTQ: Frantar, Ashkboos, Hoefler and Alistarh, ICLR 2023, algorithm 1); then each weight in turn takes the step that
-   is best while all others stay (coordinate descent: Behdin et al., QuantEase, 2023);
+   (GPTQ: Frantar, Ashkboos, Hoefler and Alistarh, ICLR 2023, algorithm 1);
 3. what is left of the mean error goes into the batch norm's mean.
 
 Y is what the layer puts out in the exact network; for the last layer of a block, plus what the carried branch lacks.
-Between the layers of a block, channels are scaled before all this so that weights and activations are equally large
-(cross-layer equalization: Nagel et al., ICCV 2019; Xiao et al., SmoothQuant, ICML 2023), which changes no block's output.
 The first layers are small, and what they get wrong goes through all others: they stay in 16 bits.
 """
 
@@ -32,15 +29,25 @@ FIRST_IMAGES, POSITIONS = 256, 24_000
 """Photographs, and positions in them, that a layer before the last stage is fitted on. The last stage is fitted on all
 positions of all photographs: it has 49 of each, and kernels with up to 4,608 inputs."""
 
-FIRST_RIDGE, LAST_RIDGE, DAMPING = 0.1, 3.0, 0.05
-"""Shares of the inputs' mean square that hold a refitted kernel near the original, before and in the last stage, and
-that are added for the rounding. Our choice: with less, a layer fits its own photographs better and others worse."""
 
-LARGEST_FACTOR = 8.0
-"""Of a channel's scale to its layer's median, either way: our choice, so that no channel leaves the range of the rest."""
+class Care(NamedTuple):
+    """How a layer is fitted and rounded.
 
-SWEEPS = 3
-"""Times that every weight is reconsidered; more change hardly any."""
+    The numbers are our choice: with smaller ones a layer fits its own photographs better and others worse.
+
+    Attributes:
+        ridge: Share of the inputs' mean square that holds a refitted kernel near the original.
+        damping: Share of it that is added for the rounding.
+        by_tap: Whether each place of a kernel has steps of its own, which are smaller.
+    """
+
+    ridge: float
+    damping: float
+    by_tap: bool
+
+
+FIRST, LAST = Care(0.1, 0.01, by_tap=False), Care(3.0, 0.1, by_tap=True)
+"""Before the last stage and in it: there kernels have the most inputs, and photographs the fewest positions."""
 
 IN_16_BITS = ("conv1", "conv2_", "conv3_1", "conv3_2")
 """Beginnings of the names of layers that are not rounded, as many as 38 MB for both embedded networks allow."""
@@ -77,7 +84,7 @@ def rounded_resnet50(tensors: Tensors, images: np.ndarray) -> Tensors:
     for stage, depth in ((2, 3), (3, 4), (4, 6)):
         x = coder.stage(x, stage, depth, positions=POSITIONS)
     x = Pair(*(np.concatenate(each) for each in zip(*coder.last_inputs(images), strict=True)))
-    coder.ridge = LAST_RIDGE
+    coder.care = LAST
     coder.stage(x, 5, 3, positions=len(images) * 49)
     return coder.coded
 
@@ -89,8 +96,7 @@ class _Coder:
         self.exact = tensors
         self.decoded = dict(tensors)
         self.coded = {name: value for name, value in tensors.items() if not name.endswith(".kernel")}
-        self.scaled: Tensors = {}
-        self.ridge = FIRST_RIDGE
+        self.care = FIRST
         self.random = np.random.default_rng(0)
 
     def stage(self, x: Pair, stage: int, depth: int, *, positions: int) -> Pair:
@@ -100,28 +106,12 @@ class _Coder:
             code = functools.partial(self.layer, positions=positions)
             carried = code(f"{name}.shortcut", x, stride=stride) if i == 1 else x
             y = _relu(code(f"{name}.conv1", x, stride=stride))
-            y = _relu(code(f"{name}.conv2", self.equalized(y, f"{name}.conv1", f"{name}.conv2"), size=3))
-            y = self.equalized(y, f"{name}.conv2", f"{name}.conv3")
+            y = _relu(code(f"{name}.conv2", y, size=3))
             y = code(f"{name}.conv3", y, lacking=carried.exact - carried.coded)
             x = _relu(Pair(carried.exact + y.exact, carried.coded + y.coded))
             error = np.linalg.norm(x.coded - x.exact) / np.linalg.norm(x.exact)
             print(f"  coded {name}: {error:.2%} on the photographs that it is fitted on", flush=True)
         return x
-
-    def equalized(self, x: Pair, before: str, after: str) -> Pair:
-        """Scale what a layer passes on to the next, in the coded network, channel by channel."""
-        if after.startswith(IN_16_BITS):
-            return x
-        kernel = self.exact[f"{after}.kernel"]
-        largest = np.abs(kernel / np.abs(kernel).max((0, 1, 2))).max((0, 1, 3))
-        activation = np.sqrt(np.square(x.coded).mean((0, 1, 2)))
-        factor = np.sqrt(np.maximum(activation, 1e-6) / np.maximum(largest, 1e-6))
-        factor = np.clip(factor / np.median(factor), 1 / LARGEST_FACTOR, LARGEST_FACTOR).astype(np.float32)
-        for part in ("scale", "bias"):
-            key = f"{before}.norm.{part}"
-            self.coded[key] = self.decoded[key] = self.decoded[key] / factor
-        self.scaled[after] = kernel * factor[:, None]
-        return Pair(x.exact, x.coded / factor)
 
     def layer(
         self,
@@ -158,8 +148,7 @@ class _Coder:
             factor = scale / np.sqrt(variance + EPSILON)
             steady = np.abs(factor) > LEAST_FACTOR * np.abs(factor).mean()
             wanted += np.where(steady, lacking[places] / np.where(steady, factor, 1), 0)
-        kernel = self.scaled.get(name, self.exact[f"{name}.kernel"])
-        self._store(name, _fitted(kernel, inputs, wanted, f"{name}.kernel", self.ridge))
+        self._store(name, _fitted(self.exact[f"{name}.kernel"], inputs, wanted, f"{name}.kernel", self.care))
         decoded = self.decoded[f"{name}.kernel"]
         rest = (wanted - inputs @ decoded.reshape(-1, decoded.shape[3])).mean(0)
         mean = (self.exact[f"{name}.norm.mean"] - rest).astype(np.float32)
@@ -175,49 +164,42 @@ class _Coder:
             yield Pair(*(_until_last(batch, side) for side in (self.exact, self.decoded)))
 
 
-def _fitted(kernel: np.ndarray, inputs: np.ndarray, outputs: np.ndarray, key: str, ridge: float) -> Tensors:
+def _fitted(kernel: np.ndarray, inputs: np.ndarray, outputs: np.ndarray, key: str, care: Care) -> Tensors:
     """Return the tensors that stand for a kernel: steps 1 and 2 of this module's method."""
     original = kernel.reshape(-1, kernel.shape[3]).astype(np.float64)
     hessian = inputs.T @ inputs / len(inputs)
-    level = np.diag(hessian).mean()
+    unit = np.diag(hessian).mean() * np.eye(len(hessian))
     pull = inputs.T @ (outputs - inputs @ original) / len(inputs)
-    refitted = original + np.linalg.solve(hessian + ridge * level * np.eye(len(hessian)), pull)
-    step = quantize({key: refitted.reshape(kernel.shape).astype(np.float32)}, channel_axis=3)[f"{key}.step"]
-    damped = hessian + DAMPING * level * np.eye(len(hessian))
-    steps = step.ravel().astype(np.float64)
-    codes = _swept(_rounded(refitted, damped, steps), refitted, damped, steps)
+    refitted = original + np.linalg.solve(hessian + care.ridge * unit, pull)
+    step = _steps(refitted.reshape(kernel.shape).astype(np.float32), care)
+    wide = np.broadcast_to(step, kernel.shape).reshape(original.shape).astype(np.float64)
+    codes = _rounded(refitted, hessian + care.damping * unit, wide)
     return {key: codes.reshape(kernel.shape), f"{key}.step": step}
+
+
+def _steps(kernel: np.ndarray, care: Care) -> np.ndarray:
+    """Return the steps of each output channel, or of each place and output channel."""
+    if not care.by_tap:
+        return quantize({"k": kernel}, channel_axis=3)["k.step"]
+    rows = [[quantize({"k": tap[None, None]}, channel_axis=3)["k.step"] for tap in row] for row in kernel]
+    return np.concatenate([np.concatenate(row, 1) for row in rows])
 
 
 def _rounded(weights: np.ndarray, hessian: np.ndarray, step: np.ndarray) -> np.ndarray:
     """Round weights (inputs, outputs) to whole steps by GPTQ, the inputs with the largest mean square first."""
     order = np.argsort(-np.diag(hessian))
-    weights = weights[order]
+    weights, step = weights[order], step[order]
     upper = np.linalg.cholesky(np.linalg.inv(hessian[order][:, order])).T
     codes = np.zeros(weights.shape, np.int8)
     for start in range(0, len(weights), BLOCK):
         end = min(start + BLOCK, len(weights))
         errors = np.zeros((end - start, weights.shape[1]))
         for i in range(start, end):
-            codes[i] = np.clip(np.rint(weights[i] / step), -127, 127)
-            errors[i - start] = (weights[i] - codes[i] * step) / upper[i, i]
+            codes[i] = np.clip(np.rint(weights[i] / step[i]), -127, 127)
+            errors[i - start] = (weights[i] - codes[i] * step[i]) / upper[i, i]
             weights[i:end] -= upper[i, i:end, None] * errors[i - start]
         weights[end:] -= upper[start:end, end:].T @ errors
     return codes[np.argsort(order)]
-
-
-def _swept(codes: np.ndarray, weights: np.ndarray, hessian: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Improve codes by coordinate descent on (W - W')^T H (W - W'), with W' = codes * step."""
-    codes, diagonal = codes.copy(), np.diag(hessian)
-    for start in [*range(0, len(weights), BLOCK)] * SWEEPS:
-        block = slice(start, min(start + BLOCK, len(weights)))
-        inner = hessian[block, block]
-        pull = hessian[block] @ (weights - codes * step)
-        for i, row in enumerate(range(block.start, block.stop)):
-            best = np.clip(np.rint(codes[row] + pull[i] / (diagonal[row] * step)), -127, 127)
-            pull -= inner[:, i, None] * ((best - codes[row]) * step)
-            codes[row] = best
-    return codes
 
 
 def _windows(x: np.ndarray, size: int, stride: int, count: int, random: np.random.Generator) -> tuple[Any, Any]:

@@ -126,7 +126,8 @@ def test_unit_mean_weights_divide_the_activations():
     image = jnp.asarray(swag_jax.sample(swag_jax.images.CONTENTS[0], size=48))
     found, expected = (swag_jax.extract(network, image, layers=layers) for network in (rescaled, plain))
     for layer, mean in zip(layers, means.values(), strict=True):
-        np.testing.assert_allclose(found[layer] * mean, expected[layer], rtol=1e-3, atol=1e-3 * float(mean.max()))
+        restored = np.asarray(found[layer]) * mean
+        np.testing.assert_allclose(restored, expected[layer], rtol=1e-3, atol=1e-3 * float(mean.max()))
 
 
 def test_weights_of_a_checkpoint_file(tmp_path):

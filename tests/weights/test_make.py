@@ -91,30 +91,31 @@ def test_rounding_makes_up_for_its_errors():
     inputs = np.maximum(rng.standard_normal((400, 90)) @ (0.3 * rng.standard_normal((90, 90))) + 1, 0)
     hessian = inputs.T @ inputs / 400 + 0.05 * np.eye(90)
     weights = rng.standard_normal((90, 8))
-    step = np.abs(weights).max(0) / 20
+    step = np.broadcast_to(np.abs(weights).max(0) / 20, weights.shape)
     nearest = np.clip(np.rint(weights / step), -127, 127)
     found = rounding._rounded(weights, hessian, step)
-    swept = rounding._swept(found, weights, hessian, step)
-    costs = [objective(codes, weights, hessian, step) for codes in (nearest, found, swept)]
-    assert costs[1] < 0.6 * costs[0]
-    assert costs[2] <= costs[1]
-    assert found.dtype == swept.dtype == np.int8
-    # No single weight of the last can be moved to the better.
-    for i, o in ((0, 0), (17, 3), (89, 7)):
-        for change in (-1, 1):
-            moved = swept.copy()
-            moved[i, o] += change
-            assert objective(moved, weights, hessian, step) >= costs[2] - 1e-9
+    assert objective(found, weights, hessian, step) < 0.6 * objective(nearest, weights, hessian, step)
+    assert found.dtype == np.int8
 
 
-def test_a_fitted_kernel_takes_back_the_errors_of_its_inputs():
+def test_inputs_without_correlation_are_rounded_to_the_nearest_step():
+    weights = np.random.default_rng(0).standard_normal((300, 4))
+    step = np.full_like(weights, 0.1)
+    found = rounding._rounded(weights, np.diag(np.linspace(1, 2, 300)), step)
+    np.testing.assert_array_equal(found, np.rint(weights / 0.1))
+
+
+@pytest.mark.parametrize("by_tap", [False, True])
+def test_a_fitted_kernel_takes_back_the_errors_of_its_inputs(by_tap):
     rng = np.random.default_rng(0)
     exact = np.maximum(rng.standard_normal((3000, 20)), 0)
-    kernel = rng.standard_normal((1, 1, 20, 4)).astype(np.float32)
+    kernel = rng.standard_normal((2, 2, 5, 4)).astype(np.float32)
+    flat = kernel.reshape(20, 4)
     coded = 1.1 * exact  # all inputs a tenth too large
-    fitted = dequantize(rounding._fitted(kernel, coded, exact @ kernel[0, 0], "k", 1e-4))["k"]
-    wanted = exact @ kernel[0, 0]
-    plain, better = (np.linalg.norm(coded @ each[0, 0] - wanted) for each in (kernel, fitted))
+    tensors = rounding._fitted(kernel, coded, exact @ flat, "k", rounding.Care(1e-4, 0.01, by_tap=by_tap))
+    assert tensors["k.step"].shape == ((2, 2, 1, 4) if by_tap else (1, 1, 1, 4))
+    fitted = dequantize(tensors)["k"].reshape(20, 4)
+    plain, better = (np.linalg.norm(coded @ each - exact @ flat) for each in (flat, fitted))
     assert better < 0.1 * plain
 
 
