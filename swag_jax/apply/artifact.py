@@ -4,6 +4,7 @@ An artifact is a zip file: `program.bin` (`jax.export`), `weights.safetensors` a
 weights as arguments, in the order that `about.json` lists them, then what `Artifact` is called with.
 """
 
+import io
 import json
 import zipfile
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from jaxtyping import Array, ArrayLike, Float
 from safetensors.numpy import load, save
 
 from swag_jax._checks import error
-from swag_jax._files import replacing
+from swag_jax._files import write_whole
 from swag_jax.apply.drivers import own_key
 from swag_jax.apply.painting import Manner, needs_own, paint, read
 from swag_jax.apply.stylizer import Stylizer
@@ -140,10 +141,12 @@ def save_artifact(
         "weights": [f"{i:04d}" for i in range(len(leaves))],
     }
     tensors = {name: np.asarray(leaf) for name, leaf in zip(about["weights"], leaves, strict=True)}
-    with replacing(Path(path)) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr(_PROGRAM, bytes(exported.serialize()))
         archive.writestr(_WEIGHTS, save(tensors))
         archive.writestr(_ABOUT, json.dumps(about, indent=1))
+    write_whole(Path(path), buffer.getvalue())
 
 
 def load_artifact(path: Path | str) -> Artifact:

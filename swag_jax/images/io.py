@@ -5,6 +5,7 @@ written apart from its colors, as `height width` in [0, 1] where 1 is opaque. Re
 carry (orientation, color profile, palette, CMYK, 16 bits, transparency); writing is all or nothing.
 """
 
+import io
 import os
 from os import PathLike
 from pathlib import Path
@@ -16,7 +17,7 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 
 from swag_jax._checks import check_range, error
-from swag_jax._files import replacing
+from swag_jax._files import write_whole
 from swag_jax._types import HostAlpha, HostImage
 from swag_jax.images import _pixels
 from swag_jax.images._decode import decode, unusable_path
@@ -36,7 +37,7 @@ DEFAULT_QUALITY = 95
 """Pillow's documentation advises against JPEG qualities above 95: files grow, the picture hardly gains."""
 
 _OPAQUE_SUFFIXES = (".jpg", ".jpeg")
-_ENCODING_FAILURES = (ValueError, SystemError, MemoryError)
+_ENCODING_FAILURES = (ValueError, SystemError, MemoryError, OSError, RuntimeError)
 
 
 def read_image(path: str | PathLike[str], *, size: int | None = None) -> HostImage:
@@ -172,9 +173,7 @@ def write_image(
     """
     check_range(quality, what="quality", low=1, high=100)
     check_output(path, alpha=alpha is not None)
-    target, picture = Path(path), _to_picture(image, alpha)
-    with replacing(target) as temporary:
-        _encode(picture, temporary, quality, target=target)
+    write_whole(Path(path), _encoded(_to_picture(image, alpha), quality, target=Path(path)))
 
 
 def _to_picture(image: np.ndarray | jax.Array, alpha: np.ndarray | jax.Array | None) -> Pillow.Image:
@@ -201,16 +200,20 @@ def _to_bytes(values: np.ndarray | jax.Array, *, what: str) -> np.ndarray:
     return np.floor(np.clip(unit, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def _encode(picture: Pillow.Image, path: Path, quality: int, *, target: Path) -> None:
-    """Write `picture` to `path` in the format and with the options of `target`."""
+def _encoded(picture: Pillow.Image, quality: int, *, target: Path) -> bytes:
+    """Return a picture in the format and with the options of `target`.
+
+    Into memory, since encoders that write to a file themselves ignore that a disk is full.
+    """
+    buffer = io.BytesIO()
     try:
-        with path.open("xb") as file:
-            picture.save(file, **_save_options(target, quality))
+        picture.save(buffer, **_save_options(target, quality))
     except _ENCODING_FAILURES as cause:
         reason = f"{type(cause).__name__}: {cause}"
         raise error(
             f"{target} could not be written", got=reason, cure="check the largest sides of the format"
         ) from cause
+    return buffer.getvalue()
 
 
 def _save_options(path: Path, quality: int) -> dict[str, Any]:
