@@ -105,13 +105,16 @@ def check_target(path: Path, *, what: str) -> None:
     Raises:
         UserError: If it is a folder or a device, or its folder is missing or not writable.
     """
-    target = _target(path)
+    target = target_of(path)
     if target.is_dir() or not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
         raise error(f"{what} must name a file in an existing, writable folder", got=path)
 
 
-def _target(path: Path) -> Path:
+def target_of(path: Path) -> Path:
     """Return the file that a path leads to, which is the one to be written: a link stays.
+
+    Args:
+        path: The file, which need not exist.
 
     Raises:
         UserError: If it is a device, a pipe, or a link without end.
@@ -125,6 +128,22 @@ def _target(path: Path) -> Path:
     if kind and not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
         raise error(f"{path} must be a file to write", got="a device or pipe", cure="name a file")
     return target
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of results, unless it is there.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        UserError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as problem:
+        reason = what_is_missing(folder) or getattr(problem, "strerror", None) or problem
+        raise error(f"cannot make the folder {folder}", got=reason, cure="choose another folder") from problem
 
 
 def what_is_missing(path: Path) -> str | None:
@@ -158,7 +177,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         UserError: If the folder or the file cannot be written.
     """
-    target = _target(path)
+    target = target_of(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if (folder := real(target.parent)) not in _swept:

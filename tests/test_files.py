@@ -117,7 +117,7 @@ def test_only_files_are_replaced(tmp_path, kind):
     else:
         path.symlink_to({"loop": "out.txt", "link to a device": "/dev/null"}[kind])
     for attempt in (lambda: write_whole(path, b"new"), lambda: check_target(path, what="the list")):
-        with pytest.raises(UserError, match="must be a file to write, got a (device or pipe|link that leads)"):
+        with pytest.raises(UserError, match=r"must be a file to write, got a (device or pipe|link that leads)"):
             attempt()
     assert Path("/dev/null").is_char_device()
     assert kind != "pipe" or path.is_fifo()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jax
 
 from swag_jax import _versions, devices, params
-from swag_jax._checks import UserError
+from swag_jax._checks import UserError, one_line
 from swag_jax.cli import apply, batch, demo, measure, stats, stylize, train, weights
 from swag_jax.cli._flags import Parser
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return parsed.run(parsed)
     except UserError as problem:
-        print(f"swag-jax: {' '.join(str(problem).split())}", file=sys.stderr)
+        print(f"swag-jax: {one_line(problem)}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("swag-jax: interrupted", file=sys.stderr)

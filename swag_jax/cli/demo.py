@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from swag_jax import devices
-from swag_jax._checks import error
+from swag_jax._files import make_folder
 from swag_jax._types import AnyHostImage
 from swag_jax.cli._display import Display, clock
 from swag_jax.cli._flags import add_settings, chosen_settings
+from swag_jax.cli._outputs import check_outputs
 from swag_jax.cli.stylize import describe_weights
 from swag_jax.images import sample, sheet, write_image
 from swag_jax.optimize import stylize
@@ -46,17 +47,20 @@ def run(arguments: argparse.Namespace) -> int:
     opening = describe_weights(settings)
     contents = {name: sample(name, size=settings.size) for name in CONTENTS}
     styles = {name: sample(name, size=settings.size) for name in STYLES}
-    _make_folder(folder)
+    outputs = {f"{content}_{style}": folder / f"{content}_{style}.png" for content in CONTENTS for style in STYLES}
+    sheet_path = folder / "sheet.png"
+    check_outputs([*outputs.items(), ("the sheet", sheet_path)], [], weights=[settings.weights])
+    make_folder(folder)
     devices.keep_memory()
     results = {}
     for content, style in ((content, style) for content in CONTENTS for style in STYLES):
         with Display(f"{content} + {style}", quiet=arguments.quiet, opening=opening) as display:
             image = stylize(contents[content], styles[style], settings=settings, callback=display).image
-        write_image(folder / f"{content}_{style}.png", image)
+        write_image(outputs[f"{content}_{style}"], image)
         results[content, style], opening = image, []
-    write_image(folder / "sheet.png", _sheet(contents, styles, results))
+    write_image(sheet_path, _sheet(contents, styles, results))
     seconds = clock(time.perf_counter() - began)
-    Display("demo", quiet=arguments.quiet).say(f"wrote {folder / 'sheet.png'} and {len(results)} pictures in {seconds}")
+    Display("demo", quiet=arguments.quiet).say(f"wrote {sheet_path} and {len(results)} pictures in {seconds}")
     return 0
 
 
@@ -67,10 +71,3 @@ def _sheet(
     rows = [[None, *styles.values()]]
     rows += [[content, *(results[name, style] for style in styles)] for name, content in contents.items()]
     return sheet(rows, row_labels=["", *contents], column_labels=["", *styles])
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise error(f"cannot make the folder {folder}: {problem.strerror}", cure="choose another -o") from problem

@@ -146,7 +146,7 @@ def test_frames_keep_their_names(command, folders, tmp_path):
     [
         (("contents/one.png", "-o", "out.png"), "the generator needs a style picture"),
         (("contents/one.png", "styles/dots.png", "-o", "out.gif"), "out.gif"),
-        (("contents/one.png", "styles/dots.png", "-o", "styles/dots.png"), "must not be one of the pictures"),
+        (("contents/one.png", "styles/dots.png", "-o", "styles/dots.png"), "files that are read (STYLE)"),
         (("contents/none.png", "styles/dots.png", "-o", "out.png"), "none.png"),
         (("contents/one.png", "styles/dots.png", "-o", "out.png", "--alpha", "2"), "strength must be at least 0"),
         (("contents/one.png", "styles/dots.png", "-o", "out.png", "--alfa", "1"), "did you mean --alpha"),

@@ -245,8 +245,8 @@ def test_numbers_need_no_matplotlib(run, written, tmp_path, monkeypatch):
         (("--starred", "resnet5"), "unknown network 'resnet5': known: vgg19"),
         (("--plot", "out.jpg"), "the name of a plot must end in one of .png, .svg, .pdf, got 'out.jpg'"),
         (("--json", "none/out.json"), "--json must name a file in an existing, writable folder, got none/out.json"),
-        (("--json", "same.png", "--plot", "same.png"), "--json and --plot must be two files, got same.png"),
-        (("--json", "pictures/content.png"), "an output must not be one of the pictures that are read"),
+        (("--json", "same.png", "--plot", "same.png"), "--plot and --json must be two files, got same.png"),
+        (("--json", "pictures/content.png"), "--json must not be one of the files that are read (--images)"),
     ],
 )
 def test_bad_input_writes_nothing(run, unchecked, pictures, tmp_path, monkeypatch, flags, message):

@@ -1,0 +1,157 @@
+"""No command writes over what it reads, nor two things into one file, however the paths are spelled."""
+
+import json
+import os
+import shutil
+
+import pytest
+
+from swag_jax import backbones, generators, sample, write_image
+from swag_jax.generators import encoder_notes
+from swag_jax.params import write_safetensors
+
+STYLIZE = ("stylize", "mine.png", "style.png", "--weights", "random", "--size", 64, "--steps", 4)
+BATCH = ("batch", "--pairs", "pairs.jsonl", "-o", ".", "--weights", "random", "--size", 32)
+APPLY = ("apply", "adain.safetensors", "mine.png", "style.png")
+TRAIN = ("train", "johnson", "--contents", "contents", "--weights", "random", "--steps", 2, "--crop", 32, "--size", 32)
+MEASURE = ("measure", "mine.png", "style.png", "out.png")
+STATS = ("stats", "--images", "mine.png", "style.png", "--networks", "vgg19")
+
+
+@pytest.fixture(scope="module")
+def encoded():
+    """An AdaIN generator with its notes."""
+    encoder, source = backbones.load("vgg19", weights="random", layers=("relu1_1", "relu2_1"))
+    return generators.create(generators.AdaINConfig(generators_taps(encoder)), seed=0), encoder_notes(source)
+
+
+def generators_taps(encoder):
+    from swag_jax.features import taps
+
+    return taps(encoder, layers=["relu2_1"])
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, encoded):
+    """What commands read, each under several names."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "contents").mkdir()
+    write_image("mine.png", sample("harbor", size=64))
+    write_image("style.png", sample("swirls", size=64))
+    for name in ("out.png", "start.png", "mask.png", "out-00001.png", "a_b.png", "contents/one.png"):
+        shutil.copy("mine.png", name)
+    generator, notes = encoded
+    generators.save_generator("adain.safetensors", generator, notes=notes)
+    (tmp_path / "run").mkdir()
+    generators.save_generator("run/generator.safetensors", generator, notes=notes)
+    shutil.copytree("run", "trained")
+    (tmp_path / "link.png").symlink_to("mine.png")
+    (tmp_path / "ahead.png").symlink_to("new.json")
+    os.link("mine.png", "hard.png")
+    os.link("style.png", "trained/hard.png")
+    write_safetensors(tmp_path / "net.safetensors", {"conv1_1/bias": sample("harbor", size=64)[0, 0]}, {})
+    rows = [{"content": "mine.png", "style": "style.png", "name": "fine"}]
+    (tmp_path / "fine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+REFUSED = [
+    ((*STYLIZE, "-o", "mine.png"), "-o", "CONTENT"),
+    ((*STYLIZE, "-o", "sub/../style.png"), "-o", "STYLE"),
+    ((*STYLIZE, "-o", "link.png"), "-o", "CONTENT"),
+    ((*STYLIZE, "-o", "hard.png"), "-o", "CONTENT"),
+    ((*STYLIZE, "-o", "start.png", "--init", "./start.png"), "-o", "--init"),
+    ((*STYLIZE, "-o", "o.png", "--report", "mine.png"), "--report", "CONTENT"),
+    ((*STYLIZE, "-o", "o.png", "--report", "sub/../style.png"), "--report", "STYLE"),
+    ((*STYLIZE, "-o", "o.png", "--report", "hard.png"), "--report", "CONTENT"),
+    ((*STYLIZE, "-o", "o.png", "--report", "sub/../o.png"), "--report", "-o"),
+    ((*STYLIZE, "-o", "ahead.png", "--report", "new.json"), "--report", "-o"),
+    ((*STYLIZE, "-o", "o.png", "--report", "start.png", "--init", "start.png"), "--report", "--init"),
+    (("stylize", "out-00001.png", "style.png", *STYLIZE[3:], "-o", "out.png", "--every", 1), "--every", "CONTENT"),
+    ((*STYLIZE, "-o", "o.png", "--every", 2, "--report", "o-00002.png"), "--every", "--report"),
+    ((*STYLIZE[:3], "-o", "o.png", "--weights", "net.safetensors", "--report", "net.safetensors"), "--report", "--wei"),
+    ((*BATCH, "--init", "fine.png"), "the result fine", "the start of fine"),
+    ((*BATCH, "--format", "jpg"), "the result fine", "a style of fine"),
+    ((*BATCH,), "the result mine", "the content of mine"),
+    ((*BATCH[:2], "results.jsonl", *BATCH[3:]), "results.jsonl", "--pairs"),
+    ((*APPLY, "-o", "mine.png"), "-o", "CONTENT"),
+    ((*APPLY, "-o", "o.png", "--export", "adain.safetensors"), "--export", "CHECKPOINT"),
+    (
+        ("apply", "run", "mine.png", "style.png", "-o", "o.png", "--export", "run/generator.safetensors"),
+        "--export",
+        "CH",
+    ),
+    ((*APPLY, "-o", "o.png", "--export", "style.png"), "--export", "STYLE"),
+    ((*APPLY, "-o", "o.png", "--export", "sub/../o.png"), "--export", "-o"),
+    ((*APPLY, "style.png", "-o", "mask.png", "--content-masks", "mask.png", "mask.png"), "-o", "--content-masks"),
+    ((*APPLY, "-o", "mask.png", "--style-masks", "mask.png"), "-o", "--style-masks"),
+    (
+        ("apply", "adain.safetensors", "contents", "style.png", "-o", "sub", "--style-masks", "sub/one.png"),
+        "the re",
+        "--st",
+    ),
+    ((*TRAIN, "--styles", "style.png", "-o", "run", "--init", "run/generator.safetensors"), "the run's gen", "init"),
+    ((*TRAIN, "--styles", "run/samples/one.png", "-o", "run"), "the run's one.png", "styles"),
+    ((*MEASURE, "--json", "mine.png"), "--json", "a picture of out"),
+    ((*MEASURE, "--json", "sub/../out.png"), "--json", "a picture of out"),
+    (("measure", "--pairs", "measured.jsonl", "--json", "measured.jsonl"), "--json", "--pairs"),
+    ((*MEASURE, "--lpips-weights", "net.safetensors", "--json", "net.safetensors"), "--json", "--lpips-weights"),
+    ((*MEASURE, "--weights", "net.safetensors", "--json", "./net.safetensors"), "--json", "--weights"),
+    ((*STATS, "--json", "link.png"), "--json", "--images"),
+    ((*STATS, "--plot", "mine.png"), "--plot", "--images"),
+    ((*STATS, "--json", "a.svg", "--plot", "sub/../a.svg"), "--plot", "--json"),
+    (("weights", "convert", "half.safetensors", "--backbone", "vgg19", "-o", "sub/../half.safetensors"), "-o", "FILE"),
+    (
+        ("weights", "convert", "adain.safetensors", "--generator", "adain", "-o", "adain.safetensors"),
+        "the output",
+        "a fi",
+    ),
+    (("demo", "-o", ".", "--weights", "sheet.png", "--size", 64), "the sheet", "--weights"),
+]
+
+
+@pytest.mark.parametrize(("words", "output", "other"), REFUSED)
+def test_nothing_that_is_read_is_replaced(command, folder, words, output, other):
+    if words[0] == "batch":
+        lines = {
+            "the result fine": {"content": "mine.png", "style": "fine.jpg", "name": "fine"},
+            "the result mine": {"content": "mine.png", "style": "style.png", "name": "mine"},
+        }
+        line = lines.get(output, {"content": "mine.png", "style": "style.png", "name": "x"})
+        (folder / words[2]).write_text(json.dumps(line))
+        for name in ("fine.jpg", "fine.png"):
+            shutil.copy("mine.png", name)
+    elif words[0] == "measure":
+        line = {"content": "mine.png", "style": "style.png", "output": "out.png"}
+        (folder / "measured.jsonl").write_text(json.dumps(line))
+    elif words[0] == "train":
+        (folder / "run" / "samples").mkdir()
+        shutil.copy("style.png", "run/samples/one.png")
+    elif words[0] == "apply":
+        shutil.copy("mine.png", "sub/one.png")
+    elif words[:2] == ("weights", "convert"):
+        write_safetensors(folder / "half.safetensors", half_network(), {})
+    else:
+        shutil.copy("net.safetensors", "sheet.png")
+    before = contents(folder)
+    problem = command(*words).problem
+    assert problem.startswith(f"swag-jax: {output}")
+    assert f"({other}" in problem or f" and {other} must be two files" in problem
+    assert contents(folder) == before
+
+
+def half_network():
+    """The first layers of VGG19 in our own layout."""
+    shapes = backbones.parameter_shapes("vgg19")
+    return {name: sample_of(shape) for name, shape in shapes.items() if name.startswith("conv1_")}
+
+
+def sample_of(shape):
+    import numpy as np
+
+    return np.ones(shape, np.float32)
