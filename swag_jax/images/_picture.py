@@ -17,8 +17,11 @@ from swag_jax._types import HostAlpha, HostImage, Image
 Picture: TypeAlias = ArrayLike | Callable[[], ArrayLike]
 """A picture, or what reads one. Pairs call those that compare equal once."""
 
+NEAR = (-0.5, 1.5)
+"""Where a function of arrays takes values, as they may come of computing; beyond, they are of another range."""
+
 OVERSHOOT = (-1.0, 2.0)
-"""Values that may come of computing with pictures in [0, 1]; beyond them they are of another range."""
+"""What is clipped where a picture is written; beyond, values are of another range."""
 
 _WHITES = {"uint8": "255", "uint16": "65535"}
 
@@ -38,7 +41,7 @@ def as_picture(image: ArrayLike, what: str) -> HostImage:
     _check_shape(picture.shape, name)
     _check_type(picture.dtype, name)
     values = np.asarray(picture).astype(np.float32)
-    _check_values(values, name, low=0, high=1)
+    _check_values(values, name)
     return values
 
 
@@ -60,7 +63,7 @@ def as_image(image: Any, what: str, *, values: bool = True) -> Image:
     _check_shape(picture.shape, name)
     _check_type(picture.dtype, name)
     if values and not isinstance(picture, jax.core.Tracer) and getattr(picture, "is_fully_addressable", True):
-        check_range_of(np.asarray(jax.device_get(picture), np.float32), name)
+        _check_values(np.asarray(jax.device_get(picture), np.float32), name, limits=NEAR)
     return widen(jnp.asarray(picture))
 
 
@@ -81,8 +84,30 @@ def as_mask(mask: Any, what: str) -> HostAlpha:
     if found.dtype != np.bool_:
         _check_type(found.dtype, name)
     values = np.asarray(found).astype(np.float32)
-    _check_values(values, name, low=0, high=1)
+    _check_values(values, name)
     return values
+
+
+def to_write(values: Any, name: str, *, shape: tuple[int, int] | None = None) -> np.ndarray:
+    """Return float32 values in [0, 1] to be written: those of a picture or, given its shape, of its opacity.
+
+    Args:
+        values: Floating-point values, which are clipped where they are a little outside.
+        name: What to call them, with the article.
+        shape: Height and width of the picture.
+
+    Raises:
+        UserError: If they are anything else.
+    """
+    found = as_array(values, name)
+    if shape is None:
+        _check_shape(found.shape, name)
+    elif tuple(found.shape) != shape:
+        raise error(f"the alpha of this image must have shape {shape}", got=tuple(found.shape))
+    _check_type(found.dtype, name)
+    unit = np.asarray(found).astype(np.float32)
+    _check_values(unit, name, limits=OVERSHOOT)
+    return np.clip(unit, 0, 1)
 
 
 def as_array(value: Any, what: str) -> Any:
@@ -138,29 +163,19 @@ def _check_type(dtype: Any, name: str) -> None:
         raise error(f"{name} must have floating-point values in [0, 1]", got=dtype, cure=cure)
 
 
-def _check_values(values: np.ndarray, name: str, *, low: float, high: float) -> None:
+def _check_values(values: np.ndarray, name: str, *, limits: tuple[float, float] = (0, 1)) -> None:
     """Raise unless all values are finite and in range."""
     least, most = float(values.min()), float(values.max())
     if not (np.isfinite(least) and np.isfinite(most)):
         broken = np.count_nonzero(~np.isfinite(values))
         raise error(f"{name} must be finite", got=f"{broken} of {values.size} values that are NaN or infinite")
-    if low <= least and most <= high:
+    if limits[0] <= least and most <= limits[1]:
         return
     if most > OVERSHOOT[1]:
         cure = f"divide by {255 if most <= 255 else 65535}"
     else:
         cure = "clip it, or map [-1, 1] by (x + 1) / 2" if least < 0 else "clip it"
     raise error(f"{name} must lie in [0, 1]", got=f"[{least:g}, {most:g}]", cure=cure)
-
-
-def check_range_of(values: np.ndarray, name: str) -> None:
-    """Raise unless values are finite and about in [0, 1]: beyond `OVERSHOOT` they are of another range.
-
-    Args:
-        values: Floating-point values.
-        name: What to call them, with the article.
-    """
-    _check_values(values, name, low=OVERSHOOT[0], high=OVERSHOOT[1])
 
 
 def called(read: Callable[[], ArrayLike], what: str) -> ArrayLike:

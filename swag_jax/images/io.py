@@ -21,7 +21,7 @@ from swag_jax._files import target_of, write_whole
 from swag_jax._types import HostAlpha, HostImage
 from swag_jax.images import _pixels
 from swag_jax.images._decode import decode, unusable_path
-from swag_jax.images._picture import as_array, check_range_of
+from swag_jax.images._picture import to_write
 from swag_jax.images.color import luminance
 from swag_jax.images.resize import fitted, resize
 
@@ -205,28 +205,16 @@ def write_image(
 
 
 def _to_picture(image: np.ndarray | jax.Array, alpha: np.ndarray | jax.Array | None) -> Pillow.Image:
-    channels = _to_bytes(as_array(image, "an image to write"), what="an image to write")
-    if channels.ndim != 3 or channels.shape[-1] != 3 or channels.size == 0:
-        raise error("an image to write must have shape (height, width, 3)", got=channels.shape)
+    channels = _to_bytes(to_write(image, "an image to write"))
     if alpha is None:
         return Pillow.fromarray(channels)
-    opacity = _to_bytes(as_array(alpha, "an alpha to write"), what="an alpha to write")
-    if opacity.shape != channels.shape[:2]:
-        raise error(f"the alpha of this image must have shape {channels.shape[:2]}", got=opacity.shape)
+    opacity = _to_bytes(to_write(alpha, "an alpha to write", shape=channels.shape[:2]))
     return Pillow.fromarray(np.concatenate([channels, opacity[..., None]], axis=-1))
 
 
-def _to_bytes(values: np.ndarray | jax.Array, *, what: str) -> np.ndarray:
+def _to_bytes(unit: np.ndarray) -> np.ndarray:
     """Round [0, 1] to 0 .. 255, halves up."""
-    if not jax.numpy.issubdtype(values.dtype, jax.numpy.floating):
-        rule = f"{what} must hold floating-point values in [0, 1]"
-        raise error(rule, got=values.dtype, cure="divide bytes by 255")
-    unit = np.asarray(values).astype(np.float32)
-    if not np.isfinite(unit).all():
-        broken = np.count_nonzero(~np.isfinite(unit))
-        raise error(f"{what} must be finite", got=f"{broken} of {unit.size} values that are NaN or infinite")
-    check_range_of(unit, what)
-    return np.floor(np.clip(unit, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return np.floor(unit * 255 + 0.5).astype(np.uint8)
 
 
 def _encoded(picture: Pillow.Image, quality: int, *, target: Path) -> bytes:

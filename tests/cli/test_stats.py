@@ -7,6 +7,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from words import over
 
 import swag_jax
 from swag_jax import measure, plots, read_image, sample
@@ -25,7 +26,7 @@ def run(command, pictures, tmp_path):
 
     def run(*flags, images=None):
         images = [pictures / "content.png", pictures / "other.png"] if images is None else images
-        return command("stats", "--images", *images, "--json", tmp_path / "out.json", *SMALL, *flags)
+        return command("stats", "--images", *images, *over(("--json", tmp_path / "out.json", *SMALL), flags))
 
     return run
 

@@ -85,7 +85,7 @@ def test_a_pair_with_nan_disturbs_no_other(monkeypatch):
     broken = np.where(MOUNTAINS > 0.5, np.nan, MOUNTAINS)
     refused = stylize_batch([HARBOR, broken], SWIRLS, settings=TINY)
     assert refused.images[1] is None
-    assert str(refused.failed[0].error).startswith("the content picture must lie in [0, 1], got [nan, nan]")
+    assert str(refused.failed[0].error).startswith("the content picture must be finite, got ")
 
     monkeypatch.setattr("swag_jax.optimize.reader.as_picture", lambda picture, what: np.float32(picture))
     monkeypatch.setattr("swag_jax.optimize.reader.resize", lambda picture, *shape: picture[: shape[0], : shape[1]])
