@@ -44,12 +44,12 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Stylize every pair, then write the sheet."""
     settings, folder, began = chosen_settings(arguments), arguments.output, time.perf_counter()
-    opening = describe_weights(settings)
     contents = {name: sample(name, size=settings.size) for name in CONTENTS}
     styles = {name: sample(name, size=settings.size) for name in STYLES}
     outputs = {f"{content}_{style}": folder / f"{content}_{style}.png" for content in CONTENTS for style in STYLES}
     sheet_path = folder / "sheet.png"
     check_outputs([*outputs.items(), ("the sheet", sheet_path)], [], weights=[settings.weights])
+    opening = describe_weights(settings)
     make_folder(folder)
     devices.keep_memory()
     results = {}

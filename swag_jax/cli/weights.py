@@ -107,6 +107,8 @@ def run_fetch(args: argparse.Namespace) -> int:
 
 def run_convert(args: argparse.Namespace) -> int:
     """Convert one file of a network, or all files of a generator."""
+    if args.output is not None:
+        check_apart([("-o", args.output)], [("FILE", file) for file in args.files])
     if args.generator is not None:
         return _convert_generator(args)
     file, *others = args.files
@@ -210,7 +212,6 @@ def _size(path: Path | None) -> str:
 def _write(converted: params.Converted, source: Path, output: Path | None) -> Path:
     """Write a converted checkpoint to a file, or into the store under its known or its file's name."""
     if output is not None:
-        check_apart([("-o", output)], [("FILE", source)])
         params.write_safetensors(output, converted.tensors, converted.metadata)
         return output
     known = params.checkpoint_of_file(converted.metadata["source_sha256"])

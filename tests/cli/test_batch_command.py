@@ -78,8 +78,8 @@ def test_every_combination_of_two_folders(run, folders):
     assert list(found) == ALL
     record = found["cat_dots"]
     assert set(record) == {
-        "name", "content", "styles", "output", "bytes", "sha256", "backbone", "status", "error", "fingerprint", "losses",
-        "seconds",
+        "name", "content", "styles", "output", "bytes", "sha256", "backbone", "status", "error", "fingerprint",
+        "losses", "seconds",
     }  # fmt: skip
     assert record["content"] == str(folders / "contents" / "cat.png")
     assert record["styles"] == [str(folders / "styles" / "dots.png")]
