@@ -236,6 +236,22 @@ def append(path: Path, text: str) -> None:
         raise unwritable(path, problem) from problem
 
 
+def read_text(path: Path, *, encoding: str = "utf-8") -> str:
+    """Return the text of a file; a device or pipe, which may not end, is not read.
+
+    Args:
+        path: The file.
+        encoding: Of the text.
+
+    Raises:
+        OSError: If it is no file, or cannot be read.
+        UnicodeDecodeError: If it is no such text.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError("a folder, device or pipe")
+    return path.read_text(encoding=encoding)
+
+
 def unwritable(path: Path, problem: OSError) -> UserError:
     """Explain why a file cannot be written.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from swag_jax._checks import UserError, error, near
-from swag_jax._files import what_is_missing
+from swag_jax._files import read_text, what_is_missing
 from swag_jax.cli._flags import Parser, add_init, add_settings, chosen_init, chosen_settings
 from swag_jax.images._decode import SUFFIXES, left_out
 from swag_jax.optimize import Settings
@@ -131,9 +131,7 @@ def each_row(path: Path, make: Callable[[Mapping[str, Any]], Made]) -> list[Made
     if path.suffix.lower() not in readers:
         raise error("--pairs must end in .csv or .jsonl", got=path, cure="name it after what it holds")
     try:
-        if path.exists() and not path.is_file():
-            raise OSError("a folder, device or pipe")
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, encoding="utf-8-sig")
     except (OSError, ValueError) as problem:
         raise error(f"--pairs {path} must be a readable text file", got=problem) from problem
     made = []

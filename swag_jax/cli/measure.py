@@ -16,7 +16,7 @@ from rich.table import Table
 
 from swag_jax import _versions, params
 from swag_jax._checks import UserError, check_name, check_range, error
-from swag_jax._files import check_target, replacing
+from swag_jax._files import check_target, read_text, replacing
 from swag_jax.backbones import NAMES, entry, layer_names, load
 from swag_jax.cli._display import PIPE_WIDTH, CountDisplay, clock
 from swag_jax.cli._flags import listed
@@ -216,7 +216,7 @@ def _of_folder(folder: Path) -> list[Triple]:
 
 def _of_report(path: Path) -> Triple:
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = json.loads(read_text(path))
         output = Path(report["output"])
         styles = tuple(map(Path, report["styles"]))
         return Triple(output.stem, Path(report["content"]), styles, output, report["settings"]["backbone"])

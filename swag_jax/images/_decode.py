@@ -124,6 +124,8 @@ def _decode_first_frame(path: Path, size: int | None, shorter: int | None) -> Pi
     except UnidentifiedImageError as cause:
         raise _unknown_format(path) from cause
     except Exception as cause:  # a broken file can raise nearly anything from inside Pillow's decoders
+        if (found := _recognized(path)) and found[0] not in FORMATS:  # HEIC looks like AVIF at first
+            raise _unknown_format(path) from cause
         rule, got = f"{path} must be a whole, undamaged picture", f"a decoding failure ({cause!r})"
         raise error(rule, got=got, cure="copy or export the file again") from cause
 
@@ -134,7 +136,7 @@ def _unknown_format(path: Path) -> UserError:
     got = "content of no known format"
     cure = f"name a picture file ({known}); renaming another file does not convert it"
     if found := _recognized(path):
-        got, cure = f"a {found[0]} file, which is not read", found[1]
+        got, cure = f"content of another kind ({found[0]})", found[1]
     return error(f"{path} must hold a picture", got=got, cure=cure)
 
 
