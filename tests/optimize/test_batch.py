@@ -239,6 +239,7 @@ def missing():
         (unreadable, "a picture must be a picture, got text."),
         (missing, "the content picture must be readable, got FileNotFoundError: no such file: x.png."),
         (HARBOR[..., :2], "the content picture must have shape (height, width, 3), got (48, 64, 2)."),
+        ("x.png", "the content picture must be an array, got the path 'x.png': read it with swag_jax.read_image."),
         (np.zeros((1, 64, 3), np.float32), "the shorter side must be at least 2 pixels for the deepest layer"),
     ],
 )
