@@ -160,7 +160,8 @@ def _check_files(jobs: Sequence[Job], arguments: argparse.Namespace) -> None:
 
 def _own_files(arguments: argparse.Namespace) -> list[tuple[str, Path]]:
     """Return what is written beside the results."""
-    names = ["results.jsonl", *(["sheet.png"] if arguments.sheet else [])]
+    sheets = ["sheet.png", *(path.name for path in arguments.output.glob("sheet-*.png"))]
+    names = ["results.jsonl", *(sheets if arguments.sheet else [])]
     names += [f"results-{i}.jsonl" for i in range(devices.process_count())] if devices.process_count() > 1 else []
     return [(name, arguments.output / name) for name in names]
 

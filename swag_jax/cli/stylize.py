@@ -85,9 +85,11 @@ def _check_outputs(arguments: argparse.Namespace, settings: Settings, init: Path
         check_target(report, what="--report")
     if every is not None and every < 1:
         raise error("--every must be at least 1", got=every)
-    snapshots = range(every, settings.steps, every) if every else ()
+    snapshots = [snapshot(output, step) for step in range(every, settings.steps, every)] if every else []
+    for path in snapshots:
+        check_output(path)
     check_outputs(
-        [("-o", output), ("--report", report), *(("--every", snapshot(output, step)) for step in snapshots)],
+        [("-o", output), ("--report", report), *(("--every", path) for path in snapshots)],
         [("CONTENT", arguments.content), *(("STYLE", path) for path in arguments.styles), ("--init", init)],
         weights=[settings.weights],
     )
