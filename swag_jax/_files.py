@@ -54,7 +54,7 @@ def _numbers(path: Path) -> tuple[int, int] | None:
     """Return what the file system knows a file by; nothing where there is none."""
     try:
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL character
         return None
     return found.st_dev, found.st_ino
 
@@ -63,7 +63,7 @@ def _mode(path: Path) -> int:
     """Return the mode of a file, of a link itself; 0 where there is none."""
     try:
         return path.lstat().st_mode
-    except OSError:
+    except (OSError, ValueError):
         return 0
 
 

@@ -22,7 +22,9 @@ from swag_jax._checks import UserError, check_range, error, near
 from swag_jax._files import what_is_missing
 from swag_jax.images.resize import fitted
 
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", *(["AVIF"] if features.check("avif") else []))
+_AVIF = ("AVIF",) if "avif" in features.modules and features.check("avif") else ()
+
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", *_AVIF)
 """What is read. The list is closed: other Pillow plugins start programs (EPS). Some builds of Pillow lack AVIF."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".avif")
