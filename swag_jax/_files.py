@@ -150,7 +150,7 @@ def what_is_missing(path: Path) -> str | None:
     """Say of a link that it leads nowhere; nothing of any other path.
 
     Args:
-        path: A path that does not exist.
+        path: A path.
 
     Example:
         >>> import tempfile
@@ -160,7 +160,7 @@ def what_is_missing(path: Path) -> str | None:
         ...     what_is_missing(link)
         'a link to nowhere.png, which does not exist'
     """
-    if not stat.S_ISLNK(_mode(path)):
+    if not stat.S_ISLNK(_mode(path)) or _numbers(path):
         return None
     if stat.S_ISLNK(_mode(real(path))):
         return "a link that leads to itself"

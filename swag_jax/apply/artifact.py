@@ -81,7 +81,7 @@ class Artifact:
         if strength != 1 and not self.mixed:
             raise error("the artifact paints at full strength", got=strength, cure="export one with a strength")
         shares = np.asarray(blend or [1.0] * max(len(wanted) - 1, 1), np.float32)
-        batch = jnp.stack([as_image(content, "content") for content in contents]).astype(jnp.float32)
+        batch = jnp.stack([as_image(content, "content") for content in jnp.asarray(contents)]).astype(jnp.float32)
         painted = [as_image(style, "style").astype(jnp.float32) for style in styles]
         return self.exported.call(list(self.weights), batch, painted, shares, np.float32(strength))
 

@@ -275,9 +275,15 @@ def _facts(arguments: argparse.Namespace, settings: Settings) -> dict[str, objec
     return {
         "settings": dataclasses.asdict(settings),
         "generator": params.file_sha256(_generator_file(arguments)),
-        "masks": [len(arguments.content_masks), len(arguments.style_masks)],
+        "masks": _masks_fact(arguments),
         "loading": [arguments.backbone, arguments.weights, arguments.similarity, arguments.precision],
     }
+
+
+def _masks_fact(arguments: argparse.Namespace) -> list[object]:
+    """Return what pictures depend on by their masks, which version 0.1.0 read without their opacity."""
+    numbers = [len(arguments.content_masks), len(arguments.style_masks)]
+    return [*numbers, "luminance times opacity"] if any(numbers) else numbers
 
 
 def _is_ended(task: Task, prints: dict[str, str], results: Results, arguments: argparse.Namespace) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import ArrayLike
 from PIL import Image as Pillow
 
@@ -62,7 +63,7 @@ def as_image(image: Any, what: str, *, values: bool = True) -> Image:
     picture = as_array(image, name)
     _check_shape(picture.shape, name)
     _check_type(picture.dtype, name)
-    if values and not isinstance(picture, jax.core.Tracer) and getattr(picture, "is_fully_addressable", True):
+    if values and not isinstance(picture, Tracer) and getattr(picture, "is_fully_addressable", True):
         _check_values(np.asarray(jax.device_get(picture), np.float32), name, limits=NEAR)
     return widen(jnp.asarray(picture))
 

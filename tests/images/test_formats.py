@@ -80,7 +80,7 @@ def test_a_mask_is_luminance_times_opacity(tmp_path):
     write_image(tmp_path / "mask.png", GRAY, alpha=alpha)
     np.testing.assert_allclose(read_mask(tmp_path / "mask.png"), (128 / 255) * np.round(alpha * 255) / 255, atol=1e-6)
     write_image(tmp_path / "opaque.png", GRAY)
-    np.testing.assert_allclose(read_mask(tmp_path / "opaque.png", size=16), 128 / 255, atol=1e-6)
+    np.testing.assert_allclose(read_mask(tmp_path / "opaque.png", size=24), 128 / 255, atol=1e-6)
 
 
 @pytest.mark.parametrize(
