@@ -263,6 +263,23 @@ def unwritable(path: Path, problem: OSError) -> UserError:
     return error(f"cannot write {path}: {problem.strerror or problem}", cure=cure)
 
 
+def tells_of_no_room(problem: BaseException | None) -> bool:
+    """Tell whether an error, or what it came of, is that a disk has no room, whatever library it came through.
+
+    Args:
+        problem: The error.
+
+    Example:
+        >>> tells_of_no_room(ValueError("RESOURCE_EXHAUSTED: write failed: No space left on device"))
+        True
+    """
+    if problem is None:
+        return False
+    full = isinstance(problem, OSError) and problem.errno in _FULL
+    named = any(os.strerror(code) in str(problem) for code in _FULL)
+    return full or named or tells_of_no_room(problem.__cause__ or problem.__context__)
+
+
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[Path]:
     """Yield a new file of this process, locked, so that `sweep` in another one leaves it alone."""

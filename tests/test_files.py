@@ -1,5 +1,6 @@
 """A file is written whole or not at all."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -8,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from swag_jax import UserError
-from swag_jax._files import check_apart, check_target, place, replacing, sweep, what_is_missing, write_whole
+from swag_jax._files import (
+    check_apart,
+    check_target,
+    place,
+    replacing,
+    sweep,
+    tells_of_no_room,
+    what_is_missing,
+    write_whole,
+)
 
 
 def names(folder):
@@ -223,6 +233,17 @@ append(path, "2\\n")
     ran = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
     assert ran.stdout.startswith(f"UserError cannot write {path}: ")
     assert path.read_text() == "one\n2\n"
+
+
+def test_a_disk_without_room_is_known_through_any_library():
+    inner = OSError(errno.ENOSPC, "wherever")
+    outer = RuntimeError("a checkpoint failed")
+    outer.__cause__ = inner
+    assert tells_of_no_room(inner)
+    assert tells_of_no_room(outer)
+    assert tells_of_no_room(ValueError(f"UNKNOWN: {os.strerror(errno.EFBIG)} [source locations]"))
+    assert not tells_of_no_room(ValueError("another"))
+    assert not tells_of_no_room(OSError(errno.EACCES, "denied"))
 
 
 def spellings(folder):

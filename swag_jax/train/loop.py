@@ -17,7 +17,7 @@ import numpy as np
 
 from swag_jax import _versions, devices, generators, losses, params
 from swag_jax._checks import UserError, check_range, error
-from swag_jax._files import check_apart, make_folder, replacing
+from swag_jax._files import check_apart, make_folder, replacing, tells_of_no_room
 from swag_jax.generators import Generator
 from swag_jax.images import read_image, write_image
 from swag_jax.params import Source
@@ -154,7 +154,13 @@ def train_generator(
         NonFiniteStepError: If a loss or an update is not finite.
     """
     run = _Run(settings, contents, styles, folder, cadence or Cadence(), tensorboard, callback, interrupted)
-    return run.go()
+    try:
+        return run.go()
+    except Exception as problem:  # Orbax and TensorBoard have errors of their own for a disk without room
+        if isinstance(problem, UserError) or not tells_of_no_room(problem):
+            raise
+        cure = "make room on the disk; the same command goes on from the last checkpoint"
+        raise error(f"cannot write into {folder}: no room on the disk", cure=cure) from problem
 
 
 class _Run:
