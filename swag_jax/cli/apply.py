@@ -282,7 +282,7 @@ def _facts(arguments: argparse.Namespace, settings: Settings) -> dict[str, objec
 
 def _masks_fact(arguments: argparse.Namespace) -> list[object]:
     """Return what pictures depend on by their masks, which version 0.1.0 read without their opacity."""
-    numbers = [len(arguments.content_masks), len(arguments.style_masks)]
+    numbers: list[object] = [len(arguments.content_masks), len(arguments.style_masks)]
     return [*numbers, "luminance times opacity"] if any(numbers) else numbers
 
 

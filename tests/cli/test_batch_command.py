@@ -201,7 +201,7 @@ def test_an_output_that_is_no_longer_what_was_written_is_made_again(run, folders
     (out / "cat_mosaic.png").write_bytes(written["cat_mosaic"][:-20])
     (out / "cat_swirls.png").write_bytes(written["cat_dots"])
     (out / "harbor_dots.png").write_bytes(written["harbor_dots"][:-1] + b"x")
-    (out / "harbor_swirls.png").write_bytes(written["harbor_swirls"][:-20])
+    (out / "harbor_swirls.png").write_bytes(written["harbor_swirls"][: len(written["harbor_swirls"]) // 2])
     kept = records(out)
     for name in ("harbor_mosaic", "harbor_swirls"):
         del kept[name]["bytes"], kept[name]["sha256"]
