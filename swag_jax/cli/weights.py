@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from swag_jax import backbones, generators, params
-from swag_jax._checks import UserError, check_name, error
+from swag_jax._checks import UserError, check_name, error, one_line, printable
+from swag_jax._files import check_apart
 from swag_jax._types import Images
 from swag_jax.cli._display import PIPE_WIDTH
 from swag_jax.cli._subjects import read_network
@@ -106,11 +108,11 @@ def run_list(args: argparse.Namespace) -> int:
     for name, path in params.stored().items():
         if name not in known:
             backbone = params.read_metadata(path).get("backbone", "unknown")
-            table.add_row(name, backbone, "converted", "", _size(path), _STORED)
+            table.add_row(*map(Text, (printable(name), printable(backbone))), "converted", "", _size(path), _STORED)
     Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
     without = [name for name in backbones.NAMES if name not in {entry.backbone for entry in params.checkpoints()}]
     print(f"no checkpoint known (random weights, or convert a file of yours): {', '.join(without)}")
-    print(f"store: {params.home() / 'weights'}; package: {params.weights_folder()}")
+    print(printable(f"store: {params.home() / 'weights'}; package: {params.weights_folder()}"))
     return 0
 
 
@@ -127,6 +129,9 @@ def run_fetch(args: argparse.Namespace) -> int:
 
 def run_convert(args: argparse.Namespace) -> int:
     """Convert one file of a network, or all files of a generator."""
+    if args.output is not None:
+        images = [] if args.images is None else find_pictures(args.images, what="--images")
+        check_apart([("-o", args.output)], [("FILE", f) for f in args.files] + [("--images", i) for i in images])
     if args.generator is not None:
         return _convert_generator(args)
     file, *others = args.files
@@ -143,10 +148,11 @@ def run_convert(args: argparse.Namespace) -> int:
         converted = _rescaled(converted, args.images)
     path = _write(converted, file, args.output, suffix="-unit-mean" if args.unit_mean else "")
     facts = converted.metadata
-    print(
+    said = (
         f"{path}: {facts['backbone']} down to {facts['deepest_layer']}, {facts['layout']} layout, "
         f"normalization {facts.get('normalization', 'by default')}, padding {facts['padding']}"
     )
+    print(printable(said))
     return 0
 
 
@@ -181,7 +187,7 @@ def _convert_generator(args: argparse.Namespace) -> int:
     config = generators.convert_generator(args.files, args.generator, args.output)
     assert not isinstance(config, generators.JohnsonConfig)  # of which no checkpoints are published
     layers = ", ".join(tap.layer for tap in config.taps)
-    print(f"{args.output}: {args.generator} generator, reads {layers}")
+    print(printable(f"{args.output}: {args.generator} generator, reads {layers}"))
     return 0
 
 
@@ -208,11 +214,11 @@ def _each(items: Iterable[Any], work: Callable[[Any], str]) -> int:
     failed = False
     for item in items:
         try:
-            print(work(item))
+            print(printable(work(item)))
         except UserError as problem:
             if len(items) == 1:
                 raise
-            print(problem, file=sys.stderr)
+            print(one_line(problem), file=sys.stderr)
             failed = True
     return _SOME_FAILED if failed else 0
 
@@ -235,7 +241,7 @@ def _named(name: str) -> params.Checkpoint:
 def _is_here(entry: params.Checkpoint) -> bool:
     path = _path(entry)
     if path is not None:
-        print(f"{entry.name}: already here, {path}")
+        print(printable(f"{entry.name}: already here, {path}"))
     return path is not None
 
 
@@ -269,4 +275,5 @@ def _write(converted: params.Converted, source: Path, output: Path | None, *, su
     # Under a published checkpoint's name, `--weights imagenet` would take the file for that checkpoint.
     if entry and known is None:
         raise error(f"{source} is not the published {name}: its sha256 differs", cure="rename it or pass -o OUT")
+    check_apart([(f"the store's {name}", params.stored_path(name))], [("FILE", source)])
     return params.install(name, converted)

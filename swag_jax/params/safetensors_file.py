@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from swag_jax._checks import error
-from swag_jax._files import replacing
+from swag_jax._files import write_whole
 from swag_jax.params._files import check_file
 
 
@@ -89,10 +89,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: M
     Raises:
         UserError: If the file cannot be written.
     """
-    with replacing(path) as temporary:
-        # The writer takes each array's bytes as they lie, so a transposed view must be copied first.
-        whole = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-        try:
-            save_file(whole, temporary, dict(metadata))
-        except SafetensorError as problem:
-            raise OSError(problem) from problem
+    # The writer takes each array's bytes as they lie, so a transposed view must be copied first.
+    whole = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    # From memory: the writer's own file has a mode that ignores the umask.
+    write_whole(path, save(whole, dict(metadata)))
