@@ -21,6 +21,7 @@ from safetensors.numpy import load, save
 
 from swag_jax._checks import error
 from swag_jax._files import write_whole
+from swag_jax._limits import JSON_BYTES, read_entry, read_json
 from swag_jax.apply.drivers import own_key
 from swag_jax.apply.painting import Manner, needs_own, paint, read
 from swag_jax.apply.stylizer import Stylizer
@@ -165,20 +166,74 @@ def load_artifact(path: Path | str) -> Artifact:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            about = json.loads(archive.read(_ABOUT))
-            tensors = load(archive.read(_WEIGHTS))
-            exported = export.deserialize(bytearray(archive.read(_PROGRAM)))
-        return Artifact(
-            shape=tuple(about["shape"]),
-            style_shapes=tuple(tuple(style) for style in about["style_shapes"]),
-            batch=about["batch"],
-            mixed=about["mixed"],
-            platforms=tuple(about["platforms"]),
-            exported=exported,
-            weights=tuple(jnp.asarray(tensors[name]) for name in about["weights"]),
-        )
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as problem:
-        raise error(f"{path} must be an artifact that save_artifact wrote", got=problem) from problem
+            about = _About.read(read_json(read_entry(archive, _ABOUT, most=JSON_BYTES)))
+            tensors = load(read_entry(archive, _WEIGHTS))
+            exported = export.deserialize(bytearray(read_entry(archive, _PROGRAM)))
+        weights = tuple(jnp.asarray(tensors[name]) for name in about.weights)
+        _check_program(exported, about, weights)
+    # Parts that were tampered with raise nearly anything, in zipfile, safetensors and flatbuffers alike.
+    except Exception as problem:
+        got = " ".join(f"{type(problem).__name__}: {problem}"[:200].split())
+        raise error(
+            f"{path} must be an artifact that save_artifact wrote", got=f"another file ({got})", cure="export it anew"
+        ) from problem
+    return Artifact(about.shape, about.style_shapes, about.batch, about.mixed, about.platforms, exported, weights)
+
+
+@dataclass(frozen=True)
+class _About:
+    """What `about.json` says."""
+
+    shape: Shape
+    style_shapes: tuple[Shape, ...]
+    batch: int
+    mixed: bool
+    platforms: tuple[str, ...]
+    weights: tuple[str, ...]
+
+    @classmethod
+    def read(cls, about: Any) -> "_About":
+        """Check every field, and return them.
+
+        Raises:
+            ValueError: If one is missing or of another type, or the artifact is of another version.
+        """
+        if not isinstance(about, dict) or about.get("format") != _FORMAT:
+            raise ValueError(f"not of format {_FORMAT}")
+        shapes, batch, mixed = about["style_shapes"], about["batch"], about["mixed"]
+        lists = (shapes, about["platforms"], about["weights"])
+        texts = (*about["platforms"], *about["weights"])
+        if not all(isinstance(entry, list) for entry in lists) or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"{_ABOUT} with other fields")
+        if not (type(batch) is int and batch >= 1 and type(mixed) is bool):
+            raise ValueError(f"{_ABOUT} with another batch or mixed")
+        shape, *styles = (_sides(entry) for entry in (about["shape"], *shapes))
+        return cls(shape, tuple(styles), batch, mixed, tuple(about["platforms"]), tuple(about["weights"]))
+
+
+def _sides(shape: Any) -> Shape:
+    match shape:
+        case [height, width] if type(height) is type(width) is int and min(height, width) >= 1:
+            return height, width
+    raise ValueError(f"{_ABOUT} with another shape")
+
+
+def _check_program(exported: Any, about: _About, weights: Sequence[Any]) -> None:
+    """Raise unless the program takes these weights, and pictures as they are described."""
+    wanted = (
+        [_abstract(weight) for weight in weights],
+        _picture((about.batch, *about.shape)),
+        [_picture(style) for style in about.style_shapes],
+        jax.ShapeDtypeStruct((max(len(about.style_shapes), 1),), jnp.float32),
+        jax.ShapeDtypeStruct((), jnp.float32),
+    )
+    taken = [(tuple(x.shape), x.dtype) for x in exported.in_avals]
+    given = [(tuple(x.shape), x.dtype) for x in jax.tree.leaves(wanted)]
+    made = [(tuple(x.shape), x.dtype) for x in exported.out_avals]
+    if taken != given or tuple(exported.platforms) != about.platforms:
+        raise ValueError("a program for other weights or pictures")
+    if made != [((about.batch, *about.shape, 3), jnp.dtype(jnp.float32))]:
+        raise ValueError("a program that makes something else")
 
 
 def _paint(stylizer: Stylizer, manner: Manner, content: Any, *, mixed: bool) -> Any:

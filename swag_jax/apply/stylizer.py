@@ -1,5 +1,6 @@
 """A trained generator with the network that it reads."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,7 +101,7 @@ def load_stylizer(
     if name is None:
         raise error(f"{path} must say which encoder it was trained with", cure="pass its backbone and its weights")
     chosen = weights or _recorded_weights(notes, path)
-    seed = int(notes.get("encoder_seed") or 0)
+    seed = _recorded_seed(notes, path)
     padding = backbones.padding_option(name, notes.get("encoder_padding", "auto"))
     encoder, source = backbones.load(
         name, weights=chosen, layers=generator.layers, seed=seed, precision=precision, **padding
@@ -132,6 +133,13 @@ def _recorded_weights(notes: Mapping[str, str], path: Path) -> str:
     convert = f"run `swag-jax weights convert FILE --backbone {notes.get('encoder_backbone')}`, or pass --weights FILE"
     cure = f"run `swag-jax weights fetch {name}`" if kinds.get(name) == "imagenet" else convert
     raise error(f"{path} needs the encoder that it was trained with", got=f"no {name} in the local store", cure=cure)
+
+
+def _recorded_seed(notes: Mapping[str, str], path: Path) -> int:
+    seed = notes.get("encoder_seed") or "0"
+    if not re.fullmatch(r"-?[0-9]{1,18}", seed):
+        raise error(f"{path} must say its encoder's seed as a number", got=repr(seed[:20]), cure="get it anew")
+    return int(seed)
 
 
 def _check_layers(generator: Generator, encoder: Backbone) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from swag_jax._files import check_apart
 from swag_jax._types import Images
 from swag_jax.cli._display import PIPE_WIDTH
 from swag_jax.cli._subjects import read_network
-from swag_jax.images import CONTENTS, normalize, read_crop, sample
+from swag_jax.images import CONTENTS, NORMALIZATIONS, normalize, read_crop, sample
 from swag_jax.train.data import find_pictures
 
 _SOME_FAILED = 3
@@ -71,6 +71,13 @@ def _add_convert(commands: Any) -> None:
     kind.add_argument("--generator", metavar="NAME", help=f"a published generator: {', '.join(generators.PUBLISHED)}")
     parser.add_argument(
         "--layout", default="auto", metavar="NAME", help=f"{', '.join(params.LAYOUT_NAMES)} (default: auto)"
+    )
+    parser.add_argument(
+        "--input",
+        choices=("auto", "imagenet", "caffe"),
+        default="auto",
+        help="what the network reads: RGB by ImageNet's mean and deviation, or Caffe's BGR in 0..255 minus its mean "
+        "(default: auto, by the layout; the original VGGs, as jcjohnson's files, are known by their numbers)",
     )
     parser.add_argument(
         "-o",
@@ -129,9 +136,7 @@ def run_fetch(args: argparse.Namespace) -> int:
 
 def run_convert(args: argparse.Namespace) -> int:
     """Convert one file of a network, or all files of a generator."""
-    if args.output is not None:
-        images = [] if args.images is None else find_pictures(args.images, what="--images")
-        check_apart([("-o", args.output)], [("FILE", f) for f in args.files] + [("--images", i) for i in images])
+    _check_apart(args)
     if args.generator is not None:
         return _convert_generator(args)
     file, *others = args.files
@@ -143,17 +148,46 @@ def run_convert(args: argparse.Namespace) -> int:
     if args.unit_mean and name not in ("vgg19", "vgg16"):
         raise error("only a VGG can be rescaled", got=name, cure="leave out --unit-mean")
     expected = backbones.parameter_shapes(name, **switches)
-    converted = params.convert(file, name, expected, layout=args.layout, architecture=switches or None)
+    converted = params.convert(
+        file, name, expected, layout=args.layout, architecture=switches or None, normalization=args.input
+    )
+    _check_setup(name, converted.metadata, file)
     if args.unit_mean:
         converted = _rescaled(converted, args.images)
     path = _write(converted, file, args.output, suffix="-unit-mean" if args.unit_mean else "")
     facts = converted.metadata
+    told_by = f" ({facts['told_by']})" if facts.get("told_by") else ""
     said = (
         f"{path}: {facts['backbone']} down to {facts['deepest_layer']}, {facts['layout']} layout, "
-        f"normalization {facts.get('normalization', 'by default')}, padding {facts['padding']}"
+        f"normalization {facts.get('normalization', 'by default')}{told_by}, padding {facts['padding']}"
     )
     print(printable(said))
     return 0
+
+
+def _check_apart(args: argparse.Namespace) -> None:
+    """Raise if the output would replace a file that is read."""
+    if args.output is not None:
+        images = find_pictures(args.images, what="--images") if args.unit_mean and args.images else []
+        inputs = [*(("FILE", file) for file in args.files), *(("--images", path) for path in images)]
+        check_apart([("-o", args.output)], inputs)
+
+
+def _check_setup(backbone: str, facts: Mapping[str, str], file: Path) -> None:
+    """Raise unless a network can be set up as a file of our own says."""
+    asked = {"normalization": facts["normalization"]} if "normalization" in facts else {}
+    if facts["padding"] != "zeros":
+        asked["padding"] = facts["padding"]
+    try:
+        check_name(asked.get("normalization", "none"), NORMALIZATIONS, what="normalization")
+        check_name(facts["padding"], backbones.PADDINGS, what="padding")
+        architecture = params.architecture_of(file, facts)
+        for switch in architecture:
+            check_name(switch, backbones.SWITCHES, what="switch")
+        backbones.layer_names(backbone, **architecture, **asked)
+    except (UserError, TypeError) as problem:  # TypeError: a switch of another type
+        rule = f"{file} must say how its network is set up"
+        raise error(rule, got=f"what cannot be used ({str(problem).rstrip('.')})", cure="get it anew") from problem
 
 
 def _rescaled(converted: params.Converted, folder: Path | None) -> params.Converted:
@@ -184,10 +218,11 @@ def _convert_generator(args: argparse.Namespace) -> int:
         raise error("a generator needs a file to be written to", cure="pass -o OUT.safetensors")
     if args.layout != "auto":
         raise error("--layout is for networks; a generator has one layout", got=args.layout, cure="leave it out")
+    if args.input != "auto":
+        raise error("--input is for networks", got=args.input, cure="leave it out")
     config = generators.convert_generator(args.files, args.generator, args.output)
-    assert not isinstance(config, generators.JohnsonConfig)  # of which no checkpoints are published
-    layers = ", ".join(tap.layer for tap in config.taps)
-    print(printable(f"{args.output}: {args.generator} generator, reads {layers}"))
+    reads = "pictures" if isinstance(config, generators.JohnsonConfig) else ", ".join(tap.layer for tap in config.taps)
+    print(printable(f"{args.output}: {args.generator} generator, reads {reads}"))
     return 0
 
 
@@ -268,6 +303,9 @@ def _write(converted: params.Converted, source: Path, output: Path | None, *, su
         params.write_safetensors(output, converted.tensors, converted.metadata)
         return output
     known = params.checkpoint_of_file(converted.metadata["source_sha256"])
+    if known is not None and converted.metadata.get("normalization", known.normalization) != known.normalization:
+        rule = f"the input of {known.name}, which {source} is, must stay {known.normalization} in the store"
+        raise error(rule, got=converted.metadata["normalization"], cure="pass -o OUT")
     name = (known.name if known else source.stem) + suffix
     entry = next((entry for entry in params.checkpoints() if entry.name == name), None)
     if entry and entry.kind == "embedded":

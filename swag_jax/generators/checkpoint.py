@@ -6,6 +6,7 @@ is needed. Published checkpoints (`swag_jax.generators.layouts`) are converted i
 
 import dataclasses
 import json
+import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from swag_jax import params
 from swag_jax._checks import check_name, error, misfits_error
 from swag_jax._files import check_apart
+from swag_jax._limits import read_json
 from swag_jax.backbones import Operations
 from swag_jax.features import Tap
 from swag_jax.generators._layers import Generator
@@ -27,13 +29,13 @@ from swag_jax.generators.kinds import (
     parameter_shapes,
     with_parameters,
 )
-from swag_jax.generators.layouts import PUBLISHED
+from swag_jax.generators.layouts import PUBLISHED, Published, kinds_of
 
 _CONVERTER_VERSION = "1"
 """Grows when the same files would convert to other numbers."""
 
-_ENCODER = "vgg19-normalized-adain"
-"""The network that all published generators read, by its name in the manifest of checkpoints."""
+_LARGEST = 2**20
+"""Of the numbers in a configuration, and of the layers that it names at most a thousandth: our choice."""
 
 
 def save_generator(path: Path | str, generator: Generator, *, notes: Mapping[str, str] | None = None) -> None:
@@ -76,7 +78,8 @@ def load_generator(path: Path | str, *, operations: Operations | None = None) ->
     config = _read_config(path)
     expected, found = parameter_shapes(config), params.checkpoint_shapes(path)
     misfits = _misfits(found, expected)
-    tensors, unusable = params.usable_floats(path, [name for name in found if name in expected])
+    fitting = [name for name, shape in found.items() if shape == expected.get(name)]
+    tensors, unusable = params.usable_floats(path, fitting)
     if misfits or unusable:
         raise misfits_error(f"{path} must fit the {kind_of(config)} generator that it describes", misfits + unusable)
     _check_hash(path, tensors)
@@ -124,26 +127,42 @@ def convert_generator(sources: Sequence[Path], kind: str, output: Path) -> Confi
     check_apart([("the output", output)], [("a file of the published one", source) for source in sources])
     names, homes, misfits = published.tensors, {}, []
     for source in sources:
-        for key, shape in params.checkpoint_shapes(source).items():
+        prefix, shapes = _unwrapped(source, published)
+        for key, shape in shapes.items():
             if key in homes:
                 misfits.append(f"{key} is in {homes[key][0].name} and in {source.name}")
-            homes[key] = source, shape
-    ours = parameter_shapes(published.config)
-    misfits += _misfits({key: shape for key, (_, shape) in homes.items()}, _foreign_shapes(names, ours))
+            homes[key] = source, prefix, shape
+    expected = _foreign_shapes(names, parameter_shapes(published.config))
+    misfits += _misfits({key: shape for key, (_, _, shape) in homes.items()}, expected)
     tensors: dict[str, np.ndarray] = {}
-    for source in sources:
-        own = [key for key, (home, _) in homes.items() if home == source and key in names]
-        values, unusable = params.usable_floats(source, own)
+    for source, prefix in {(home, prefix): None for home, prefix, _ in homes.values()}:
+        # What has another shape is not read: it could have any size.
+        own = [key for key, (home, _, shape) in homes.items() if home == source and shape == expected.get(key)]
+        values, unusable = params.usable_floats(source, own, prefix=prefix)
         misfits += unusable
-        tensors |= {names[key]: _arranged(value) for key, value in values.items()}
+        tensors |= {names[key]: _arranged(value, published.scales.get(names[key])) for key, value in values.items()}
     if misfits:
         files = " and ".join(map(str, sources))
         parts = " and ".join(published.files)
         raise misfits_error(f"{files} must together be a published {kind} generator ({parts})", misfits)
-    known = params.checkpoint(_ENCODER)
-    encoder = params.Source("file", known.name, known.backbone, sha256=known.sha256)
-    _write(output, published.config, tensors, {**encoder_notes(encoder), **_origin(sources)})
+    _write(output, published.config, tensors, {**_encoder_of(published), **_origin(sources)})
     return published.config
+
+
+def _unwrapped(source: Path, published: Published) -> tuple[str, dict[str, tuple[int, ...]]]:
+    """Return what stands in front of a file's keys, and the shapes without it and without what is left out."""
+    shapes, names = params.checkpoint_shapes(source), published.tensors
+    prefixes = params.shared_prefixes(shapes)
+    prefix = next((p for p in prefixes if any(key in names for key in params.without_prefix(shapes, p))), "")
+    inner = params.without_prefix(shapes, prefix)
+    return prefix, {key: shape for key, shape in inner.items() if key in names or not published.dropped(key)}
+
+
+def _encoder_of(published: Published) -> dict[str, str]:
+    if published.reads is None:
+        return {}
+    known = params.checkpoint(published.reads)
+    return encoder_notes(params.Source("file", known.name, known.backbone, sha256=known.sha256))
 
 
 def _misfits(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
@@ -164,8 +183,9 @@ def _foreign_shapes(names: Mapping[str, str], ours: Mapping[str, tuple[int, ...]
     return {key: turned(ours[name]) for key, name in names.items()}
 
 
-def _arranged(value: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(value.transpose(2, 3, 1, 0)) if value.ndim == 4 else value
+def _arranged(value: np.ndarray, scale: float | None) -> np.ndarray:
+    ours = np.ascontiguousarray(value.transpose(2, 3, 1, 0)) if value.ndim == 4 else value
+    return ours if scale is None else (ours.astype(np.float64) * scale).astype(np.float32)
 
 
 def _origin(sources: Iterable[Path]) -> dict[str, str]:
@@ -192,21 +212,56 @@ def _write(path: Path, config: Config, tensors: Mapping[str, np.ndarray], notes:
 
 
 def _read_config(path: Path) -> Config:
-    metadata = params.read_metadata(path)
-    if metadata.get("generator") not in KINDS:
-        what = metadata.get("generator") or metadata.get("backbone")
+    metadata = params.read_metadata(path) if params.is_safetensors(path) else {}
+    kind = metadata.get("generator")
+    if kind is None or kind not in KINDS:
+        what = kind or metadata.get("backbone")
         raise error(
-            f"{path} must be the checkpoint of a generator ({', '.join(KINDS)})",
+            f"{path} must be the checkpoint of a generator ({', '.join(KINDS)}) in a file of our own",
             got=f"one of {what}" if what else "a file that does not say what it is",
-            cure="convert a published one with `swag-jax weights convert --generator`",
+            cure=_conversion(path),
         )
-    kind = metadata["generator"]
     try:
-        fields: dict[str, Any] = json.loads(metadata["config"])
-        if "taps" in fields:
-            fields["taps"] = tuple(Tap(**tap) for tap in fields["taps"])
-        return config_type(kind)(**fields)
+        return _config(config_type(kind), read_json(metadata["config"]))
     except (KeyError, TypeError, ValueError) as problem:
         raise error(
             f"{path} must hold the configuration of a {kind} generator", got=f"another ({problem})"
         ) from problem
+
+
+def _conversion(path: Path) -> str:
+    """Say which command makes a generator of ours from a file, as far as its keys tell."""
+    shapes = params.checkpoint_shapes(path)
+    found = next(filter(None, (kinds_of(params.without_prefix(shapes, p)) for p in params.shared_prefixes(shapes))), ())
+    kind = found[0] if len(found) == 1 else "KIND"
+    others = {part for name in found or PUBLISHED for part in PUBLISHED[name].files}
+    files = str(path) if found and len(others) == 1 else f"{path} [ITS OTHER FILES]"
+    kinds = "" if len(found) == 1 else f", KIND being {' or '.join(found or PUBLISHED)}"
+    return (
+        f"convert a published one with `swag-jax weights convert {files} --generator {kind} -o OUT.safetensors`{kinds}"
+    )
+
+
+def _config(cls: type, fields: Any) -> Any:
+    """Build a configuration of what a file says, each field of its type.
+
+    Raises:
+        ValueError: If a field is unknown, or its value is of another type or beyond all bounds.
+    """
+    if not isinstance(fields, dict):
+        raise ValueError("no table of fields")
+    types = typing.get_type_hints(cls)
+    if unknown := [name for name in fields if name not in types]:
+        raise ValueError(f"unknown {', '.join(map(repr, unknown[:3]))}")
+    return cls(**{name: _typed(value, types[name], name) for name, value in fields.items()})
+
+
+def _typed(value: Any, wanted: Any, name: str) -> Any:
+    if wanted == tuple[Tap, ...]:
+        if not isinstance(value, list) or len(value) > _LARGEST // 1000:
+            raise ValueError(f"{name} must be a list of layers")
+        return tuple(_config(Tap, tap) for tap in value)
+    plain = wanted if isinstance(wanted, type) else str
+    if type(value) is not plain or (plain is int and abs(value) > _LARGEST):
+        raise ValueError(f"{name} must be {plain.__name__}, not {str(value)[:40]}")
+    return value

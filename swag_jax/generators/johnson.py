@@ -33,8 +33,9 @@ class JohnsonConfig:
     bounded: bool = True
 
     def __post_init__(self):
-        for name in ("channels", "blocks"):
-            check_range(getattr(self, name), what=name, low=1)
+        # The upper ends are our choice: they bound what a file's configuration may cost.
+        for name, high in (("channels", 1024), ("blocks", 100)):
+            check_range(getattr(self, name), what=name, low=1, high=high)
 
 
 class NormConv(nnx.Module):

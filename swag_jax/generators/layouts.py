@@ -2,14 +2,17 @@
 
 A kind may come in several files, whose keys do not collide, so that one table serves all of them. Kernels are
 PyTorch's, (out, in, height, width). Sources: `net.py` of naoto0804/pytorch-AdaIN, `Eval.py` of GlebSBrykin/SANET,
-`models/networks.py` and `inference_frame.py` of Huage001/AdaAttN.
+`models/networks.py` and `inference_frame.py` of Huage001/AdaAttN, `fast_neural_style/neural_style/transformer_net.py`
+of pytorch/examples.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from swag_jax.generators.adaattn import AdaAttNConfig
 from swag_jax.generators.adain import AdaINConfig
+from swag_jax.generators.johnson import JohnsonConfig
 from swag_jax.generators.kinds import Config
 from swag_jax.generators.sanet import SANetConfig
 
@@ -21,18 +24,36 @@ class Published:
     Attributes:
         config: What its generator is made of.
         files: The files that it comes in.
-        modules: Our name of each module by its own.
+        modules: Our name of each convolution by its own.
+        norms: Our name of each norm by its own.
+        drops: A regular expression of keys left out on purpose.
+        scales: What tensors are multiplied by, by our flat name, where the generator's pictures are not in [0, 1].
+        reads: The checkpoint of its encoder by its name in the manifest; `None` for a generator that reads pictures.
     """
 
     config: Config
     files: tuple[str, ...]
     modules: Mapping[str, str]
+    norms: Mapping[str, str] = field(default_factory=dict)
+    drops: str = ""
+    scales: Mapping[str, float] = field(default_factory=dict)
+    reads: str | None = "vgg19-normalized-adain"
 
     @property
     def tensors(self) -> dict[str, str]:
         """Our flat name of each tensor by its own."""
         fields = {"weight": "kernel", "bias": "bias"}
-        return {f"{module}.{a}": f"{ours}.{b}" for module, ours in self.modules.items() for a, b in fields.items()}
+        tables = ((self.modules, fields), (self.norms, {**fields, "weight": "scale"}))
+        return {
+            f"{module}.{a}": f"{ours}.{b}"
+            for names, fields in tables
+            for module, ours in names.items()
+            for a, b in fields.items()
+        }
+
+    def dropped(self, key: str) -> bool:
+        """Tell whether a key is left out on purpose."""
+        return re.fullmatch(self.drops, key) is not None
 
 
 # Mirrored, so that the last one leads to colors.
@@ -51,7 +72,28 @@ def _attention(prefix: str, layer: str) -> dict[str, str]:
     return {f"{prefix}{a}": f"{layer}.{b}" for a, b in (("f", "query"), ("g", "key"), ("h", "value"))}
 
 
+# Ours by those of `TransformerNet`; `deconv` are up-samplings and a convolution.
+_JOHNSON_NORMED = {
+    **{f"conv{i}": (f"in{i}", f"down{i}") for i in (1, 2, 3)},
+    **{f"res{i}.conv{j}": (f"res{i}.in{j}", f"block{i}.conv{j}") for i in range(1, 6) for j in (1, 2)},
+    **{f"deconv{i}": (f"in{i + 3}", f"up{i}") for i in (1, 2)},
+}
+
 PUBLISHED: Mapping[str, Published] = {
+    # Its pictures are in 0..255, in and out. PyTorch before 0.4 gave instance norms running statistics that these
+    # networks never used.
+    "johnson": Published(
+        JohnsonConfig(bounded=False),
+        ("mosaic",),
+        {
+            **{f"{own}.conv2d": f"{ours}.conv" for own, (_, ours) in _JOHNSON_NORMED.items()},
+            "deconv3.conv2d": "output",
+        },
+        norms=dict(_JOHNSON_NORMED.values()),
+        drops=r"(.*\.)?in\d\.(running_mean|running_var|num_batches_tracked)",
+        scales={"down1.conv.kernel": 255, "output.kernel": 1 / 255, "output.bias": 1 / 255},
+        reads=None,
+    ),
     "adain": Published(AdaINConfig(), ("decoder",), _ADAIN_DECODER),
     "sanet": Published(
         SANetConfig(),
@@ -84,3 +126,17 @@ PUBLISHED: Mapping[str, Published] = {
     ),
 }
 """Every kind, by the name that the command line has for it."""
+
+
+def kinds_of(keys: Collection[str]) -> tuple[str, ...]:
+    """Name the kinds of generator that a published file with these keys may belong to.
+
+    Example:
+        >>> kinds_of(["deconv1.conv2d.weight"]), kinds_of(["sanet4_1.f.bias"]), kinds_of(["features.0.weight"])
+        (('johnson',), ('sanet',), ())
+    """
+    return tuple(
+        kind
+        for kind, published in PUBLISHED.items()
+        if keys and all(key in published.tensors or published.dropped(key) for key in keys)
+    )

@@ -3,9 +3,11 @@
 from swag_jax.params._files import file_sha256 as file_sha256
 from swag_jax.params.convert import Converted as Converted
 from swag_jax.params.convert import Setup as Setup
+from swag_jax.params.convert import architecture_of as architecture_of
 from swag_jax.params.convert import checkpoint_shapes as checkpoint_shapes
 from swag_jax.params.convert import convert as convert
 from swag_jax.params.convert import inspect as inspect
+from swag_jax.params.convert import is_safetensors as is_safetensors
 from swag_jax.params.convert import read_floats as read_floats
 from swag_jax.params.convert import read_parameters as read_parameters
 from swag_jax.params.convert import tensors_sha256 as tensors_sha256
@@ -20,6 +22,8 @@ from swag_jax.params.manifest import checkpoints as checkpoints
 from swag_jax.params.manifest import default_checkpoint as default_checkpoint
 from swag_jax.params.manifest import embedded_checkpoint as embedded_checkpoint
 from swag_jax.params.manifest import weights_folder as weights_folder
+from swag_jax.params.prefixes import shared_prefixes as shared_prefixes
+from swag_jax.params.prefixes import without_prefix as without_prefix
 from swag_jax.params.quantize import dequantize as dequantize
 from swag_jax.params.quantize import quantize as quantize
 from swag_jax.params.rescale import MEAN_ACTIVATION as MEAN_ACTIVATION

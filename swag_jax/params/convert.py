@@ -16,10 +16,19 @@ from typing import Any
 import numpy as np
 
 from swag_jax._checks import UserError, error, misfits_error
+from swag_jax._limits import read_json
+from swag_jax.params import originals
 from swag_jax.params._files import check_file, file_sha256
-from swag_jax.params.layouts import NATIVE, Layout, Shapes, Tensors, find_layout
+from swag_jax.params.layouts import NATIVE, Layout, Shapes, Tensors, find_layout, looks_like
+from swag_jax.params.prefixes import shared_prefixes, without_prefix
 from swag_jax.params.quantize import companion_keys, decode
-from swag_jax.params.safetensors_file import read_metadata, read_safetensors, safetensors_shapes, safetensors_types
+from swag_jax.params.safetensors_file import (
+    is_read,
+    read_metadata,
+    read_safetensors,
+    safetensors_shapes,
+    safetensors_types,
+)
 from swag_jax.params.torch_file import read_torch, torch_shapes
 
 CONVERTER_VERSION = "1"
@@ -33,8 +42,8 @@ class Converted:
     Attributes:
         tensors: float32 arrays by flat name; kernels in (height, width, in, out) order.
         metadata: Where they come from and how the network must be set up: `backbone`, `layout`, `normalization`,
-            `padding`, `architecture`, `deepest_layer`, `source_name`, `source_sha256`, `converter_version` and
-            `tensors_sha256`.
+            `told_by`, `padding`, `architecture`, `deepest_layer`, `source_name`, `source_sha256`, `converter_version`
+            and `tensors_sha256`.
     """
 
     tensors: Tensors
@@ -51,6 +60,7 @@ class Setup:
         padding: What convolutions see beyond the edge.
         architecture: What the network differs in from the zoo's of its name, such as `{"version": "v1"}`.
         deepest_layer: The last layer, such as `conv5_1`, that the checkpoint reaches.
+        told_by: What the normalization is known by, in words.
     """
 
     layout: str
@@ -58,6 +68,52 @@ class Setup:
     padding: str
     architecture: Mapping[str, Any]
     deepest_layer: str
+    told_by: str = ""
+
+    def describe_input(self) -> str:
+        """Say in a few words what the network reads; nothing where that is the network's default.
+
+        Example:
+            >>> Setup("torchvision", "caffe", "zeros", {}, "conv5_4", told_by="asked for").describe_input()
+            'input caffe (asked for)'
+        """
+        if self.normalization is None:
+            return ""
+        return f"input {self.normalization}" + (f" ({self.told_by})" if self.told_by else "")
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """A file whose layout is known.
+
+    Attributes:
+        source: The file.
+        shapes: The shape of every tensor, by its own key without the prefix.
+        layout: How it lays out its weights.
+        ours: What a file of our own says about itself; empty for others.
+        prefix: What stands in front of all its keys.
+    """
+
+    source: Path
+    shapes: Shapes
+    layout: Layout
+    ours: dict[str, str]
+    prefix: str
+
+
+@dataclass(frozen=True)
+class _Input:
+    """What a checkpoint's network reads.
+
+    Attributes:
+        normalization: How pictures in [0, 1] become its input; `None` for what is the network's default.
+        told_by: What that is known by, in words.
+        is_turned: Whether the first kernel takes red first where the normalization has blue first.
+    """
+
+    normalization: str | None
+    told_by: str
+    is_turned: bool = False
 
 
 def convert(
@@ -67,6 +123,7 @@ def convert(
     *,
     layout: str = "auto",
     architecture: Mapping[str, Any] | None = None,
+    normalization: str = "auto",
 ) -> Converted:
     """Read a checkpoint and bring it into our names and layout.
 
@@ -77,6 +134,8 @@ def convert(
         layout: How the file lays out its weights; `auto` tells by its keys.
         architecture: What its network differs in from the zoo's of that name, such as `{"version": "v1"}`; default:
             what a file of our own says, else nothing.
+        normalization: How pictures become the network's input, where that is known better than by `auto`: by the
+            layout, but for the original VGGs, which are told by their numbers (`swag_jax.params.originals`).
 
     Returns:
         The tensors by flat name, float32, and what the store records about them.
@@ -84,15 +143,16 @@ def convert(
     Raises:
         UserError: If the file cannot be read or does not fit; one line for every misfit.
     """
-    tensors = read_parameters(source, backbone, expected, layout=layout)
-    setup = inspect(source, backbone, layout=layout)
-    origin = {"source_name": source.name, "source_sha256": file_sha256(source)}
+    tensors = read_parameters(source, backbone, expected, layout=layout, normalization=normalization)
+    sha256 = file_sha256(source)
+    setup = inspect(source, backbone, layout=layout, normalization=normalization, sha256=sha256)
+    origin = {"source_name": source.name, "source_sha256": sha256}
     origin |= _said(source, setup.layout)
     metadata = {
         **origin,
         "backbone": backbone,
         "layout": origin.get("layout", setup.layout),
-        **({} if setup.normalization is None else {"normalization": setup.normalization}),
+        **({} if setup.normalization is None else {"normalization": setup.normalization, "told_by": setup.told_by}),
         "padding": setup.padding,
         "architecture": json.dumps(dict(setup.architecture if architecture is None else architecture)),
         "deepest_layer": setup.deepest_layer,
@@ -102,13 +162,17 @@ def convert(
     return Converted(tensors, metadata)
 
 
-def inspect(source: Path, backbone: str, *, layout: str = "auto") -> Setup:
-    """Tell how a checkpoint is laid out and what it asks of its network, from its keys alone.
+def inspect(
+    source: Path, backbone: str, *, layout: str = "auto", normalization: str = "auto", sha256: str | None = None
+) -> Setup:
+    """Tell how a checkpoint is laid out and what it asks of its network, from its keys and its first convolution.
 
     Args:
         source: A safetensors or PyTorch file.
         backbone: The network it is for.
         layout: How the file lays out its weights; `auto` tells by its keys.
+        normalization: As in `convert`.
+        sha256: Of the file, where it is known; files of the original VGGs are known by it too.
 
     Returns:
         What the checkpoint asks of its network.
@@ -116,19 +180,27 @@ def inspect(source: Path, backbone: str, *, layout: str = "auto") -> Setup:
     Raises:
         UserError: If the file cannot be read or is of another network.
     """
-    shapes, found, ours = _recognized(source, backbone, layout)
-    names = [name for key in shapes if (name := found.rename(key)) is not None]
+    found = _recognized(source, backbone, layout)
+    names = [name for key in found.shapes if (name := found.layout.rename(key)) is not None]
+    taken = _input(found, normalization, sha256)
     return Setup(
-        found.name,
-        ours.get("normalization", found.normalization),
-        ours.get("padding", found.padding),
-        _architecture(source, ours),
+        found.layout.name,
+        taken.normalization,
+        found.ours.get("padding", found.layout.padding),
+        architecture_of(source, found.ours),
         layer_of(max(names, key=depth_of)),
+        taken.told_by,
     )
 
 
 def read_parameters(
-    source: Path, backbone: str, expected: Shapes, *, layout: str = "auto", whole: bool = True
+    source: Path,
+    backbone: str,
+    expected: Shapes,
+    *,
+    layout: str = "auto",
+    normalization: str = "auto",
+    whole: bool = True,
 ) -> Tensors:
     """Read a checkpoint's tensors in our names and layout.
 
@@ -137,6 +209,7 @@ def read_parameters(
         backbone: The network it is for.
         expected: The shape of every parameter by flat name: of the whole network, or down to some layer.
         layout: How the file lays out its weights; `auto` tells by its keys.
+        normalization: As in `convert`.
         whole: `True`: the file may end early, and layers beyond `expected` are misfits. `False`: the file
             must reach the end of `expected`, and what lies deeper is not read.
 
@@ -146,41 +219,116 @@ def read_parameters(
     Raises:
         UserError: If the file cannot be read or does not fit; one line for every misfit.
     """
-    shapes, found, _ = _recognized(source, backbone, layout)
-    plan, misfits = _plan(found, shapes, expected, whole=whole)
-    foreign, unusable = usable_floats(source, [*plan, *dict(found.folded)])
+    found = _recognized(source, backbone, layout)
+    rules = found.layout
+    plan, misfits = _plan(rules, found.shapes, expected, whole=whole)
+    # What has another shape is not read: it could have any size.
+    fitting = [key for key, name in plan.items() if rules.shape(found.shapes[key]) == tuple(expected[name])]
+    fitting += [key for key, shape in rules.folded if found.shapes[key] == shape]
+    foreign, unusable = usable_floats(source, fitting, prefix=found.prefix)
     if misfits or unusable:
-        raise _report(source, backbone, found, misfits + unusable)
-    prepared = found.prepare(foreign)
-    return {name: np.ascontiguousarray(found.arrange(prepared[key])) for key, name in plan.items()}
+        raise _report(source, backbone, rules, misfits + unusable)
+    prepared = rules.prepare(foreign)
+    arrays = {name: np.ascontiguousarray(rules.arrange(prepared[key])) for key, name in plan.items()}
+    if _input(found, normalization).is_turned:
+        arrays[_FIRST[0]] = np.ascontiguousarray(arrays[_FIRST[0]][:, :, ::-1])
+    return arrays
 
 
-def _recognized(source: Path, backbone: str, layout: str) -> tuple[Shapes, Layout, dict[str, str]]:
-    """Return a checkpoint's shapes and layout, and what a file of our own says about itself.
+_FIRST = ("conv1_1.kernel", "conv1_1.bias")
+"""The first convolution of a VGG."""
+
+_FIRST_SHAPE = (3, 3, 3, 64)
+"""Of its kernel, in our order of axes."""
+
+_OPEN = ("imagenet", "caffe", None)
+"""Normalizations that a layout stands for without being bound to them."""
+
+
+def _input(found: _Checkpoint, asked: str, sha256: str | None = None) -> _Input:
+    """Tell what a checkpoint's network reads: what was asked for, what its file records, or what its numbers say."""
+    ours = found.ours
+    recorded = ours.get("normalization", found.layout.normalization)
+    if asked != "auto" and recorded not in _OPEN:
+        rule = f"the input of {found.source} is known to be {recorded}"
+        raise error(rule, got=f"a demand for {asked}", cure="leave the input out")
+    # Files of 0.1.0 say `imagenet` of an original too, and not what that was told by.
+    is_sure = "told_by" in ours or ours.get("normalization", "imagenet") != "imagenet"
+    if asked == "auto" and is_sure:
+        return _Input(recorded, ours.get("told_by", ""))
+    original = _original(found)
+    is_turned = original is not None and original.is_rgb
+    if asked != "auto":
+        return _Input(asked, "asked for", is_turned and asked == "caffe")
+    if original is not None:
+        turned = ", red and blue exchanged" if is_turned else ""
+        return _Input("caffe", f"the original {original.original.name}, by its first convolution{turned}", is_turned)
+    if sha256 is not None and (published := originals.of_file(sha256)):
+        return _Input("caffe", f"the original {published.name}, by its sha256")
+    return _Input(recorded, "")
+
+
+def _original(found: _Checkpoint) -> originals.Recognized | None:
+    """Return which original VGG a checkpoint is; `None` for others, and where the first convolution is made anew."""
+    rules = found.layout
+    first = {name: key for key in found.shapes if (name := rules.rename(key)) in _FIRST}
+    if rules.folded or len(first) < len(_FIRST):
+        return None
+    kernel, bias = (first[name] for name in _FIRST)
+    if rules.shape(found.shapes[kernel]) != _FIRST_SHAPE or found.shapes[bias] != _FIRST_SHAPE[-1:]:
+        return None
+    floats, unusable = usable_floats(found.source, [kernel, bias], prefix=found.prefix)
+    return None if unusable else originals.recognize(rules.arrange(floats[kernel]).transpose(3, 2, 0, 1), floats[bias])
+
+
+def _recognized(source: Path, backbone: str, layout: str) -> _Checkpoint:
+    """Return a checkpoint with its layout, and what a file of our own says about itself.
 
     Networks may share all names and shapes, so that a file of our own that names another one is refused by that name.
     """
-    shapes = checkpoint_shapes(source)
-    found = find_layout(shapes, backbone=backbone, name=layout, where=source)
+    prefix, shapes, found = _unwrapped(checkpoint_shapes(source), source, backbone, layout)
     ours = _said(source, found.name)
     named = ours.get("backbone", backbone)
     if named != backbone:
         cure = f"pass --backbone {named}, or a checkpoint of {backbone}"
         raise error(f"{source} must hold weights of {backbone}", got=f"a file that names {named}", cure=cure)
-    return shapes, found, ours
+    return _Checkpoint(source, shapes, found, ours, prefix)
+
+
+def _unwrapped(shapes: Shapes, source: Path, backbone: str, layout: str) -> tuple[str, Shapes, Layout]:
+    """Find the prefix behind which the keys are those of a known layout, the shapes without it, and the layout."""
+    first: UserError | None = None
+    for prefix in shared_prefixes(shapes):
+        inner = without_prefix(shapes, prefix)
+        try:
+            return prefix, inner, find_layout(inner, backbone=backbone, name=layout, where=source)
+        except UserError as problem:
+            if looks_like(inner) is not None:
+                raise
+            first = first or problem
+    assert first is not None  # no prefix is the first
+    raise first
 
 
 def _said(source: Path, layout: str) -> dict[str, str]:
     """Return the metadata of a file of our own; empty for others."""
-    return read_metadata(source) if layout == NATIVE.name and _is_safetensors(source) else {}
+    return read_metadata(source) if layout == NATIVE.name and is_safetensors(source) else {}
 
 
-def _architecture(source: Path, ours: Mapping[str, str]) -> dict[str, Any]:
-    """Return what a file of our own says that its network differs in."""
-    written = ours.get("architecture", "{}")
+def architecture_of(source: Path, facts: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a file of our own says that its network differs in, such as `{"version": "v1"}`.
+
+    Args:
+        source: The file.
+        facts: Its metadata.
+
+    Raises:
+        UserError: If that is no JSON object.
+    """
+    written = facts.get("architecture", "{}")
     try:
-        architecture = json.loads(written)
-    except (ValueError, RecursionError):
+        architecture = read_json(written)
+    except ValueError:
         architecture = None
     if not isinstance(architecture, dict):
         raise error(f"{source} must name its architecture as a JSON object", got=written[:40], cure="convert it again")
@@ -198,9 +346,9 @@ def checkpoint_shapes(source: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         UserError: If the file cannot be read.
     """
-    if not _is_safetensors(source):
+    if not is_safetensors(source):
         return torch_shapes(source)
-    companions = _companion_keys(source).values()
+    companions = _companion_keys(safetensors_types(source)).values()
     return {key: shape for key, shape in safetensors_shapes(source).items() if key not in companions}
 
 
@@ -249,16 +397,24 @@ def depth_of(name: str) -> tuple[int, ...]:
     return tuple(int(part) if part.isdigit() else ord(part) - ord("a") + 1 for part in parts)
 
 
-def _is_safetensors(source: Path) -> bool:
+def is_safetensors(source: Path) -> bool:
+    """Tell whether a file is a safetensors file, or is called one; otherwise it should be a PyTorch file.
+
+    Args:
+        source: The file.
+
+    Raises:
+        UserError: If it is missing, a directory, unreadable or empty.
+    """
     # By content, since users rename files: a safetensors file is a 64-bit length and then a JSON object.
     with check_file(source).open("rb") as file:
         return file.read(9)[8:] == b"{" or source.suffix == ".safetensors"
 
 
-def _companion_keys(source: Path) -> dict[str, str]:
+def _companion_keys(types: Mapping[str, str]) -> dict[str, str]:
     """Return the key of its steps or its table for each 8-bit tensor of a safetensors file."""
     names = {"I8": "int8", "U8": "uint8"}
-    return companion_keys({key: names.get(kind, kind) for key, kind in safetensors_types(source).items()})
+    return companion_keys({key: names.get(kind, kind) for key, kind in types.items()})
 
 
 def _plan(layout: Layout, shapes: Shapes, expected: Shapes, *, whole: bool) -> tuple[dict[str, str], list[str]]:
@@ -292,19 +448,24 @@ def _missing(present: Collection[str], expected: Shapes, *, whole: bool) -> list
 
 
 def _read(source: Path, keys: Collection[str]) -> tuple[Tensors, list[str]]:
-    """Read tensors, 8-bit ones decoded, and list those that cannot be."""
-    if not _is_safetensors(source):
+    """Read tensors, 8-bit ones decoded, and list those that cannot be used."""
+    if not is_safetensors(source):
         return read_torch(source, names=keys), []
-    companions = [companion for key, companion in _companion_keys(source).items() if key in keys]
-    return decode(read_safetensors(source, names=[*keys, *companions]))
+    types = safetensors_types(source)
+    unread = [f"{key} holds {types[key]} numbers, which are not read" for key in keys if not is_read(types[key])]
+    known = [key for key in keys if is_read(types[key])]
+    companions = [companion for key, companion in _companion_keys(types).items() if key in set(known)]
+    decoded, misfits = decode(read_safetensors(source, names=[*known, *companions]))
+    return decoded, unread + misfits
 
 
-def usable_floats(source: Path, keys: Collection[str]) -> tuple[Tensors, list[str]]:
+def usable_floats(source: Path, keys: Collection[str], *, prefix: str = "") -> tuple[Tensors, list[str]]:
     """Read tensors as float32, and list those that are not finite floating-point numbers.
 
     Args:
         source: A safetensors or PyTorch file.
-        keys: Which of its tensors.
+        keys: Which of its tensors, without the prefix.
+        prefix: What stands in front of their keys in the file.
 
     Returns:
         Arrays by the file's own keys, and one line for each that cannot be used.
@@ -312,11 +473,12 @@ def usable_floats(source: Path, keys: Collection[str]) -> tuple[Tensors, list[st
     Raises:
         UserError: If the file cannot be read.
     """
-    values, unusable = _read(source, keys)
+    values, unusable = _read(source, [prefix + key for key in keys])
     floats = {}
-    for key, value in values.items():
+    for key, value in without_prefix(values, prefix).items():
         if value.dtype.kind != "f" and value.dtype.name != "bfloat16":
             unusable.append(f"{key} holds {value.dtype} numbers, expected floating-point ones")
+            continue
         # Numbers beyond float32 become infinite here, and are counted as such.
         with np.errstate(over="ignore"):
             floats[key] = value.astype(np.float32)

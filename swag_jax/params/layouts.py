@@ -124,6 +124,11 @@ def _place_rules(
     return (Rule(rf"{re.escape(prefix)}(?P<place>{places_pattern})\.(?P<field>weight|bias)", name),)
 
 
+def _named_rules(convolutions: tuple[str, ...]) -> tuple[Rule, ...]:
+    pattern = rf"(?P<convolution>{'|'.join(convolutions)})\.(?P<field>weight|bias)"
+    return (Rule(pattern, lambda m: f"{m['convolution']}.{_CONV_FIELDS[m['field']]}"),)
+
+
 def _block(match: re.Match[str]) -> str:
     """Torchvision's `layer2.0` is `conv3_1` in table 1 of the ResNet paper."""
     return f"conv{int(match['stage']) + 1}_{int(match['block']) + 1}"
@@ -240,6 +245,16 @@ _ADAIN = Layout(
     folded=(("0.weight", (3, 3, 1, 1)), ("0.bias", (3,))),
     prepare=fold_color_convolution,
 )
+# `vgg_conv.pth` of leongatys/PytorchNeuralStyleTransfer: Caffe's names, and the original's numbers.
+_GATYS = Layout(
+    "gatys",
+    "vgg",
+    (r"conv1_1\.weight",),
+    _named_rules(_VGG19_CONVOLUTIONS),
+    (r"fc[678]\.(weight|bias)",),
+    normalization="caffe",
+)
+_GATYS_VGG16 = dataclasses.replace(_GATYS, family="vgg16", rules=_named_rules(_VGG16_CONVOLUTIONS))
 _TORCHVISION_RESNET = Layout(
     "torchvision", "resnet", (r"conv1\.weight", r"layer1\.0\.conv1\.weight"), _RESNET_RULES, _RESNET_DROPS
 )
@@ -258,6 +273,7 @@ _TORCHVISION_INCEPTION = Layout(
 # Two layouts' signatures may both fit a file; the first in this order is taken.
 LAYOUTS = (
     *(_TIMM_VGG, _TORCHVISION_VGG, _TIMM_VGG16, _TORCHVISION_VGG16, _TORCHVISION_ALEXNET, _ADAIN),
+    *(_GATYS, _GATYS_VGG16),
     *(_TORCHVISION_RESNET, _TIMM_RESNET, _TORCHVISION_INCEPTION, NATIVE),
 )
 """Every layout, the most specific first."""
@@ -365,11 +381,15 @@ def _vgg(shapes: Shapes) -> str:
     return " or ".join(name for name, known in depths.items() if places <= set(known)) or "vgg of another depth"
 
 
-def _native_vgg(shapes: Shapes) -> str:
+def _vgg_by(field: str) -> Callable[[Shapes], str]:
     """Tell by the fourth convolution of block 3, which a checkpoint that ends before it leaves open."""
-    if "conv3_4.kernel" in shapes:
-        return "vgg19"
-    return "vgg16" if "conv4_1.kernel" in shapes else "vgg16 or vgg19"
+
+    def name(shapes: Shapes) -> str:
+        if f"conv3_4.{field}" in shapes:
+            return "vgg19"
+        return "vgg16" if f"conv4_1.{field}" in shapes else "vgg16 or vgg19"
+
+    return name
 
 
 def _named(name: str) -> Callable[[Shapes], str]:
@@ -378,7 +398,8 @@ def _named(name: str) -> Callable[[Shapes], str]:
 
 _LOOKS: tuple[tuple[str, Callable[[Shapes], str]], ...] = (
     (r"layer1\.0\.conv1\.weight", _resnet),
-    (r"conv1_1\.kernel", _native_vgg),
+    (r"conv1_1\.kernel", _vgg_by("kernel")),
+    (r"conv1_1\.weight", _vgg_by("weight")),
     (r"conv5\.kernel", _named("alexnet")),
     (r"features\.0\.weight", _vgg),
     (r"features\.denseblock1\..*", _named("densenet")),

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from swag_jax._checks import UserError, error, near
 from swag_jax.params._files import check_file, file_sha256
-from swag_jax.params.convert import depth_of, inspect, layer_of, read_floats, read_parameters
+from swag_jax.params.convert import Setup, depth_of, inspect, layer_of, read_floats, read_parameters
 from swag_jax.params.layouts import Shapes, Tensors
 from swag_jax.params.manifest import (
     Checkpoint,
@@ -189,7 +189,7 @@ def _stored(backbone: str, name: str) -> Source:
         setup.padding,
         setup.architecture,
         setup.deepest_layer,
-        note=f"trained on {entry.trained_on}" if entry else "from the local store",
+        note=f"trained on {entry.trained_on}" if entry else _noted("from the local store", setup),
     )
 
 
@@ -203,7 +203,7 @@ def _file(backbone: str, weights: str) -> Source:
             raise _unknown(weights) from None
         raise
     sha256 = file_sha256(path)
-    setup = inspect(path, backbone)
+    setup = inspect(path, backbone, sha256=sha256)
     known = checkpoint_of_file(sha256)
     return Source(
         "file",
@@ -215,8 +215,12 @@ def _file(backbone: str, weights: str) -> Source:
         setup.padding,
         setup.architecture,
         setup.deepest_layer,
-        note=f"the file of {known.name}" if known else f"{setup.layout} layout",
+        note=f"the file of {known.name}" if known else _noted(f"{setup.layout} layout", setup),
     )
+
+
+def _noted(note: str, setup: Setup) -> str:
+    return ", ".join(filter(None, (note, setup.describe_input())))
 
 
 def _unknown(weights: str) -> UserError:

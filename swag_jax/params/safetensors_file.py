@@ -12,6 +12,18 @@ from swag_jax._checks import error
 from swag_jax._files import write_whole
 from swag_jax.params._files import check_file
 
+_READ = ("F16", "BF16", "F32", "F64", "BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")
+"""Types of numbers, as the format calls them, that numpy holds; float8 and others it does not."""
+
+
+def is_read(kind: str) -> bool:
+    """Tell whether numbers of a type, such as `F32`, are read.
+
+    Args:
+        kind: As `safetensors_types` returns it.
+    """
+    return kind in _READ
+
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator:
@@ -19,8 +31,8 @@ def _opened(path: Path) -> Iterator:
     try:
         with safe_open(check_file(path), framework="np") as file:
             yield file
-    # TypeError: a precision that numpy lacks, such as bfloat16 or float8.
-    except (SafetensorError, OSError, TypeError, UnicodeDecodeError) as problem:
+    # AttributeError and TypeError: a precision that numpy lacks, such as float8.
+    except (SafetensorError, OSError, AttributeError, TypeError, UnicodeDecodeError) as problem:
         raise error(
             f"{path} must be a complete safetensors file",
             got=f"one that cannot be read ({problem})",

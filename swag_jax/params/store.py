@@ -73,7 +73,10 @@ def verify_stored(name: str, expected: Shapes) -> None:
     """
     path = stored_path(name)
     metadata = read_metadata(path)
-    tensors = read_parameters(path, metadata.get("backbone", ""), expected, layout=NATIVE.name)
+    # As they lie there, also where an original was taken for torchvision's by 0.1.0 and is put right when it is read.
+    recorded = "imagenet" if metadata.get("normalization") == "imagenet" else "auto"
+    backbone = metadata.get("backbone", "")
+    tensors = read_parameters(path, backbone, expected, layout=NATIVE.name, normalization=recorded)
     _check_hash(path, tensors_sha256(tensors), metadata.get("tensors_sha256"))
 
 

@@ -1,8 +1,8 @@
 """PyTorch state dicts (`.pth`, `.pt`, `.bin`, `.pth.tar`), read with numpy only and without running anything.
 
 A PyTorch checkpoint is a pickle, and a pickle is a program: it names Python objects and calls them. The
-reader here resolves only the names that a state dict needs, so a file that names anything else is refused
-before it runs. Both formats are read: zip archives (PyTorch 1.6 and later) and the older format, where raw
+reader here (`swag_jax.params.pickles`) knows only the names that a state dict needs, and refuses a file that names
+anything else. Both formats are read: zip archives (PyTorch 1.6 and later) and the older format, where raw
 storages follow the pickle. References: `torch/serialization.py` and `torch/_utils.py`.
 """
 
@@ -12,17 +12,19 @@ import io
 import math
 import mmap
 import pickle
-import pickletools
 import struct
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 
 from swag_jax._checks import UserError, error
+from swag_jax._limits import AXES, DESCRIPTION_BYTES, LEVELS, REPEATED, read_entry
 from swag_jax.params._files import check_file
+from swag_jax.params.pickles import Machine, mapping
+from swag_jax.params.prefixes import TECHNICAL, without_prefixes
 
 # torch/serialization.py: MAGIC_NUMBER and PROTOCOL_VERSION open a file of the older format.
 _LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
@@ -41,11 +43,22 @@ _DTYPES = {
     "BoolStorage": "?",
 }
 
-# Keys under which training scripts wrap a state dict.
+# Keys under which training scripts wrap a state dict; any other key serves too, where it is the only one.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
-# nn.DataParallel and DistributedDataParallel put this in front of every key.
-_PARALLEL_PREFIX = "module."
+# Parts of these in a key say that what it holds is a training's state, not a network.
+_TRAINING = ("optim", "sched", "scaler")
+
+_MOST_FOUND = 50
+"""State dicts in one file that are told apart; more are too many to choose from."""
+
+_CALLS = {
+    ("collections", "OrderedDict"): "OrderedDict",
+    ("torch", "Size"): "Size",
+    ("torch._utils", "_rebuild_tensor"): "tensor",
+    ("torch._utils", "_rebuild_tensor_v2"): "tensor",
+    ("torch._utils", "_rebuild_parameter"): "parameter",
+}
 
 
 class _Storage(NamedTuple):
@@ -65,53 +78,79 @@ class _View(NamedTuple):
     stride: tuple[int, ...]
 
 
-_Readable: TypeAlias = io.BytesIO | mmap.mmap
 _BytesOf: TypeAlias = Callable[[Iterable[_Storage]], dict[str, bytes]]
 
 
-class _Unpickler(pickle.Unpickler):
-    """An unpickler that knows the handful of names in a state dict, and no other.
+class _Call(NamedTuple):
+    """A known name that may be called; what for is `_Contents.made`'s to know."""
 
-    Instructions of a pickle may set attributes on what they are given, so they are given only strings, tuples
-    and bound methods: nothing whose change would outlive the read.
+    what: str
+
+
+class _Contents(Machine):
+    """Reads one pickle of a state dict: views on storages, by name.
+
+    Attributes:
+        storages: Every storage it refers to, by key.
     """
 
-    def __init__(self, file: _Readable):
-        super().__init__(file, encoding="utf-8")
+    def __init__(self) -> None:
+        super().__init__()
         self.storages: dict[str, _Storage] = {}
 
-    def find_class(self, module: str, name: str) -> object:
+    def name(self, module: str, name: str) -> object:
         if module == "torch" and name in _DTYPES:
             return name
-        if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
-        if (module, name) == ("torch", "Size"):
-            return tuple
-        if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
-            return self._view
-        if (module, name) == ("torch._utils", "_rebuild_parameter"):
-            return self._parameter
+        if (module, name) in _CALLS:
+            return _Call(_CALLS[module, name])
+        if (module == "torch" and name.endswith("Storage")) or (module == "torch._utils" and name.startswith("_rebu")):
+            raise error(
+                "tensors must be plain ones of float16, float32, float64, bfloat16 or whole numbers",
+                got=f"another kind ({module}.{_shown(name)})",
+                cure="save them as float32, such as `{k: v.float() for k, v in model.state_dict().items()}`",
+            )
         raise error(
             "a checkpoint may hold only tensors by name",
-            got=f"a reference to {module}.{name} (refused; nothing was run)",
+            got=f"a reference to {_shown(module)}.{_shown(name)} (refused; nothing was run)",
             cure="save `model.state_dict()` instead of the model, or get the file from its publisher",
         )
 
-    def persistent_load(self, pid: tuple) -> _Storage:
+    def referred(self, reference: Any) -> _Storage:
         # ("storage", class, key, device, number of elements), and in the older format a sixth entry, always
         # None since PyTorch 0.4.
-        tag, kind, key, _, size, *view = pid
-        if tag != "storage" or any(view):
+        tag, kind, key, _, size, *view = reference
+        if tag != "storage" or any(part is not None for part in view):
             raise pickle.UnpicklingError("storages of PyTorch before 0.4")
-        storage = _Storage(str(kind), str(key), int(size))
+        if not (isinstance(kind, str) and kind in _DTYPES and isinstance(key, str) and _are_sizes((size,))):
+            raise pickle.UnpicklingError("a storage without kind, key and size")
+        storage = _Storage(kind, key, size)
         self.storages[storage.key] = storage
         return storage
 
-    def _view(self, storage, offset, shape, stride, *_) -> _View:
-        return _View(storage, int(offset), tuple(map(int, shape)), tuple(map(int, stride)))
+    def made(self, what: Any, arguments: tuple) -> object:
+        match what, arguments:
+            case _Call("OrderedDict"), ():
+                return {}
+            case _Call("OrderedDict"), ([*pairs],):
+                return mapping([part for key, value in pairs for part in (key, value)])
+            case _Call("Size"), (tuple() as sizes,):
+                return sizes
+            case _Call("tensor"), (_Storage() as storage, offset, tuple() as shape, tuple() as stride, *_):
+                if not (len(shape) <= AXES and len(stride) <= AXES and _are_sizes((offset, *shape, *stride))):
+                    raise ValueError("a tensor that lies outside its storage")
+                return _View(storage, offset, shape, stride)
+            case _Call("parameter"), (_View() as view, *_):
+                return view
+        raise pickle.UnpicklingError("a call of something else")
 
-    def _parameter(self, data, *_) -> _View:
-        return data
+
+def _are_sizes(numbers: tuple) -> bool:
+    return all(type(number) is int and 0 <= number < 2**63 for number in numbers)
+
+
+def _shown(name: str) -> str:
+    """Return a name of a file as it may be printed: on one line, and not without end."""
+    return name[:100].encode("unicode_escape").decode() + ("..." if len(name) > 100 else "")
 
 
 def torch_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -130,8 +169,8 @@ def read_torch(path: Path, *, names: Iterable[str] | None = None) -> dict[str, n
 
     Args:
         path: A file written by `torch.save`.
-        names: The tensors to read; all by default. A wrapping dictionary (`state_dict`, `model`) and the
-            prefix `module.` are not part of the names.
+        names: The tensors to read; all by default. Wrapping dictionaries (`state_dict`, `model`, or any other key)
+            and the prefixes `module.` and `_orig_mod.` are not part of the names.
 
     Returns:
         Arrays in the file's precision; bfloat16, which numpy lacks, becomes float32 (exactly).
@@ -142,6 +181,11 @@ def read_torch(path: Path, *, names: Iterable[str] | None = None) -> dict[str, n
     with _opened(path) as file:
         views, bytes_of = _contents(file, path)
         wanted = views if names is None else {name: views[name] for name in names}
+        for view in wanted.values():
+            _check_view(view)
+        total = sum(math.prod(view.shape) * _byte_size(view.storage._replace(size=1)) for view in wanted.values())
+        if total > REPEATED * path.stat().st_size:
+            raise ValueError("tensors that repeat their file many times")
         buffers = bytes_of({view.storage for view in wanted.values()})
         return {name: _array(view, buffers[view.storage.key]) for name, view in wanted.items()}
 
@@ -180,35 +224,18 @@ def _read_zip(file: BinaryIO) -> tuple[object, _BytesOf]:
     if pickled is None:
         raise ValueError("a zip archive without data.pkl")
     root = pickled.removesuffix("data.pkl")
-    if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
+    if f"{root}byteorder" in archive.namelist() and read_entry(archive, f"{root}byteorder", most=8) != b"little":
         raise ValueError("big-endian storages")
 
     def bytes_of(storages: Iterable[_Storage]) -> dict[str, bytes]:
-        return {storage.key: _stored(archive, f"{root}data/{storage.key}") for storage in storages}
+        names = {storage.key: f"{root}data/{storage.key}" for storage in storages}
+        whole = file.seek(0, io.SEEK_END)
+        if sum(archive.getinfo(name).compress_size for name in names.values()) > whole:
+            raise ValueError("storages that overlap")
+        return {key: read_entry(archive, name) for key, name in names.items()}
 
-    content, _ = _unpickled(io.BytesIO(_stored(archive, pickled)))
+    content = _Contents().run(io.BytesIO(read_entry(archive, pickled, most=DESCRIPTION_BYTES)))
     return content, bytes_of
-
-
-def _unpickled(file: _Readable) -> tuple[Any, dict[str, _Storage]]:
-    """Unpickle what comes next, and return it with every storage it names."""
-    start = file.tell()
-    for opcode, argument, position in pickletools.genops(file):  # pyright: ignore[reportArgumentType]
-        # The places of the unpickler's memory are numbered from 0; a far one would reserve all before it.
-        stores = opcode.name in ("PUT", "BINPUT", "LONG_BINPUT")
-        if stores and not 0 <= int(argument or 0) <= int(position or 0):
-            raise pickle.UnpicklingError("a memo place beyond the file")
-    file.seek(start)
-    unpickler = _Unpickler(file)
-    return unpickler.load(), unpickler.storages
-
-
-def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Read one entry, its checksum included."""
-    # torch.save never compresses, and a compressed entry could unpack to any size.
-    if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
-        raise ValueError("compressed storages")
-    return archive.read(name)
 
 
 def _read_legacy(file: BinaryIO) -> tuple[object, _BytesOf]:
@@ -216,15 +243,22 @@ def _read_legacy(file: BinaryIO) -> tuple[object, _BytesOf]:
     mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     # The order of torch/serialization.py, `_legacy_save`: magic number, version, system, content, storage keys.
     for expected in (_LEGACY_MAGIC, _LEGACY_PROTOCOL):
-        if _unpickled(mapped)[0] != expected:
+        found = _Contents().run(mapped)
+        if not isinstance(found, int) or found != expected:
             raise ValueError("no PyTorch header")
-    system, _ = _unpickled(mapped)
-    if not isinstance(system, dict) or not system.get("little_endian"):
+    system = _Contents().run(mapped)
+    if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise ValueError("big-endian storages")
-    content, known = _unpickled(mapped)
-    keys, _ = _unpickled(mapped)
-    in_file = [known[key] for key in keys]
+    contents = _Contents()
+    content = contents.run(mapped)
+    in_file = [contents.storages[key] for key in _texts(_Contents().run(mapped))]
     return content, lambda wanted: _legacy_storages(mapped, in_file, set(wanted))
+
+
+def _texts(found: object) -> list[str]:
+    if not isinstance(found, list) or not all(isinstance(key, str) for key in found):
+        raise ValueError("no list of storages")
+    return found
 
 
 def _legacy_storages(mapped: mmap.mmap, in_file: list[_Storage], wanted: set[_Storage]) -> dict[str, bytes]:
@@ -242,48 +276,90 @@ def _legacy_storages(mapped: mmap.mmap, in_file: list[_Storage], wanted: set[_St
 
 
 def _byte_size(storage: _Storage) -> int:
-    if storage.size < 0:
-        raise ValueError("a storage of negative size")
     return storage.size * np.dtype(_DTYPES[storage.kind]).itemsize
 
 
 def _state_dict(content: object, path: Path) -> dict[str, _View]:
-    """Find the state dict in what was unpickled: the dictionary itself, or the one it wraps."""
-    if isinstance(content, dict):
-        wrapped = [content[key] for key in _WRAPPERS if isinstance(content.get(key), dict)]
-        content = wrapped[0] if wrapped else content
+    """Find the state dict in what was read: the dictionary itself, or the one that it wraps."""
     if not isinstance(content, dict) or not content:
         raise error(
             f"{path} must be a state dict (names and tensors)",
-            got=f"a {type(content).__name__}" if content else "an empty one",
+            got="an empty one" if isinstance(content, dict) else f"a {type(content).__name__}",
             cure="save `model.state_dict()`",
         )
-    strangers = [str(key) for key, value in content.items() if not (isinstance(key, str) and _is_view(value))]
-    if strangers:
+    found = _wrapped(content)
+    if not found:
+        strangers = [str(key) for key, value in content.items() if not (isinstance(key, str) and _is_view(value))]
         raise error(
             f"{path} must map names to tensors",
-            got=f"other things under {', '.join(strangers[:3])}",
+            got=f"other things under {', '.join(map(_shown, strangers[:3]))}",
             cure="save `model.state_dict()` alone",
         )
-    parallel = all(name.startswith(_PARALLEL_PREFIX) for name in content)
-    return {name.removeprefix(_PARALLEL_PREFIX) if parallel else name: view for name, view in content.items()}
+    return _meant(found, path)
+
+
+def _wrapped(content: dict) -> dict[str, dict[str, _View]]:
+    """Return every dictionary of names and tensors in nested ones, by the keys that lead to it; optimizers left out."""
+    found: dict[str, dict[str, _View]] = {}
+    seen: set[int] = set()
+    waiting: collections.deque[tuple[tuple[str, ...], dict]] = collections.deque([((), content)])
+    while waiting and len(found) <= _MOST_FOUND:
+        keys, inner = waiting.popleft()
+        is_training = any(word in key.lower() for key in keys for word in _TRAINING)
+        if id(inner) in seen or "param_groups" in inner or is_training:
+            continue
+        seen.add(id(inner))
+        if inner and all(isinstance(key, str) and _is_view(value) for key, value in inner.items()):
+            named = without_prefixes(inner, TECHNICAL)
+            if named not in found.values():
+                found[".".join(keys)] = named
+        elif len(keys) < LEVELS:
+            nested = ((key, value) for key, value in inner.items() if isinstance(value, dict))
+            waiting.extend(((*keys, _shown(str(key))), value) for key, value in nested)
+    return found
+
+
+def _meant(found: Mapping[str, dict[str, _View]], path: Path) -> dict[str, _View]:
+    """Choose the only state dict; of several, the one under a usual key, unless another holds the same names."""
+    if len(found) > 1:
+        # Counts, rates and the like.
+        found = {key: views for key, views in found.items() if any(view.shape for view in views.values())} or found
+    usual = [key for key in found if key.split(".")[-1] in _WRAPPERS] if len(found) > 1 else list(found)
+    if len(usual) == 1:
+        (key,) = usual
+        if not any(views.keys() == found[key].keys() for other, views in found.items() if other != key):
+            return found[key]
+    keys = sorted(found)
+    named = ", ".join(keys[:6]) + (", ..." if len(keys) > 6 else "")
+    access = "".join(f"[{part!r}]" for part in keys[0].split("."))
+    raise error(
+        f"{path} must hold one state dict",
+        got=f"{len(keys)} of them, under {named}",
+        cure=f"save the one that is meant, such as `torch.save(torch.load(FILE){access}, 'one.pth')`",
+    )
 
 
 def _is_view(value: object) -> TypeGuard[_View]:
-    return isinstance(value, _View) and isinstance(value.storage, _Storage)
+    return isinstance(value, _View)
+
+
+def _check_view(view: _View) -> None:
+    """Raise unless a view lies inside its storage.
+
+    One larger than its storage would repeat elements: no weight does, and it could claim any memory.
+    """
+    storage, offset, shape, stride = view
+    if len(shape) != len(stride) or math.prod(shape) > storage.size or offset + _reach(shape, stride) > storage.size:
+        raise ValueError("a tensor that lies outside its storage")
 
 
 def _array(view: _View, buffer: bytes) -> np.ndarray:
-    """Cut a view out of its storage, after checking that it lies inside."""
+    """Cut a view out of its storage."""
     storage, offset, shape, stride = view
     elements = np.frombuffer(buffer, _DTYPES[storage.kind], count=storage.size)
     if storage.kind == "BFloat16Storage":
         # bfloat16 is the upper half of a float32.
         elements = (elements.astype(np.uint32) << 16).view(np.float32)
-    # A view larger than its storage would repeat elements: no weight does, and it could claim any memory.
-    valid = len(shape) == len(stride) and min((offset, *shape, *stride), default=0) >= 0
-    if not valid or math.prod(shape) > storage.size or offset + _reach(shape, stride) > storage.size:
-        raise ValueError("a tensor that lies outside its storage")
     steps = [step * elements.itemsize for step in stride]
     window = np.lib.stride_tricks.as_strided(elements[offset:], shape, steps)
     return np.ascontiguousarray(window).reshape(shape)

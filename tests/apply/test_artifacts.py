@@ -1,9 +1,11 @@
 """An artifact gives the same pictures after it has been written and read."""
 
+import json
 import zipfile
 
 import numpy as np
 import pytest
+from safetensors.numpy import load, save
 
 from swag_jax._checks import UserError
 from swag_jax.apply import Settings, load_artifact, repaint, save_artifact
@@ -49,3 +51,95 @@ def test_bad_artifacts(stylizers, tmp_path):
     for name in ("text.swag", "other.swag", "none.swag"):
         with pytest.raises(UserError, match="must be an artifact that save_artifact wrote"):
             load_artifact(tmp_path / name)
+
+
+ABOUT, WEIGHTS, PROGRAM = "about.json", "weights.safetensors", "program.bin"
+
+
+@pytest.fixture(scope="module")
+def parts(stylizers, tmp_path_factory):
+    """What a sound artifact consists of."""
+    path = tmp_path_factory.mktemp("artifact") / "made.swag"
+    save_artifact(path, stylizers["johnson"], (16, 16))
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def said(**changes):
+    return lambda parts: {ABOUT: json.dumps(json.loads(parts[ABOUT]) | changes)}
+
+
+def whole(text):
+    return lambda parts: {ABOUT: text}
+
+
+def weighing(change):
+    return lambda parts: {WEIGHTS: save({name: change(x) for name, x in load(parts[WEIGHTS]).items()})}
+
+
+TAMPERED = {
+    "format 99": said(format="99"),
+    "no format": said(format=None),
+    "a list": whole("[]"),
+    "a number": whole("3"),
+    "null": whole("null"),
+    "no JSON": whole("{"),
+    "no text": whole(b"\xff\xfe"),
+    "deep JSON": whole("[" * 100_000),
+    "long JSON": whole(" " * 2**21 + "{}"),
+    "a field missing": whole('{"format": "1"}'),
+    "a shape of text": said(shape="16"),
+    "a shape of three": said(shape=[16, 16, 3]),
+    "a shape of fractions": said(shape=[16.0, 16.0]),
+    "a shape of truths": said(shape=[True, True]),
+    "a negative shape": said(shape=[-16, 16]),
+    "another shape": said(shape=[16, 24]),
+    "shapes of a number": said(style_shapes=5),
+    "a style more": said(style_shapes=[[8, 8]]),
+    "another batch": said(batch=2),
+    "a batch of text": said(batch="1"),
+    "a batch of none": said(batch=0),
+    "mixed as a number": said(mixed=1),
+    "platforms of a number": said(platforms=7),
+    "other platforms": said(platforms=["tpu"]),
+    "weights of numbers": said(weights=[1, 2]),
+    "weights of others": said(weights=["x"]),
+    "weights of none": said(weights=[]),
+    "larger weights": weighing(lambda x: np.stack([x, x])),
+    "wider weights": weighing(lambda x: x.astype(np.float16)),
+    "no weights": lambda parts: {WEIGHTS: b"garbage"},
+    "empty weights": lambda parts: {WEIGHTS: b""},
+    "no program": lambda parts: {PROGRAM: b"garbage"},
+    "an empty program": lambda parts: {PROGRAM: b""},
+    "half a program": lambda parts: {PROGRAM: parts[PROGRAM][: len(parts[PROGRAM]) // 2]},
+}
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_tampered_artifacts_are_refused_in_one_line(name, parts, tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.swag", "w") as archive:
+        for entry, data in {**parts, **TAMPERED[name](parts)}.items():
+            archive.writestr(entry, data)
+    with pytest.raises(UserError, match="must be an artifact that save_artifact wrote") as caught:
+        load_artifact(tmp_path / "x.swag")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("entry", [ABOUT, WEIGHTS, PROGRAM])
+@pytest.mark.parametrize("damage", ["compressed", "missing"])
+def test_parts_that_are_compressed_or_missing(entry, damage, parts, tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.swag", "w") as archive:
+        for name, data in parts.items():
+            if name != entry:
+                archive.writestr(name, data)
+            elif damage == "compressed":
+                archive.writestr(name, data, zipfile.ZIP_DEFLATED)
+    with pytest.raises(UserError, match="must be an artifact that save_artifact wrote"):
+        load_artifact(tmp_path / "x.swag")
+
+
+def test_the_untouched_parts_are_an_artifact(parts, tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.swag", "w") as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    assert load_artifact(tmp_path / "x.swag").shape == (16, 16)

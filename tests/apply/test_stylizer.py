@@ -68,6 +68,12 @@ def test_an_encoder_that_is_not_here_is_asked_for(saved):
     assert load_stylizer(saved(), backbone="vgg19", weights="random").reads_styles
 
 
+@pytest.mark.parametrize("seed", ["abc", "1.5", "9" * 30, "0x1", " 1", "\u0663", "[" * 9999])
+def test_a_seed_that_is_no_number_is_refused(seed, saved):
+    with pytest.raises(UserError, match="must say its encoder's seed as a number"):
+        load_stylizer(saved(source="random", encoder_seed=seed))
+
+
 def test_an_encoder_of_another_hash_is_refused(saved):
     path = saved(source="embedded", encoder_sha256="0" * 64)
     with pytest.raises(UserError, match="was trained with vgg19-caffe of sha256 0000"):

@@ -3,7 +3,7 @@ import argparse
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference.weights import generator_weights
+from reference.weights import generator_weights, transformer_weights
 from safetensors.numpy import save_file
 
 import swag_jax
@@ -92,6 +92,33 @@ def test_convert_to_a_file(small, file, store, tmp_path):
     assert run("convert", file, "--backbone", "vgg19", "--layout", "torchvision", "-o", out) == 0
     assert [path.name for path in out.parent.iterdir()] == ["out.safetensors"]
     assert not store.exists()
+
+
+def test_convert_for_caffes_input(small, file, store, capsys):
+    assert run("convert", file, "--backbone", "vgg19", "--input", "caffe") == 0
+    assert "normalization caffe (asked for), padding zeros" in capsys.readouterr().out
+    assert params.resolve("vgg19", weights="mine").normalization == "caffe"
+
+
+def test_convert_keeps_the_input_of_a_published_file(small, file, store, tmp_path, monkeypatch):
+    monkeypatch.setattr("swag_jax.params.checkpoint_of_file", lambda sha256: params.checkpoint("vgg19-imagenet"))
+    with pytest.raises(UserError, match=r"the input of vgg19-imagenet.* must stay imagenet .*: pass -o OUT"):
+        run("convert", file, "--backbone", "vgg19", "--input", "caffe")
+    assert not store.exists()
+    assert run("convert", file, "--backbone", "vgg19", "--input", "caffe", "-o", tmp_path / "mine.safetensors") == 0
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"normalization": "evil"}, {"normalization": ""}, {"padding": "evil"}, {"padding": ""}]
+)
+def test_convert_refuses_what_no_network_can_be_set_up_by(metadata, small, store, tmp_path):
+    path, tensors = tmp_path / "ours.safetensors", {n: np.zeros(s, np.float32) for n, s in EXPECTED.items()}
+    for out in ((), ("-o", tmp_path / "out.safetensors")):
+        save_file(tensors, path, metadata)
+        with pytest.raises(UserError, match="must say how its network is set up, got what cannot be used"):
+            run("convert", path, "--backbone", "vgg19", *out)
+    assert not store.exists()
+    assert not (tmp_path / "out.safetensors").exists()
 
 
 def test_convert_takes_no_published_name_for_another_file(small, file):
@@ -251,12 +278,19 @@ def test_convert_a_generator(decoder, tmp_path, capsys):
     assert generators.load_generator(out).layers == ("relu4_1",)
 
 
+def test_convert_johnsons_network(tmp_path, capsys):
+    save_file(transformer_weights(0), tmp_path / "mosaic.safetensors")
+    assert run("convert", tmp_path / "mosaic.safetensors", "--generator", "johnson", "-o", tmp_path / "out.x") == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'out.x'}: johnson generator, reads pictures\n"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--generator", "adain"), "a generator needs a file to be written to: pass -o OUT.safetensors"),
         (("--generator", "adan", "-o", "out"), "unknown generator 'adan': did you mean adain"),
         (("--generator", "adain", "--layout", "native", "-o", "out"), "--layout is for networks"),
+        (("--generator", "adain", "--input", "caffe", "-o", "out"), "--input is for networks"),
         (("--generator", "sanet", "-o", "out"), r"published sanet generator .*missing sanet4_1\.f\.weight"),
         (("second.pth", "--backbone", "vgg19"), "a network must be in one file, got 2"),
     ],

@@ -1,14 +1,11 @@
 """Generators are read back as they were written, and published checkpoints become them, strict both ways."""
 
 import json
-import pickle
-import sys
-import types
-import zipfile
 
 import numpy as np
 import pytest
-from reference.weights import generator_weights
+from reference.torch_writer import write_torch
+from reference.weights import generator_weights, transformer_weights
 from safetensors.numpy import save_file
 
 from swag_jax import generators, params
@@ -37,55 +34,6 @@ CONFIGS = (
     SANetConfig((Tap("conv1", 2, 2), Tap("conv2_3", 3, 2)), residual=False),
     AdaAttNConfig((Tap("a", 2, 1), Tap("b", 2, 2)), skip=False, shallow=False, similarity="cosine", samples=7),
 )
-
-
-class Storage:
-    """Pickles as a reference to a run of floats in the archive."""
-
-    def __init__(self, key, size):
-        self.key, self.size = key, size
-
-
-class Tensor:
-    """Pickles as `torch.save` pickles a tensor."""
-
-    def __init__(self, key, array):
-        self.key, self.array = key, array
-
-    def __reduce__(self):
-        strides = tuple(step // 4 for step in self.array.strides)
-        view = (Storage(self.key, self.array.size), 0, self.array.shape, strides)
-        return sys.modules["torch._utils"]._rebuild_tensor_v2, view
-
-
-class Pickler(pickle.Pickler):
-    def persistent_id(self, obj):
-        if type(obj) is not Storage:
-            return None
-        return "storage", sys.modules["torch"].FloatStorage, obj.key, "cpu", obj.size
-
-
-@pytest.fixture
-def torch_file(tmp_path, monkeypatch):
-    """Write a state dict as `torch.save` does, without torch."""
-    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
-    torch.FloatStorage = type("FloatStorage", (), {"__module__": "torch"})
-    utils._rebuild_tensor_v2 = type("_rebuild_tensor_v2", (), {"__module__": "torch._utils"})
-
-    def write(name, tensors, prefix=""):
-        path = tmp_path / name
-        content = {prefix + key: Tensor(str(i), array) for i, (key, array) in enumerate(tensors.items())}
-        with zipfile.ZipFile(path, "w") as archive, monkeypatch.context() as patch:
-            patch.setitem(sys.modules, "torch", torch)
-            patch.setitem(sys.modules, "torch._utils", utils)
-            with archive.open("archive/data.pkl", "w") as file:
-                Pickler(file, 2).dump(content)
-            archive.writestr("archive/byteorder", "little")
-            for tensor in content.values():
-                archive.writestr(f"archive/data/{tensor.key}", tensor.array.tobytes())
-        return path
-
-    return write
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +70,11 @@ def test_what_is_saved_is_loaded(config, tmp_path):
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_published_files_become_a_generator(kind, torch_file, tmp_path):
+def test_published_files_become_a_generator(kind, tmp_path):
     """The prefix of `torch.nn.DataParallel` and the order of files do not matter."""
     weights = [generator_weights(name, 0) for name in FILES[kind]]
     sources = [
-        torch_file(f"{name}.pth", tensors, "module." if i == 0 else "")
+        write_torch(tmp_path / f"{name}.pth", {f"{'module.' * (i == 0)}{key}": x for key, x in tensors.items()})
         for i, (name, tensors) in enumerate(zip(FILES[kind], weights, strict=True))
     ]
     config = convert_generator(sources, kind, tmp_path / "out.safetensors")
@@ -222,12 +170,120 @@ def test_every_misfit_of_our_own_file_is_in_one_report(saved):
         ("{", "must hold the configuration of a johnson generator"),
         ('{"colour": 1}', "must hold the configuration .*colour"),
         ('{"blocks": 0}', "must hold the configuration .*blocks must be at least 1"),
+        ('{"blocks": 100000}', "must hold the configuration .*blocks must be .*at most 100"),
+        ('{"blocks": 1.5}', "must hold the configuration .*blocks must be int, not 1.5"),
+        ('{"blocks": 3}', "must fit the johnson generator"),
+        ('{"channels": 4.0}', "must hold the configuration .*channels must be int, not 4.0"),
+        ('{"channels": true}', "must hold the configuration .*channels must be int, not True"),
+        ('{"channels": "4"}', "must hold the configuration .*channels must be int"),
+        ('{"channels": NaN}', "must hold the configuration .*channels must be int"),
+        ('{"channels": 1024}', "must fit the johnson generator"),
+        ('{"channels": 1e30}', "must hold the configuration .*channels must be int"),
+        ('{"channels": 1000000000000000000000000}', "must hold the configuration .*channels must be int"),
+        ('{"bounded": 1}', "must hold the configuration .*bounded must be bool, not 1"),
+        ('{"bounded": null}', "must hold the configuration .*bounded must be bool, not None"),
+        ('{"taps": []}', "must hold the configuration .*unknown 'taps'"),
         ("[]", "must hold the configuration"),
+        ("null", "must hold the configuration"),
+        ("3", "must hold the configuration"),
+        ("", "must hold the configuration"),
+        pytest.param("[" * 100_000, "must hold the configuration .*too deep", id="deep"),
+        pytest.param(" " * 2**21 + "{}", "must hold the configuration .*bytes of JSON", id="long"),
     ],
 )
 def test_bad_configurations_in_files(config, message, saved):
     with pytest.raises(UserError, match=message):
         load_generator(rewritten(saved, {"config": config}))
+
+
+@pytest.mark.parametrize(
+    ("taps", "message"),
+    [
+        ('[{"layer": 3, "channels": 2, "stride": 2}]', "layer must be str, not 3"),
+        ('[{"layer": "a", "channels": 2.5, "stride": 2}]', "channels must be int"),
+        ('[{"layer": "a", "channels": 2, "stride": 2, "x": 1}]', "unknown 'x'"),
+        ('[{"layer": "a"}]', "must hold the configuration"),
+        ('[{"layer": "a", "channels": 2, "stride": 4611686018427387904}]', "stride must be int"),
+        ('["a"]', "no table of fields"),
+        ('"relu4_1"', "taps must be a list of layers"),
+        ('{"layer": "a", "channels": 2, "stride": 2}', "taps must be a list of layers"),
+        ("[]", "must read 1 layers"),
+        pytest.param(f"[{'0,' * 5000}0]", "taps must be a list of layers", id="many"),
+    ],
+)
+def test_bad_layers_in_files(taps, message, saved):
+    path = rewritten(saved, {"generator": "adain", "config": f'{{"taps": {taps}}}'})
+    with pytest.raises(UserError, match=message):
+        load_generator(path)
+
+
+@pytest.mark.parametrize("missing", ["config", "generator"])
+def test_metadata_that_is_missing(missing, saved):
+    tensors, metadata = params.read_safetensors(saved), params.read_metadata(saved)
+    del metadata[missing]
+    params.write_safetensors(saved, tensors, metadata)
+    with pytest.raises(UserError, match=r"must hold the configuration|a file that does not say what it is"):
+        load_generator(saved)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "model.generator."])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_johnsons_published_files_are_converted(prefix, suffix, tmp_path):
+    """Names, scales of 255 in and out, and the running statistics that old instance norms have."""
+    weights = transformer_weights(0)
+    foreign, source = {prefix + key: value for key, value in weights.items()}, tmp_path / f"mosaic{suffix}"
+    if suffix == ".pth":
+        write_torch(source, {"model": foreign, "epoch": 2})
+    else:
+        save_file(foreign, source)
+    config = convert_generator([source], "johnson", tmp_path / "out.safetensors")
+    loaded = load_generator(tmp_path / "out.safetensors")
+    assert loaded.config == config == JohnsonConfig(bounded=False)
+    arrays = generators.flat_parameters(loaded)
+    wanted = {"down1.conv.kernel": 255 * weights["conv1.conv2d.weight"].transpose(2, 3, 1, 0)}
+    wanted |= {"down1.conv.bias": weights["conv1.conv2d.bias"], "down1.scale": weights["in1.weight"]}
+    wanted |= {"block5.conv2.bias": weights["res5.in2.bias"], "up2.scale": weights["in5.weight"]}
+    wanted |= {"block5.conv2.conv.bias": weights["res5.conv2.conv2d.bias"]}
+    wanted |= {"output.bias": weights["deconv3.conv2d.bias"] / 255}
+    for name, value in wanted.items():
+        np.testing.assert_allclose(arrays[name], value, rtol=1e-6)
+    assert "encoder" not in params.read_metadata(tmp_path / "out.safetensors")
+
+
+def test_misfits_of_johnsons_files(tmp_path):
+    weights = transformer_weights(0)
+    del weights["in1.weight"], weights["in1.running_var"]
+    weights |= {"in9.x": np.ones(1, np.float32), "in2.bias": np.ones(3, np.float32)}
+    save_file(weights, tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match="published johnson generator") as caught:
+        convert_generator([tmp_path / "x.safetensors"], "johnson", tmp_path / "out.safetensors")
+    assert sorted(misfits(caught)) == [
+        "in2.bias has shape (3,), expected (64,)",
+        "missing in1.weight",
+        "unexpected in9.x",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "command"),
+    [
+        (["conv1.conv2d.weight", "in1.running_mean"], "--generator johnson"),
+        (["module.conv1.conv2d.weight", "module.in1.weight"], "--generator johnson"),
+        (["sanet4_1.f.weight", "merge_conv.bias"], r"\[ITS OTHER FILES\] --generator sanet"),
+        (["1.weight", "28.bias"], "--generator KIND .*KIND being adain or sanet"),
+        (["decoder.1.weight", "decoder.4.bias"], "--generator adaattn-video"),
+        (["features.0.weight"], "KIND being johnson or adain or"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_foreign_file_names_the_command_that_converts_it(keys, command, suffix, tmp_path):
+    tensors, path = {key: np.ones(3, np.float32) for key in keys}, tmp_path / f"x{suffix}"
+    if suffix == ".pth":
+        write_torch(path, tensors)
+    else:
+        save_file(tensors, path)
+    with pytest.raises(UserError, match=rf"swag-jax weights convert .*x{suffix}.* {command}"):
+        load_generator(path)
 
 
 def test_files_that_are_no_generators(saved, tmp_path):

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference.weights import generator_weights, reference_image, sample_positions
+from reference.torch_writer import write_torch
+from reference.weights import generator_weights, reference_image, sample_positions, transformer_weights
 from safetensors.numpy import save_file
 
 from swag_jax import backbones, generators
@@ -133,3 +134,11 @@ def test_johnson():
         generator = generators.with_parameters(generators.JohnsonConfig(bounded=bounded), arrays)
         found = jax.jit(lambda g, x: g(x))(generator, picture(*ODD_CONTENT)[None])
         close(f"johnson.{case}", found[0])
+
+
+def test_johnsons_published_network(tmp_path):
+    """Converted from a file as pytorch/examples publishes them; theirs takes and gives pictures in 0..255."""
+    source = write_torch(tmp_path / "mosaic.pth", transformer_weights(SEED))
+    generators.convert_generator([source], "johnson", tmp_path / "johnson.safetensors")
+    generator = generators.load_generator(tmp_path / "johnson.safetensors")
+    close("transformer.image", jax.jit(lambda g, x: g(x))(generator, picture(*CONTENT)[None])[0])

@@ -42,6 +42,7 @@ def test_vgg19_with_its_classifier(layout, asked, vgg, tmp_path):
         "backbone": "vgg19",
         "layout": layout,
         "normalization": "imagenet",
+        "told_by": "",
         "padding": "zeros",
         "deepest_layer": "conv5_4",
         "source_name": "x.safetensors",

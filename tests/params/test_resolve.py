@@ -124,7 +124,7 @@ def test_a_path(vgg, tmp_path):
     path = vgg.save(tmp_path / "x.safetensors")
     source = resolve("vgg19", weights=str(path))
     assert (source.kind, source.path, source.deepest_layer) == ("file", path, "conv5_4")
-    assert source.describe() == "x.safetensors (torchvision layout)"
+    assert source.describe() == "x.safetensors (torchvision layout, input imagenet)"
     assert source.advice() is None
     upper = {name: shape for name, shape in vgg.expected.items() if depth_of(name) <= (2, 1)}
     assert sorted(load(source, upper)) == sorted(upper)

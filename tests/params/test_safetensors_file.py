@@ -39,6 +39,16 @@ def test_a_transposed_view_is_written_as_it_reads(tmp_path):
     np.testing.assert_array_equal(read_safetensors(tmp_path / "t.safetensors")["t"], view)
 
 
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_its_mode_is_what_the_umask_leaves(mask, tmp_path):
+    before = os.umask(mask)
+    try:
+        write_safetensors(tmp_path / "x.safetensors", TENSORS, {})
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "x.safetensors").stat().st_mode) == 0o666 & ~mask
+
+
 def test_only_the_whole_file_appears(path):
     assert [item.name for item in path.parent.iterdir()] == ["x.safetensors"]
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from reference.weights import generator_weights, reference_image, sample_positions
+from reference.weights import generator_weights, reference_image, sample_positions, transformer_weights
 
 WEIGHTS_SEED = 13
 SAMPLES = 256
@@ -225,6 +225,39 @@ def johnson() -> nn.Module:
     return nn.Sequential(OrderedDict(**steps, output=nn.Sequential(layer(32, 3, 9, 1))))
 
 
+class TransformerNet(nn.Module):
+    """`TransformerNet` of pytorch/examples, by its layer table and its keys; pictures are in 0..255."""
+
+    def __init__(self):
+        super().__init__()
+        plan = {"conv1": (3, 32, 9, 1), "conv2": (32, 64, 3, 2), "conv3": (64, 128, 3, 2)}
+        plan |= {"deconv1": (128, 64, 3, 1), "deconv2": (64, 32, 3, 1), "deconv3": (32, 3, 9, 1)}
+        for name, (inputs, outputs, size, stride) in plan.items():
+            setattr(self, name, nn.ModuleDict({"conv2d": nn.Conv2d(inputs, outputs, size, stride)}))
+        for i, channels in enumerate((32, 64, 128, 64, 32), 1):
+            setattr(self, f"in{i}", nn.InstanceNorm2d(channels, affine=True))
+        for i in range(1, 6):
+            convolutions = {f"conv{j}": nn.ModuleDict({"conv2d": nn.Conv2d(128, 128, 3)}) for j in (1, 2)}
+            norms = {f"in{j}": nn.InstanceNorm2d(128, affine=True) for j in (1, 2)}
+            setattr(self, f"res{i}", nn.ModuleDict({**convolutions, **norms}))
+
+    def forward(self, x: Tensor) -> Tensor:
+        def convolved(layer, x: Tensor) -> Tensor:
+            pad = layer["conv2d"].kernel_size[0] // 2
+            return layer["conv2d"](functional.pad(x, (pad, pad, pad, pad), mode="reflect"))
+
+        for i in (1, 2, 3):
+            x = torch.relu(getattr(self, f"in{i}")(convolved(getattr(self, f"conv{i}"), x)))
+        for i in range(1, 6):
+            block = getattr(self, f"res{i}")
+            inner = torch.relu(block["in1"](convolved(block["conv1"], x)))
+            x = x + block["in2"](convolved(block["conv2"], inner))
+        for i in (1, 2):
+            doubled = functional.interpolate(x, scale_factor=2, mode="nearest")
+            x = torch.relu(getattr(self, f"in{i + 3}")(convolved(getattr(self, f"deconv{i}"), doubled)))
+        return convolved(self.deconv3, x)
+
+
 def loaded(module: nn.Module, name: str) -> nn.Module:
     """Fill a module with the weights that the tests draw too."""
     weights = {key: torch.from_numpy(value) for key, value in generator_weights(name, WEIGHTS_SEED).items()}
@@ -299,6 +332,13 @@ def _johnson(_: nn.Sequential) -> dict[str, Tensor]:
     return {"image": painted, "bounded": 0.5 + 0.5 * torch.tanh(painted)}
 
 
+def _transformer(_: nn.Sequential) -> dict[str, Tensor]:
+    network = TransformerNet()
+    weights = {key: torch.from_numpy(value) for key, value in transformer_weights(WEIGHTS_SEED).items()}
+    network.load_state_dict({key: value for key, value in weights.items() if "running" not in key})
+    return {"image": network.double().eval()(255 * image(EVEN[0], 0)) / 255}
+
+
 CASES: dict[str, Callable[[nn.Sequential], dict[str, Tensor]]] = {
     "encoder": _encoder,
     "adain": _adain,
@@ -306,6 +346,7 @@ CASES: dict[str, Callable[[nn.Sequential], dict[str, Tensor]]] = {
     "adaattn": _adaattn,
     "video": _video,
     "johnson": _johnson,
+    "transformer": _transformer,
 }
 
 

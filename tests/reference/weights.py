@@ -361,6 +361,21 @@ def _johnson(seed: int) -> Iterator[tuple[str, np.ndarray]]:
     yield from _default("output.conv", (3, 32, 9, 9), seed)
 
 
+def transformer_weights(seed: int) -> dict[str, np.ndarray]:
+    """Return the weights of `johnson` in the keys of pytorch/examples, with the statistics that old files have."""
+    places = {f"down{i}": (f"conv{i}", f"in{i}") for i in (1, 2, 3)}
+    places |= {f"block{i}.conv{j}": (f"res{i}.conv{j}", f"res{i}.in{j}") for i in range(1, 6) for j in (1, 2)}
+    places |= {f"up{i}": (f"deconv{i}", f"in{i + 3}") for i in (1, 2)} | {"output": ("deconv3", "")}
+    found: dict[str, np.ndarray] = {}
+    for key, value in _johnson(seed):
+        module, part, field = key.rsplit(".", 2)
+        convolution, norm = places[module]
+        found[f"{convolution}.conv2d.{field}" if part == "conv" else f"{norm}.{field}"] = value
+        if part == "norm":
+            found |= {f"{norm}.running_{name}": np.full_like(value, 7) for name in ("mean", "var")}
+    return found
+
+
 def generator_weights(name: str, seed: int) -> dict[str, np.ndarray]:
     """Draw the weights of one file of a generator, or of the encoder of AdaIN, SANet and AdaAttN, in its own layout.
 

@@ -1,0 +1,68 @@
+"""What a file may cost that describes something: bounds for every reader of checkpoints and artifacts, in one place.
+
+Numbers of networks and pictures cost what their files weigh. Descriptions (pickles, JSON) are small in every real file,
+and could ask for any time and memory: these are our choices, far above what real files need.
+"""
+
+import json
+import zipfile
+from typing import Any
+
+DESCRIPTION_BYTES = 64 * 2**20
+"""Of a pickle. A network of 10,000 tensors has 1 MB."""
+
+DESCRIPTION_VALUES = 400_000
+"""Steps of a pickle. A network of 10,000 tensors has 200,000."""
+
+JSON_BYTES = 2**20
+"""Of a configuration or a table of contents."""
+
+LEVELS = 8
+"""Dictionaries or prefixes around what is looked for."""
+
+AXES = 32
+"""Of one tensor."""
+
+REPEATED = 4
+"""Bytes of all tensors together, in those of their file: tensors may share numbers, and bfloat16 is widened."""
+
+
+def read_json(text: str | bytes) -> Any:
+    """Return what a JSON text of an unknown file holds.
+
+    Args:
+        text: The text.
+
+    Raises:
+        ValueError: If it is too large, too deep, or no JSON.
+
+    Example:
+        >>> read_json('{"channels": 4}')
+        {'channels': 4}
+    """
+    if len(text) > JSON_BYTES:
+        raise ValueError(f"{len(text)} bytes of JSON")
+    try:
+        return json.loads(text)
+    except RecursionError as problem:
+        raise ValueError("JSON that is too deep") from problem
+
+
+def read_entry(archive: zipfile.ZipFile, name: str, *, most: int | None = None) -> bytes:
+    """Read one entry of a zip file that stores without compressing, its checksum included.
+
+    Args:
+        archive: The file.
+        name: Of the entry.
+        most: Bytes that it may have.
+
+    Raises:
+        KeyError: If there is none of that name.
+        ValueError: If it is compressed, since it could unpack to any size, or too large.
+    """
+    entry = archive.getinfo(name)
+    if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+        raise ValueError("compressed parts")
+    if most is not None and entry.file_size > most:
+        raise ValueError(f"{name} of {entry.file_size} bytes")
+    return archive.read(entry)

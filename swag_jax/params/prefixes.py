@@ -1,0 +1,68 @@
+"""What stands in front of every key of a checkpoint, and is no part of its network's own names."""
+
+from collections.abc import Collection, Mapping
+from typing import TypeVar
+
+from swag_jax._limits import LEVELS
+
+TECHNICAL = ("module.", "_orig_mod.")
+"""Of `nn.DataParallel`, `DistributedDataParallel` and `AveragedModel`, and of `torch.compile`."""
+
+_COUNTS = ("n_averaged",)
+"""Keys beside the network's own, of `torch.optim.swa_utils.AveragedModel`."""
+
+_Value = TypeVar("_Value")
+
+
+def shared_prefixes(keys: Collection[str]) -> tuple[str, ...]:
+    """Return nothing, and each longer prefix that all keys share and that ends in a dot, shortest first.
+
+    Args:
+        keys: The keys of a checkpoint; counts of training tools beside them do not matter.
+
+    Example:
+        >>> shared_prefixes(["model.net.conv1.weight", "model.net.conv2.weight"])
+        ('', 'model.', 'model.net.')
+        >>> shared_prefixes(["module.0.weight", "module.0.bias", "n_averaged"])
+        ('', 'module.', 'module.0.')
+    """
+    named = [key for key in keys if key not in _COUNTS]
+    if not named:
+        return ("",)
+    # What the first and the last in order share, all share.
+    first, last = min(named), max(named)
+    parts = []
+    for one, other in zip(first.split(".")[:-1][:LEVELS], last.split(".")[:-1], strict=False):
+        if one != other:
+            break
+        parts.append(f"{one}.")
+    return tuple("".join(parts[:count]) for count in range(len(parts) + 1))
+
+
+def without_prefix(tensors: Mapping[str, _Value], prefix: str) -> dict[str, _Value]:
+    """Return what has a prefix, without it.
+
+    Args:
+        tensors: Anything by key.
+        prefix: One of `shared_prefixes`.
+    """
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def without_prefixes(tensors: Mapping[str, _Value], prefixes: Collection[str]) -> dict[str, _Value]:
+    """Return a checkpoint without those of some prefixes that all its keys share, in any order and number.
+
+    Args:
+        tensors: Anything by key.
+        prefixes: Each ends in a dot.
+
+    Example:
+        >>> without_prefixes({"module._orig_mod.conv1.weight": 1}, ("module.", "_orig_mod."))
+        {'conv1.weight': 1}
+    """
+    longest = ""
+    for prefix in shared_prefixes(tensors)[1:]:
+        if prefix.removeprefix(longest) not in prefixes:
+            break
+        longest = prefix
+    return without_prefix(tensors, longest)
