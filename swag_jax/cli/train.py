@@ -83,7 +83,7 @@ def _keeping_memory(display: TrainDisplay) -> Callable[[TrainProgress], None]:
 
 def _notice(display: TrainDisplay, *, quiet: bool) -> Callable[[str], None]:
     """Return what tells of damage that was made good: also where nothing but errors is printed."""
-    return (lambda line: print(f"swag-jax: {line}", file=sys.stderr)) if quiet else display.say
+    return (lambda line: print(f"swag-jax: {one_line(line)}", file=sys.stderr)) if quiet else display.say
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from swag_jax import _versions, devices, generators, losses, params
-from swag_jax._checks import UserError, check_range, error
+from swag_jax._checks import UserError, check_range, error, printable
 from swag_jax._files import check_apart, make_folder, replacing, tells_of_no_room
 from swag_jax.generators import Generator
 from swag_jax.images import read_image, write_image
@@ -455,7 +455,7 @@ def _differences(names: Sequence[str], found: dict[str, Any], wanted: dict[str, 
 
 def _brief(value: Any) -> str:
     """Return a value as one short piece of a line, whatever a file held."""
-    text = "".join(sign if sign.isprintable() else "?" for sign in str(value))
+    text = printable(str(value)[: _WIDTH + 1])
     return text if len(text) <= _WIDTH else f"{text[:_WIDTH]}..."
 
 
