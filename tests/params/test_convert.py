@@ -44,6 +44,7 @@ def test_vgg19_with_its_classifier(layout, asked, vgg, tmp_path):
         "normalization": "imagenet",
         "told_by": "",
         "padding": "zeros",
+        "architecture": "{}",
         "deepest_layer": "conv5_4",
         "source_name": "x.safetensors",
         "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
