@@ -105,7 +105,7 @@ def test_convert_keeps_the_input_of_a_published_file(small, file, store, tmp_pat
     with pytest.raises(UserError, match=r"the input of vgg19-imagenet.* must stay imagenet .*: pass -o OUT"):
         run("convert", file, "--backbone", "vgg19", "--input", "caffe")
     assert not store.exists()
-    assert run("convert", file, "--backbone", "vgg19", "--input", "caffe", "-o", tmp_path / "mine.safetensors") == 0
+    assert run("convert", file, "--backbone", "vgg19", "--input", "caffe", "-o", tmp_path / "new.safetensors") == 0
 
 
 @pytest.mark.parametrize(
