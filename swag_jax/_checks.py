@@ -51,6 +51,29 @@ def misfits_error(rule: str, misfits: list[str]) -> UserError:
     return error("\n  ".join([f"{rule}; misfits: {len(misfits)}", *shown]))
 
 
+def printable(text: str) -> str:
+    r"""Return a text as a terminal may show it: what would move its cursor, color it or hide a part is spelled out.
+
+    Names of files and tensors may hold any character: escape codes, line ends, marks that turn the direction of
+    writing, and bytes that are no UTF-8.
+
+    Example:
+        >>> print(printable("red\x1b[31m.png"), printable("two\nlines"), printable("naïve 絵"))
+        red\x1b[31m.png two\nlines naïve 絵
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def one_line(text: object) -> str:
+    r"""Return a message as one line that a terminal may show.
+
+    Example:
+        >>> one_line("misfits: 2\n  missing a")
+        'misfits: 2 missing a'
+    """
+    return printable(" ".join(str(text).split()))
+
+
 def near(name: str, known: Iterable[str], *, limit: int = 3) -> str:
     """Name the known names that look like `name`, or all of them when none does.
 

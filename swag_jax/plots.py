@@ -6,12 +6,13 @@ vision, and each line has a marker of its own.
 """
 
 import importlib.util
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from swag_jax._checks import check_name, error
-from swag_jax._files import check_target, replacing
+from swag_jax._files import check_target, write_whole
 from swag_jax.measure.activations import RAW, ActivationStatistics, NetworkStatistics
 
 Figure: TypeAlias = Any
@@ -81,8 +82,9 @@ def write(path: Path, figure: Figure) -> None:
         UserError: As `check_output` does.
     """
     check_output(path)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix.lower()[1:], dpi=DPI)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=path.suffix.lower()[1:], dpi=DPI)
+    write_whole(path, buffer.getvalue())
 
 
 def figure(rows: int, columns: int) -> tuple[Figure, list[Axes]]:

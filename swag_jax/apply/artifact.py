@@ -4,6 +4,7 @@ An artifact is a zip file: `program.bin` (`jax.export`), `weights.safetensors` a
 weights as arguments, in the order that `about.json` lists them, then what `Artifact` is called with.
 """
 
+import io
 import json
 import zipfile
 from collections.abc import Sequence
@@ -19,11 +20,12 @@ from jaxtyping import Array, ArrayLike, Float
 from safetensors.numpy import load, save
 
 from swag_jax._checks import error
-from swag_jax._files import replacing
+from swag_jax._files import write_whole
 from swag_jax._limits import JSON_BYTES, read_entry, read_json
 from swag_jax.apply.drivers import own_key
 from swag_jax.apply.painting import Manner, needs_own, paint, read
 from swag_jax.apply.stylizer import Stylizer
+from swag_jax.images._picture import as_image
 
 _FORMAT = "1"
 _PROGRAM, _WEIGHTS, _ABOUT = "program.bin", "weights.safetensors", "about.json"
@@ -69,7 +71,7 @@ class Artifact:
             strength: 1 is all style, 0 the content unstyled.
 
         Raises:
-            UserError: If shapes or numbers are others.
+            UserError: If shapes, types or numbers are others.
         """
         wanted = [(self.batch, *self.shape, 3), *((*shape, 3) for shape in self.style_shapes)]
         found = [np.shape(x) for x in (contents, *styles)]
@@ -80,8 +82,9 @@ class Artifact:
         if strength != 1 and not self.mixed:
             raise error("the artifact paints at full strength", got=strength, cure="export one with a strength")
         shares = np.asarray(blend or [1.0] * max(len(wanted) - 1, 1), np.float32)
-        pictures = [jnp.asarray(x, jnp.float32) for x in (contents, *styles)]
-        return self.exported.call(list(self.weights), pictures[0], pictures[1:], shares, np.float32(strength))
+        batch = jnp.stack([as_image(content, "content") for content in jnp.asarray(contents)]).astype(jnp.float32)
+        painted = [as_image(style, "style").astype(jnp.float32) for style in styles]
+        return self.exported.call(list(self.weights), batch, painted, shares, np.float32(strength))
 
 
 def save_artifact(
@@ -141,10 +144,12 @@ def save_artifact(
         "weights": [f"{i:04d}" for i in range(len(leaves))],
     }
     tensors = {name: np.asarray(leaf) for name, leaf in zip(about["weights"], leaves, strict=True)}
-    with replacing(Path(path)) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr(_PROGRAM, bytes(exported.serialize()))
         archive.writestr(_WEIGHTS, save(tensors))
         archive.writestr(_ABOUT, json.dumps(about, indent=1))
+    write_whole(Path(path), buffer.getvalue())
 
 
 def load_artifact(path: Path | str) -> Artifact:

@@ -15,13 +15,13 @@ from jaxtyping import ArrayLike
 from swag_jax import devices
 from swag_jax._checks import UserError, check_range, error
 from swag_jax._programs import KEPT, Recent
-from swag_jax._types import AnyHostImage, AnyImage, HostAlpha, Image, Key
+from swag_jax._types import AnyHostImage, AnyImage, HostAlpha, Image, Key, Mask
 from swag_jax.apply.painting import Manner, needs_own, paint, read
 from swag_jax.apply.settings import Settings
 from swag_jax.apply.stylizer import Stylizer
 from swag_jax.apply.tiles import HostMasks, paint_tiled
 from swag_jax.images import fitted, match_color, resize, transfer_luminance
-from swag_jax.images._picture import Picture, as_picture, called
+from swag_jax.images._picture import Picture, as_mask, as_picture, called
 
 LARGEST = {"cpu": 1, "gpu": 8, "tpu": 8}
 """Pictures per device in one batch. Our choice: on a CPU a picture costs the same in every batch."""
@@ -235,7 +235,8 @@ class _Run:
             raise error(rule, got=len(content.masks), cure="pass as many content masks as styles")
         height, width = fitted(picture.shape[0], picture.shape[1], self.settings.size or max(picture.shape[:2]))
         small = resize(picture, height, width)
-        masks = np.stack([resize(m, height, width) for m in content.masks], -1) if content.masks else None
+        checked = [as_mask(mask, "content") for mask in content.masks]
+        masks = np.stack([resize(mask, height, width) for mask in checked], -1) if checked else None
         mixed = self.settings.strength < 1 or masks is not None
         own = self._style_sized(picture) if mixed and needs_own(self.stylizer) else None
         return _Ready(index, small, self._extended(small), None if masks is None else self._extended(masks), own)
@@ -255,7 +256,7 @@ class _Run:
         key, kept = jax.random.key(self.settings.seed), []
         for style in styles:
             image = self._style_sized(as_picture(style.image, "style"))
-            region = None if style.region is None else jnp.asarray(resize(style.region, *image.shape[:2]) > 0.5)
+            region = None if style.region is None else _region(style.region, *image.shape[:2])
             kept.append(_read.of(image.shape)(self.stylizer, jnp.asarray(image), key=key, region=region))
         blend = self.settings.blend or (1.0,) * max(len(styles), 1)
         strength = jnp.float32(self.settings.strength)
@@ -336,6 +337,14 @@ class _Run:
         if self.settings.colors == "luminance":
             image = np.asarray(transfer_luminance(jnp.asarray(work.original), jnp.asarray(image)))
         return Outcome(work.index, image, None)
+
+
+def _region(mask: HostAlpha, height: int, width: int) -> Mask:
+    """Return which pixels of a style are used, at the size at which it is read."""
+    region = resize(as_mask(mask, "style"), height, width) > 0.5
+    if not region.any():
+        raise error("a style mask must leave a part of its style", got="no value above 0.5", cure="paint that white")
+    return jnp.asarray(region)
 
 
 def own_key() -> Key:

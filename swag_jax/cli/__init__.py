@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 
 from swag_jax import _signals, _versions, devices, params
-from swag_jax._checks import UserError
+from swag_jax._checks import UserError, one_line
 from swag_jax.cli import apply, batch, demo, measure, stats, stylize, train, weights
 from swag_jax.cli._flags import Parser
 
@@ -43,7 +43,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = parsed.run(parsed)
     except UserError as problem:
-        print(f"swag-jax: {' '.join(str(problem).split())}", file=sys.stderr)
+        print(f"swag-jax: {one_line(problem)}", file=sys.stderr)
         return BAD_INPUT
     if kept is not None:
         prune(kept, most=CACHE_BYTES)

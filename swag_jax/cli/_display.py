@@ -7,6 +7,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from swag_jax._checks import printable
 from swag_jax.measure import StatisticsProgress
 from swag_jax.optimize import BatchProgress
 from swag_jax.optimize import Progress as StylizeProgress
@@ -45,7 +46,7 @@ class Display:
         opening: Sequence[str] = (),
         also: Callable[[StylizeProgress], object] | None = None,
     ):
-        self.title, self.opening, self.also = title, list(opening), also
+        self.title, self.opening, self.also = printable(title), list(opening), also
         self.console = Console(stderr=True, quiet=quiet, highlight=False)
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -53,7 +54,7 @@ class Display:
             TextColumn("{task.fields[line]}", markup=False),
         )
         self._bar = Progress(*columns, console=self.console, disable=quiet or not self.console.is_terminal)
-        self._task = self._bar.add_task(_shortened(title, _TITLE_WIDTH), total=None, line="compiling")
+        self._task = self._bar.add_task(_shortened(self.title, _TITLE_WIDTH), total=None, line="compiling")
         self._spoken = time.monotonic()
 
     def __enter__(self) -> "Display":
@@ -69,7 +70,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """Print one line above the progress."""
-        self.console.print(text, soft_wrap=True, markup=False, emoji=False)
+        self.console.print(printable(text), soft_wrap=True, markup=False, emoji=False)
 
     def __call__(self, progress: StylizeProgress) -> object:
         """Show one progress."""
@@ -84,7 +85,7 @@ class Display:
         return self.console.width - min(len(self.title), _TITLE_WIDTH) - _BAR_WIDTH - 2
 
     def _show(self, line: str, completed: int, total: int | None, *, whole: str) -> None:
-        self._bar.update(self._task, completed=completed, total=total, line=line)
+        self._bar.update(self._task, completed=completed, total=total, line=printable(line))
         plain = not self.console.is_terminal
         if plain and (time.monotonic() - self._spoken > SECONDS_BETWEEN_LINES or completed == total):
             self._spoken = time.monotonic()

@@ -9,7 +9,7 @@ import typing
 from pathlib import Path
 from typing import Any, NoReturn
 
-from swag_jax._checks import check_name, near
+from swag_jax._checks import check_name, near, one_line
 from swag_jax.losses import Objective
 from swag_jax.optimize import Settings
 from swag_jax.optimize.settings import INITS
@@ -26,13 +26,25 @@ _DEFAULT_BACKBONE = Settings().backbone
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that takes no abbreviations and whose errors are one line, with near names."""
+    """An argument parser that takes no abbreviations and no flag twice; its errors are one line, with near names."""
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, allow_abbrev=False, **options)
+        self._given: dict[str, str] = {}
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """Return the value of a flag or of the words without one; argparse asks once each time that it meets one."""
+        if action.option_strings:
+            flag = action.option_strings[0]
+            if (before := self._given.get(action.dest)) is not None:
+                same = before == flag
+                self.error(f"{flag} is given twice: give it once" if same else f"{before} and {flag}: give one of them")
+            self._given[action.dest] = flag
+        return super()._get_values(action, arg_strings)  # pyright: ignore[reportAttributeAccessIssue]
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Parse; an unknown flag is an error here, where the flags that look like it are known."""
+        self._given = {}
         namespace, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(self._explain(unknown))
@@ -49,7 +61,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with code 2."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")
 
 
 def add_keep_colors(parser: argparse.ArgumentParser) -> None:

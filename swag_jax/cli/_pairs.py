@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import functools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,8 +12,9 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from swag_jax._checks import UserError, error, near
+from swag_jax._files import read_text, what_is_missing
 from swag_jax.cli._flags import Parser, add_init, add_settings, chosen_init, chosen_settings
-from swag_jax.images._decode import SUFFIXES
+from swag_jax.images._decode import SUFFIXES, left_out
 from swag_jax.optimize import Settings
 
 Made = TypeVar("Made")
@@ -73,11 +75,28 @@ def pictures_in(folder: Path, what: str) -> list[Path]:
         UserError: If there are none, naming the argument `what`.
     """
     if not folder.is_dir():
-        raise error(f"{what} must be a folder of pictures", got=folder, cure="pass an existing folder")
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+        got = what_is_missing(folder) or folder
+        raise error(f"{what} must be a folder of pictures", got=got, cure="pass an existing folder")
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as problem:
+        raise error(f"{what} must be a folder that can be read", got=f"{folder}: {problem.strerror}") from problem
+    found = [p for p in entries if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and not p.is_dir()]
     if not found:
-        raise error(f"{what} must hold pictures ({', '.join(SUFFIXES)})", got=f"none in {folder}")
+        got = f"none in {folder}"
+        raise error(f"{what} must hold pictures ({', '.join(SUFFIXES)})", got=got, cure=left_out(folder))
     return found
+
+
+def left_out_of(*folders: Path | None, deep: bool = False) -> list[str]:
+    """Return a line for each of the folders in which some files are no pictures.
+
+    Args:
+        *folders: Folders; other paths are passed over.
+        deep: Whether the folders in them count.
+    """
+    found = (left_out(folder, deep=deep) for folder in dict.fromkeys(folders) if folder is not None and folder.is_dir())
+    return [line for line in found if line is not None]
 
 
 def named(paths: list[Path]) -> dict[str, Path]:
@@ -112,8 +131,8 @@ def each_row(path: Path, make: Callable[[Mapping[str, Any]], Made]) -> list[Made
     if path.suffix.lower() not in readers:
         raise error("--pairs must end in .csv or .jsonl", got=path, cure="name it after what it holds")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as problem:
+        text = read_text(path, encoding="utf-8-sig")
+    except (OSError, ValueError) as problem:
         raise error(f"--pairs {path} must be a readable text file", got=problem) from problem
     made = []
     try:
@@ -131,6 +150,7 @@ def each_row(path: Path, make: Callable[[Mapping[str, Any]], Made]) -> list[Made
 
 def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    _check_once([name.strip() for name in reader.fieldnames or ()], f"{path}, line 1")
     for row in reader:
         if None in row or None in row.values():
             columns = len(reader.fieldnames or ())
@@ -144,12 +164,27 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not content.strip():
             continue
         try:
-            row = json.loads(content)
+            row = json.loads(content, object_pairs_hook=functools.partial(_once, where=f"{path}, line {line}"))
+        except UserError:
+            raise
         except (ValueError, RecursionError) as problem:
             raise error(f"{path}, line {line}: a line must be a JSON object", got=problem) from problem
         if not isinstance(row, dict):
             raise error(f"{path}, line {line}: a line must be a JSON object", got=type(row).__name__)
         yield line, {name: value for name, value in row.items() if value is not None}
+
+
+def _once(found: list[tuple[str, Any]], where: str) -> dict[str, Any]:
+    _check_once([name for name, _ in found], where)
+    return dict(found)
+
+
+def _check_once(names: list[str], where: str) -> None:
+    """Raise if a column or key is there twice, also by the two ways of writing one."""
+    spelled = [name.replace("_", "-") for name in names]
+    for name in spelled:
+        if spelled.count(name) > 1:
+            raise error(f"{where}: a column or key must be there once", got=f"{name!r} twice", cure="leave one out")
 
 
 class _RowParser(Parser):

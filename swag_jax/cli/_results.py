@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import stat
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from swag_jax import params
-from swag_jax._checks import error
-from swag_jax._files import read_json_lines, replacing
+from swag_jax._checks import UserError, error
+from swag_jax._files import append, read_json_lines, replacing
 from swag_jax.cli._pairs import Job
+from swag_jax.images import read_image
 
 DONE, FAILED = "done", "failed"
 
@@ -61,11 +63,23 @@ class Results:
         """Append a record."""
         with self._lock:
             self.records[record["name"]] = record
-            try:
-                with self._path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(record) + "\n")
-            except OSError as problem:
-                raise error(f"cannot write {self._path}: {problem}", cure="make room and run again") from problem
+            append(self._path, json.dumps(record) + "\n")
+
+    def is_ended(self, name: str, fingerprint: str, output: Path, *, retry_failed: bool) -> bool:
+        """Tell whether an earlier run has left nothing to do: the same work, and what it wrote is still there.
+
+        Args:
+            name: The pair's.
+            fingerprint: Of the pair as it is now.
+            output: Where its result belongs.
+            retry_failed: Whether what failed is to be tried again.
+        """
+        record = self.records.get(name)
+        if record is None or record.get("fingerprint") != fingerprint:
+            return False
+        if record.get("status") == FAILED:
+            return not retry_failed
+        return record.get("status") == DONE and _is_kept(output, record)
 
     def merge(self, names: Sequence[str]) -> None:
         """Gather the records of all processes in `results.jsonl`: those of `names` in their order, then the others."""
@@ -87,6 +101,28 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     if not records:
         raise error(f"{folder} must hold results.jsonl, as `swag-jax batch` writes it", got="no records")
     return records
+
+
+def written(path: Path) -> dict[str, object]:
+    """Return what a record holds of a file, by which a later run sees that it was cut, emptied or changed.
+
+    Args:
+        path: The file.
+    """
+    return {"bytes": path.stat().st_size, "sha256": params.file_sha256(path)}
+
+
+def _is_kept(path: Path, record: Mapping[str, object]) -> bool:
+    """Tell whether a result is still what was written; by version 0.1.0's records, whether it is a whole picture."""
+    try:
+        if not path.is_file():
+            return False
+        if "sha256" in record:
+            return path.stat().st_size == record.get("bytes") and written(path)["sha256"] == record["sha256"]
+        read_image(path)
+    except (OSError, UserError):
+        return False
+    return True
 
 
 def _files(folder: Path) -> list[Path]:
@@ -124,14 +160,14 @@ def _write(path: Path, records: Iterable[dict[str, Any]]) -> None:
 
 
 def _sha256_of(path: Path) -> str | None:
-    """Return the hash of a file's bytes; none of a file that cannot be read."""
+    """Return the hash of a file's bytes; none of what cannot be read, nor of pipes and devices, which may not end."""
     try:
         found = path.stat()
-        return _sha256(path, found.st_mtime_ns, found.st_size)
-    except OSError:
+        return _sha256(path, found.st_mtime_ns, found.st_size) if stat.S_ISREG(found.st_mode) else None
+    except (OSError, ValueError):
         return None
 
 
 @functools.lru_cache(maxsize=4096)
 def _sha256(path: Path, _changed: int, _size: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return params.file_sha256(path)

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from swag_jax import devices, params
 from swag_jax._checks import UserError, error
-from swag_jax._files import check_target
+from swag_jax._files import check_target, make_folder, real
 from swag_jax._types import AnyHostImage, HostAlpha
 from swag_jax.apply import (
     Content,
@@ -33,10 +32,11 @@ from swag_jax.attention import SIMILARITIES
 from swag_jax.backbones import PRECISIONS
 from swag_jax.cli._display import CountDisplay, clock
 from swag_jax.cli._flags import add_attributes, add_keep_colors, chosen_attributes
-from swag_jax.cli._pairs import named, pictures_in
-from swag_jax.cli._results import DONE, FAILED, Results
-from swag_jax.cli.stylize import same_file, stoppable, stopped_code
-from swag_jax.images import check_output, luminance, read_alpha, read_image, resize, write_image
+from swag_jax.cli._outputs import check_outputs
+from swag_jax.cli._pairs import left_out_of, named, pictures_in
+from swag_jax.cli._results import DONE, FAILED, Results, written
+from swag_jax.cli.stylize import stoppable, stopped_code
+from swag_jax.images import check_output, read_alpha, read_image, read_mask, resize, write_image
 from swag_jax.images.io import OUTPUT_FORMATS
 
 SOME_FAILED = 3
@@ -131,13 +131,25 @@ def _load(arguments: argparse.Namespace) -> Stylizer:
 
 def _check_output(arguments: argparse.Namespace) -> None:
     check_output(arguments.output)
-    if any(same_file(arguments.output, path) for path in (arguments.content, *arguments.styles)):
-        rule = "the output must not be one of the pictures that are read"
-        raise error(rule, got=arguments.output, cure="choose another -o")
     if arguments.export is not None:
         check_target(arguments.export, what="--export")
         if arguments.content_masks or arguments.style_masks:
             raise error("an artifact has no masks", cure="leave out the masks, or --export")
+    inputs = [("CONTENT", arguments.content), *(("STYLE", path) for path in arguments.styles), *_shared(arguments)]
+    outputs = [("-o", arguments.output), ("--export", arguments.export)]
+    check_outputs(outputs, inputs, weights=[arguments.weights or "auto"])
+
+
+def _shared(arguments: argparse.Namespace) -> list[tuple[str, Path]]:
+    """Return what is read for all pictures."""
+    masks = [*(("--content-masks", m) for m in arguments.content_masks)]
+    masks += [("--style-masks", m) for m in arguments.style_masks]
+    return [("CHECKPOINT", _generator_file(arguments)), *masks]
+
+
+def _generator_file(arguments: argparse.Namespace) -> Path:
+    path: Path = arguments.checkpoint
+    return path / GENERATOR_FILE if path.is_dir() else path
 
 
 @dataclass(frozen=True)
@@ -151,8 +163,8 @@ class _File:
 
 
 def _masks(paths: Sequence[Path]) -> tuple[HostAlpha, ...]:
-    """Read masks: the luminance of pictures."""
-    return tuple(np.asarray(luminance(jnp.asarray(read_image(path)))) for path in paths)
+    """Read masks: the luminance of pictures, times their opacity."""
+    return tuple(read_mask(path) for path in paths)
 
 
 def _styles(paths: Sequence[Path], arguments: argparse.Namespace) -> list[Style]:
@@ -198,6 +210,8 @@ def _run_many(arguments: argparse.Namespace, settings: Settings) -> int:
     devices.keep_memory()
     display, began = CountDisplay(arguments.output.name, quiet=arguments.quiet), time.perf_counter()
     display.noun = "pictures"
+    for line in left_out_of(arguments.content, *arguments.styles):
+        display.say(line)
     with stoppable(display.say, "at once; what is done is kept") as asked, display:
         with ThreadPoolExecutor(WRITERS) as pool:
             saving: list[Future] = []
@@ -246,35 +260,36 @@ def _unique(tasks: list[Task]) -> list[Task]:
 
 def _check_folder(arguments: argparse.Namespace, tasks: Sequence[Task]) -> None:
     folder: Path = arguments.output
-    read = {path.parent.resolve() for task in tasks for path in (task.content, *task.styles)}
-    if folder.resolve() in read:
+    read = {real(path.parent) for task in tasks for path in (task.content, *task.styles)}
+    if real(folder) in read:
         raise error("the output must not be a folder that is read", got=folder, cure="choose another -o")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise error(f"cannot make the folder {folder}: {problem.strerror}", cure="choose another -o") from problem
+    outputs = [(f"the result {task.name}", _output(task, arguments)) for task in tasks]
+    outputs.append(("results.jsonl", folder / "results.jsonl"))
+    inputs = [("a picture", path) for task in tasks for path in (task.content, *task.styles)]
+    check_outputs(outputs, [*inputs, *_shared(arguments)], weights=[arguments.weights or "auto"])
+    make_folder(folder)
 
 
 def _facts(arguments: argparse.Namespace, settings: Settings) -> dict[str, object]:
     """Return what all pictures depend on beside themselves."""
-    path: Path = arguments.checkpoint
-    path = path / GENERATOR_FILE if path.is_dir() else path
     return {
         "settings": dataclasses.asdict(settings),
-        "generator": params.file_sha256(path),
-        "masks": [len(arguments.content_masks), len(arguments.style_masks)],
+        "generator": params.file_sha256(_generator_file(arguments)),
+        "masks": _masks_fact(arguments),
         "loading": [arguments.backbone, arguments.weights, arguments.similarity, arguments.precision],
     }
 
 
+def _masks_fact(arguments: argparse.Namespace) -> list[object]:
+    """Return what pictures depend on by their masks, which version 0.1.0 read without their opacity."""
+    numbers: list[object] = [len(arguments.content_masks), len(arguments.style_masks)]
+    return [*numbers, "luminance times opacity"] if any(numbers) else numbers
+
+
 def _is_ended(task: Task, prints: dict[str, str], results: Results, arguments: argparse.Namespace) -> bool:
     """Tell whether an earlier run of the same task has left nothing to do."""
-    record = results.records.get(task.name)
-    if record is None or record.get("fingerprint") != prints[task.name]:
-        return False
-    if record.get("status") == FAILED:
-        return not arguments.retry_failed
-    return record.get("status") == DONE and _output(task, arguments).is_file()
+    output = _output(task, arguments)
+    return results.is_ended(task.name, prints[task.name], output, retry_failed=arguments.retry_failed)
 
 
 def _output(task: Task, arguments: argparse.Namespace) -> Path:
@@ -304,9 +319,11 @@ def _outcomes(
 def _save(task: Task, outcome: Outcome, fingerprint: str, results: Results, arguments: argparse.Namespace) -> None:
     """Write a picture, then its record; in a thread, beside the devices."""
     path, problem = _output(task, arguments), outcome.error
+    kept: dict[str, object] = {}
     if outcome.image is not None:
         try:
             _write(path, outcome.image, task.content)
+            kept = written(path)
         except UserError as failure:
             problem = failure
     results.add(
@@ -315,6 +332,7 @@ def _save(task: Task, outcome: Outcome, fingerprint: str, results: Results, argu
             "content": str(task.content),
             "styles": [str(style) for style in task.styles],
             "output": None if problem is not None else str(path),
+            **kept,
             "status": DONE if problem is None else FAILED,
             "error": None if problem is None else " ".join(str(problem).split()),
             "fingerprint": fingerprint,

@@ -11,11 +11,13 @@ from typing import Any
 
 from swag_jax import devices
 from swag_jax._checks import UserError, error
+from swag_jax._files import make_folder
 from swag_jax._types import AnyHostImage
 from swag_jax.cli._display import BatchDisplay, clock
 from swag_jax.cli._flags import add_keep_colors, chosen_init, chosen_settings
-from swag_jax.cli._pairs import Job, add_options, from_file, from_folders
-from swag_jax.cli._results import DONE, FAILED, Results
+from swag_jax.cli._outputs import check_outputs, same_folder
+from swag_jax.cli._pairs import Job, add_options, from_file, from_folders, left_out_of
+from swag_jax.cli._results import DONE, FAILED, Results, written
 from swag_jax.cli.stylize import describe_weights, stoppable, stopped_code
 from swag_jax.images import read_alpha, read_image, resize, sheet, write_image
 from swag_jax.optimize import BatchProgress, Outcome, Pair, stylize_stream
@@ -99,6 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
     left = [job for job in own if not _is_ended(job, results, arguments)]
     title = arguments.output.name + (f" {devices.process_index()}" if several else "")
     display = BatchDisplay(title, quiet=arguments.quiet)
+    for line in left_out_of(arguments.contents, arguments.styles):
+        display.say(line)
     asked = _work(left, results, arguments, display) if left else []
     stopped = bool(asked)
     devices.wait_for_all(name="every pair has ended")
@@ -131,22 +135,34 @@ def _check(jobs: Sequence[Job], arguments: argparse.Namespace) -> None:
         if (given := getattr(arguments, flag)) is not None and given < 1:
             raise error(f"--{flag.replace('_', '-')} must be at least 1", got=given)
     folder = arguments.output
-    if any(read is not None and _same(folder, read) for read in (arguments.contents, arguments.styles)):
+    if any(read is not None and same_folder(folder, read) for read in (arguments.contents, arguments.styles)):
         raise error("the output must not be a folder that is read", got=folder, cure="choose another -o")
     _, init = chosen_init(arguments.init, chosen_settings(arguments))
     if init is not None:
         read_image(init)
+    _check_files(jobs, arguments)
     reader = Reader()
     for settings in {job.settings.replace(seed=0) for job in jobs}:
         reader.load(settings)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise error(f"cannot make the folder {folder}: {problem.strerror}", cure="choose another -o") from problem
+    make_folder(folder)
 
 
-def _same(folder: Path, other: Path) -> bool:
-    return folder.resolve() == other.resolve()
+def _check_files(jobs: Sequence[Job], arguments: argparse.Namespace) -> None:
+    """Raise unless no result would replace a file that is read."""
+    inputs: list[tuple[str, Path | None]] = [("--pairs", arguments.pairs)]
+    for job in jobs:
+        inputs += [(f"the content of {job.name}", job.content), (f"the start of {job.name}", job.init)]
+        inputs += [(f"a style of {job.name}", style) for style in job.styles]
+    outputs = [(f"the result {job.name}", _output(job, arguments)) for job in jobs]
+    check_outputs([*outputs, *_own_files(arguments)], inputs, weights=[job.settings.weights for job in jobs])
+
+
+def _own_files(arguments: argparse.Namespace) -> list[tuple[str, Path]]:
+    """Return what is written beside the results."""
+    sheets = ["sheet.png", *(path.name for path in arguments.output.glob("sheet-*.png"))]
+    names = ["results.jsonl", *(sheets if arguments.sheet else [])]
+    names += [f"results-{i}.jsonl" for i in range(devices.process_count())] if devices.process_count() > 1 else []
+    return [(name, arguments.output / name) for name in names]
 
 
 def _output(job: Job, arguments: argparse.Namespace) -> Path:
@@ -155,12 +171,8 @@ def _output(job: Job, arguments: argparse.Namespace) -> Path:
 
 def _is_ended(job: Job, results: Results, arguments: argparse.Namespace) -> bool:
     """Tell whether an earlier run of the same pair has left nothing to do."""
-    record = results.records.get(job.name)
-    if record is None or record.get("fingerprint") != results.fingerprint(job):
-        return False
-    if record.get("status") == FAILED:
-        return not arguments.retry_failed
-    return record.get("status") == DONE and _output(job, arguments).is_file()
+    output = _output(job, arguments)
+    return results.is_ended(job.name, results.fingerprint(job), output, retry_failed=arguments.retry_failed)
 
 
 def _status(job: Job, results: Results) -> str | None:
@@ -213,11 +225,13 @@ def _work(jobs: Sequence[Job], results: Results, arguments: argparse.Namespace, 
 def _save(outcome: Outcome, job: Job, results: Results, arguments: argparse.Namespace, display: BatchDisplay) -> None:
     """Write a picture, then its record; in a thread, beside the solver."""
     path, result, problem = _output(job, arguments), outcome.result, outcome.error
+    kept: dict[str, object] = {}
     if result is not None:
         try:
             alpha = read_alpha(job.content) if arguments.format == "png" else None
             alpha = None if alpha is None else resize(alpha, *result.image.shape[:2])
             write_image(path, result.image, alpha=alpha)
+            kept = written(path)
         except UserError as failure:
             result, problem = None, failure
     record = {
@@ -225,6 +239,7 @@ def _save(outcome: Outcome, job: Job, results: Results, arguments: argparse.Name
         "content": str(job.content),
         "styles": [str(style) for style in job.styles],
         "output": None if result is None else str(path),
+        **kept,
         "backbone": job.settings.backbone,
         "status": FAILED if result is None else DONE,
         "error": None if problem is None else " ".join(str(problem).split()),

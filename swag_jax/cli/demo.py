@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from swag_jax import devices
-from swag_jax._checks import error
+from swag_jax._files import make_folder
 from swag_jax._types import AnyHostImage
 from swag_jax.cli._display import Display, clock
 from swag_jax.cli._flags import add_settings, chosen_settings
+from swag_jax.cli._outputs import check_outputs
 from swag_jax.cli.stylize import describe_weights
 from swag_jax.images import sample, sheet, write_image
 from swag_jax.optimize import stylize
@@ -46,19 +47,23 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.setting_backbone is None:
         arguments.preset = arguments.preset or PRESET
     settings, folder, began = chosen_settings(arguments), arguments.output, time.perf_counter()
-    opening = describe_weights(settings)
     shown = {name: sample(name, size=settings.size) for name in {name for pair in PAIRS for name in pair}}
-    _make_folder(folder)
+    outputs = {(content, style): folder / f"{content}_{style}.png" for content, style in PAIRS}
+    sheet_path = folder / "sheet.png"
+    named = [(f"{content}_{style}", path) for (content, style), path in outputs.items()]
+    check_outputs([*named, ("the sheet", sheet_path)], [], weights=[settings.weights])
+    opening = describe_weights(settings)
+    make_folder(folder)
     devices.keep_memory()
     results = {}
     for content, style in PAIRS:
         with Display(f"{content} + {style}", quiet=arguments.quiet, opening=opening) as display:
             image = stylize(shown[content], shown[style], settings=settings, callback=display).image
-        write_image(folder / f"{content}_{style}.png", image)
+        write_image(outputs[content, style], image)
         results[content, style], opening = image, []
-    write_image(folder / "sheet.png", _sheet(shown, results))
+    write_image(sheet_path, _sheet(shown, results))
     seconds = clock(time.perf_counter() - began)
-    Display("demo", quiet=arguments.quiet).say(f"wrote {folder / 'sheet.png'} and {len(results)} pictures in {seconds}")
+    Display("demo", quiet=arguments.quiet).say(f"wrote {sheet_path} and {len(results)} pictures in {seconds}")
     return 0
 
 
@@ -70,10 +75,3 @@ def _sheet(shown: dict[str, AnyHostImage], results: dict[tuple[str, str], AnyHos
         captions.append([content, *(name for style in styles for name in (style, f"{content} + {style}"))])
     height, width, _ = shown[next(iter(STYLES))].shape
     return sheet(rows, captions=captions, cell=(height, width))
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise error(f"cannot make the folder {folder}: {problem.strerror}", cure="choose another -o") from problem

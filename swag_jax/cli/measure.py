@@ -16,10 +16,11 @@ from rich.table import Table
 
 from swag_jax import _versions, params
 from swag_jax._checks import UserError, check_name, check_range, error
-from swag_jax._files import check_target, replacing
+from swag_jax._files import check_target, read_text, replacing
 from swag_jax.backbones import NAMES, entry, layer_names, load
 from swag_jax.cli._display import PIPE_WIDTH, CountDisplay, clock
 from swag_jax.cli._flags import listed
+from swag_jax.cli._outputs import check_outputs
 from swag_jax.cli._pairs import each_row, paths_of
 from swag_jax.cli._results import read_records
 from swag_jax.images import read_image
@@ -215,7 +216,7 @@ def _of_folder(folder: Path) -> list[Triple]:
 
 def _of_report(path: Path) -> Triple:
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = json.loads(read_text(path))
         output = _path(report["output"])
         styles = tuple(map(_path, report["styles"]))
         return Triple(output.stem, _path(report["content"]), styles, output, report["settings"]["backbone"])
@@ -246,16 +247,18 @@ def _available(arguments: argparse.Namespace) -> tuple[tuple[str, ...], dict[str
 
 
 def _check(arguments: argparse.Namespace, triples: Sequence[Triple]) -> None:
-    """Raise unless all names are known and the report can be written, and not over a picture that is read."""
+    """Raise unless all names are known and the report can be written, and not over a file that is read."""
     check_range(arguments.seed, what="seed", low=0, high=2**32 - 1)
     check_name(arguments.backbone, NAMES, what="backbone")
     for layer in (*arguments.layers, *filter(None, [arguments.content_layer])):
         check_name(layer, layer_names(arguments.backbone), what="layer")
     if arguments.json is not None:
         check_target(arguments.json, what="--json")
-        read = {path.resolve() for t in triples for path in (t.content, *t.styles, t.output) if path is not None}
-        if arguments.json.resolve() in read:
-            raise error("--json must not be one of the files that are read", got=arguments.json, cure="name another")
+    inputs: list[tuple[str, Path | None]] = [("--pairs", arguments.pairs), *(("PATH", p) for p in arguments.paths)]
+    inputs += [("the records", file) for p in arguments.paths for file in p.glob("results*.jsonl")]
+    inputs += [("--lpips-weights", arguments.lpips_weights), ("--fid-weights", arguments.fid_weights)]
+    inputs += [(f"a picture of {t.name}", path) for t in triples for path in (t.content, *t.styles, t.output)]
+    check_outputs([("--json", arguments.json)], inputs, weights=[arguments.weights, arguments.lpips_trunk])
 
 
 def _judge(metrics: tuple[str, ...], arguments: argparse.Namespace) -> tuple[Judge, dict[str, params.Source]]:

@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from swag_jax import _versions, params, plots
-from swag_jax._checks import check_name, check_range, error
+from swag_jax._checks import check_name, check_range, printable
 from swag_jax._files import check_target, replacing
 from swag_jax._types import AnyHostImage
 from swag_jax.backbones import NAMES, SWITCHES
 from swag_jax.cli._display import PIPE_WIDTH, StatisticsDisplay, clock
 from swag_jax.cli._flags import listed, number_or
-from swag_jax.cli._pairs import pictures_in
+from swag_jax.cli._outputs import check_outputs
+from swag_jax.cli._pairs import left_out_of, pictures_in
 from swag_jax.cli._subjects import available, names_of, read_subjects
 from swag_jax.images import CONTENTS, STYLES, read_image, sample
 from swag_jax.measure.activations import (
@@ -128,7 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
     starred = _starred(arguments, subjects, smoothings)
     _check_outputs(arguments, files)
     pictures = {name: _Picture(path, arguments.size) for name, path in files.items()}
-    display = StatisticsDisplay("stats", quiet=arguments.quiet, opening=_left_out(missing))
+    display = StatisticsDisplay("stats", quiet=arguments.quiet, opening=_opening(missing, arguments))
     with display:
         found = activation_statistics(
             pictures,
@@ -166,8 +167,10 @@ def _smoothings(arguments: argparse.Namespace) -> list[Smoothing]:
     ]
 
 
-def _left_out(missing: dict[str, str]) -> list[str]:
-    return [f"left out: {name}: {problem}" for name, problem in missing.items()]
+def _opening(missing: dict[str, str], arguments: argparse.Namespace) -> list[str]:
+    """Say which networks and files are left out."""
+    folders = [Path(entry) for entry in arguments.images]
+    return [*(f"left out: {name}: {problem}" for name, problem in missing.items()), *left_out_of(*folders)]
 
 
 def _files(asked: Sequence[str]) -> dict[str, Path | str]:
@@ -210,17 +213,13 @@ def _starred(arguments: argparse.Namespace, subjects: Sequence[Subject], smoothi
 def _check_outputs(arguments: argparse.Namespace, files: dict[str, Path | str]) -> None:
     """Raise unless all that will be written can be, and none of it over a picture that is read."""
     check_range(arguments.size, what="size", low=1)
-    outputs = [path for path in (arguments.json, arguments.plot) if path is not None]
     if arguments.json is not None:
         check_target(arguments.json, what="--json")
     if arguments.plot is not None:
         plots.check_output(arguments.plot)
-    if len({path.absolute() for path in outputs}) < len(outputs):
-        raise error("--json and --plot must be two files", got=arguments.json)
-    read = {path.resolve() for path in files.values() if isinstance(path, Path)}
-    for path in outputs:
-        if path.resolve() in read:
-            raise error("an output must not be one of the pictures that are read", got=path, cure="choose another name")
+    inputs = [("--images", path) for path in files.values() if isinstance(path, Path)]
+    weights = [part for entry in arguments.weights for part in (entry, entry.partition("=")[2]) if part]
+    check_outputs([("--json", arguments.json), ("--plot", arguments.plot)], inputs, weights=weights)
 
 
 def _print(found: ActivationStatistics) -> None:
@@ -230,7 +229,7 @@ def _print(found: ActivationStatistics) -> None:
     for name, network in found.networks.items():
         for kind in network.smoothings:
             shown = name if kind == RAW else f"{name}, {kind}"
-            console.print(f"\n{shown}: {network.source.describe()}", markup=False, soft_wrap=True)
+            console.print("\n" + printable(f"{shown}: {network.source.describe()}"), markup=False, soft_wrap=True)
             console.print(_table(network, kind))
 
 

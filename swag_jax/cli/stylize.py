@@ -17,6 +17,7 @@ from swag_jax._files import check_target, replacing
 from swag_jax._types import HostAlpha, HostImage
 from swag_jax.cli._display import Display, clock
 from swag_jax.cli._flags import add_init, add_keep_colors, add_settings, chosen_init, chosen_settings
+from swag_jax.cli._outputs import check_outputs
 from swag_jax.images import check_output, read_alpha, read_image, resize, write_image
 from swag_jax.images.io import OUTPUT_FORMATS
 from swag_jax.optimize import Progress, Result, Settings, stylize
@@ -51,7 +52,7 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check everything first, then work, then write."""
     settings, init = chosen_init(arguments.init, chosen_settings(arguments))
-    _check_outputs(arguments)
+    _check_outputs(arguments, settings, init)
     content = read_image(arguments.content)
     styles = [read_image(path) for path in arguments.styles]
     start = None if init is None else read_image(init)
@@ -75,25 +76,32 @@ def describe_weights(settings: Settings) -> list[str]:
     return [f"weights: {source.describe()}", *([f"         {advice}"] if advice else [])]
 
 
-def _check_outputs(arguments: argparse.Namespace) -> None:
-    """Raise unless all that will be written can be, and none of it over a picture that is read."""
-    output, report = arguments.output, arguments.report
+def _check_outputs(arguments: argparse.Namespace, settings: Settings, init: Path | None) -> None:
+    """Raise unless all that will be written can be, and none of it over a file that is read."""
+    output, report, every = arguments.output, arguments.report, arguments.every
     check_output(output)
-    if any(same_file(output, path) for path in (arguments.content, *arguments.styles, Path(arguments.init or ""))):
-        raise error("the output must not be one of the pictures that are read", got=output, cure="choose another -o")
     if report is not None:
         check_target(report, what="--report")
-        if report.absolute() == output.absolute():
-            raise error("the report must not be the output", got=report, cure="name it .json")
-    if arguments.every is not None and arguments.every < 1:
-        raise error("--every must be at least 1", got=arguments.every)
+    if every is not None and every < 1:
+        raise error("--every must be at least 1", got=every)
+    snapshots = [snapshot(output, step) for step in range(every, settings.steps, every)] if every else []
+    for path in snapshots:
+        check_output(path)
+    check_outputs(
+        [("-o", output), ("--report", report), *(("--every", path) for path in snapshots)],
+        [("CONTENT", arguments.content), *(("STYLE", path) for path in arguments.styles), ("--init", init)],
+        weights=[settings.weights],
+    )
 
 
-def same_file(output: Path, path: Path) -> bool:
-    """Tell whether two paths are of one file."""
-    with contextlib.suppress(OSError):
-        return output.samefile(path)
-    return False
+def snapshot(output: Path, step: int) -> Path:
+    """Return where `--every` writes the picture after a step.
+
+    Args:
+        output: The result.
+        step: The step.
+    """
+    return output.with_name(f"{output.stem}-{step:05d}{output.suffix}")
 
 
 class _Writer:
@@ -108,8 +116,7 @@ class _Writer:
 
     def __call__(self, progress: Progress) -> bool:
         if self.every and progress.step % self.every == 0 and progress.step < progress.steps:
-            name = f"{self.output.stem}-{progress.step:05d}{self.output.suffix}"
-            self.write(self.output.with_name(name), progress.picture())
+            self.write(snapshot(self.output, progress.step), progress.picture())
         return bool(self.asked)
 
     def write(self, path: Path, image: HostImage) -> None:

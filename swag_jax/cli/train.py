@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from swag_jax import devices, params
+from swag_jax._checks import one_line
 from swag_jax.cli._display import TrainDisplay
 from swag_jax.cli._flags import add_attributes, chosen_attributes
+from swag_jax.cli._pairs import left_out_of
 from swag_jax.cli.stylize import stoppable, stopped_code
 from swag_jax.generators import KINDS
 from swag_jax.train import Cadence, NonFiniteStepError, TrainProgress, train_generator
@@ -81,7 +83,7 @@ def _keeping_memory(display: TrainDisplay) -> Callable[[TrainProgress], None]:
 
 def _notice(display: TrainDisplay, *, quiet: bool) -> Callable[[str], None]:
     """Return what tells of damage that was made good: also where nothing but errors is printed."""
-    return (lambda line: print(f"swag-jax: {line}", file=sys.stderr)) if quiet else display.say
+    return (lambda line: print(f"swag-jax: {one_line(line)}", file=sys.stderr)) if quiet else display.say
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -95,7 +97,11 @@ def run(arguments: argparse.Namespace) -> int:
     display = TrainDisplay(
         arguments.output.name,
         quiet=quiet,
-        opening=[f"encoder: {settings.encoder}, {source.describe()}", *([f"         {advice}"] if advice else [])],
+        opening=[
+            f"encoder: {settings.encoder}, {source.describe()}",
+            *([f"         {advice}"] if advice else []),
+            *left_out_of(arguments.contents, arguments.styles, deep=True),
+        ],
     )
     with stoppable(display.say, "without a checkpoint") as asked, display:
         try:
@@ -111,7 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
                 notice=_notice(display, quiet=arguments.quiet),
             )
         except NonFiniteStepError as problem:
-            print(f"swag-jax: {problem}", file=sys.stderr)
+            print(f"swag-jax: {one_line(problem)}", file=sys.stderr)
             return DIVERGED
     if result.status == "stopped":
         display.say(f"stopped at step {result.step} of {settings.steps}; the same command goes on")

@@ -1,7 +1,6 @@
 """`swag-jax weights`: list, fetch, convert and verify checkpoints. Only `fetch` uses the network."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -11,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from swag_jax import backbones, generators, params
-from swag_jax._checks import UserError, check_name, error
+from swag_jax._checks import UserError, check_name, error, one_line, printable
+from swag_jax._files import check_apart
 from swag_jax._types import Images
 from swag_jax.cli._display import PIPE_WIDTH
 from swag_jax.cli._subjects import read_network
@@ -114,11 +115,11 @@ def run_list(args: argparse.Namespace) -> int:
     for name, path in params.stored().items():
         if name not in known:
             backbone = params.read_metadata(path).get("backbone", "unknown")
-            table.add_row(name, backbone, "converted", "", _size(path), _STORED)
+            table.add_row(*map(Text, (printable(name), printable(backbone))), "converted", "", _size(path), _STORED)
     Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
     without = [name for name in backbones.NAMES if name not in {entry.backbone for entry in params.checkpoints()}]
     print(f"no checkpoint known (random weights, or convert a file of yours): {', '.join(without)}")
-    print(f"store: {params.home() / 'weights'}; package: {params.weights_folder()}")
+    print(printable(f"store: {params.home() / 'weights'}; package: {params.weights_folder()}"))
     return 0
 
 
@@ -135,6 +136,7 @@ def run_fetch(args: argparse.Namespace) -> int:
 
 def run_convert(args: argparse.Namespace) -> int:
     """Convert one file of a network, or all files of a generator."""
+    _check_apart(args)
     if args.generator is not None:
         return _convert_generator(args)
     file, *others = args.files
@@ -147,33 +149,43 @@ def run_convert(args: argparse.Namespace) -> int:
         raise error("only a VGG can be rescaled", got=name, cure="leave out --unit-mean")
     expected = backbones.parameter_shapes(name, **switches)
     converted = params.convert(
-        file, name, expected, layout=args.layout, normalization=args.input, architecture=switches or None
+        file, name, expected, layout=args.layout, architecture=switches or None, normalization=args.input
     )
-    _check_setup(converted.metadata, file)
+    _check_setup(name, converted.metadata, file)
     if args.unit_mean:
         converted = _rescaled(converted, args.images)
     path = _write(converted, file, args.output, suffix="-unit-mean" if args.unit_mean else "")
     facts = converted.metadata
     told_by = f" ({facts['told_by']})" if facts.get("told_by") else ""
-    print(
+    said = (
         f"{path}: {facts['backbone']} down to {facts['deepest_layer']}, {facts['layout']} layout, "
         f"normalization {facts.get('normalization', 'by default')}{told_by}, padding {facts['padding']}"
     )
+    print(printable(said))
     return 0
 
 
-def _check_setup(facts: Mapping[str, str], file: Path) -> None:
+def _check_apart(args: argparse.Namespace) -> None:
+    """Raise if the output would replace a file that is read."""
+    if args.output is not None:
+        images = find_pictures(args.images, what="--images") if args.unit_mean and args.images else []
+        inputs = [*(("FILE", file) for file in args.files), *(("--images", path) for path in images)]
+        check_apart([("-o", args.output)], inputs)
+
+
+def _check_setup(backbone: str, facts: Mapping[str, str], file: Path) -> None:
     """Raise unless a network can be set up as a file of our own says."""
-    switches = json.loads(facts["architecture"]).items()
-    asked = {switch: tuple(value) if isinstance(value, list) else value for switch, value in switches}
-    asked |= {"normalization": facts["normalization"]} if "normalization" in facts else {}
-    asked |= {"padding": facts["padding"]} if facts["padding"] != "zeros" else {}
+    asked = {"normalization": facts["normalization"]} if "normalization" in facts else {}
+    if facts["padding"] != "zeros":
+        asked["padding"] = facts["padding"]
     try:
         check_name(asked.get("normalization", "none"), NORMALIZATIONS, what="normalization")
         check_name(facts["padding"], backbones.PADDINGS, what="padding")
-        backbones.layer_names(facts["backbone"], **asked)
-    # A TypeError comes from a switch of another type.
-    except (TypeError, ValueError) as problem:
+        architecture = params.architecture_of(file, facts)
+        for switch in architecture:
+            check_name(switch, backbones.SWITCHES, what="switch")
+        backbones.layer_names(backbone, **architecture, **asked)
+    except (UserError, TypeError) as problem:  # TypeError: a switch of another type
         rule = f"{file} must say how its network is set up"
         raise error(rule, got=f"what cannot be used ({str(problem).rstrip('.')})", cure="get it anew") from problem
 
@@ -210,7 +222,7 @@ def _convert_generator(args: argparse.Namespace) -> int:
         raise error("--input is for networks", got=args.input, cure="leave it out")
     config = generators.convert_generator(args.files, args.generator, args.output)
     reads = "pictures" if isinstance(config, generators.JohnsonConfig) else ", ".join(tap.layer for tap in config.taps)
-    print(f"{args.output}: {args.generator} generator, reads {reads}")
+    print(printable(f"{args.output}: {args.generator} generator, reads {reads}"))
     return 0
 
 
@@ -237,11 +249,11 @@ def _each(items: Iterable[Any], work: Callable[[Any], str]) -> int:
     failed = False
     for item in items:
         try:
-            print(work(item))
+            print(printable(work(item)))
         except UserError as problem:
             if len(items) == 1:
                 raise
-            print(problem, file=sys.stderr)
+            print(one_line(problem), file=sys.stderr)
             failed = True
     return _SOME_FAILED if failed else 0
 
@@ -264,7 +276,7 @@ def _named(name: str) -> params.Checkpoint:
 def _is_here(entry: params.Checkpoint) -> bool:
     path = _path(entry)
     if path is not None:
-        print(f"{entry.name}: already here, {path}")
+        print(printable(f"{entry.name}: already here, {path}"))
     return path is not None
 
 
@@ -301,4 +313,5 @@ def _write(converted: params.Converted, source: Path, output: Path | None, *, su
     # Under a published checkpoint's name, `--weights imagenet` would take the file for that checkpoint.
     if entry and known is None:
         raise error(f"{source} is not the published {name}: its sha256 differs", cure="rename it or pass -o OUT")
+    check_apart([(f"the store's {name}", params.stored_path(name))], [("FILE", source)])
     return params.install(name, converted)

@@ -15,6 +15,7 @@ import numpy as np
 
 from swag_jax import params
 from swag_jax._checks import check_name, error, misfits_error
+from swag_jax._files import check_apart
 from swag_jax._limits import read_json
 from swag_jax.backbones import Operations
 from swag_jax.features import Tap
@@ -123,6 +124,7 @@ def convert_generator(sources: Sequence[Path], kind: str, output: Path) -> Confi
             misfit. Nothing is written then.
     """
     published = PUBLISHED[check_name(kind, PUBLISHED, what="generator")]
+    check_apart([("the output", output)], [("a file of the published one", source) for source in sources])
     names, homes, misfits = published.tensors, {}, []
     for source in sources:
         prefix, shapes = _unwrapped(source, published)

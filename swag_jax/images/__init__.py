@@ -7,6 +7,7 @@ from swag_jax.images.crop import read_crop as read_crop
 from swag_jax.images.io import check_output as check_output
 from swag_jax.images.io import read_alpha as read_alpha
 from swag_jax.images.io import read_image as read_image
+from swag_jax.images.io import read_mask as read_mask
 from swag_jax.images.io import write_image as write_image
 from swag_jax.images.normalize import NORMALIZATIONS as NORMALIZATIONS
 from swag_jax.images.normalize import denormalize as denormalize

@@ -4,24 +4,60 @@ Every way a file can be wrong leaves as a `UserError` that names the file. The h
 of pixels) before any pixel is decoded.
 """
 
+import contextlib
+import ctypes
 import difflib
+import functools
 import heapq
 import math
 import warnings
+from collections import Counter
 from os import PathLike
 from pathlib import Path
 
-from PIL import ExifTags, UnidentifiedImageError
+from PIL import ExifTags, UnidentifiedImageError, _imaging, features
 from PIL import Image as Pillow
 
 from swag_jax._checks import UserError, check_range, error, near
+from swag_jax._files import what_is_missing
 from swag_jax.images.resize import fitted
 
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP")
-"""What is read. The list is closed: other Pillow plugins start programs (EPS) or vary by installation."""
+_AVIF = ("AVIF",) if "avif" in features.modules and features.check("avif") else ()
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp")
-"""The usual suffixes of `FORMATS`, to suggest neighbors of a missing file; reading goes by content."""
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", *_AVIF)
+"""What is read. The list is closed: other Pillow plugins start programs (EPS). Some builds of Pillow lack AVIF."""
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".avif")
+"""The usual suffixes of pictures, by which those of a folder are found; reading goes by content."""
+
+_EXPORT = "export it as JPEG or PNG"
+
+_SIGNS = (
+    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL", _EXPORT),
+    (0, b"\xff\x0a", "JPEG XL", _EXPORT),
+    (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000", _EXPORT),
+    (0, b"8BPS", "Photoshop", _EXPORT),
+    (0, b"gimp xcf", "GIMP", _EXPORT),
+    (0, b"v/1\x01", "OpenEXR", _EXPORT),
+    (0, b"#?RADIANCE", "Radiance HDR", _EXPORT),
+    (0, b"%PDF", "PDF", _EXPORT),
+    (0, b"%!PS", "PostScript", _EXPORT),
+    (0, b"<svg", "SVG", _EXPORT),
+    (0, b"<?xml", "SVG or other XML", _EXPORT),
+    (0, b"\x00\x00\x01\x00", "icon", _EXPORT),
+    (0, b"\x1aE\xdf\xa3", "video", "export its frames as PNG"),
+    (0, b"<!DOCTYPE", "web page", "download the picture itself"),
+    (0, b"<html", "web page", "download the picture itself"),
+    (0, b"version https://git-lfs", "Git LFS pointer", "fetch the file itself: git lfs pull"),
+)
+"""Where and with what files of other formats begin, what they are called, and the cure."""
+
+_BRANDS = {
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"), "HEIC"),
+    b"crx ": "Canon raw",
+}
+"""Brands of ISO media files (ISO/IEC 14496-12, 4.3) that hold pictures; the others hold videos."""
 
 MINIMUM_SIDE = 16
 """Shortest side in pixels: VGG19 halves it four times before `conv5_1`, which leaves one position."""
@@ -49,13 +85,26 @@ def decode(path: str | PathLike[str], size: int | None, *, shorter: int | None =
     Raises:
         UserError: If the file is missing, unreadable, no picture, broken, too small or too large.
     """
+    if not isinstance(path, str | PathLike):
+        raise error("a picture is read from a path", got=type(path).__name__, cure="pass arrays as they are")
     path = Path(path)
     _check_size(size)
     _check_file(path)
+    _silence_libtiff()
     with warnings.catch_warnings():
         # Pillow warns of broken metadata and, below MAXIMUM_PIXELS, of many pixels: neither harms the pixels.
         warnings.simplefilter("ignore")
         return _decode_first_frame(path, size, shorter)
+
+
+@functools.cache
+def _silence_libtiff() -> None:
+    """Keep libtiff from printing lines of its own, beside the error that says the same; Pillow silences warnings only.
+
+    Where Pillow's library does not show this function of libtiff's, the lines stay.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 def _decode_first_frame(path: Path, size: int | None, shorter: int | None) -> Pillow.Image:
@@ -75,12 +124,71 @@ def _decode_first_frame(path: Path, size: int | None, shorter: int | None) -> Pi
     except Pillow.DecompressionBombError as cause:
         raise _too_many_pixels(path, str(cause)) from cause
     except UnidentifiedImageError as cause:
-        known = ", ".join(FORMATS)
-        cure = f"name a picture file ({known}); renaming another file does not convert it"
-        raise error(f"{path} must hold a picture", got="content of no known format", cure=cure) from cause
+        raise _unknown_format(path) from cause
     except Exception as cause:  # a broken file can raise nearly anything from inside Pillow's decoders
+        if (found := _recognized(path)) and found[0] not in FORMATS:  # HEIC looks like AVIF at first
+            raise _unknown_format(path) from cause
         rule, got = f"{path} must be a whole, undamaged picture", f"a decoding failure ({cause!r})"
         raise error(rule, got=got, cure="copy or export the file again") from cause
+
+
+def _unknown_format(path: Path) -> UserError:
+    """Explain what a file is that is not read, where its first bytes tell."""
+    known = ", ".join(FORMATS)
+    got = "content of no known format"
+    cure = f"name a picture file ({known}); renaming another file does not convert it"
+    if found := _recognized(path):
+        got, cure = f"content of another kind ({found[0]})", found[1]
+    return error(f"{path} must hold a picture", got=got, cure=cure)
+
+
+def _recognized(path: Path) -> tuple[str, str] | None:
+    """Return what a file's format is called, and the cure."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError:
+        return None
+    if head[4:8] == b"ftyp":
+        brands = [head[8:12], *(head[i : i + 4] for i in range(16, min(len(head), int.from_bytes(head[:4])), 4))]
+        kinds = [_BRANDS[brand] for brand in brands if brand in _BRANDS]
+        # The general brand `mif1` comes first in files of either kind.
+        kind = "AVIF" if "AVIF" in kinds else next(iter(kinds), None)
+        return (kind, _EXPORT) if kind else ("video", "export its frames as PNG")
+    return next((sign[2:] for sign in _SIGNS if head[sign[0] :].lower().startswith(sign[1].lower())), None)
+
+
+def left_out(folder: Path, *, deep: bool = False) -> str | None:
+    """Say in one line how many files of a folder are no pictures, and of which suffixes; nothing where all are.
+
+    Args:
+        folder: The folder.
+        deep: Whether the folders in it count.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory(dir=".") as folder:
+        ...     for name in ("a.png", "b.heic", "c.HEIC", "notes.txt"):
+        ...         Path(folder, name).touch()
+        ...     left_out(Path(folder)).partition(": ")[2]
+        '3 files that are no pictures (2 .heic: export as JPEG; 1 .txt)'
+    """
+    entries = folder.rglob("*") if deep else folder.iterdir()
+    others = [p for p in entries if p.suffix.lower() not in SUFFIXES and not p.name.startswith(".") and not p.is_dir()]
+    if not others:
+        return None
+    counts = Counter(path.suffix.lower() or "without a suffix" for path in others).most_common()
+    parts = [f"{n} {suffix}{': export as JPEG' * (suffix in _PHOTOGRAPHS)}" for suffix, n in counts[:_SHOWN]]
+    more = [f"{len(counts) - _SHOWN} other suffixes"] * (len(counts) > _SHOWN)
+    files = "1 file that is no picture" if len(others) == 1 else f"{len(others)} files that are no pictures"
+    return f"left out of {folder}: {files} ({'; '.join([*parts, *more])})"
+
+
+_PHOTOGRAPHS = (".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".psd")
+"""Suffixes of pictures that are not read."""
+
+_SHOWN = 5
+"""Suffixes that `left_out` names."""
 
 
 def _turned_upright(picture: Pillow.Image) -> Pillow.Image:
@@ -119,6 +227,8 @@ def unusable_path(path: Path, cause: OSError) -> UserError:
 
 
 def _missing(path: Path) -> UserError:
+    if got := what_is_missing(path):
+        return error(f"{path} must exist", got=got, cure="mend the link, or name the file itself")
     if not path.parent.is_dir():
         return error(f"{path} must exist", got=f"no folder {path.parent}", cure="check the path")
     pictures = [entry.name for entry in path.parent.iterdir() if entry.suffix.lower() in SUFFIXES]

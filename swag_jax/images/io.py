@@ -5,6 +5,7 @@ written apart from its colors, as `height width` in [0, 1] where 1 is opaque. Re
 carry (orientation, color profile, palette, CMYK, 16 bits, transparency); writing is all or nothing.
 """
 
+import io
 import os
 from os import PathLike
 from pathlib import Path
@@ -16,10 +17,12 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 
 from swag_jax._checks import check_range, error
-from swag_jax._files import replacing
+from swag_jax._files import target_of, write_whole
 from swag_jax._types import HostAlpha, HostImage
 from swag_jax.images import _pixels
 from swag_jax.images._decode import decode, unusable_path
+from swag_jax.images._picture import to_write
+from swag_jax.images.color import luminance
 from swag_jax.images.resize import fitted, resize
 
 OUTPUT_FORMATS = {
@@ -36,7 +39,7 @@ DEFAULT_QUALITY = 95
 """Pillow's documentation advises against JPEG qualities above 95: files grow, the picture hardly gains."""
 
 _OPAQUE_SUFFIXES = (".jpg", ".jpeg")
-_ENCODING_FAILURES = (ValueError, SystemError, MemoryError)
+_ENCODING_FAILURES = (ValueError, SystemError, MemoryError, OSError, RuntimeError)
 
 
 def read_image(path: str | PathLike[str], *, size: int | None = None) -> HostImage:
@@ -90,6 +93,32 @@ def read_alpha(path: str | PathLike[str], *, size: int | None = None) -> HostAlp
     return None if alpha is None else _fit(alpha, size)
 
 
+def read_mask(path: str | PathLike[str], *, size: int | None = None) -> HostAlpha:
+    """Read a picture as a mask: luminance times opacity, so that what is transparent counts as black.
+
+    Args:
+        path: A picture file.
+        size: The longer side wanted in pixels; `None` keeps the size.
+
+    Returns:
+        A float32 array `height width` in [0, 1].
+
+    Raises:
+        UserError: As `read_image` does.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     white, alpha = np.ones((64, 48, 3), np.float32), np.zeros((64, 48), np.float32)
+        ...     write_image(f"{folder}/mask.png", white, alpha=alpha)
+        ...     float(read_mask(f"{folder}/mask.png").max())
+        0.0
+    """
+    color, alpha = _read(path, size)
+    light = np.asarray(luminance(jax.numpy.asarray(color)))
+    return _fit(light if alpha is None else light * alpha, size)
+
+
 def _read(path: str | PathLike[str], size: int | None) -> tuple[HostImage, HostAlpha | None]:
     picture = decode(path, size)
     try:
@@ -120,7 +149,7 @@ def check_output(path: str | PathLike[str], *, alpha: bool = False) -> None:
     path = Path(path)
     _check_suffix(path, alpha)
     try:
-        _check_folder(path)
+        _check_folder(target_of(path))
     except OSError as cause:
         raise unusable_path(path, cause) from cause
 
@@ -157,12 +186,12 @@ def write_image(
 
     Args:
         path: The output file; its suffix, one of `OUTPUT_FORMATS`, chooses the format.
-        image: Floating-point sRGB values `height width 3` in [0, 1]; values outside are clipped.
+        image: Floating-point sRGB values `height width 3` in [0, 1]; values a little outside are clipped.
         alpha: Opacity `height width` in [0, 1], for every format but JPEG.
         quality: Of JPEG and WebP, 1 to 100; PNG and TIFF are lossless.
 
     Raises:
-        UserError: If the path fails `check_output`, an array has another shape or type or holds a value that
+        UserError: If the path fails `check_output`, an array has another shape, type or range or holds a value that
             is not finite, or the file cannot be written.
 
     Example:
@@ -172,45 +201,36 @@ def write_image(
     """
     check_range(quality, what="quality", low=1, high=100)
     check_output(path, alpha=alpha is not None)
-    target, picture = Path(path), _to_picture(image, alpha)
-    with replacing(target) as temporary:
-        _encode(picture, temporary, quality, target=target)
+    write_whole(Path(path), _encoded(_to_picture(image, alpha), quality, target=Path(path)))
 
 
 def _to_picture(image: np.ndarray | jax.Array, alpha: np.ndarray | jax.Array | None) -> Pillow.Image:
-    channels = _to_bytes(image, what="an image to write")
-    if channels.ndim != 3 or channels.shape[-1] != 3 or channels.size == 0:
-        raise error("an image to write must have shape (height, width, 3)", got=channels.shape)
+    channels = _to_bytes(to_write(image, "an image to write"))
     if alpha is None:
         return Pillow.fromarray(channels)
-    opacity = _to_bytes(alpha, what="an alpha to write")
-    if opacity.shape != channels.shape[:2]:
-        raise error(f"the alpha of this image must have shape {channels.shape[:2]}", got=opacity.shape)
+    opacity = _to_bytes(to_write(alpha, "an alpha to write", shape=channels.shape[:2]))
     return Pillow.fromarray(np.concatenate([channels, opacity[..., None]], axis=-1))
 
 
-def _to_bytes(values: np.ndarray | jax.Array, *, what: str) -> np.ndarray:
+def _to_bytes(unit: np.ndarray) -> np.ndarray:
     """Round [0, 1] to 0 .. 255, halves up."""
-    if not jax.numpy.issubdtype(values.dtype, jax.numpy.floating):
-        rule = f"{what} must hold floating-point values in [0, 1]"
-        raise error(rule, got=values.dtype, cure="divide bytes by 255")
-    unit = np.asarray(values).astype(np.float32)
-    if not np.isfinite(unit).all():
-        broken = np.count_nonzero(~np.isfinite(unit))
-        raise error(f"{what} must be finite", got=f"{broken} of {unit.size} values that are NaN or infinite")
-    return np.floor(np.clip(unit, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return np.floor(unit * 255 + 0.5).astype(np.uint8)
 
 
-def _encode(picture: Pillow.Image, path: Path, quality: int, *, target: Path) -> None:
-    """Write `picture` to `path` in the format and with the options of `target`."""
+def _encoded(picture: Pillow.Image, quality: int, *, target: Path) -> bytes:
+    """Return a picture in the format and with the options of `target`.
+
+    Into memory, since encoders that write to a file themselves ignore that a disk is full.
+    """
+    buffer = io.BytesIO()
     try:
-        with path.open("xb") as file:
-            picture.save(file, **_save_options(target, quality))
+        picture.save(buffer, **_save_options(target, quality))
     except _ENCODING_FAILURES as cause:
         reason = f"{type(cause).__name__}: {cause}"
         raise error(
             f"{target} could not be written", got=reason, cure="check the largest sides of the format"
         ) from cause
+    return buffer.getvalue()
 
 
 def _save_options(path: Path, quality: int) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def sheet(
 
 def _side(labels: Sequence[str], font: Font, bounds: tuple[int, int]) -> int:
     """Return the width of the rows' labels: what the longest word needs, within the bounds of which the first holds."""
-    longest = max((font.getlength(word) for text in labels for word in text.split()), default=0.0)
+    longest = max((font.getlength(word) for text in labels for word in _checks.one_line(text).split()), default=0.0)
     return max(bounds[0], min(math.ceil(longest), bounds[1]))
 
 
@@ -154,7 +154,7 @@ def wrap(text: str, font: Font, width: int, lines: int) -> list[str]:
         >>> wrap("one two three", ImageFont.load_default(10), 45, 2)
         ['one two', 'three']
     """
-    found, words = [""], text.split()
+    found, words = [""], _checks.one_line(text).split()  # names of files may hold anything
     for index, word in enumerate(words):
         longer = f"{found[-1]} {word}".strip()
         if font.getlength(longer) <= width:

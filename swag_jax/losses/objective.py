@@ -19,6 +19,7 @@ from swag_jax._pytree import pytree_dataclass
 from swag_jax._types import AnyFeatures, AnyImage, Features, Gram, Image, LayerFeatures, Scalar
 from swag_jax.backbones import Backbone, entry
 from swag_jax.features import extract
+from swag_jax.images._picture import as_image
 from swag_jax.losses import content, style
 from swag_jax.losses.variation import total_variation
 from swag_jax.smoothing import Smoothing, find_temperature, smooth, unit
@@ -181,7 +182,11 @@ def evaluate(network: Backbone, image: Image, targets: Targets, *, objective: Ob
 
     Returns:
         The total, and the terms, all float32. The form `jax.value_and_grad(..., has_aux=True)` expects.
+
+    Raises:
+        UserError: If the array is no picture by its shape and type; its values are taken as they are.
     """
+    image = as_image(image, "evaluated", values=False)
     features = extract(network, image, layers=objective.layers)
     terms: Terms = {}
     if objective.content_weight:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from swag_jax._numerics import widen
 from swag_jax._types import Image, Scalar
+from swag_jax.images._picture import as_image
 
 
 def identity_distance(stylize: Callable[[Image, Image], Image], image: Image) -> Scalar:
@@ -41,4 +41,5 @@ def rms_difference(image: Image, reference: Image) -> Scalar:
         >>> float(rms_difference(jnp.zeros((2, 2, 3)), jnp.full((2, 2, 3), 0.5)))
         0.5
     """
-    return jnp.sqrt(((widen(image) - widen(reference)) ** 2).mean())
+    difference = as_image(image, "compared") - as_image(reference, "reference")
+    return jnp.sqrt((difference**2).mean())

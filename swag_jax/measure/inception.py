@@ -10,6 +10,7 @@ from swag_jax._numerics import widen
 from swag_jax._types import Image
 from swag_jax.backbones import Backbone, load
 from swag_jax.features import extract
+from swag_jax.images._picture import as_image
 
 FID_LAYER = "mixed7c"
 """The last block of Inception v3, whose mean over places is TensorFlow's pool_3."""
@@ -34,7 +35,7 @@ def fid_features(network: Backbone, image: Image, *, side: int = FID_SIDE) -> Fl
         >>> fid_features(network, jnp.ones((48, 64, 3)), side=32).shape
         (64,)
     """
-    square = jax.image.resize(image, (side, side, 3), "linear", antialias=False)
+    square = jax.image.resize(as_image(image, "measured"), (side, side, 3), "linear", antialias=False)
     (features,) = extract(network, square, layers=network.layers[-1:]).values()
     return widen(features).mean((0, 1))
 

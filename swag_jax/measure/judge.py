@@ -24,6 +24,7 @@ from swag_jax._types import AnyFeatures, AnyHostImage, HostImage, Key, LayerFeat
 from swag_jax.backbones import Backbone
 from swag_jax.features import extract
 from swag_jax.images import fitted, resize
+from swag_jax.images._picture import as_picture
 from swag_jax.measure.identity import rms_difference
 from swag_jax.measure.inception import fid_features
 from swag_jax.measure.perceptual import LPIPS, lpips
@@ -87,6 +88,10 @@ class Comparison:
     vectors: dict[Candidate, Float[np.ndarray, "_ _"]]
 
 
+STYLE_PIXELS = 2048**2
+"""Pixels of a style as it is looked at: so many at most, or four times those of the picture. Our choice."""
+
+
 @dataclass(frozen=True, eq=False)
 class Judge:
     """Measures stylized pictures.
@@ -147,9 +152,12 @@ class Judge:
         """
         if not styles:
             raise error("there must be at least one style picture", got=0)
+        outputs, content = [as_picture(x, "output") for x in outputs], as_picture(content, "content")
+        styles = [as_picture(style, "style") for style in styles]
         height, width = _common_size(outputs)
         unchanged = _View(self, resize(content, height, width))
-        paintings = [_View(self, resize(style, *self._fitted(style, max(height, width)))) for style in styles]
+        most = max(STYLE_PIXELS, 4 * height * width)
+        paintings = [_View(self, resize(s, *self._fitted(s, max(height, width), most))) for s in styles]
         copies = [_View(self, resize(style, height, width)) for style in styles]
         trivial: list[_Candidates] = [
             {"content": (unchanged, unchanged), "style": of_style} for of_style in zip(copies, paintings, strict=True)
@@ -188,9 +196,13 @@ class Judge:
                 values[name] = {c: float(_FORMULAS[name](self, v[side], wanted)) for c, v in candidates.items()}
         return values
 
-    def _fitted(self, style: AnyHostImage, size: int) -> tuple[int, int]:
-        """Return the height and width at which a style is read: never too small for the networks."""
+    def _fitted(self, style: AnyHostImage, size: int, most: int) -> tuple[int, int]:
+        """Return the height and width at which a style is read: never too small for the networks, nor huge.
+
+        Beside a very long picture, a style of its longer side could have more pixels than memory holds.
+        """
         height, width = style.shape[:2]
+        size = min(size, math.isqrt(most * max(height, width) // min(height, width)))
         smallest = max((network.minimum_size(layers) for network, layers in self._reads.values()), default=1)
         return fitted(height, width, max(size, math.ceil(smallest * max(height, width) / min(height, width))))
 

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from swag_jax._checks import error
 from swag_jax._numerics import widen
 from swag_jax._types import Features, Image, Scalar
+from swag_jax.images._picture import as_image
 from swag_jax.losses import content
 
 WINDOW, WINDOW_DEVIATION = 11, 1.5
@@ -44,7 +45,7 @@ def ssim(image: Image, reference: Image) -> Scalar:
         A number in [-1, 1]; 1 for equal pictures.
 
     Raises:
-        UserError: If a side is shorter than the window.
+        UserError: If a side is shorter than the window, or an array is no picture.
 
     Example:
         >>> float(ssim(jnp.ones((16, 16, 3)), jnp.ones((16, 16, 3))))
@@ -54,9 +55,10 @@ def ssim(image: Image, reference: Image) -> Scalar:
         Wang, Bovik, Sheikh and Simoncelli, "Image Quality Assessment: From Error Visibility to Structural
         Similarity", IEEE Transactions on Image Processing 13, 2004, eq. 13.
     """
+    image, reference = as_image(image, "compared"), as_image(reference, "reference")
     if min(image.shape[:2]) < WINDOW:
         raise error(f"both sides must be at least {WINDOW} px for SSIM", got="{} x {}".format(*image.shape[:2]))
-    x, y = widen(image), widen(reference)
+    x, y = image, reference
     # Variances do not change with a shift, and lose fewer digits around zero.
     offset_x, offset_y = x.mean((0, 1), keepdims=True), y.mean((0, 1), keepdims=True)
     x, y = x - offset_x, y - offset_y

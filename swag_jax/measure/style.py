@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from swag_jax._numerics import power_of_two, widen
 from swag_jax._types import AnyFeatures, AnyImage, Key, LayerFeatures, Scalar
+from swag_jax.images._picture import as_image
 from swag_jax.statistics import gram
 
 DIRECTIONS = 64
@@ -147,7 +148,7 @@ def color_distance(key: Key, image: AnyImage, reference: AnyImage, *, directions
         Rabin, Peyré, Delon and Bernot, "Wasserstein Barycenter and Its Application to Texture Mixing", SSVM 2011, on
         the same distance for mixing colors.
     """
-    squared, _ = _sliced(key, image, reference, directions)
+    squared, _ = _sliced(key, as_image(image, "compared"), as_image(reference, "reference"), directions)
     return jnp.sqrt(squared)
 
 

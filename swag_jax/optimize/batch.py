@@ -9,6 +9,7 @@ A batch that is not full is solved at the next of a few sizes per device (1 to 8
 the number of programs stays small and the copies of its last pair that fill it up are less than a fifth of it.
 """
 
+import os
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -155,8 +156,10 @@ def stylize_stream(
 
 
 def _as_list(pictures: Any) -> list[Any]:
-    """Return pictures as a list; a single one as a list of one."""
-    if callable(pictures) or (not isinstance(pictures, list | tuple) and np.ndim(pictures) == 3):
+    """Return pictures as a list; a single one, or what was taken for one, as a list of one."""
+    if callable(pictures) or isinstance(pictures, str | bytes | os.PathLike):
+        return [pictures]
+    if not isinstance(pictures, list | tuple) and np.ndim(pictures) in (2, 3):
         return [pictures]
     return list(pictures)
 

@@ -16,7 +16,7 @@ from swag_jax._programs import Recent
 from swag_jax._types import AnyImage, HostImage, Image, Key
 from swag_jax.backbones import Backbone
 from swag_jax.images import resize
-from swag_jax.images._picture import as_picture
+from swag_jax.images._picture import as_image, as_picture
 from swag_jax.losses import Objective, Targets
 from swag_jax.optimize import memory
 from swag_jax.optimize.preparation import (
@@ -68,6 +68,9 @@ def solve(
     Returns:
         The picture in [0, 1], and the loss (`total`) and every weighted term by step.
 
+    Raises:
+        UserError: If an array is no picture: by its shape and type and, outside of `jax.jit`, by its values.
+
     Example:
         >>> import jax
         >>> from swag_jax import backbones
@@ -81,9 +84,11 @@ def solve(
         ((2, 32, 32, 3), (2, 2))
     """
     network = network.frozen()
+    content, styles = as_image(content, "content"), [as_image(style, "style") for style in styles]
+    init = content if init is None else as_image(init, "init")
     targets = make_targets(network, content, styles, objective=objective, blend=jnp.ones(len(styles)))
     evaluation = objective_with_gradient(network, targets, objective)
-    state = solver.init(content if init is None else init, objective.terms)
+    state = solver.init(init, objective.terms)
     state, history = run(evaluation, solver, state, steps=steps)
     return solver.picture(state), history
 

@@ -3,6 +3,7 @@
 from swag_jax.params._files import file_sha256 as file_sha256
 from swag_jax.params.convert import Converted as Converted
 from swag_jax.params.convert import Setup as Setup
+from swag_jax.params.convert import architecture_of as architecture_of
 from swag_jax.params.convert import checkpoint_shapes as checkpoint_shapes
 from swag_jax.params.convert import convert as convert
 from swag_jax.params.convert import inspect as inspect

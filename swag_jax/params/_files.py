@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from swag_jax._checks import error
+from swag_jax._files import what_is_missing
 
 
 def check_file(path: Path) -> Path:
@@ -16,7 +17,9 @@ def check_file(path: Path) -> Path:
         if path.is_dir():
             raise error("weights must be a file", got=f"the directory {path}")
         if not path.is_file():
-            raise error(f"no file {path}", cure="check the path; `swag-jax weights list` shows known weights")
+            got = what_is_missing(path) or ("a device or pipe" if path.exists() else None)
+            cure = "check the path; `swag-jax weights list` shows known weights"
+            raise error(f"no file {path}", got=got, cure=cure)
         with path.open("rb") as file:
             if not file.read(1):
                 raise error(f"{path} is empty", cure="download it again")

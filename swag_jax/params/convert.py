@@ -41,9 +41,9 @@ class Converted:
 
     Attributes:
         tensors: float32 arrays by flat name; kernels in (height, width, in, out) order.
-        metadata: Where they come from and how the network must be set up: `backbone`, `layout`,
-            `normalization`, `told_by`, `padding`, `architecture`, `deepest_layer`, `source_name`, `source_sha256`,
-            `converter_version` and `tensors_sha256`.
+        metadata: Where they come from and how the network must be set up: `backbone`, `layout`, `normalization`,
+            `told_by`, `padding`, `architecture`, `deepest_layer`, `source_name`, `source_sha256`, `converter_version`
+            and `tensors_sha256`.
     """
 
     tensors: Tensors
@@ -74,7 +74,7 @@ class Setup:
         """Say in a few words what the network reads; nothing where that is the network's default.
 
         Example:
-            >>> Setup("torchvision", "caffe", "zeros", "conv5_4", told_by="asked for").describe_input()
+            >>> Setup("torchvision", "caffe", "zeros", {}, "conv5_4", told_by="asked for").describe_input()
             'input caffe (asked for)'
         """
         if self.normalization is None:
@@ -122,8 +122,8 @@ def convert(
     expected: Shapes,
     *,
     layout: str = "auto",
-    normalization: str = "auto",
     architecture: Mapping[str, Any] | None = None,
+    normalization: str = "auto",
 ) -> Converted:
     """Read a checkpoint and bring it into our names and layout.
 
@@ -132,10 +132,10 @@ def convert(
         backbone: The network it is for.
         expected: The shape of every parameter of the whole network by flat name.
         layout: How the file lays out its weights; `auto` tells by its keys.
-        normalization: How pictures become the network's input, where that is known better than by `auto`: by the
-            layout, but for the original VGGs, which are told by their numbers (`swag_jax.params.originals`).
         architecture: What its network differs in from the zoo's of that name, such as `{"version": "v1"}`; default:
             what a file of our own says, else nothing.
+        normalization: How pictures become the network's input, where that is known better than by `auto`: by the
+            layout, but for the original VGGs, which are told by their numbers (`swag_jax.params.originals`).
 
     Returns:
         The tensors by flat name, float32, and what the store records about them.
@@ -187,7 +187,7 @@ def inspect(
         found.layout.name,
         taken.normalization,
         found.ours.get("padding", found.layout.padding),
-        _architecture(source, found.ours),
+        architecture_of(source, found.ours),
         layer_of(max(names, key=depth_of)),
         taken.told_by,
     )
@@ -315,9 +315,17 @@ def _said(source: Path, layout: str) -> dict[str, str]:
     return read_metadata(source) if layout == NATIVE.name and is_safetensors(source) else {}
 
 
-def _architecture(source: Path, ours: Mapping[str, str]) -> dict[str, Any]:
-    """Return what a file of our own says that its network differs in."""
-    written = ours.get("architecture", "{}")
+def architecture_of(source: Path, facts: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a file of our own says that its network differs in, such as `{"version": "v1"}`.
+
+    Args:
+        source: The file.
+        facts: Its metadata.
+
+    Raises:
+        UserError: If that is no JSON object.
+    """
+    written = facts.get("architecture", "{}")
     try:
         architecture = read_json(written)
     except ValueError:
@@ -445,8 +453,8 @@ def _read(source: Path, keys: Collection[str]) -> tuple[Tensors, list[str]]:
         return read_torch(source, names=keys), []
     types = safetensors_types(source)
     unread = [f"{key} holds {types[key]} numbers, which are not read" for key in keys if not is_read(types[key])]
-    known = {key: None for key in keys if is_read(types[key])}
-    companions = [companion for key, companion in _companion_keys(types).items() if key in known]
+    known = [key for key in keys if is_read(types[key])]
+    companions = [companion for key, companion in _companion_keys(types).items() if key in set(known)]
     decoded, misfits = decode(read_safetensors(source, names=[*known, *companions]))
     return decoded, unread + misfits
 

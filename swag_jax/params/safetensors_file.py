@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from swag_jax._checks import error
-from swag_jax._files import replacing
+from swag_jax._files import write_whole
 from swag_jax.params._files import check_file
 
 _READ = ("F16", "BF16", "F32", "F64", "BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")
@@ -101,14 +101,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: M
     Raises:
         UserError: If the file cannot be written.
     """
-    with replacing(path) as temporary:
-        # The writer takes each array's bytes as they lie, so a transposed view must be copied first.
-        whole = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-        # The writer makes a file of its own, for its owner only; one made here has the mode that the umask leaves.
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        try:
-            save_file(whole, temporary, dict(metadata))
-        except SafetensorError as problem:
-            raise OSError(problem) from problem
-        temporary.chmod(mode)
+    # The writer takes each array's bytes as they lie, so a transposed view must be copied first.
+    whole = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    # From memory: the writer's own file has a mode that ignores the umask.
+    write_whole(path, save(whole, dict(metadata)))

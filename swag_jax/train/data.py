@@ -16,8 +16,9 @@ import numpy as np
 
 from swag_jax import devices
 from swag_jax._checks import UserError, error
+from swag_jax._files import real, what_is_missing
 from swag_jax.images import read_crop
-from swag_jax.images._decode import SUFFIXES
+from swag_jax.images._decode import SUFFIXES, left_out
 from swag_jax.train.settings import Settings
 
 THREADS = 8
@@ -30,12 +31,13 @@ TRIES = 100
 """Pictures that are tried, where all before were damaged, until the folder is given up."""
 
 
-def find_pictures(path: Path, *, what: str) -> tuple[Path, ...]:
+def find_pictures(path: Path, *, what: str, besides: Path | None = None) -> tuple[Path, ...]:
     """Return all pictures of a folder and its folders, sorted; or the one picture that `path` is.
 
     Args:
         path: A folder or a picture.
         what: What to call it.
+        besides: A folder whose pictures do not count: that of a run's samples, which may lie in `path`.
 
     Raises:
         UserError: If there are none.
@@ -43,10 +45,13 @@ def find_pictures(path: Path, *, what: str) -> tuple[Path, ...]:
     if path.is_file():
         return (path,)
     if not path.is_dir():
-        raise error(f"{what} must be a folder of pictures", got=path, cure="pass an existing folder")
+        got = what_is_missing(path) or path
+        raise error(f"{what} must be a folder of pictures", got=got, cure="pass an existing folder")
     found = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    if not (pictures := tuple(sorted(p for p in found if p.is_file()))):
-        raise error(f"{what} must hold pictures ({', '.join(SUFFIXES)})", got=f"none in {path}")
+    own = None if besides is None else real(besides)
+    if not (pictures := tuple(sorted(p for p in found if p.is_file() and real(p.parent) != own))):
+        rule = f"{what} must hold pictures ({', '.join(SUFFIXES)})"
+        raise error(rule, got=f"none in {path}", cure=left_out(path, deep=True))
     return pictures
 
 

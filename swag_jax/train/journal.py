@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from swag_jax._checks import error
-from swag_jax._files import read_json_lines, replacing
+from swag_jax._files import append, read_json_lines, replacing
 
 
 class Journal:
@@ -40,8 +40,7 @@ class Journal:
             step: The last of the steps that the values are means of.
             values: Numbers by name.
         """
-        with self.path.open("a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        append(self.path, json.dumps({"step": step, **values}) + "\n")
         if self._events is not None:
             for name, value in values.items():
                 self._events.add_scalar(name, value, step)

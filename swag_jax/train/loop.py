@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from swag_jax import _versions, devices, generators, losses, params
-from swag_jax._checks import UserError, check_range, error
-from swag_jax._files import replacing
+from swag_jax._checks import UserError, check_range, error, printable
+from swag_jax._files import check_apart, make_folder, replacing, tells_of_no_room
 from swag_jax.generators import Generator
 from swag_jax.images import read_image, write_image
 from swag_jax.params import Source
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 _SHOWN, _WIDTH = 5, 200
 """Settings that differ which an error names, and characters of each value."""
+
+SAMPLES = "samples"
+"""The folder of sample sheets in a run's folder."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,13 @@ def train_generator(
         NonFiniteStepError: If a loss or an update is not finite.
     """
     run = _Run(settings, contents, styles, folder, cadence or Cadence(), tensorboard, callback, interrupted, notice)
-    return run.go()
+    try:
+        return run.go()
+    except Exception as problem:  # Orbax and TensorBoard have errors of their own for a disk without room
+        if isinstance(problem, UserError) or not tells_of_no_room(problem):
+            raise
+        cure = "make room on the disk; the same command goes on from the last checkpoint"
+        raise error(f"cannot write into {folder}: no room on the disk", cure=cure) from problem
 
 
 class _Run:
@@ -177,8 +187,9 @@ class _Run:
     ):
         self.settings, self.folder, self.cadence = settings, folder, cadence
         self.callback, self.interrupted, self.notice = callback, interrupted, notice
-        self.contents = find_pictures(contents, what="contents")
-        self.styles = find_pictures(styles, what="styles")
+        self.contents = find_pictures(contents, what="contents", besides=folder / SAMPLES)
+        self.styles = find_pictures(styles, what="styles", besides=folder / SAMPLES)
+        self._check_files()
         if settings.kind == "johnson" and len(self.styles) > 1:
             got = f"{len(self.styles)} pictures in {styles}"
             raise error("a johnson generator learns one style", got=got, cure="pass one picture as the styles")
@@ -194,6 +205,14 @@ class _Run:
         shown = {"settings": settings, "config": self.config, "shown": cadence.shown, "damage": self.damage}
         self.samples = Samples(self.contents, self.styles, **shown) if cadence.sheet else None
         self.event_writer = find_event_writer() if tensorboard and devices.process_index() == 0 else None
+
+    def _check_files(self) -> None:
+        """Raise if the run would write over what it reads, or remove it."""
+        inputs = [*(("the contents", path) for path in self.contents), *(("the styles", path) for path in self.styles)]
+        inputs += [("init", Path(self.settings.init)), ("weights", Path(self.settings.weights))]
+        own = [self.folder / name for name in ("settings.json", "losses.jsonl", self.path.name)]
+        own += [*self.folder.glob("generator-*.safetensors"), *self.folder.glob(f"{SAMPLES}/*")]
+        check_apart([(f"the run's {path.name}", path) for path in own], inputs)
 
     def go(self) -> TrainResult:
         from swag_jax.train.checkpoint import Checkpoints  # Orbax takes a second to import
@@ -310,8 +329,8 @@ class _Run:
         """Write a sheet of fixed pairs."""
         if devices.process_index() == 0:
             image = samples.draw(self.encoder, jax.device_get(state["parameters"]))
-            path = self.folder / "samples" / f"step-{step:07d}.png"
-            path.parent.mkdir(exist_ok=True)
+            path = self.folder / SAMPLES / f"step-{step:07d}.png"
+            make_folder(path.parent)
             write_image(path, image)
 
     def _export(self, state: State, checkpoints: "Checkpoints") -> None:
@@ -410,7 +429,8 @@ class _Watch:
 
 
 def _fingerprint(pictures: Sequence[Path]) -> str:
-    names = hashlib.sha256("\n".join(path.name for path in pictures).encode()).hexdigest()
+    # Names that are no UTF-8 count with the bytes that they have.
+    names = hashlib.sha256(b"\n".join(os.fsencode(path.name) for path in pictures)).hexdigest()
     return f"{len(pictures)} pictures {names[:16]}"
 
 
@@ -435,7 +455,7 @@ def _differences(names: Sequence[str], found: dict[str, Any], wanted: dict[str, 
 
 def _brief(value: Any) -> str:
     """Return a value as one short piece of a line, whatever a file held."""
-    text = "".join(sign if sign.isprintable() else "?" for sign in str(value))
+    text = printable(str(value)[: _WIDTH + 1])
     return text if len(text) <= _WIDTH else f"{text[:_WIDTH]}..."
 
 

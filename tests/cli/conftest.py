@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from words import over
 
 from swag_jax import sample, write_image
 from swag_jax.cli import main
@@ -113,6 +114,6 @@ def stylize(command, pictures, tmp_path):
         styles = [pictures / "style.png"] if styles is None else styles
         output = tmp_path / "out.png" if output is None else output
         small = ("--size", 48, "--steps", 4, *SHALLOW)
-        return command("stylize", content, *styles, "-o", output, *small, *flags)
+        return command("stylize", content, *styles, "-o", output, *over(small, flags))
 
     return run

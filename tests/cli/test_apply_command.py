@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from swag_jax import generators, params, read_image, sample, write_image
 from swag_jax.apply import Content, Settings, Style, load_artifact, load_stylizer, repaint
@@ -128,6 +129,47 @@ def test_a_style_that_is_damaged_fails_its_own_pictures(command, checkpoint, fol
     assert {n: r["status"] for n, r in records(folders / "out").items()} == {"cat_dots": "failed", "cat_mosaic": "done"}
 
 
+def test_a_result_that_is_no_longer_what_was_written_is_made_again(command, checkpoint, folders):
+    words = ("apply", checkpoint, folders / "contents", folders / "styles/dots.png", "-o", folders / "out")
+    assert command(*words).code == 0
+    out = folders / "out"
+    written = {path: path.read_bytes() for path in out.glob("*.png")}
+    (out / "one.png").write_bytes(b"")
+    (out / "two.png").write_bytes(written[out / "cat.png"])
+    assert command(*words).code == 0
+    assert {path: path.read_bytes() for path in out.glob("*.png")} == written
+
+
+def test_transparent_masks_equal_painted_ones(command, checkpoint, folders):
+    """White where it counts: transparent elsewhere, or black, by opacity alone or as a palette, is the same."""
+    content, styles = folders / "contents/one.png", [folders / "styles/dots.png", folders / "styles/mosaic.png"]
+    height, width = read_image(content).shape[:2]
+    left = np.zeros((height, width), np.uint8)
+    left[:, : width // 2] = 255
+    for side, mask in {"left": left, "right": 255 - left}.items():
+        white = np.full_like(mask, 255)
+        Image.fromarray(mask).save(folders / f"gray_{side}.png")
+        Image.merge("LA", [Image.fromarray(white), Image.fromarray(mask)]).save(folders / f"la_{side}.png")
+        Image.merge("RGBA", [Image.fromarray(x) for x in (white, white, white, mask)]).save(
+            folders / f"rgba_{side}.png"
+        )
+        palette = Image.new("P", (width, height))
+        palette.putdata((mask // 255).ravel().tolist())
+        palette.putpalette([255] * 6)
+        palette.save(folders / f"palette_{side}.png", transparency=b"\0\xff")
+    pictures = {}
+    for kind in ("gray", "la", "rgba", "palette"):
+        masks = ("--content-masks", *(folders / f"{kind}_{side}.png" for side in ("left", "right")))
+        output = folders / f"{kind}.png"
+        ended = command("apply", checkpoint, content, *styles, "-o", output, "--style-size", 24, *masks)
+        assert ended.code == 0, ended.err
+        pictures[kind] = read_image(output)
+    for kind in ("la", "rgba", "palette"):
+        np.testing.assert_array_equal(pictures[kind], pictures["gray"])
+    assert command("apply", checkpoint, content, *styles, "-o", folders / "no.png", "--style-size", 24).code == 0
+    assert not np.array_equal(read_image(folders / "no.png"), pictures["gray"])
+
+
 def test_frames_keep_their_names(command, folders, tmp_path):
     johnson = filled(tmp_path / "johnson.safetensors", generators.JohnsonConfig(channels=2, blocks=1))
     frames = folders / "frames"
@@ -146,7 +188,7 @@ def test_frames_keep_their_names(command, folders, tmp_path):
     [
         (("contents/one.png", "-o", "out.png"), "the generator needs a style picture"),
         (("contents/one.png", "styles/dots.png", "-o", "out.gif"), "out.gif"),
-        (("contents/one.png", "styles/dots.png", "-o", "styles/dots.png"), "must not be one of the pictures"),
+        (("contents/one.png", "styles/dots.png", "-o", "styles/dots.png"), "files that are read (STYLE)"),
         (("contents/none.png", "styles/dots.png", "-o", "out.png"), "none.png"),
         (("contents/one.png", "styles/dots.png", "-o", "out.png", "--alpha", "2"), "strength must be at least 0"),
         (("contents/one.png", "styles/dots.png", "-o", "out.png", "--alfa", "1"), "did you mean --alpha"),

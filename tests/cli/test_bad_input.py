@@ -99,9 +99,9 @@ def test_bad_picture_as_content_style_and_init(refused, bad, pictures, name, mes
         ("file/out.png", "the folder of {path} must be a folder, got a file"),
         (
             "pictures/content.png",
-            "the output must not be one of the pictures that are read, got {path}: choose",
+            "-o must not be one of the files that are read (CONTENT), got {path}: choose",
         ),
-        ("pictures/../pictures/style.png", "the output must not be one of the pictures that are read"),
+        ("pictures/../pictures/style.png", "-o must not be one of the files that are read (STYLE)"),
     ],
 )
 def test_unwritable_output(stylize, tmp_path, output, message):
@@ -114,9 +114,9 @@ def test_unwritable_output(stylize, tmp_path, output, message):
     assert _files(tmp_path) == files
 
 
-@pytest.mark.parametrize("report", ["none/r.json", ".", "kept.png"])
+@pytest.mark.parametrize("report", ["none/r.json", ".", "kept.png", "pictures/../kept.png"])
 def test_unwritable_report(refused, tmp_path, report):
-    assert "report must" in refused("--report", tmp_path / report)
+    assert "--report " in refused("--report", tmp_path / report)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from words import over
 
 import swag_jax
 from swag_jax import read_image, sample, write_image
@@ -55,7 +56,7 @@ def run(command, folders):
 
     def run(*flags, source=None, output="out"):
         source = ("--contents", folders / "contents", "--styles", folders / "styles") if source is None else source
-        return command("batch", *source, "-o", folders / output, *TINY, *flags)
+        return command("batch", *source, "-o", folders / output, *over(TINY, flags))
 
     return run
 
@@ -80,7 +81,8 @@ def test_every_combination_of_two_folders(run, folders):
     assert list(found) == ALL
     record = found["cat_dots"]
     assert set(record) == {
-        "name", "content", "styles", "output", "backbone", "status", "error", "fingerprint", "losses", "seconds",
+        "name", "content", "styles", "output", "bytes", "sha256", "backbone", "status", "error", "fingerprint",
+        "losses", "seconds",
     }  # fmt: skip
     assert record["content"] == str(folders / "contents" / "cat.png")
     assert record["styles"] == [str(folders / "styles" / "dots.png")]
@@ -191,6 +193,59 @@ def test_what_has_changed_is_done_again(run, folders, monkeypatch, change):
     assert len(solved) == {"output": 1, "settings": 6, "content": 3, "line": 1, "cut": 1}[change]
     assert list(records(out)) == ALL
     assert {record["status"] for record in records(out).values()} == {"done"}
+
+
+def test_an_output_that_is_no_longer_what_was_written_is_made_again(run, folders, monkeypatch):
+    """Records of version 0.1.0 have neither size nor hash: a whole picture is trusted then."""
+    assert run("--no-sheet").code == 0
+    out = folders / "out"
+    written = {name: (out / f"{name}.png").read_bytes() for name in ALL}
+    (out / "cat_dots.png").write_bytes(b"")
+    (out / "cat_mosaic.png").write_bytes(written["cat_mosaic"][:-20])
+    (out / "cat_swirls.png").write_bytes(written["cat_dots"])
+    (out / "harbor_dots.png").write_bytes(written["harbor_dots"][:-1] + b"x")
+    (out / "harbor_swirls.png").write_bytes(written["harbor_swirls"][: len(written["harbor_swirls"]) // 2])
+    kept = records(out)
+    for name in ("harbor_mosaic", "harbor_swirls"):
+        del kept[name]["bytes"], kept[name]["sha256"]
+    (out / "results.jsonl").write_text("".join(json.dumps(record) + "\n" for record in kept.values()))
+    solved = count_solved(monkeypatch)
+    assert run("--no-sheet").code == 0
+    assert len(solved) == 5
+    assert {name: (out / f"{name}.png").read_bytes() for name in ALL} == written
+
+
+def test_what_is_no_regular_file_fails_alone(run, folders):
+    """None of them is waited for or read without end; folders and other files are no pictures."""
+    contents = folders / "contents"
+    os.mkfifo(contents / "pipe.png")
+    (contents / "zero.jpg").symlink_to("/dev/zero")
+    (contents / "loop.png").symlink_to("loop.png")
+    (contents / "nowhere.png").symlink_to("gone.png")
+    (contents / "folder.png").mkdir()
+    for name in ("a.heic", "b.HEIC", "notes.txt"):
+        (contents / name).write_bytes(b"\0\0\0\x18ftypheic")
+    ended = run("--zip", "--no-sheet", source=("--contents", contents, "--styles", six_styles(folders)))
+    assert ended.code == 3
+    assert "left out of" in ended.err
+    assert "3 files that are no pictures (2 .heic: export as JPEG; 1 .txt)" in ended.err
+    found = {record["content"].rpartition("/")[2]: record for record in records(folders / "out").values()}
+    assert {name: record["status"] for name, record in found.items()} == {
+        "cat.png": "done",
+        "harbor.png": "done",
+        "loop.png": "failed",
+        "nowhere.png": "failed",
+        "pipe.png": "failed",
+        "zero.jpg": "failed",
+    }
+    assert "a link to gone.png, which does not exist" in found["nowhere.png"]["error"]
+    assert "a link that leads to itself" in found["loop.png"]["error"]
+
+
+def six_styles(folders):
+    for name in "abc":
+        shutil.copy(folders / "styles" / "dots.png", folders / "styles" / f"{name}.png")
+    return folders / "styles"
 
 
 def test_a_bad_picture_is_reported_and_the_rest_goes_on(run, folders, monkeypatch):
@@ -384,7 +439,7 @@ def environment(**changes):
 
 def start(folders, output, *flags, **changes):
     source = ("--contents", folders / "contents", "--styles", folders / "styles")
-    words = map(str, ("batch", *source, "-o", folders / output, *TINY, *flags))
+    words = map(str, ("batch", *source, "-o", folders / output, *over(TINY, flags)))
     return subprocess.Popen(
         [sys.executable, "-m", "swag_jax", *words], env=environment(**changes), stderr=subprocess.PIPE, text=True
     )

@@ -2,6 +2,7 @@ import re
 
 import numpy as np
 import pytest
+from words import over
 
 from swag_jax import read_image, sample
 from swag_jax.cli import demo
@@ -83,5 +84,5 @@ def test_folder_that_cannot_be_made(command, tmp_path):
     ],
 )
 def test_bad_input_makes_no_picture(command, unchecked, tmp_path, flags, message):
-    assert message in command("demo", "-o", tmp_path / "demo", *SMALL, *flags).problem
+    assert message in command("demo", "-o", tmp_path / "demo", *over(SMALL, flags)).problem
     assert not list(tmp_path.rglob("*.png"))

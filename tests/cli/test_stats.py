@@ -7,6 +7,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from words import over
 
 import swag_jax
 from swag_jax import measure, plots, read_image, sample
@@ -25,7 +26,7 @@ def run(command, pictures, tmp_path):
 
     def run(*flags, images=None):
         images = [pictures / "content.png", pictures / "other.png"] if images is None else images
-        return command("stats", "--images", *images, "--json", tmp_path / "out.json", *SMALL, *flags)
+        return command("stats", "--images", *images, *over(("--json", tmp_path / "out.json", *SMALL), flags))
 
     return run
 
@@ -245,8 +246,8 @@ def test_numbers_need_no_matplotlib(run, written, tmp_path, monkeypatch):
         (("--starred", "resnet5"), "unknown network 'resnet5': known: vgg19"),
         (("--plot", "out.jpg"), "the name of a plot must end in one of .png, .svg, .pdf, got 'out.jpg'"),
         (("--json", "none/out.json"), "--json must name a file in an existing, writable folder, got none/out.json"),
-        (("--json", "same.png", "--plot", "same.png"), "--json and --plot must be two files, got same.png"),
-        (("--json", "pictures/content.png"), "an output must not be one of the pictures that are read"),
+        (("--json", "same.png", "--plot", "same.png"), "--plot and --json must be two files, got same.png"),
+        (("--json", "pictures/content.png"), "--json must not be one of the files that are read (--images)"),
     ],
 )
 def test_bad_input_writes_nothing(run, unchecked, pictures, tmp_path, monkeypatch, flags, message):

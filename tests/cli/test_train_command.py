@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from words import over
 
 from swag_jax import devices, load_generator, write_image
 from swag_jax.cli import _display
@@ -44,7 +45,8 @@ def words(folders, kind="adain", styles="styles", output="out"):
 @pytest.fixture
 def run(command, folders):
     def run(*flags, **places):
-        return command(*words(folders, **places), "--batch-size", "8", "--steps", "2", *flags)
+        name, kind, *usual = words(folders, **places)
+        return command(name, kind, *over([*usual, "--batch-size", "8", "--steps", "2"], flags))
 
     return run
 
@@ -145,7 +147,8 @@ def test_the_line_makes_room():
 def start(folders, *flags, **places):
     """Begin in a process of its own."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"} | places.pop("environment", {})
-    line = map(str, (*words(folders, **places), *flags))
+    name, kind, *usual = words(folders, **places)
+    line = map(str, (name, kind, *over(usual, flags)))
     return subprocess.Popen(
         [sys.executable, "-m", "swag_jax", *line], env=environment, stderr=subprocess.PIPE, text=True
     )

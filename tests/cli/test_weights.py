@@ -105,17 +105,14 @@ def test_convert_keeps_the_input_of_a_published_file(small, file, store, tmp_pat
     with pytest.raises(UserError, match=r"the input of vgg19-imagenet.* must stay imagenet .*: pass -o OUT"):
         run("convert", file, "--backbone", "vgg19", "--input", "caffe")
     assert not store.exists()
-    assert run("convert", file, "--backbone", "vgg19", "--input", "caffe", "-o", tmp_path / "mine.safetensors") == 0
+    assert run("convert", file, "--backbone", "vgg19", "--input", "caffe", "-o", tmp_path / "new.safetensors") == 0
 
 
 @pytest.mark.parametrize(
     "metadata",
     [
-        {"normalization": "evil"},
-        {"normalization": ""},
-        {"padding": "evil"},
-        {"padding": ""},
-        {"architecture": '{"x": 1}'},
+        *({"normalization": "evil"}, {"normalization": ""}, {"padding": "evil"}, {"padding": ""}),
+        *({"architecture": '{"evil": 1}'}, {"architecture": '{"version": "v1"}'}),
     ],
 )
 def test_convert_refuses_what_no_network_can_be_set_up_by(metadata, small, store, tmp_path):
@@ -126,6 +123,26 @@ def test_convert_refuses_what_no_network_can_be_set_up_by(metadata, small, store
             run("convert", path, "--backbone", "vgg19", *out)
     assert not store.exists()
     assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    ['{"version": "v9"}', '{"version": []}', '{"depths": [1, 1]}', '{"channels": "4"}', '{"until": "conv1"}'],
+)
+def test_convert_refuses_what_no_residual_network_can_be_set_up_by(architecture, tmp_path):
+    facts = {"padding": "zeros", "architecture": architecture}
+    with pytest.raises(UserError, match="must say how its network is set up, got what cannot be used"):
+        weights._check_setup("resnet50", facts, tmp_path / "mine.safetensors")
+
+
+def test_convert_writes_over_no_picture(beginning, tmp_path):
+    picture = tmp_path / "crops" / "a.png"
+    swag_jax.write_image(picture, swag_jax.sample("cat", size=64))
+    before = picture.read_bytes()
+    words = ("--backbone", "vgg19", "--unit-mean", "--images", picture.parent, "-o", picture)
+    with pytest.raises(UserError, match="-o must not be one of the files that are read"):
+        run("convert", beginning, *words)
+    assert picture.read_bytes() == before
 
 
 def test_convert_takes_no_published_name_for_another_file(small, file):

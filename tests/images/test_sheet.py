@@ -163,3 +163,11 @@ def test_misuse_is_explained(rows, options, message):
     with pytest.raises(UserError) as caught:
         sheet(rows, **options)
     assert str(caught.value) == message
+
+
+def test_labels_may_hold_anything():
+    """Names of files: line ends, escape codes, bytes that are no UTF-8."""
+    font = ImageFont.load_default(10)
+    assert wrap("red\x1b[31m\udcff\nname", font, 400, 3) == ["red\\x1b[31m\\udcff name"]
+    image = np.full((16, 16, 3), 0.5, np.float32)
+    assert sheet([[image]], row_labels=["\udcff\n\x1b"], column_labels=["\udcff"]).shape[2] == 3

@@ -178,3 +178,29 @@ def test_what_cannot_be_measured(networks):
         deep.compare(OUTPUT[:24], CONTENT, [STYLE])
     with pytest.raises(UserError, match="there must be at least one style picture, got 0"):
         deep.compare(OUTPUT, CONTENT, [])
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((512, 512), (384, 512)),  # as it is wanted
+        ((2048, 100), (1536, 2048)),
+        ((20_000, 16), (1773, 2364)),  # 15,000 x 20,000 would be 3.4 GiB
+        ((16, 20_000), (1773, 2364)),
+        ((6000, 8000), (6000, 8000)),
+    ],
+)
+def test_a_style_beside_a_very_long_picture_stays_small(shape, expected):
+    most = max(judging.STYLE_PIXELS, 4 * shape[0] * shape[1])
+    found = Judge(("ssim",))._fitted(np.zeros((30, 40, 3), np.float32), max(shape), most)
+    assert found == expected
+
+
+def test_pictures_are_refused_by_what_they_are(unchecked):
+    good = np.full((16, 16, 3), 0.5, np.float32)
+    judge = Judge(("ssim",))
+    for arguments, what in (((good * 255, good, [good]), "output"), ((good, np.uint8(good), [good]), "content")):
+        with pytest.raises(UserError, match=f"the {what} picture must .*: divide by 255"):
+            judge.compare(*arguments)
+    with pytest.raises(UserError, match="the style picture must be an array, got the path"):
+        judge.compare(good, good, ["style.png"])

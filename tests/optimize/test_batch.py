@@ -86,7 +86,7 @@ def test_a_pair_with_nan_disturbs_no_other(monkeypatch):
     broken = np.where(ASTRONAUT > 0.5, np.nan, ASTRONAUT)
     refused = stylize_batch([COFFEE, broken], SWIRLS, settings=TINY)
     assert refused.images[1] is None
-    assert str(refused.failed[0].error).startswith("the content picture must lie in [0, 1], got [nan, nan]")
+    assert str(refused.failed[0].error).startswith("the content picture must be finite, got ")
 
     monkeypatch.setattr("swag_jax.optimize.reader.as_picture", lambda picture, what: np.float32(picture))
     monkeypatch.setattr("swag_jax.optimize.reader.resize", lambda picture, *shape: picture[: shape[0], : shape[1]])
@@ -240,6 +240,7 @@ def missing():
         (unreadable, "a picture must be a picture, got text."),
         (missing, "the content picture must be readable, got FileNotFoundError: no such file: x.png."),
         (COFFEE[..., :2], "the content picture must have shape (height, width, 3), got (48, 64, 2)."),
+        ("x.png", "the content picture must be an array, got the path 'x.png': read it with swag_jax.read_image."),
         (np.zeros((1, 64, 3), np.float32), "the shorter side must be at least 2 pixels for the deepest layer"),
     ],
 )

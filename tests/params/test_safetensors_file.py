@@ -54,16 +54,26 @@ def test_only_the_whole_file_appears(path):
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(path, monkeypatch):
-    def break_off(tensors, filename, metadata):
-        filename.write_bytes(b"half")
+    def break_off(self, data):
+        with self.open("wb") as file:
+            file.write(data[:20])
         raise OSError("disk full")
 
     before = path.read_bytes()
-    monkeypatch.setattr("swag_jax.params.safetensors_file.save_file", break_off)
+    monkeypatch.setattr("pathlib.Path.write_bytes", break_off)
     with pytest.raises(UserError, match=r"cannot write .*disk full"):
         write_safetensors(path, TENSORS, {})
     assert path.read_bytes() == before
     assert [item.name for item in path.parent.iterdir()] == ["x.safetensors"]
+
+
+def test_the_mode_follows_the_umask(path):
+    before = os.umask(0o027)
+    try:
+        write_safetensors(path, TENSORS, {})
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
 def test_a_folder_that_is_a_file_cannot_be_written_to(path):

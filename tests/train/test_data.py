@@ -1,7 +1,11 @@
 """Pictures become batches in an order that nothing but the seed decides."""
 
+import hashlib
 import itertools
+import os
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ import pytest
 from swag_jax import devices, write_image
 from swag_jax._checks import UserError
 from swag_jax.train.data import TRIES, Cropped, Damage, Feed, batches, find_pictures
+from swag_jax.train.loop import _fingerprint
 
 
 @pytest.fixture
@@ -145,3 +150,39 @@ def test_grain_is_named_where_it_is_missing(pictures, small, monkeypatch):
     monkeypatch.setitem(sys.modules, "grain", None)
     with pytest.raises(UserError, match=r"Grain, got no such package: pip install 'swag-jax\[train\]'"):
         made(pictures, small["adain"])
+
+
+def test_what_a_folder_of_contents_may_hold(folders, tmp_path):
+    """Pipes, devices and links without end are no files; what a run draws itself is no picture of its contents."""
+    good = find_pictures(folders / "contents", what="contents")[0]
+    for name in ("a.png", "samples/b.png", "run/samples/step-0000001.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(good, tmp_path / name)
+    os.mkfifo(tmp_path / "pipe.png")
+    for name, target in {"zero.png": "/dev/zero", "loop.png": "loop.png", "nowhere.png": "gone.png"}.items():
+        (tmp_path / name).symlink_to(target)
+    (tmp_path / "round").symlink_to(tmp_path, target_is_directory=True)
+    shutil.copy(good, os.fsencode(tmp_path) + b"/\xff.png")
+    found = find_pictures(tmp_path, what="contents", besides=tmp_path / "run" / "samples")
+    assert [os.fsencode(path.relative_to(tmp_path)) for path in found] == [b"a.png", b"samples/b.png", b"\xff.png"]
+    assert _fingerprint(found).startswith("3 pictures ")
+    assert _fingerprint(found) != _fingerprint(found[:2])
+
+
+def test_the_fingerprint_of_names_is_that_of_version_0_1_0():
+    """By which the runs that it began go on."""
+    names = [Path("contents") / name for name in ("a.png", "ü.png")]
+    expected = hashlib.sha256("a.png\nü.png".encode()).hexdigest()[:16]
+    assert _fingerprint(names) == f"2 pictures {expected}"
+
+
+def test_a_link_to_no_folder_is_called_so(tmp_path):
+    (tmp_path / "contents").symlink_to("gone")
+    with pytest.raises(UserError, match="a link to gone, which does not exist"):
+        find_pictures(tmp_path / "contents", what="contents")
+
+
+def test_a_folder_of_other_files_says_what_they_are(tmp_path):
+    (tmp_path / "a.heic").touch()
+    with pytest.raises(UserError, match=r"none in .*: left out of .*: 1 file .* \(1 \.heic: export as JPEG\)"):
+        find_pictures(tmp_path, what="contents")
