@@ -135,16 +135,6 @@ def test_convert_refuses_what_no_residual_network_can_be_set_up_by(architecture,
         weights._check_setup("resnet50", facts, tmp_path / "mine.safetensors")
 
 
-def test_convert_writes_over_no_picture(beginning, tmp_path):
-    picture = tmp_path / "crops" / "a.png"
-    swag_jax.write_image(picture, swag_jax.sample("cat", size=64))
-    before = picture.read_bytes()
-    words = ("--backbone", "vgg19", "--unit-mean", "--images", picture.parent, "-o", picture)
-    with pytest.raises(UserError, match="-o must not be one of the files that are read"):
-        run("convert", beginning, *words)
-    assert picture.read_bytes() == before
-
-
 def test_convert_takes_no_published_name_for_another_file(small, file):
     renamed = file.rename(file.with_name("vgg19-imagenet.safetensors"))
     with pytest.raises(UserError, match="is not the published vgg19-imagenet"):
