@@ -203,10 +203,10 @@ def test_an_output_that_is_no_longer_what_was_written_is_made_again(run, folders
     (out / "cat_dots.png").write_bytes(b"")
     (out / "cat_mosaic.png").write_bytes(written["cat_mosaic"][:-20])
     (out / "cat_swirls.png").write_bytes(written["cat_dots"])
-    (out / "harbor_dots.png").write_bytes(written["harbor_dots"][:-1] + b"x")
-    (out / "harbor_swirls.png").write_bytes(written["harbor_swirls"][: len(written["harbor_swirls"]) // 2])
+    (out / "coffee_dots.png").write_bytes(written["coffee_dots"][:-1] + b"x")
+    (out / "coffee_swirls.png").write_bytes(written["coffee_swirls"][: len(written["coffee_swirls"]) // 2])
     kept = records(out)
-    for name in ("harbor_mosaic", "harbor_swirls"):
+    for name in ("coffee_mosaic", "coffee_swirls"):
         del kept[name]["bytes"], kept[name]["sha256"]
     (out / "results.jsonl").write_text("".join(json.dumps(record) + "\n" for record in kept.values()))
     solved = count_solved(monkeypatch)
@@ -232,7 +232,7 @@ def test_what_is_no_regular_file_fails_alone(run, folders):
     found = {record["content"].rpartition("/")[2]: record for record in records(folders / "out").values()}
     assert {name: record["status"] for name, record in found.items()} == {
         "cat.png": "done",
-        "harbor.png": "done",
+        "coffee.png": "done",
         "loop.png": "failed",
         "nowhere.png": "failed",
         "pipe.png": "failed",
