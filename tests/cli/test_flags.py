@@ -68,10 +68,10 @@ def test_attribute_help_joins_lines():
 
 def test_default_text():
     assert default_text(Settings, "backbone") == "vgg19"
-    assert default_text(Settings, "steps") == "by preset; gatys-vgg19: 300"
+    assert default_text(Settings, "steps") == "by preset; gatys-vgg19: 200"
     assert default_text(Settings, "blend") == "none given"
     assert default_text(Smoothing, "layers") == "by preset; gatys-vgg19: all"
-    assert default_text(Objective, "style_weight") == "by preset; gatys-vgg19: 5.0"
+    assert default_text(Objective, "style_weight") == "by preset; gatys-vgg19: 60.0"
 
 
 def test_without_flags_the_backbones_preset(parser):

@@ -135,7 +135,7 @@ def test_switched_networks(run, written):
     flags = ("--networks", networks, "--layers", "stages", "--smoothing", "none", "--size", "64")
     ended = run(*flags, "--weights", "random,embedded", images=["coffee"])
     assert ended.code == 3
-    assert f"left out: resnet50{small}/embedded: embedded weights are of resnet50 as it is, got another" in ended.err
+    assert f"left out: resnet50{small}/embedded: resnet50-caffe is of another architecture, got channels=2" in ended.err
     plain, switched = written()["networks"].values()
     assert list(written()["networks"]) == [f"{network}/random" for network in networks.split(",")]
     assert plain["options"] == {"channels": 2, "depths": [1, 1, 1, 1]}

@@ -48,7 +48,7 @@ def test_what_is_printed(stylize, tmp_path):
     assert lines[1].startswith("out.png: 4/4  48x36  total ")
     assert lines[1].endswith(" left")
     assert lines[2].startswith(f"wrote {tmp_path / 'out.png'} in 0:")
-    assert len(lines) == 4
+    assert len(lines) == 3
 
 
 def test_quiet_prints_nothing(stylize):

@@ -114,8 +114,9 @@ def test_each_pair_has_its_own_seed():
 def test_a_pair_may_start_from_a_picture():
     found = stylize_batch(COFFEE, SWIRLS, settings=TINY, inits=[None, ASTRONAUT, lambda: CAT[..., :2]])
     check_equal(found.outcomes[1].result, stylize(COFFEE, SWIRLS, settings=TINY, init=ASTRONAUT))
-    assert found.outcomes[0].result.history["content/relu1_1"][0] == 0
-    assert found.outcomes[1].result.history["content/relu1_1"][0] > 0
+    # The basis gives a picture back to rounding.
+    assert found.outcomes[0].result.history["content/relu1_1"][0] < 1e-10
+    assert found.outcomes[1].result.history["content/relu1_1"][0] > 0.01
     assert "the init picture must have shape (height, width, 3)" in str(found.outcomes[2].error)
 
 
