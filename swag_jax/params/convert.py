@@ -403,6 +403,9 @@ def is_safetensors(source: Path) -> bool:
     Args:
         source: The file.
 
+    Returns:
+        Whether it is to be read as a safetensors file.
+
     Raises:
         UserError: If it is missing, a directory, unreadable or empty.
     """

@@ -34,10 +34,10 @@ def divided(tensors: Mapping[str, ArrayT], divisors: Mapping[str, ArrayT]) -> di
     for name in sorted({key.removesuffix(".kernel") for key in tensors if key.endswith(".kernel")}, key=_place):
         kernel, bias = f"{name}.kernel", f"{name}.bias"
         if before is not None:
-            result[kernel] = result[kernel] * before[:, None]
+            result[kernel] = result[kernel] * before[None, None, :, None]
         before = divisors.get(name)
         if before is not None:
-            result[kernel] = result[kernel] / before
+            result[kernel] = result[kernel] / before[None, None, None]
             result[bias] = result[bias] / before
     return result
 

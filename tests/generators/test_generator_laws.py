@@ -243,7 +243,7 @@ def test_outside_a_region_nothing_changes():
         (lambda: AdaAttNConfig(TAPS, fused=False), "a skip needs the two deepest layers fused"),
         (lambda: AdaAttNConfig(samples=0), "samples must be at least 1, got 0"),
         (lambda: AdaAttNConfig(similarity="cosin"), "unknown similarity 'cosin': did you mean cosine"),
-        (lambda: JohnsonConfig(blocks=0), "blocks must be at least 1, got 0"),
+        (lambda: JohnsonConfig(blocks=0), "blocks must be at least 1 and at most 100, got 0"),
     ],
 )
 def test_bad_configurations(make, message, unchecked):
