@@ -7,11 +7,7 @@
 (48, 64, 3)
 """
 
-from swag_jax import _signals
-
-if _signals.is_program():  # first: all that follows takes a second, and Ctrl-C shall not show where it was
-    _signals.end_at_once()
-
+from swag_jax import _signals as _signals  # first: a signal may come while the others are imported
 from swag_jax import apply as apply
 from swag_jax import backbones as backbones
 from swag_jax import generators as generators

@@ -162,3 +162,7 @@ def _restore(before: dict[signal.Signals, Any]) -> None:
     for number, handler in before.items():
         # None: one that is not Python's, which cannot be put back.
         signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+if is_program():  # now: what is imported after this takes a second, and Ctrl-C shall not show where it was
+    end_at_once()

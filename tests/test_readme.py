@@ -65,7 +65,7 @@ def test_every_command_is_shown():
 
 
 def test_flags_in_the_text_exist(capsys):
-    for command in ("stylize", "batch", "measure", "stats", "apply", "train adain"):
+    for command in ("stylize", "batch", "measure", "stats", "apply", "train adain", "weights convert"):
         with pytest.raises(SystemExit):
             _parser().parse_args([*command.split(), "--help"])
     known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))

@@ -6,6 +6,7 @@ picture; `jax.vmap` makes the batch. Results are float32 numbers.
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -133,14 +134,15 @@ def cfsd(features: Features, target: Features) -> Scalar:
     found, wanted = (widen(f).reshape(-1, channels) / channels for f in (features, target))
 
     def divergence(rows: tuple[Float[Array, " channels"], Float[Array, " channels"]]) -> Scalar:
-        # With d the difference of the logits and E the mean under P: KL(P || Q) = log E exp(-(d - E d)), which keeps
-        # its digits where P and Q are nearly equal, as here, and a difference of logarithms does not.
+        # With d the difference of the logits and E the mean under P: KL(P || Q) = log E exp(-(d - E d)). The first form
+        # keeps its digits where P and Q are nearly equal; the second is for activations so large that exp overflows.
         row, target_row = rows
         likeness, wanted_likeness = _product(found, row), _product(wanted, target_row)
-        weights, difference = jnp.exp(wanted_likeness - wanted_likeness.max()), wanted_likeness - likeness
-        total = weights.sum()
-        centered = difference - (weights * difference).sum() / total
-        return jnp.log1p((weights * jnp.expm1(-centered)).sum() / total)
+        logs, difference = jax.nn.log_softmax(wanted_likeness), wanted_likeness - likeness
+        weights = jnp.exp(logs)
+        centered = difference - (weights * difference).sum()
+        near = jnp.log1p((weights * jnp.expm1(jnp.minimum(-centered, 1.0))).sum())
+        return jnp.where(jnp.abs(centered).max() < 1, near, jax.nn.logsumexp(logs - centered))
 
     return lax.map(divergence, (found, wanted), batch_size=ROWS_AT_ONCE).sum()
 

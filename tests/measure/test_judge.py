@@ -146,8 +146,8 @@ def test_identity_where_the_content_is_the_style():
 def test_a_style_is_never_too_small_for_the_networks(networks):
     judge = Judge(("gram",), network=networks["network"], style_layers=("relu2",))
     thin = STYLE[:18, :40]
-    assert judge._fitted(thin, 32) == (15, 34)
-    assert judge._fitted(STYLE, 40) == (40, 36)
+    assert judge._fitted(thin, 32, 10**6) == (15, 34)
+    assert judge._fitted(STYLE, 40, 10**6) == (40, 36)
     assert np.isfinite(judge.compare(OUTPUT, CONTENT, [thin]).values["gram"]["output"])
 
 

@@ -71,7 +71,7 @@ def test_subjects_are_hashable():
         ("resnet50", {"residual": "no"}, "random", "residual must be True or False, got 'no'."),
         ("resnet50", {"kernel_size": 4}, "random", "kernel size must be 1, 3, 5 or 7, got 4."),
         ("no_resnet50", {"pre_relu": True}, "random", "pre_relu needs residual connections, got residual=False."),
-        ("resnet50", {"depths": (1, 1, 1, 1)}, "embedded", "embedded weights are of resnet50 as it is, got another"),
+        ("resnet50", {"depths": (1, 1, 1, 1)}, "embedded", "resnet50-caffe is of another architecture, got depths="),
     ],
 )
 def test_bad_switches(backbone, options, weights, message):
