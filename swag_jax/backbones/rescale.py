@@ -1,5 +1,7 @@
 """A VGG rescaled so that every filter has the same mean activation (Gatys et al., CVPR 2016)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -46,7 +48,7 @@ def unit_mean(network: Backbone, images: Images) -> VGG:
         True
     """
     divisors = mean_activations(network, images)
-    rescaled = nnx.merge(*nnx.split(network))
+    rescaled: Any = nnx.merge(*nnx.split(network))
     layers = {name: getattr(rescaled, name) for name in rescaled.layers if name.startswith("conv")}
     tensors = {f"{name}.kernel": layer.kernel[...] for name, layer in layers.items()}
     tensors |= {f"{name}.bias": layer.bias[...] for name, layer in layers.items()}

@@ -193,7 +193,7 @@ def _check_setup(backbone: str, facts: Mapping[str, str], file: Path) -> None:
 def _rescaled(converted: params.Converted, folder: Path | None) -> params.Converted:
     """Rescale a VGG to a mean activation of one over photographs."""
     facts = converted.metadata
-    options = {"until": facts["deepest_layer"].replace("conv", "relu"), "padding": facts["padding"]}
+    options: dict[str, Any] = {"until": facts["deepest_layer"].replace("conv", "relu"), "padding": facts["padding"]}
     options |= {"normalization": facts["normalization"]} if "normalization" in facts else {}
     network = backbones.create(facts["backbone"], **options)
     network = backbones.with_parameters(network, converted.tensors)

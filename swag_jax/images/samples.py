@@ -43,4 +43,5 @@ def sample(name: str, *, size: int = 256) -> HostImage:
     check_name(name, (*CONTENTS, *STYLES), what="sample")
     size = int(check_range(size, what="size", low=_SMALLEST, high=_LARGEST))
     image = read_image(_FOLDER / f"{name}.webp")
-    return resize(image, *fitted(*image.shape[:2], size))
+    height, width = image.shape[:2]
+    return resize(image, *fitted(height, width, size))

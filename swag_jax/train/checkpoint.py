@@ -105,8 +105,9 @@ class Checkpoints:
         for step in reversed(self.steps):
             found = self._read(step, data)
             # Processes must go on from the same step, whatever each could read.
-            if not devices.any_process(isinstance(found, str)):
-                arrays, place = found  # pyright: ignore[reportGeneralTypeIssues]
+            damaged = devices.any_process(isinstance(found, str))
+            if not damaged and not isinstance(found, str):
+                arrays, place = found
                 state = _as(like, arrays, self._folder / str(step))
                 return state, place, self._put_aside(damage, step)
             damage[step] = found if isinstance(found, str) else "another process cannot read it"
