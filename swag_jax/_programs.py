@@ -3,15 +3,33 @@
 import functools
 import threading
 from collections.abc import Callable, Hashable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import jax
+
+from swag_jax._modes import is_jit_off
 
 KEPT = 4
 """Sizes of pictures whose programs are kept in memory, of which each takes 45 to 80 MiB for every scale that is worked
 at. Our choice: a loop over pictures of a few shapes compiles each once, one over any number stays below a gigabyte."""
 
 Value = TypeVar("Value")
+
+Program: TypeAlias = Callable[..., Any]
+"""A function compiled for arguments of some shapes; under `jax.disable_jit`, the function."""
+
+
+def compiled(function: Any, *arguments: Any, **static: Any) -> Program:
+    """Return a function compiled ahead of time; under `jax.disable_jit`, as it is.
+
+    Args:
+        function: Made by `jax.jit` or `jax.pmap`.
+        *arguments: Its arguments, or their shapes and types.
+        **static: Its static arguments, which the program is called without.
+    """
+    if is_jit_off():
+        return functools.partial(function, **static)
+    return function.lower(*arguments, **static).compile()
 
 
 class Latest(Generic[Value]):

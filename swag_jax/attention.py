@@ -309,48 +309,46 @@ def _multiply(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
 def _softmax_mean(queries, keys, values, allowed, chunk) -> Means:
-    return _softmax_forward(queries, keys, values, allowed, chunk)[0]
+    return _softmax(queries, keys, values, allowed, chunk)[0]
 
 
-def _softmax_forward(queries, keys, values, allowed, chunk):
+def _softmax(queries, keys, values, allowed, chunk) -> tuple[Means, Float[Array, " positions"]]:
+    """Return the means, and the logarithms of the sums of exp(logits) over each row."""
     inside, attended = allowed or (None, None)
 
-    def rows(_, part):
+    def rows(part):
         queries, inside = part
         logits = _logits(queries, inside, keys, attended)
         top = logits.max(1, keepdims=True)
         weights = jnp.exp(logits - top)
         total = weights.sum(1, keepdims=True)
-        return None, (_multiply(weights, values) / total, (top + jnp.log(total))[:, 0])
+        return _multiply(weights, values) / total, (top + jnp.log(total))[:, 0]
 
-    _, (means, log_totals) = _scan_chunks(rows, None, (queries, inside), chunk)
-    return means, (queries, keys, values, allowed, means, log_totals)
+    return _by_chunks(rows, (queries, inside), chunk)
 
 
-def _softmax_backward(chunk, saved, gradient):
-    r"""With G = dL/dM: dL/dV = A^T G, and the slope at the logits is A o (G V^T - (G . M)).
+@_softmax_mean.defjvp
+def _softmax_tangent(chunk, primals, tangents):
+    r"""With the logits L = Q K^T: M' = A V' + (A o L') V - (A . L') M, where A . L' is the sum over each row.
 
-    A is computed again, chunk by chunk, from the logarithms of its rows' totals.
+    Its adjoint at V is A^T G, and at the logits A o (G V^T - (G . M)). A is computed chunk by chunk, from the
+    logarithms of its rows' totals, and again for the adjoint, so that no chunk's is kept.
     """
-    queries, keys, values, allowed, means, log_totals = saved
+    queries, keys, values, allowed = primals
+    of_queries, of_keys, of_values, _ = tangents
     inside, attended = allowed or (None, None)
+    means, log_totals = _softmax(queries, keys, values, allowed, chunk)
 
-    def rows(sums, part):
-        queries, inside, gradient, inner, log_totals = part
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def rows(part):
+        queries, inside, of_queries, means, log_totals = part
         weights = jnp.exp(_logits(queries, inside, keys, attended) - log_totals[:, None])
-        slopes = weights * (_multiply(gradient, values.T) - inner[:, None])
-        of_keys, of_values = _multiply(slopes.T, queries), _multiply(weights.T, gradient)
-        return (sums[0] + of_keys, sums[1] + of_values), _multiply(slopes, keys)
+        slopes = weights * (_multiply(of_queries, keys.T) + _multiply(queries, of_keys.T))
+        return _multiply(slopes, values) - slopes.sum(1, keepdims=True) * means + _multiply(weights, of_values)
 
-    parts = (queries, inside, gradient, (gradient * means).sum(1), log_totals)
-    start = (jnp.zeros_like(keys), jnp.zeros_like(values))
-    (of_keys, of_values), of_queries = _scan_chunks(rows, start, parts, chunk)
-    return of_queries, of_keys, of_values, None
-
-
-_softmax_mean.defvjp(_softmax_forward, _softmax_backward)
+    return means, _by_chunks(rows, (queries, inside, of_queries, means, log_totals), chunk)
 
 
 def _logits(queries, inside, keys, attended) -> Float[Array, "rows keys"]:
@@ -358,8 +356,8 @@ def _logits(queries, inside, keys, attended) -> Float[Array, "rows keys"]:
     return logits if inside is None else jnp.where(inside[:, None] & ~attended[None], _BLOCKED, logits)
 
 
-def _scan_chunks(step, carry, parts, chunk: int):
-    """Scan `step` over the leading axis of all parts, `chunk` rows at a time; the last chunk is filled with zeros."""
+def _by_chunks(function, parts, chunk: int):
+    """Map a function over the leading axis of all parts, `chunk` rows at a time; the last is filled with zeros."""
     count = parts[0].shape[0]
     chunk = min(chunk, count)
     filled = -(-count // chunk) * chunk
@@ -368,8 +366,8 @@ def _scan_chunks(step, carry, parts, chunk: int):
         edges = [(0, filled - count), *[(0, 0)] * (x.ndim - 1)]
         return jnp.pad(x, edges).reshape(-1, chunk, *x.shape[1:])
 
-    carry, rows = lax.scan(step, carry, jax.tree.map(split, parts))
-    return carry, jax.tree.map(lambda x: x.reshape(filled, *x.shape[2:])[:count], rows)
+    rows = lax.map(function, jax.tree.map(split, parts))
+    return jax.tree.map(lambda x: x.reshape(filled, *x.shape[2:])[:count], rows)
 
 
 # --- Cosine

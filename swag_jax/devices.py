@@ -11,12 +11,14 @@ Several processes, on one machine or many, are joined by `initialize`. `run_inli
 that works on the CPU the memory that the system would hand out anew for every call.
 """
 
+import contextlib
 import ctypes
+import functools
 import inspect
 import os
 import platform
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, cast
 
 import jax
 import numpy as np
@@ -25,9 +27,12 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from swag_jax._checks import check_name, error
+from swag_jax._modes import is_jit_off
 
 Tree = TypeVar("Tree")
 Item = TypeVar("Item")
+Found = TypeVar("Found")
+Parameters = ParamSpec("Parameters")
 
 Mapping: TypeAlias = Literal["pmap", "shard_map"]
 
@@ -75,6 +80,67 @@ def count() -> int:
     return jax.local_device_count()
 
 
+def moves_arrays(function: Callable[Parameters, Found]) -> Callable[Parameters, Found]:
+    """Let a function that is there to move arrays to the device and back do so under any `jax.transfer_guard`.
+
+    Args:
+        function: It may return an iterator, whose every step may then do so; what goes on between them may not.
+
+    Example:
+        >>> doubled = moves_arrays(lambda numbers: np.asarray(2 * jax.numpy.asarray(numbers)))
+        >>> with jax.transfer_guard("disallow"):
+        ...     doubled([1.0, 2.0]).tolist()
+        [2.0, 4.0]
+    """
+    return _within(lambda: jax.transfer_guard("allow"), function)
+
+
+def drives_devices(function: Callable[Parameters, Found]) -> Callable[Parameters, Found]:
+    """Let a function that maps work over the devices itself do so: as `moves_arrays`, and on no mesh of its caller's.
+
+    Args:
+        function: As in `moves_arrays`.
+    """
+    return _within(_on_no_mesh, function)
+
+
+@contextlib.contextmanager
+def _on_no_mesh() -> Iterator[None]:
+    given = not jax.sharding.get_abstract_mesh().empty
+    none = jax.set_mesh(Mesh(np.empty((), object), ())) if given else contextlib.nullcontext()
+    with jax.transfer_guard("allow"), none:
+        yield
+
+
+def _within(
+    context: Callable[[], contextlib.AbstractContextManager[Any]], function: Callable[Parameters, Found]
+) -> Callable[Parameters, Found]:
+    @functools.wraps(function)
+    def inside(*arguments: Parameters.args, **options: Parameters.kwargs) -> Found:
+        with context():
+            found = function(*arguments, **options)
+        return cast(Found, _StepsWithin(context, found)) if isinstance(found, Iterator) else found
+
+    return inside
+
+
+class _StepsWithin(Iterator[Any]):
+    """An iterator whose every step is taken within a context, which does not last until the next."""
+
+    def __init__(self, context: Callable[[], contextlib.AbstractContextManager[Any]], steps: Iterator[Any]):
+        self._context, self._steps = context, steps
+
+    def __next__(self) -> Any:
+        with self._context():
+            return next(self._steps)
+
+    def close(self) -> None:
+        """End a generator, as its own method does."""
+        close = getattr(self._steps, "close", None)
+        if close is not None:
+            close()
+
+
 def parallel(
     step: Callable[..., Any],
     *,
@@ -100,6 +166,8 @@ def parallel(
         True
     """
     places = tuple(0 if place in split else None for place in range(arguments))
+    if is_jit_off():
+        return _of_the_first_device(jax.vmap(step, in_axes=places, axis_name=AXIS))
     return jax.pmap(step, axis_name=AXIS, in_axes=places, out_axes=None, donate_argnums=donated)
 
 
@@ -176,6 +244,8 @@ def spread(
     axes = tuple(None if name in shared else 0 for name in names)
     given = tuple(place for place, name in enumerate(names) if name in donated)
     batched = _batched(function, axes)
+    if is_jit_off():
+        return _one_by_one(batched, axes)
     if check_name(mapping, MAPPINGS, what="mapping") == "pmap":
         # By default pmap takes the devices of all processes, which would then have to work in step.
         return jax.pmap(batched, axis_name=AXIS, in_axes=axes, donate_argnums=given, devices=jax.local_devices())
@@ -213,6 +283,24 @@ def _of_first(function: Callable[..., Any], axes: Sequence[int | None]) -> Calla
         return jax.tree.map(lambda x: x[None], function(*own))
 
     return of_first
+
+
+def _one_by_one(batched: Callable[..., Any], axes: Sequence[int | None]) -> Callable[..., Any]:
+    """Return what works through the devices' shares in turn: `jax.disable_jit`, without which nothing is mapped."""
+
+    def over_all(*arguments: Any) -> Any:
+        def share(device: int) -> list[Any]:
+            pairs = zip(arguments, axes, strict=True)
+            return [x if axis is None else jax.tree.map(lambda leaf: leaf[device], x) for x, axis in pairs]
+
+        found = [batched(*share(device)) for device in range(count())]
+        return jax.tree.map(lambda *parts: jax.numpy.stack(parts), *found)
+
+    return over_all
+
+
+def _of_the_first_device(step: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *arguments: _first(step(*arguments))
 
 
 def _first(tree: Tree) -> Tree:

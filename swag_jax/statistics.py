@@ -45,28 +45,26 @@ def gram(features: Features) -> Gram:
 
 
 def _plain_products(flat: Float[Array, "positions channels"]) -> Gram:
-    wide = jnp.promote_types(flat.dtype, jnp.float32)
-    return jnp.matmul(flat.T, flat, precision=lax.Precision.HIGHEST, preferred_element_type=wide)
+    return _across(flat, flat)
 
 
-@jax.custom_vjp
+def _across(a: Float[Array, "positions channels"], b: Float[Array, "positions channels"]) -> Gram:
+    wide = jnp.promote_types(a.dtype, jnp.float32)
+    return jnp.matmul(a.T, b, precision=lax.Precision.HIGHEST, preferred_element_type=wide)
+
+
+@jax.custom_jvp
 def _products(flat: Float[Array, "positions channels"]) -> Gram:
-    """F^T F with one matrix product in its gradient, F (G + G^T), where differentiation would make two."""
+    """F^T F with one matrix product in its gradient, where differentiation would make two."""
     return _plain_products(flat)
 
 
-def _products_forward(flat):
-    return _plain_products(flat), flat
-
-
-def _products_backward(flat, gradient):
-    both = (gradient + gradient.T).astype(flat.dtype)
-    wide = jnp.promote_types(flat.dtype, jnp.float32)
-    product = jnp.matmul(flat, both, precision=lax.Precision.HIGHEST, preferred_element_type=wide)
-    return (product.astype(flat.dtype),)
-
-
-_products.defvjp(_products_forward, _products_backward)
+@_products.defjvp
+def _tangent_of_products(primals, tangents):
+    """(F^T F)' = P + P^T with P = F^T F', whose adjoint is F (G + G^T)."""
+    (flat,), (of_flat,) = primals, tangents
+    p = _across(flat, of_flat)
+    return _plain_products(flat), p + p.T
 
 
 def moments(
@@ -97,7 +95,7 @@ def moments(
         ([2.0], [1.0])
     """
     count, mean, squares = centered_squares(features, region=region)
-    return mean, root(squares / jnp.maximum(count - unbiased, 1) + epsilon)
+    return mean, root(squares / jnp.maximum(count - int(unbiased), 1) + epsilon)
 
 
 def centered_squares(features: Features, *, region: Mask | None = None) -> tuple[Scalar, *ChannelMoments]:

@@ -201,3 +201,41 @@ def test_a_batch_of_one_has_no_batch_axis_inside(mapping, size, batched):
     square = devices.spread(lambda x: x @ x, mapping=mapping)
     argument = jax.ShapeDtypeStruct((devices.count(), size, 3, 3), np.float32)
     assert ("batching_dims" in square.lower(argument).as_text()) == batched
+
+
+def average(share, factor):
+    return {"mean": devices.mean(factor * share.mean()), "place": devices.mean(devices.index().astype(jnp.float32))}
+
+
+def test_parallel_steps_that_are_not_compiled():
+    batch = devices.shares(np.arange(16.0, dtype=np.float32).reshape(16, 1))
+    step = {"split": (0,), "arguments": 2}
+    with jax.disable_jit():
+        found = devices.parallel(average, **step)(batch, jnp.float32(2))
+    assert {name: float(value) for name, value in found.items()} == {"mean": 15.0, "place": 3.5}
+    assert jax.tree.map(float, devices.parallel(average, **step)(batch, jnp.float32(2))) == {"mean": 15.0, "place": 3.5}
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("mapping", devices.MAPPINGS)
+def test_independent_problems_that_are_not_compiled(mapping, size):
+    problems = np.random.default_rng(0).random((8 * size, 3), np.float32)
+    arguments = devices.replicate(np.float32(2)), devices.split(problems)
+    with jax.disable_jit():
+        found = devices.spread(lambda factor, x: factor * x, shared=["factor"], mapping=mapping)(*arguments)
+    assert found.shape == (8, size, 3)
+    np.testing.assert_array_equal(devices.gather(found), 2 * problems)
+
+
+def test_steps_that_move_arrays_let_no_others_do_so():
+    @devices.moves_arrays
+    def doubled(numbers):
+        for number in numbers:
+            yield float(2 * jnp.asarray(number))
+
+    with jax.transfer_guard("disallow"):
+        steps = doubled([1.0, 2.0])
+        assert next(steps) == 2.0
+        with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+            jnp.asarray(1.0) + 1
+        assert list(steps) == [4.0]

@@ -19,6 +19,7 @@ from jax import export
 from jaxtyping import Array, ArrayLike, Float
 from safetensors.numpy import load, save
 
+from swag_jax import devices
 from swag_jax._checks import error
 from swag_jax._files import write_whole
 from swag_jax._limits import JSON_BYTES, read_entry, read_json
@@ -87,6 +88,7 @@ class Artifact:
         return self.exported.call(list(self.weights), batch, painted, shares, np.float32(strength))
 
 
+@devices.moves_arrays
 def save_artifact(
     path: Path | str,
     stylizer: Stylizer,
@@ -152,6 +154,7 @@ def save_artifact(
     write_whole(Path(path), buffer.getvalue())
 
 
+@devices.moves_arrays
 def load_artifact(path: Path | str) -> Artifact:
     """Open what `save_artifact` wrote.
 

@@ -74,6 +74,7 @@ class Outcome:
     error: UserError | None
 
 
+@devices.drives_devices
 def repaint(
     stylizer: Stylizer,
     content: Picture | Content,
@@ -108,6 +109,7 @@ def repaint(
     return outcome.image
 
 
+@devices.drives_devices
 def repaint_many(
     stylizer: Stylizer,
     contents: Iterable[Picture | Content],

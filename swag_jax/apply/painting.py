@@ -120,7 +120,7 @@ def encode(stylizer: Stylizer, image: AnyImage) -> BatchFeatures:
 def _mixed(styled: Sequence[Features], plain: Features | None, manner: Manner, masks: Masks | None) -> Features:
     """Mix what is transferred from the styles, and that with the unstyled where there is one."""
     rows, columns, _ = styled[0].shape
-    shares = jnp.ones((len(styled), 1, 1)) if masks is None else _averaged(masks, rows, columns)
+    shares = jnp.ones((len(styled), 1, 1), jnp.float32) if masks is None else _averaged(masks, rows, columns)
     shares = jnp.where(manner.blend[:, None, None] > 0, shares, 0.0)
     parts = manner.blend[:, None, None] * shares
     total = parts.sum(0)

@@ -101,7 +101,9 @@ def reach(stylizer: Stylizer, manner: Manner, *, own: Any = None, mixed: bool = 
 def _painted_strip(stylizer, manner, strip, own, mixed):
     known: dict[str, Any] = {}
     while seen := _seen(stylizer, strip, known):
-        known |= {name: (jnp.zeros(x.shape[-1]), jnp.ones(x.shape[-1])) for name, x in seen.items()}
+        known |= {
+            name: (jnp.zeros(x.shape[-1], jnp.float32), jnp.ones(x.shape[-1], jnp.float32)) for name, x in seen.items()
+        }
     return paint(stylizer, manner, strip, own=own, mixed=mixed, known=known)
 
 
@@ -233,7 +235,7 @@ def _region(features: Features, window: Image, inner: Int[Array, "2 2"]) -> Mask
     sides = []
     for axis in (0, 1):
         stride = window.shape[axis] // features.shape[axis]
-        pixels = stride * jnp.arange(features.shape[axis])
+        pixels = stride * jnp.arange(features.shape[axis], dtype=jnp.int32)
         sides.append((pixels >= inner[axis, 0]) & (pixels < inner[axis, 1]))
     return sides[0][:, None] & sides[1][None]
 

@@ -82,7 +82,7 @@ class Blocks:
 
     def map(self, function: Callable[[Any], Block]) -> Activations:
         """Return what a function makes of every place, put together as the batch, its last rows and columns not cut."""
-        y = function(0) if self.places == 1 else lax.map(function, jnp.arange(self.places))
+        y = function(0) if self.places == 1 else lax.map(function, jnp.arange(self.places, dtype=jnp.int32))
         return y.reshape(self.pictures, self.count * self.rows * self.side, *y.shape[-2:])
 
     def sum(self, function: Callable[[Any], Any]) -> Any:
@@ -94,4 +94,4 @@ class Blocks:
             return jax.tree.map(jnp.add, total, function(place)), None
 
         start = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(function, 0))
-        return lax.scan(add, start, jnp.arange(self.places))[0]
+        return lax.scan(add, start, jnp.arange(self.places, dtype=jnp.int32))[0]

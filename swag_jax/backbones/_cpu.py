@@ -31,6 +31,15 @@ from jaxtyping import Array, Float
 from swag_jax._types import Activations, Kernel, Padding
 from swag_jax.backbones import _winograd
 from swag_jax.backbones._blocks import Blocks
+from swag_jax.backbones._multilinear import Bilinear
+
+Points: TypeAlias = Float[Array, "_ _"]
+"""Values of some positions: `points channels`."""
+
+Matrix: TypeAlias = Float[Array, "_ _"]
+"""A 1x1 kernel: `channels_in channels_out`."""
+
+Shape: TypeAlias = tuple[int, ...]
 
 Mirror: TypeAlias = Literal["edge", "reflect"]
 """What lies beyond the edges of a map where it is not zeros."""
@@ -80,13 +89,18 @@ def convolve(
     """
     if kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
         points = x[:, ::stride, ::stride]
-        product: Array = _multiply(points.reshape(-1, points.shape[-1]), kernel[0, 0], precision)
+        flat, matrix = points.reshape(-1, points.shape[-1]), kernel[0, 0]
+        product = _multiplied(flat, matrix, shape=(len(flat), matrix.shape[1]), precision=precision)
         return product.reshape(*points.shape[:-1], kernel.shape[-1])
+
+    def correlated(padding: Padding) -> Activations:
+        height, width = ((x.shape[1 + d] + sum(padding[d]) - kernel.shape[d]) // stride + 1 for d in range(2))
+        shape = (len(x), height, width, kernel.shape[3])
+        return _correlated(x, kernel, turned, shape=shape, stride=stride, padding=padding, precision=precision)
+
     if any(map(any, padding)) or x.dtype == jnp.bfloat16:
-        return _convolve(x, kernel, turned, stride, padding, precision)
-    width = (x.shape[2] - kernel.shape[1]) // stride + 1
-    wider: Activations = _convolve(x, kernel, turned, stride, ((0, 0), (0, stride)), precision)
-    return wider[:, :, :width]
+        return correlated(padding)
+    return correlated(((0, 0), (0, stride)))[:, :, :-1]
 
 
 def convolve_beyond(
@@ -134,25 +148,17 @@ def turn(kernel: Kernel) -> Kernel:
 # --- Matrix products
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _multiply(
-    x: Float[Array, "points channels_in"], matrix: Float[Array, "channels_in channels_out"], precision
-) -> Float[Array, "points channels_out"]:
+def _multiply(x: Points, matrix: Matrix, *, shape: Shape, precision: lax.Precision) -> Points:
     wide = jnp.promote_types(x.dtype, jnp.float32)
     return jnp.matmul(x, matrix, precision=precision, preferred_element_type=wide).astype(x.dtype)
 
 
-def _multiply_forward(x, matrix, precision):
-    return _multiply(x, matrix, precision), (x, matrix)
+def _multiply_transposed(gradient: Points, matrix: Matrix, *, shape: Shape, precision: lax.Precision) -> Points:
+    return _multiply(gradient, matrix.T, shape=shape, precision=precision)
 
 
-def _multiply_backward(precision, saved, gradient):
-    x, matrix = saved
-    dx = _multiply(gradient, matrix.T, precision)
-    return dx, _multiply_first_axes(x, gradient, precision).astype(matrix.dtype)
-
-
-_multiply.defvjp(_multiply_forward, _multiply_backward)
+def _matrix_gradient(x: Points, gradient: Points, *, shape: Shape, precision: lax.Precision) -> Matrix:
+    return _multiply_first_axes(x, gradient, precision).astype(x.dtype)
 
 
 def _multiply_first_axes(a, b, precision) -> Float[Array, "columns_a columns_b"]:
@@ -176,38 +182,39 @@ def _after(product):
     return lax.optimization_barrier(product)
 
 
+_multiplied = Bilinear("cpu_multiply", product=_multiply, left=_multiply_transposed, right=_matrix_gradient)
+
+
 # --- Convolution
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
-def _convolve(x, kernel, turned, stride, padding, precision) -> Activations:
-    return _correlate(x, kernel, stride, padding, precision)
-
-
-def _convolve_forward(x, kernel, turned, stride, padding, precision):
-    return _correlate(x, kernel, stride, padding, precision), (x, kernel, turned)
-
-
-def _convolve_backward(stride, padding, precision, saved, gradient):
-    x, kernel, turned = saved
+def _input_gradient(gradient, kernel, turned, *, shape, stride, padding, precision) -> Activations:
+    """dL/dx: correlate the gradient, dilated by the stride, with the turned kernel."""
     covered = [(gradient.shape[1 + d] - 1) * stride + 1 for d in range(2)]
-    # dL/dx: correlate the gradient, dilated by the stride, with the turned kernel.
     before = [kernel.shape[d] - 1 - padding[d][0] for d in range(2)]
-    after = [x.shape[1 + d] - covered[d] - before[d] + kernel.shape[d] - 1 for d in range(2)]
+    after = [shape[1 + d] - covered[d] - before[d] + kernel.shape[d] - 1 for d in range(2)]
     edges = tuple(zip(before, after, strict=True))
-    dx = _correlate(gradient, turned, 1, edges, precision, dilation=stride)
-    if x.dtype == jnp.bfloat16 and kernel.shape[2] >= ROW_CHANNELS:
-        return dx, _row_kernel_gradient(x, gradient, kernel.shape, stride, padding).astype(kernel.dtype), None
-    if _suits_winograd(x, kernel.shape, stride):
-        return dx, _winograd.kernel_gradient(x, gradient, kernel, padding, precision), None
+    return _in_chosen_form(gradient, turned, stride=1, padding=edges, precision=precision, dilation=stride)
+
+
+def _kernel_gradient(x, gradient, *, shape, stride, padding, precision) -> Kernel:
+    if x.dtype == jnp.bfloat16 and shape[2] >= ROW_CHANNELS:
+        return _row_kernel_gradient(x, gradient, shape, stride, padding).astype(x.dtype)
+    if _suits_winograd(x, shape, stride):
+        return _winograd.kernel_gradient(x, gradient, shape, padding, precision)
     if x.dtype == jnp.float32 and stride == 1:
-        return dx, _block_kernel_gradient(x, gradient, kernel.shape, padding, precision), None
-    if x.dtype == jnp.float32 and min(kernel.shape[2:]) >= TAP_CHANNELS:
-        return dx, _tap_kernel_gradient(x, gradient, kernel.shape, stride, padding, precision), None
-    # dL/dk: correlate the input with the gradient, batch and channels exchanged.
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+        return _block_kernel_gradient(x, gradient, shape, padding, precision)
+    if x.dtype == jnp.float32 and min(shape[2:]) >= TAP_CHANNELS:
+        return _tap_kernel_gradient(x, gradient, shape, stride, padding, precision)
+    return _exchanged_kernel_gradient(x, gradient, shape, stride, padding, precision)
+
+
+def _exchanged_kernel_gradient(x, gradient, shape, stride, padding, precision) -> Kernel:
+    """dL/dk: correlate the input with the gradient, batch and channels exchanged."""
+    kind, wide = x.dtype, jnp.promote_types(x.dtype, jnp.float32)
     x, gradient = x.astype(wide), gradient.astype(wide)
-    end = [kernel.shape[d] - 1 + covered[d] - x.shape[1 + d] - padding[d][0] for d in range(2)]
+    covered = [(gradient.shape[1 + d] - 1) * stride + 1 for d in range(2)]
+    end = [shape[d] - 1 + covered[d] - x.shape[1 + d] - padding[d][0] for d in range(2)]
     dk = lax.conv_general_dilated(
         x.transpose(3, 1, 2, 0),
         gradient.transpose(1, 2, 0, 3),
@@ -216,29 +223,21 @@ def _convolve_backward(stride, padding, precision, saved, gradient):
         rhs_dilation=(stride, stride),
         dimension_numbers=DIMENSIONS,
         precision=precision,
-    ).transpose(1, 2, 0, 3)
-    return dx, dk.astype(kernel.dtype), None
+    )
+    return dk.transpose(1, 2, 0, 3).astype(kind)
 
 
-_convolve.defvjp(_convolve_forward, _convolve_backward)
+def _correlate(x, kernel, turned, *, shape, stride, padding, precision) -> Activations:
+    return _in_chosen_form(x, kernel, stride=stride, padding=padding, precision=precision, dilation=1)
 
 
-def _correlate(x, kernel, stride, padding, precision, *, dilation=1) -> Activations:
-    """Choose a form. Under `jax.vmap` pictures with one kernel become one batch first, by which the form is chosen."""
-    chosen = functools.partial(_in_chosen_form, stride=stride, padding=padding, precision=precision, dilation=dilation)
-
-    @jax.custom_batching.custom_vmap
-    def run(x, kernel):
-        return chosen(x, kernel)
-
-    @run.def_vmap
-    def _(size, batched, x, kernel):
-        if batched != [True, False]:
-            return jax.vmap(chosen, [0 if one else None for one in batched])(x, kernel), True
-        y = _correlate(x.reshape(-1, *x.shape[2:]), kernel, stride, padding, precision, dilation=dilation)
-        return y.reshape(size, -1, *y.shape[1:]), True
-
-    return run(x, kernel)
+_correlated = Bilinear(
+    "cpu_correlate",
+    product=_correlate,
+    left=_input_gradient,
+    right=_kernel_gradient,
+    prepare=lambda kernel: (turn(kernel),),
+)
 
 
 def _in_chosen_form(x, kernel, *, stride, padding, precision, dilation) -> Activations:
@@ -359,9 +358,37 @@ def max_pool(x: Activations, *, size: int, stride: int, padding: Padding) -> Act
     return x
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3, 4))
 def _line_max_pool(x, axis, size, stride, edge) -> Activations:
     return functools.reduce(jnp.maximum, _window_slices(x, axis, size, stride, edge))
+
+
+@_line_max_pool.defjvp
+def _(axis, size, stride, edge, primals, tangents):
+    """The tangent of a maximum is that of the first entry that has its value; of NaN, nothing."""
+    (x,), (of_x,) = primals, tangents
+    y = _line_max_pool(x, axis, size, stride, edge)
+    first = jnp.full(y.shape, size, jnp.uint8)
+    for k, entry in reversed(list(enumerate(_window_slices(x, axis, size, stride, edge)))):
+        first = jnp.where(entry == y, jnp.uint8(k), first)
+    return y, _chosen(of_x, first, shape=y.shape, axis=axis, size=size, stride=stride, edge=edge)
+
+
+def _choose(x, which, *, shape, axis, size, stride, edge) -> Activations:
+    """Take entry `which` of every window; zero where there is none."""
+    total = jnp.zeros(shape, x.dtype)
+    for k, entry in enumerate(_window_slices(x, axis, size, stride, edge)):
+        total = jnp.where(which == k, entry, total)
+    return total
+
+
+def _put_back(gradient, which, *, shape, axis, size, stride, edge) -> Activations:
+    """Give every window's gradient to its entry `which`."""
+    shares = [jnp.where(which == k, gradient, jnp.zeros((), gradient.dtype)) for k in range(size)]
+    return _interleaved(shares, axis, stride, edge[0], shape[axis])
+
+
+_chosen = Bilinear("cpu_choose", product=_choose, left=_put_back)
 
 
 def _window_slices(x, axis: int, size: int, stride: int, edge: tuple[int, int]) -> list[Activations]:
@@ -370,24 +397,8 @@ def _window_slices(x, axis: int, size: int, stride: int, edge: tuple[int, int]) 
     if any(edge):
         edges = [(0, 0, 0)] * x.ndim
         edges[axis] = (*edge, 0)
-        x = lax.pad(x, jnp.array(-jnp.inf, x.dtype), edges)
+        x = lax.pad(x, jnp.array(jnp.finfo(x.dtype).min, x.dtype), edges)
     return [lax.slice_in_dim(x, k, k + (windows - 1) * stride + 1, stride, axis=axis) for k in range(size)]
-
-
-def _line_max_pool_forward(x, axis, size, stride, edge):
-    y = _line_max_pool(x, axis, size, stride, edge)
-    return y, (x, y)
-
-
-def _line_max_pool_backward(axis, size, stride, edge, saved, gradient):
-    x, y = saved
-    free = jnp.ones(y.shape, bool)
-    shares = []
-    for entry in _window_slices(x, axis, size, stride, edge):
-        first = (entry == y) & free
-        free &= ~first
-        shares.append(jnp.where(first, gradient, jnp.zeros((), gradient.dtype)))
-    return (_interleaved(shares, axis, stride, edge[0], x.shape[axis]),)
 
 
 def _interleaved(shares: list[Activations], axis: int, stride: int, before: int, length: int) -> Activations:
@@ -413,6 +424,3 @@ def _sum_shifted(shares: list[Activations], axis: int, length: int) -> Activatio
         total = moved if total is None else total + moved
     assert total is not None  # there is at least one share
     return total
-
-
-_line_max_pool.defvjp(_line_max_pool_forward, _line_max_pool_backward)

@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from swag_jax._checks import check_name
+from swag_jax._modes import say_where_they_lie
 from swag_jax._types import Activations, Border, Kernel, Padding
 from swag_jax.backbones import _cpu
 
@@ -90,15 +91,16 @@ class Operations:
         """
         kernel = kernel.astype(x.dtype)
         precision = _MATRIX_PRECISION[self.precision]
+        fast = self.turns_kernels and not say_where_they_lie(x, kernel)
         if border != "zeros" and padding != NONE:
             same = kernel.shape[:2] == (3, 3) and stride == 1 and padding == ((1, 1), (1, 1))
             # Four parts of the kernel are cut out and turned there, so that the map should be larger than the kernel.
             large = x.dtype != jnp.bfloat16 and x.size >= kernel.size
-            if self.turns_kernels and same and large:
+            if fast and same and large:
                 turned = _cpu.turn(kernel) if turned is None else turned
                 return _cpu.convolve_beyond(x, kernel, turned, border=border, precision=precision)
             x, padding = jnp.pad(x, ((0, 0), *padding, (0, 0)), mode=border), NONE
-        if not self.turns_kernels:
+        if not fast:
             return lax.conv_general_dilated(
                 x,
                 kernel,
@@ -125,7 +127,7 @@ class Operations:
         """
         missing = [-(length + 2 * padding - size) % stride if partial else 0 for length in x.shape[1:3]]
         edges = (padding, padding + missing[0]), (padding, padding + missing[1])
-        if self.turns_kernels:
+        if self.turns_kernels and not say_where_they_lie(x):
             return _cpu.max_pool(x, size=size, stride=stride, padding=edges)
         return lax.reduce_window(
             x, -jnp.inf, lax.max, (1, size, size, 1), (1, stride, stride, 1), ((0, 0), *edges, (0, 0))
@@ -135,12 +137,12 @@ class Operations:
 def kaiming_normal(rngs: nnx.Rngs, shape: tuple[int, int, int, int]) -> Kernel:
     """Draw a kernel from N(0, 2 / fan_out): torchvision's rule for VGG and ResNet convolutions."""
     fan_out = shape[0] * shape[1] * shape[3]
-    return jax.random.normal(rngs.params(), shape) * (2 / fan_out) ** 0.5
+    return jax.random.normal(rngs.params(), shape, jnp.float32) * (2 / fan_out) ** 0.5
 
 
 def normal(deviation: float) -> Draw:
     """Return what draws a kernel from N(0, deviation^2)."""
-    return lambda rngs, shape: jax.random.normal(rngs.params(), shape) * deviation
+    return lambda rngs, shape: jax.random.normal(rngs.params(), shape, jnp.float32) * deviation
 
 
 def half_padding(kernel: Kernel) -> Padding:
@@ -191,7 +193,7 @@ class Conv(nnx.Module):
 
     def __init__(self, channels_in: int, channels_out: int, *, size: int, stride: int = 1, rngs: nnx.Rngs):
         self.kernel = nnx.Param(kaiming_normal(rngs, (size, size, channels_in, channels_out)))
-        self.bias = nnx.Param(jnp.zeros(channels_out))
+        self.bias = nnx.Param(jnp.zeros(channels_out, jnp.float32))
         self.stride = stride
 
     def frozen(self, operations: Operations) -> FrozenConv:
@@ -213,10 +215,10 @@ class BatchNorm(nnx.Module):
 
     def __init__(self, channels: int, *, epsilon: float = BATCH_NORM_EPSILON):
         self.epsilon = epsilon
-        self.scale = nnx.Param(jnp.ones(channels))
-        self.bias = nnx.Param(jnp.zeros(channels))
-        self.mean = nnx.BatchStat(jnp.zeros(channels))
-        self.variance = nnx.BatchStat(jnp.ones(channels))
+        self.scale = nnx.Param(jnp.ones(channels, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(channels, jnp.float32))
+        self.mean = nnx.BatchStat(jnp.zeros(channels, jnp.float32))
+        self.variance = nnx.BatchStat(jnp.ones(channels, jnp.float32))
 
     def affine(self) -> tuple[Float[Array, " channels"], Float[Array, " channels"]]:
         """Return (a, b) such that evaluation mode is y = a x + b."""

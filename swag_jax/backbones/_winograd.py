@@ -45,7 +45,7 @@ def correlate(x: Activations, kernel: Kernel, padding: Padding, precision: lax.P
         precision: Of the products.
     """
     height, width = (n + sum(edge) - 2 for n, edge in zip(x.shape[1:3], padding, strict=True))
-    blocks = _blocks(len(x), height, width, kernel)
+    blocks = _blocks(len(x), height, width, kernel.shape)
     x = blocks.padded(x, padding, HALO)
     u = _sandwich(G, [list(row) for row in kernel])
 
@@ -60,19 +60,19 @@ def correlate(x: Activations, kernel: Kernel, padding: Padding, precision: lax.P
 
 
 def kernel_gradient(
-    x: Activations, gradient: Activations, kernel: Kernel, padding: Padding, precision: lax.Precision
+    x: Activations, gradient: Activations, shape: tuple[int, ...], padding: Padding, precision: lax.Precision
 ) -> Kernel:
     """Return the gradient of `correlate` at its kernel.
 
     Args:
         x: Its input.
         gradient: Of its output.
-        kernel: Its kernel, of which only the shape matters.
+        shape: Of its kernel.
         padding: Its zeros.
         precision: Of the products.
     """
     pictures, height, width, _ = gradient.shape
-    blocks = _blocks(pictures, height, width, kernel)
+    blocks = _blocks(pictures, height, width, shape)
     x, gradient = blocks.padded(x, padding, HALO), blocks.padded(gradient, ((0, 0), (0, 0)))
 
     def products(place) -> Grid:
@@ -84,8 +84,8 @@ def kernel_gradient(
     return jnp.stack([jnp.stack(row) for row in dk])
 
 
-def _blocks(pictures: int, height: int, width: int, kernel: Kernel) -> Blocks:
-    return Blocks.of(pictures, height, width, most=BLOCK // max(kernel.shape[2:]), side=2)
+def _blocks(pictures: int, height: int, width: int, shape: tuple[int, ...]) -> Blocks:
+    return Blocks.of(pictures, height, width, most=BLOCK // max(shape[2:]), side=2)
 
 
 def _inputs(x: Block) -> Grid:

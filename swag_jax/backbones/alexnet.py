@@ -8,6 +8,7 @@ by a ReLU, the first, second and fifth also by a 3x3 max pool with stride 2. Act
 from collections.abc import Iterable
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from swag_jax._types import Activations
@@ -44,7 +45,9 @@ class UniformConv(Conv):
     def __init__(self, channels_in: int, channels_out: int, *, size: int, stride: int = 1, rngs: nnx.Rngs):
         bound = (size * size * channels_in) ** -0.5
         shapes = ((size, size, channels_in, channels_out), (channels_out,))
-        kernel, bias = (jax.random.uniform(rngs.params(), shape, minval=-bound, maxval=bound) for shape in shapes)
+        kernel, bias = (
+            jax.random.uniform(rngs.params(), shape, jnp.float32, minval=-bound, maxval=bound) for shape in shapes
+        )
         self.kernel, self.bias = nnx.Param(kernel), nnx.Param(bias)
         self.stride = stride
 

@@ -355,7 +355,7 @@ def average_pool(x: Activations, *, counts_padding: bool) -> Activations:
         x: `batch height width channels`.
         counts_padding: Whether sums are divided by nine everywhere, or by the neighbors that there are.
     """
-    ones = jnp.ones((1, *x.shape[1:3], 1))
+    ones = jnp.ones((1, *x.shape[1:3], 1), jnp.float32)
     count = 9 * ones if counts_padding else _sum_neighbors(ones)
     return (_sum_neighbors(widen(x)) / count).astype(x.dtype)
 

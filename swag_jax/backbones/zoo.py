@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from swag_jax import params
+from swag_jax import devices, params
 from swag_jax._checks import check_name, error
 from swag_jax.backbones import alexnet, inception, resnet, vgg
 from swag_jax.backbones._layers import Operations, Precision
@@ -116,6 +116,7 @@ def entry(name: str) -> Entry:
     return _ZOO[check_name(name, NAMES, what="backbone")]
 
 
+@devices.moves_arrays
 def create(name: str, *, seed: int = 0, **options: Any) -> Backbone:
     """Build a network with random weights, as torchvision initializes it.
 
@@ -243,6 +244,7 @@ def with_parameters(network: Backbone, arrays: Mapping[str, np.ndarray | jax.Arr
     return nnx.merge(definition, nnx.from_flat_state(leaves))
 
 
+@devices.moves_arrays
 def load(
     name: str,
     *,

@@ -167,12 +167,12 @@ class Conv(nnx.Module):
         shape = (size, size, channels_in, channels_out)
         if deviation is None:
             bound = (size * size * channels_in) ** -0.5
-            draw = functools.partial(jax.random.uniform, minval=-bound, maxval=bound)
+            draw = functools.partial(jax.random.uniform, dtype=jnp.float32, minval=-bound, maxval=bound)
             self.kernel = nnx.Param(draw(rngs.params(), shape))
             self.bias = nnx.Param(draw(rngs.params(), (channels_out,)))
         else:
-            self.kernel = nnx.Param(deviation * jax.random.normal(rngs.params(), shape))
-            self.bias = nnx.Param(jnp.zeros(channels_out))
+            self.kernel = nnx.Param(deviation * jax.random.normal(rngs.params(), shape, jnp.float32))
+            self.bias = nnx.Param(jnp.zeros(channels_out, jnp.float32))
         self.stride = stride
 
     def __call__(self, x: Activations, operations: Operations) -> Activations:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from swag_jax import params
+from swag_jax import devices, params
 from swag_jax._checks import check_name, error, misfits_error
 from swag_jax._files import check_apart
 from swag_jax._limits import read_json
@@ -38,6 +38,7 @@ _LARGEST = 2**20
 """Of the numbers in a configuration, and of the layers that it names at most a thousandth: our choice."""
 
 
+@devices.moves_arrays
 def save_generator(path: Path | str, generator: Generator, *, notes: Mapping[str, str] | None = None) -> None:
     """Write a generator with its configuration, whole or not at all.
 
@@ -60,6 +61,7 @@ def save_generator(path: Path | str, generator: Generator, *, notes: Mapping[str
     _write(Path(path), generator.config, tensors, notes or {})
 
 
+@devices.moves_arrays
 def load_generator(path: Path | str, *, operations: Operations | None = None) -> Generator:
     """Read a generator that `save_generator` or `swag-jax weights convert` wrote.
 

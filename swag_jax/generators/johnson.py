@@ -51,8 +51,8 @@ class NormConv(nnx.Module):
 
     def __init__(self, channels_in: int, channels_out: int, *, size: int = 3, stride: int = 1, rngs: nnx.Rngs):
         self.conv = Conv(channels_in, channels_out, size=size, stride=stride, rngs=rngs)
-        self.scale = nnx.Param(jnp.ones(channels_out))
-        self.bias = nnx.Param(jnp.zeros(channels_out))
+        self.scale = nnx.Param(jnp.ones(channels_out, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(channels_out, jnp.float32))
 
     def normalize(self, y: Activations, *, known: BatchMoments | None = None) -> Activations:
         """Normalize what `conv` returns, with the biased variance as in `torch.nn.InstanceNorm2d`."""

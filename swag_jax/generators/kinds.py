@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from swag_jax import devices
 from swag_jax._checks import check_name
 from swag_jax.backbones import Operations
 from swag_jax.generators._layers import Generator
@@ -54,6 +55,7 @@ def kind_of(config: Config) -> str:
     return next(kind for kind, (cls, _) in _KINDS.items() if type(config) is cls)
 
 
+@devices.moves_arrays
 def create(config: Config, *, seed: int = 0, operations: Operations | None = None) -> Generator:
     """Build a generator with random weights, as its authors' code initializes it.
 

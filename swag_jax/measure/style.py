@@ -184,7 +184,7 @@ def _directions(key: Key, channels: int, count: int) -> Float[Array, "count chan
     """Draw unit vectors, in groups that stand at right angles to one another, from normal numbers."""
     together = min(channels, count)
     groups = -(-count // together)
-    drawn = jax.random.normal(key, (groups, together, channels))
+    drawn = jax.random.normal(key, (groups, together, channels), jnp.float32)
     return jax.vmap(_at_right_angles)(drawn).reshape(groups * together, channels)[:count]
 
 
@@ -201,7 +201,7 @@ def _at_right_angles(rows: Float[Array, "rows channels"]) -> Float[Array, "rows 
             row = row - jnp.matmul(coefficients, basis, precision=lax.Precision.HIGHEST)
         return basis.at[place].set(row / jnp.linalg.norm(row)), None
 
-    return lax.scan(add, jnp.zeros_like(rows), (jnp.arange(len(rows)), rows))[0]
+    return lax.scan(add, jnp.zeros_like(rows), (jnp.arange(len(rows), dtype=jnp.int32), rows))[0]
 
 
 def _sorted(values: Float[Array, " points"]) -> Float[Array, " points"]:

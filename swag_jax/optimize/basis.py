@@ -49,7 +49,9 @@ def _filtered(image: Image, exponent: float) -> Image:
     """Multiply every frequency f, in cycles over the longer side, by max(f, 1)^exponent."""
     height, width = image.shape[:2]
     longer = max(height, width)
-    down, across = jnp.fft.fftfreq(height, 1 / longer), jnp.fft.rfftfreq(width, 1 / longer)
+    down = jnp.fft.fftfreq(height, 1 / longer, dtype=image.dtype)
+    across = jnp.fft.rfftfreq(width, 1 / longer, dtype=image.dtype)
     gain = jnp.maximum(jnp.hypot(down[:, None], across[None]), 1.0) ** exponent
-    spectrum = jnp.fft.rfft2(image, axes=(0, 1)) * gain[:, :, None]
+    spectrum = jnp.fft.rfft2(image, axes=(0, 1))
+    spectrum *= gain[:, :, None].astype(spectrum.dtype)
     return jnp.fft.irfft2(spectrum, (height, width), axes=(0, 1))

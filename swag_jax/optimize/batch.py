@@ -43,6 +43,7 @@ BatchCallback: TypeAlias = Callable[[BatchProgress], object]
 """Called between chunks of steps; returning True stops the run."""
 
 
+@devices.drives_devices
 def stylize_batch(
     contents: Picture | Sequence[Picture],
     styles: Picture | Sequence[Picture | Sequence[Picture]],
@@ -109,6 +110,7 @@ def stylize_batch(
     return BatchResult(tuple(outcomes), run.programs.compiled, time.perf_counter() - run.began)
 
 
+@devices.drives_devices
 def stylize_stream(
     pairs: Iterable[Pair],
     *,

@@ -5,34 +5,34 @@ and pays for both branches of every condition (5 to 9 times dearer, measured). H
 over the steps instead. The state holds a point, a direction d and a step length t; a step evaluates the trial point
 x + t d and either
 
-* accepts it, if the loss falls enough (Armijo: f(x + t d) <= f(x) + c t g·d), stores the pair of differences and
-  asks `optax.scale_by_lbfgs` for the next direction, with t = 1; or
+* accepts it, if the loss falls enough (Armijo: f(x + t d) <= f(x) + c t g.d), keeps the pair of differences s of points
+  and y of gradients, and takes the next direction from the pairs, with t = 1; or
 * rejects it and shrinks t to the minimum of the parabola through what is known, within [0.1 t, 0.5 t].
 
-No branch, no inner loop: the cost is one evaluation and a few passes over the memory.
+No branch, no inner loop: the cost is one evaluation and a few passes over the pairs.
+
+References:
+    Nocedal and Wright, Numerical Optimization, 2006: sections 3.1, 3.5 and 7.2 (algorithm 7.4).
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import optax
+from jax import lax
 from jaxtyping import Array, Float
 
 from swag_jax._checks import check_range
+from swag_jax._numerics import root
 from swag_jax._pytree import pytree_dataclass
 from swag_jax._types import AnyImage, Count, Flag, Image, Scalar
 from swag_jax.images import resample
 from swag_jax.losses import Terms
 from swag_jax.optimize.basis import from_image, to_image
-from swag_jax.optimize.solvers import Evaluate, as_failed, is_finite, select
-
-Memory: TypeAlias = Any
-"""`optax.ScaleByLBFGSState`, whose fields optax types as arbitrary trees."""
+from swag_jax.optimize.solvers import Evaluate, as_failed, evaluated, is_finite, select
 
 SUFFICIENT_DECREASE = 1e-4
-"""Armijo's constant; Nocedal and Wright, Numerical Optimization, 2006, section 3.1."""
+"""Armijo's constant; Nocedal and Wright, section 3.1."""
 
 SHRINK_RANGE = (0.1, 0.5)
 """Safeguard of the interpolated step length, as a share of the rejected one; ibid., section 3.5."""
@@ -44,19 +44,90 @@ by 2^8 to 10^8, further than a useful direction asks for. Our choice."""
 
 @pytree_dataclass
 @dataclass(frozen=True)
+class Pairs:
+    """The last differences of points and of gradients, in a ring.
+
+    Attributes:
+        steps: s, differences of points.
+        changes: y, those of gradients.
+        weights: 1 / (s . y) of each pair; 0 where there is none, or where the loss was not convex along it.
+        count: Pairs stored so far.
+    """
+
+    steps: Float[Array, "memory height width 3"]
+    changes: Float[Array, "memory height width 3"]
+    weights: Float[Array, " memory"]
+    count: Count
+
+    @classmethod
+    def empty(cls, image: Image, *, memory: int) -> "Pairs":
+        """Return room for `memory` pairs."""
+        zeros = jnp.zeros((memory, *image.shape), image.dtype)
+        return cls(zeros, zeros, jnp.zeros(memory, image.dtype), jnp.int32(0))
+
+    def with_newest(self, step: Image, change: Image, *, unless: Flag) -> "Pairs":
+        """Store a pair in the place of the oldest, unless there is none."""
+        place = self.count % len(self.weights)
+
+        def put(kept: Array, new: Array) -> Array:
+            return kept.at[place].set(jnp.where(unless, kept[place], new))
+
+        curvature = _dot(step, change)
+        weight = jnp.where(curvature > 0, 1 / jnp.where(curvature > 0, curvature, 1), 0)
+        count = self.count + jnp.where(unless, 0, 1).astype(jnp.int32)
+        return Pairs(put(self.steps, step), put(self.changes, change), put(self.weights, weight), count)
+
+    def with_weights(self, weights: Float[Array, " memory"]) -> "Pairs":
+        """Return the pairs with other weights."""
+        return replace(self, weights=weights)
+
+    @property
+    def newest(self) -> Count:
+        """The place of the newest pair."""
+        return (self.count - 1) % len(self.weights)
+
+    def applied(self, gradient: Image) -> Image:
+        """Multiply by the approximate inverse Hessian: algorithm 7.4, with gamma = (s . y) / (y . y), newest pair."""
+        newest_to_oldest = (self.newest - jnp.arange(len(self.weights), dtype=jnp.int32)) % len(self.weights)
+
+        def backward(q: Image, i: Count) -> tuple[Image, Scalar]:
+            alpha = self.weights[i] * _dot(self.steps[i], q)
+            return q - alpha * self.changes[i], alpha
+
+        q, alphas = lax.scan(backward, gradient, newest_to_oldest)
+        y, weight = self.changes[self.newest], self.weights[self.newest]
+        inverse = _dot(y, y) * weight
+        r = q * jnp.where(inverse > 0, 1 / jnp.where(inverse > 0, inverse, 1), 0)
+
+        def forward(r: Image, of_pair: tuple[Count, Scalar]) -> tuple[Image, None]:
+            i, alpha = of_pair
+            beta = self.weights[i] * _dot(self.changes[i], r)
+            return r + (alpha - beta) * self.steps[i], None
+
+        return lax.scan(forward, r, (newest_to_oldest, alphas), reverse=True)[0]
+
+
+def _dot(a: Image, b: Image) -> Scalar:
+    """Return the inner product, in full precision on every device."""
+    return (a * b).sum()
+
+
+@pytree_dataclass
+@dataclass(frozen=True)
 class LBFGSState:
     """State of `LBFGS`.
 
     Attributes:
         image: The accepted picture in the solver's basis, not clipped.
-        loss: Its loss; infinite before the first evaluation at this size, which is then accepted as it is.
-        terms: Its terms.
+        loss: Its loss; 0 while it is fresh.
+        terms: Its terms; likewise.
         gradient: Its gradient.
-        memory: Optax's pairs of differences.
+        pairs: Of differences.
         direction: Where the next trial point lies.
         length: How far, as a multiple of `direction`.
         slope: Inner product of gradient and direction, <= 0.
         rejections: Trial points rejected in a row.
+        fresh: Whether no evaluation has been made at this size; the first is then accepted as it is.
         failed: Whether no finite loss was to be had.
     """
 
@@ -64,11 +135,12 @@ class LBFGSState:
     loss: Scalar
     terms: Terms
     gradient: Image
-    memory: Memory
+    pairs: Pairs
     direction: Image
     length: Scalar
     slope: Scalar
     rejections: Count
+    fresh: Flag
     failed: Flag
 
     def replace(self, **changes: object) -> "LBFGSState":
@@ -97,61 +169,61 @@ class LBFGS:
         check_range(self.memory, what="L-BFGS memory", low=1)
         check_range(self.first_step, what="first step", low=0, open_low=True)
 
-    @property
-    def _transform(self) -> Any:
-        return optax.scale_by_lbfgs(self.memory)
-
     def init(self, image: Image, terms: tuple[str, ...]) -> LBFGSState:
         """Return the state before the first step, whose trial point is `image` itself."""
         image = from_image(image, decay=self.spectral_decay)
-        zero = jnp.zeros_like(image)
+        zero, none = jnp.zeros_like(image), jnp.zeros((), image.dtype)
         return LBFGSState(
             image=image,
-            loss=jnp.float32(jnp.inf),
-            terms={name: jnp.float32(jnp.nan) for name in terms},
+            loss=none,
+            terms=dict.fromkeys(terms, none),
             gradient=zero,
-            memory=self._transform.init(image),
+            pairs=Pairs.empty(image, memory=self.memory),
             direction=zero,
-            length=jnp.float32(0),
-            slope=jnp.float32(0),
+            length=none,
+            slope=none,
             rejections=jnp.int32(0),
+            fresh=jnp.array(True),
             failed=jnp.array(False),
         )
 
     def step(self, evaluate: Evaluate, state: LBFGSState) -> LBFGSState:
         """Evaluate the trial point, then accept it or shrink the step."""
         trial = state.image + state.length * state.direction
-        (loss, terms), gradient = evaluate(to_image(trial, decay=self.spectral_decay))
+        (loss, terms), gradient = evaluated(evaluate, to_image(trial, decay=self.spectral_decay))
         gradient = to_image(gradient, decay=self.spectral_decay)
         finite = is_finite(loss, gradient)
-        enough = loss <= state.loss + SUFFICIENT_DECREASE * state.length * state.slope
+        enough = state.fresh | (loss <= state.loss + SUFFICIENT_DECREASE * state.length * state.slope)
         accepted = self._accept(state, trial, loss, terms, gradient)
-        kept = state.replace(memory=_with_pairs(state.memory, accepted.memory))
+        # The arrays of both are one: they differ in the place alone that the next accepted pair is written to, and XLA
+        # then writes it there. A choice between two would copy all pairs at every step.
+        pairs = replace(accepted.pairs, weights=state.pairs.weights, count=state.pairs.count)
+        kept = state.replace(pairs=pairs)
         after = select(finite & enough, accepted, self._reject(kept, loss, finite))
         # Nothing to fall back on (the first evaluation), or every shorter step was as bad.
-        hopeless = ~finite & (jnp.isinf(state.loss) | (state.rejections >= 2 * PATIENCE))
+        hopeless = ~finite & (state.fresh | (state.rejections >= 2 * PATIENCE))
         stopped = kept.replace(loss=as_failed(loss), terms=terms, failed=jnp.array(True))
         return select(state.failed, kept, select(hopeless, stopped, after))
 
     def _accept(self, state: LBFGSState, trial: Image, loss: Scalar, terms: Terms, gradient: Image) -> LBFGSState:
         """Move to the trial point and find the next direction."""
-        before = _with_last_pair(state.memory, trial, gradient, fresh=jnp.isinf(state.loss))
-        toward, memory = self._transform.update(gradient, before, trial)
-        curvature = jnp.vdot(trial - before.params, gradient - before.updates)
-        direction, slope = -toward, -jnp.vdot(gradient, toward)
-        # Without positive curvature the memory is no metric: forget it and descend.
-        usable = (before.count > 0) & (curvature > 0) & (slope < 0)
+        pairs = state.pairs.with_newest(trial - state.image, gradient - state.gradient, unless=state.fresh)
+        direction = -pairs.applied(gradient)
+        slope = _dot(gradient, direction)
+        # Without positive curvature the pairs are no metric: forget them and descend.
+        usable = (pairs.weights[pairs.newest] > 0) & (slope < 0)
         direction = jnp.where(usable, direction, self._descent(gradient))
         return LBFGSState(
             image=trial,
             loss=loss,
             terms=terms,
             gradient=gradient,
-            memory=memory._replace(weights_memory=jnp.where(usable, memory.weights_memory, 0.0)),
+            pairs=pairs.with_weights(jnp.where(usable, pairs.weights, 0)),
             direction=direction,
-            length=jnp.float32(1),
-            slope=jnp.where(usable, slope, jnp.vdot(gradient, direction)),
+            length=jnp.ones_like(loss),
+            slope=jnp.where(usable, slope, _dot(gradient, direction)),
             rejections=jnp.int32(0),
+            fresh=jnp.array(False),
             failed=jnp.array(False),
         )
 
@@ -159,19 +231,19 @@ class LBFGS:
         """Stay and shorten the step; after `PATIENCE` rejections start anew with steepest descent."""
         rejections = state.rejections + 1
         anew = rejections % PATIENCE == 0
-        weights = jnp.where(anew, 0.0, state.memory.weights_memory)
-        descent = self._descent(state.gradient) * 0.1 ** (rejections // PATIENCE)
+        times = (rejections // PATIENCE).astype(loss.dtype)
+        descent = self._descent(state.gradient) * jnp.asarray(0.1, loss.dtype) ** times
         return state.replace(
-            memory=state.memory._replace(weights_memory=weights),
+            pairs=state.pairs.with_weights(jnp.where(anew, 0, state.pairs.weights)),
             direction=jnp.where(anew, descent, state.direction),
-            length=jnp.where(anew, 1.0, _shrunk(state, loss, finite)),
-            slope=jnp.where(anew, jnp.vdot(state.gradient, descent), state.slope),
+            length=jnp.where(anew, 1, _shrunk(state, loss, finite)),
+            slope=jnp.where(anew, _dot(state.gradient, descent), state.slope),
             rejections=rejections,
         )
 
     def _descent(self, gradient: Image) -> Image:
         """Return steepest descent, scaled to a root mean square of `first_step`."""
-        size = jnp.sqrt((gradient**2).mean())
+        size = root((gradient**2).mean())
         return -gradient * (self.first_step / jnp.maximum(size, jnp.finfo(jnp.float32).tiny))
 
     def resized(self, state: LBFGSState, height: int, width: int) -> LBFGSState:
@@ -181,8 +253,7 @@ class LBFGS:
         of the areas, and the pairs' weights follow from the resampled pairs.
         """
         area = state.image.shape[0] * state.image.shape[1] / (height * width)
-        old = state.memory
-        decay = self.spectral_decay
+        old, decay = state.pairs, self.spectral_decay
 
         def step(pair: Image) -> AnyImage:
             return from_image(resample(to_image(jnp.nan_to_num(pair), decay=decay), height, width), decay=decay)
@@ -190,57 +261,23 @@ class LBFGS:
         def change(pair: Image) -> AnyImage:
             return to_image(resample(from_image(jnp.nan_to_num(pair), decay=decay), height, width), decay=decay)
 
-        steps, changes = jax.vmap(step)(old.diff_params_memory), area * jax.vmap(change)(old.diff_updates_memory)
-        curvature = jnp.einsum("khwc,khwc->k", steps, changes)
-        known = (old.weights_memory != 0) & (curvature > 0)
+        steps, changes = jax.vmap(step)(old.steps), area * jax.vmap(change)(old.changes)
+        curvature = jax.vmap(_dot)(steps, changes)
+        known = (old.weights > 0) & (curvature > 0)
+        weights = jnp.where(known, 1 / jnp.where(known, curvature, 1), 0)
         image = resample(to_image(state.image, decay=decay), height, width)
         start = self.init(jnp.clip(image, 0, 1), tuple(state.terms))
-        memory = start.memory._replace(
-            # One less: the next update stores the newest pair once more, in its own slot.
-            count=jnp.maximum(old.count - 1, 0),
-            diff_params_memory=steps,
-            diff_updates_memory=changes,
-            weights_memory=jnp.where(known, 1 / jnp.where(known, curvature, 1.0), 0.0),
-        )
-        return start.replace(memory=memory, failed=state.failed)
+        return start.replace(pairs=Pairs(steps, changes, weights, old.count), failed=state.failed)
 
     def picture(self, state: LBFGSState) -> Image:
         """Return the accepted picture, clipped."""
         return jnp.clip(to_image(state.image, decay=self.spectral_decay), 0, 1)
 
 
-def _with_pairs(memory: Memory, touched: Memory) -> Memory:
-    """Return `memory` with the stored pairs of `touched`, an update of it that was not accepted.
-
-    They differ only in the slot that the next accepted step overwrites. Taking them over lets XLA update the pairs
-    in place; choosing between two memories would copy both at every step.
-    """
-    return memory._replace(
-        diff_params_memory=touched.diff_params_memory, diff_updates_memory=touched.diff_updates_memory
-    )
-
-
-def _with_last_pair(memory: Memory, trial: Image, gradient: Image, *, fresh: Flag) -> Memory:
-    """Give `memory` the previous point and gradient that its next update differs from.
-
-    At the first evaluation of a size there is none: the point is chosen such that the update reproduces the newest
-    pair, which was carried over from the size before.
-    """
-    newest = (memory.count - 1) % memory.weights_memory.shape[0]
-
-    def previous(now: Image, pairs: Float[Array, "memory height width 3"], known: Image) -> Image:
-        return jnp.where(fresh, now - pairs[newest], known)
-
-    return memory._replace(
-        params=previous(trial, memory.diff_params_memory, memory.params),
-        updates=previous(gradient, memory.diff_updates_memory, memory.updates),
-    )
-
-
 def _shrunk(state: LBFGSState, loss: Scalar, finite: Flag) -> Scalar:
     """Return the minimum of the parabola through f(x), its slope and the rejected f(x + t d), safeguarded."""
     t = state.length
     bend = loss - state.loss - t * state.slope
-    best = -state.slope * t**2 / (2 * jnp.where(bend > 0, bend, jnp.inf))
+    best = jnp.where(bend > 0, -state.slope * t**2 / (2 * jnp.where(bend > 0, bend, 1.0)), 0.0)
     low, high = SHRINK_RANGE
     return jnp.clip(jnp.where(finite, best, 0.0), low * t, high * t)

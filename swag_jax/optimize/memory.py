@@ -13,6 +13,7 @@ import jax
 import psutil
 from jax.stages import Compiled
 
+from swag_jax._programs import Program
 from swag_jax.optimize.pyramid import Scale
 from swag_jax.optimize.result import OutOfMemoryError
 
@@ -25,9 +26,9 @@ ANALYZED_SIZE = 512
 from 128 pixels it would be 12 % and 140 %."""
 
 
-def needed_bytes(compiled: Compiled) -> int:
-    """Return how much memory a compiled program takes on the device, its inputs and outputs included."""
-    analysis = compiled.memory_analysis()
+def needed_bytes(program: Program) -> int:
+    """Return how much memory a program takes on the device, its inputs and outputs included; 0 if it says nothing."""
+    analysis = program.memory_analysis() if isinstance(program, Compiled) else None
     if analysis is None:
         return 0
     return (
@@ -60,23 +61,21 @@ def analyzed_scale(scales: tuple[Scale, ...]) -> Scale:
     return near[-1] if near else Scale(ANALYZED_SIZE, ANALYZED_SIZE, ANALYZED_SIZE, scales[-1].steps)
 
 
-def check_fits(
-    compiled: Compiled, scale: Scale, *, fixed: int, analyzed: Scale | None = None, sharing: int = 1
-) -> None:
+def check_fits(program: Program, scale: Scale, *, fixed: int, analyzed: Scale | None = None, sharing: int = 1) -> None:
     """Raise if a run at `scale` needs more memory than the device has free.
 
     Args:
-        compiled: The program of one chunk of steps.
+        program: That of one chunk of steps.
         scale: The scale to be run.
         fixed: Bytes of it that do not grow with the picture: the network's weights.
-        analyzed: The scale that `compiled` was compiled for; default: `scale` itself.
+        analyzed: The scale that it was compiled for; default: `scale` itself.
         sharing: How many devices run it on the same memory.
 
     Raises:
         OutOfMemoryError: Naming what it needs, what is free, and the size that would fit.
     """
     growth = 1.0 if analyzed is None else scale.pixels / analyzed.pixels
-    growing = max(needed_bytes(compiled) - fixed, 0) * growth
+    growing = max(needed_bytes(program) - fixed, 0) * growth
     free = HEADROOM * free_bytes() / sharing
     if fixed + growing > free:
         rule = f"a run must fit into memory, got {_gib(fixed + growing)} needed at size {scale.size}"

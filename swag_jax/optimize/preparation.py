@@ -98,9 +98,9 @@ def initial(pictures: Pictures, scale: Scale, key: Key, *, settings: Settings) -
     if settings.init == "content":
         return jnp.asarray(resize(pictures.content, *shape))
     if settings.init == "noise":
-        return jax.random.uniform(key, (*shape, 3))
+        return jax.random.uniform(key, (*shape, 3), jnp.float32)
     colors = jnp.asarray(pictures.styles[0]).reshape(-1, 3)
-    noise = jax.random.normal(key, (*shape, 3))
+    noise = jax.random.normal(key, (*shape, 3), jnp.float32)
     return jnp.clip(colors.mean(0)[None, None] + colors.std(0)[None, None] * noise, 0, 1)
 
 

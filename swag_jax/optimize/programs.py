@@ -7,10 +7,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.stages import Compiled
 
 from swag_jax import devices
-from swag_jax._programs import KEPT, Latest
+from swag_jax._programs import KEPT, Latest, Program, compiled
 from swag_jax._types import AnyImage, Image
 from swag_jax.losses import Targets, content_targets, style_targets
 from swag_jax.optimize.once import Once
@@ -42,16 +41,16 @@ class Programs:
     def __init__(self, *, mapping: devices.Mapping):
         self.mapping: devices.Mapping = mapping
         self.seconds, self.compiled = 0.0, 0
-        self.kept: Latest[Latest[Compiled]] = Latest(most=KEPT)
-        self._of_targets: Latest[Compiled] = Latest(most=TARGETS_KEPT)
-        self._of_size: Latest[Compiled] = Latest(most=_ANY)
+        self.kept: Latest[Latest[Program]] = Latest(most=KEPT)
+        self._of_targets: Latest[Program] = Latest(most=TARGETS_KEPT)
+        self._of_size: Latest[Program] = Latest(most=_ANY)
         self._networks, self._targets = Once(capacity=REMEMBERED), Once(capacity=REMEMBERED)
 
     def network(self, work: Work) -> Any:
         """Return the network of a pair, on every device."""
         return self._networks.get(work.loaded.key, lambda: devices.replicate(work.loaded.network))
 
-    def chunk(self, work: Work, scale: Scale, *, steps: int, size: int) -> Compiled:
+    def chunk(self, work: Work, scale: Scale, *, steps: int, size: int) -> Program:
         """Return the program that takes steps at one scale; what is asked for until the next one has the same sizes.
 
         Args:
@@ -68,15 +67,15 @@ class Programs:
         self._of_size = self.kept.get(shapes, lambda: Latest(most=_ANY))
         picture = jax.ShapeDtypeStruct((scale.height, scale.width, 3), jnp.float32)
 
-        def lower() -> Any:
+        def make() -> Program:
             mixed = functools.partial(make_targets, objective=objective, blend=[1.0])
             targets = jax.eval_shape(lambda n, p: mixed(n, p, [p]), work.loaded.network, picture)
             state = jax.eval_shape(functools.partial(solver.init, terms=objective.terms), picture)
             chunk = functools.partial(take_steps, objective=objective, solver=solver, steps=steps)
             program = devices.spread(chunk, shared=["network"], donated=["state"], mapping=self.mapping)
-            return program.lower(self.network(work), *devices.stand_ins((targets, state), size=size))
+            return compiled(program, self.network(work), *devices.stand_ins((targets, state), size=size))
 
-        return self._get((work.loaded.structure, objective, solver, picture.shape, steps, size), lower, self._of_size)
+        return self._get((work.loaded.structure, objective, solver, picture.shape, steps, size), make, self._of_size)
 
     def start(self, images: Any, *, solver: Solver, terms: tuple[str, ...]) -> Any:
         """Return the solver's states before the first step, `devices size ...` like the pictures."""
@@ -119,7 +118,7 @@ class Programs:
 
     def _target(self, what: str, work: Work, shapes: tuple, function: Callable[..., Any], *arguments: Any) -> Any:
         key, network = (what, work.loaded.structure, work.objective, shapes), work.loaded.network
-        program = self._get(key, lambda: jax.jit(function).lower(network, *arguments), self._of_targets)
+        program = self._get(key, lambda: compiled(jax.jit(function), network, *arguments), self._of_targets)
         return jax.device_get(program(network, *arguments))
 
     def _call(self, what: str, function: Callable[..., Any], argument: Any, *also: Hashable) -> Any:
@@ -127,17 +126,17 @@ class Programs:
         leaves, structure = jax.tree.flatten(argument)
         shapes = tuple(leaf.shape for leaf in leaves)
         program = devices.spread(function, mapping=self.mapping)
-        return self._get((what, structure, shapes, *also), lambda: program.lower(argument), self._of_size)(argument)
+        return self._get((what, structure, shapes, *also), lambda: compiled(program, argument), self._of_size)(argument)
 
-    def _get(self, key: Hashable, lower: Callable[[], Any], kept: Latest[Compiled]) -> Compiled:
-        def compiled() -> Compiled:
+    def _get(self, key: Hashable, make: Callable[[], Program], kept: Latest[Program]) -> Program:
+        def timed() -> Program:
             began = time.perf_counter()
-            program = lower().compile()
+            program = make()
             self.seconds += time.perf_counter() - began
             self.compiled += 1
             return program
 
-        return kept.get(key, compiled)
+        return kept.get(key, timed)
 
 
 def _initialized(image: Image, *, solver: Solver, terms: tuple[str, ...]) -> Any:

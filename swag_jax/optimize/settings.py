@@ -63,7 +63,7 @@ class Settings:
     padding: str = "auto"
     objective: Objective = field(default_factory=lambda: Objective(style_weight=60.0, tv_weight=5.0))
     size: int = 512
-    smallest_size: int = 128
+    smallest_size: int = 256
     scale_ratio: float = 2.0
     steps: int = 200
     solver: SolverName = "lbfgs"

@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.stages import Compiled
 from jaxtyping import ArrayLike
 
-from swag_jax._programs import Recent
+from swag_jax import devices
+from swag_jax._programs import Program, Recent, compiled
 from swag_jax._types import AnyImage, HostImage, Image, Key
 from swag_jax.backbones import Backbone
 from swag_jax.images import resize
@@ -86,13 +86,14 @@ def solve(
     network = network.frozen()
     content, styles = as_image(content, "content"), [as_image(style, "style") for style in styles]
     init = content if init is None else as_image(init, "init")
-    targets = make_targets(network, content, styles, objective=objective, blend=jnp.ones(len(styles)))
+    targets = make_targets(network, content, styles, objective=objective, blend=jnp.ones(len(styles), jnp.float32))
     evaluation = objective_with_gradient(network, targets, objective)
     state = solver.init(init, objective.terms)
     state, history = run(evaluation, solver, state, steps=steps)
     return solver.picture(state), history
 
 
+@devices.drives_devices
 def stylize(
     content: ArrayLike,
     style: ArrayLike | Sequence[ArrayLike],
@@ -159,7 +160,7 @@ class _Job:
     every: int | None
     history: list[dict[str, np.ndarray]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: {"compile": 0.0, "optimize": 0.0})
-    programs: dict[tuple[Scale, int], Compiled] = field(default_factory=dict)
+    programs: dict[tuple[Scale, int], Program] = field(default_factory=dict)
     step: int = 0
     stopped: bool = False
 
@@ -245,7 +246,7 @@ class _Job:
     def _weight_bytes(self) -> int:
         return sum(array.nbytes for array in jax.tree.leaves(self.network))
 
-    def _program(self, scale: Scale, length: int) -> Compiled:
+    def _program(self, scale: Scale, length: int) -> Program:
         """Return the compiled program of a chunk of steps; it is compiled once, before its arrays exist."""
         if (scale, length) not in self.programs:
             began = time.perf_counter()
@@ -255,7 +256,7 @@ class _Job:
             self.programs[scale, length] = program
         return self.programs[scale, length]
 
-    def _compile(self, scale: Scale, length: int) -> Compiled:
+    def _compile(self, scale: Scale, length: int) -> Program:
         objective, solver = self.settings.full_objective, self.settings.method
         picture, *styles = (
             jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
@@ -265,7 +266,7 @@ class _Job:
         targets = _targets.of(self._sizes).eval_shape(self.network, picture, styles, objective=objective, blend=blend)
         state = _initialized.of(self._size).eval_shape(picture, solver=solver, terms=objective.terms)
         chunk = _chunk.of(self._size)
-        return chunk.lower(self.network, targets, state, objective=objective, solver=solver, steps=length).compile()
+        return compiled(chunk, self.network, targets, state, objective=objective, solver=solver, steps=length)
 
     def _record(self, history: dict[str, np.ndarray]) -> None:
         self.history.append(history)

@@ -18,6 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from swag_jax._checks import check_range
+from swag_jax._modes import as_carried
 from swag_jax._pytree import pytree_dataclass
 from swag_jax._types import Flag, Image, Scalar
 from swag_jax.images import resample
@@ -41,7 +42,7 @@ class State(Protocol):
 
     @property
     def loss(self) -> Scalar:
-        """The loss at the last evaluation that counted; infinite before the first."""
+        """The loss at the last evaluation that counted; 0 before the first."""
         ...
 
     @property
@@ -94,11 +95,19 @@ def run(evaluate: Evaluate, solver: Solver[S], state: S, *, steps: int) -> tuple
         The state after the last step, and the history: `total` and every term, `steps` float32 numbers each.
     """
 
+    def step(state: S) -> S:
+        return solver.step(evaluate, state)
+
     def body(state: S, _: None) -> tuple[S, dict[str, Scalar]]:
-        state = solver.step(evaluate, state)
+        state = step(state)
         return state, {"total": state.loss, **state.terms}
 
-    return lax.scan(body, state, None, length=steps)
+    return lax.scan(body, as_carried(step, state), None, length=steps)
+
+
+def evaluated(evaluate: Evaluate, image: Image) -> tuple[tuple[Scalar, Terms], Image]:
+    """Return what `evaluate` finds, in the type of the picture: a state's types must not change from step to step."""
+    return jax.tree.map(lambda found: found.astype(image.dtype), evaluate(image))
 
 
 def is_finite(loss: Scalar, gradient: Image) -> Flag:
@@ -167,12 +176,17 @@ class Adam:
     def _transform(self) -> Any:
         return optax.scale_by_adam(self.decay_first, self.decay_second)
 
+    def _updated(self, gradient: Image, state: AdamState) -> tuple[Image, optax.ScaleByAdamState]:
+        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to whole numbers
+            return self._transform.update(gradient, state.moments, state.image)
+
     def init(self, image: Image, terms: tuple[str, ...]) -> AdamState:
         """Return the state before the first step."""
+        none = jnp.zeros((), image.dtype)
         return AdamState(
             image=image,
-            loss=jnp.float32(jnp.inf),
-            terms={name: jnp.float32(jnp.nan) for name in terms},
+            loss=none,
+            terms=dict.fromkeys(terms, none),
             moments=self._transform.init(image),
             average=jnp.zeros_like(image),
             failed=jnp.array(False),
@@ -180,8 +194,8 @@ class Adam:
 
     def step(self, evaluate: Evaluate, state: AdamState) -> AdamState:
         """Evaluate once and take Adam's step."""
-        (loss, terms), gradient = evaluate(state.image)
-        update, moments = self._transform.update(gradient, state.moments, state.image)
+        (loss, terms), gradient = evaluated(evaluate, state.image)
+        update, moments = self._updated(gradient, state)
         image = jnp.clip(state.image - self.learning_rate * update, 0, 1)
         average = self.averaging * state.average + (1 - self.averaging) * image
         moved = AdamState(image, loss, terms, moments, average, jnp.array(False))
@@ -207,6 +221,7 @@ class Adam:
         """Return the averaged picture, or the last one where averaging is off."""
         if not self.averaging:
             return state.image
-        weight = 1 - jnp.float32(self.averaging) ** state.moments.count
+        count: Any = state.moments.count
+        weight = 1 - jnp.float32(self.averaging) ** count.astype(jnp.float32)
         average = state.average / jnp.maximum(weight, jnp.finfo(jnp.float32).tiny)
         return jnp.where(weight > 0, jnp.clip(average, 0, 1), state.image)

@@ -122,6 +122,7 @@ class NonFiniteStepError(UserError):
         )
 
 
+@devices.drives_devices
 def train_generator(
     settings: Settings,
     contents: Path,
@@ -412,7 +413,9 @@ class _Run:
             return None
         style = read_image(self.styles[0], size=self.settings.style_size)
         compute = jax.jit(losses.style_targets, static_argnames="objective")
-        return compute(self.encoder, [jnp.asarray(style)], objective=self.settings.objective, blend=jnp.ones(1))
+        return compute(
+            self.encoder, [jnp.asarray(style)], objective=self.settings.objective, blend=jnp.ones(1, jnp.float32)
+        )
 
 
 class _Watch:

@@ -128,7 +128,7 @@ def _scale_kept(generator: generators.Generator, *, seed: int) -> generators.Gen
         shape = arrays[name].shape
         if name.endswith(".kernel"):
             deviation = (2 / math.prod(shape[:-1])) ** 0.5
-            arrays[name] = deviation * jax.random.normal(jax.random.fold_in(key, i), shape)
+            arrays[name] = deviation * jax.random.normal(jax.random.fold_in(key, i), shape, jnp.float32)
         else:
-            arrays[name] = jnp.zeros(shape)
+            arrays[name] = jnp.zeros(shape, jnp.float32)
     return generators.with_parameters(generator.config, arrays)

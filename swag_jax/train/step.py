@@ -205,7 +205,8 @@ def make_step(settings: Settings, config: Config) -> Callable[..., tuple[State, 
 
         (total, terms), gradient = jax.value_and_grad(loss, has_aux=True)(state["parameters"])
         report, gradient = devices.mean(({"total": total, **terms}, gradient))
-        updates, memory = optimizer.update(gradient, state["optimizer"], state["parameters"])
+        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to whole numbers
+            updates, memory = optimizer.update(gradient, state["optimizer"], state["parameters"])
         after = {
             "parameters": optax.apply_updates(state["parameters"], updates),
             "optimizer": memory,

@@ -51,7 +51,7 @@ def test_equals_the_definition(shape, padding, block, monkeypatch):
     expected, pull = jax.vjp(lambda k: definition(x, k, padding), kernel)
     gradient = drawn(2, *expected.shape)
     y = _winograd.correlate(x, kernel, padding, HIGHEST)
-    dk = _winograd.kernel_gradient(x, gradient, kernel, padding, HIGHEST)
+    dk = _winograd.kernel_gradient(x, gradient, kernel.shape, padding, HIGHEST)
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=2e-5)
     np.testing.assert_allclose(dk, pull(gradient)[0], rtol=1e-5, atol=1e-4)
 
@@ -71,8 +71,8 @@ def test_wide_convolutions_on_the_cpu_take_it(channels_in, channels_out, monkeyp
         operations = Operations(kernels="cpu")
         around = ((1, 1), (1, 1))
         total = lambda x, k: operations.convolve(x, k, stride=stride, padding=around).sum()  # noqa: E731
-        jax.eval_shape(jax.grad(total, (0, 1)), x, kernel)
-        return calls
+        jax.jit(jax.value_and_grad(total, (0, 1))).lower(x, kernel)
+        return sorted(calls)
 
     assert run(16, channels_in, channels_out) == ["correlate", "correlate", "kernel_gradient"]
     assert run(16, 128, 128) == []

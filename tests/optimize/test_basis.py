@@ -86,8 +86,8 @@ def test_a_state_is_resized_as_its_image_is(decay):
     moved = float(jnp.abs(solver.picture(state) - IMAGE).max())
     assert moved > 0.05
     # Pairs of differences: y of the finer image is B y_x, and its product with s is what it was, up to the resampling.
-    old = jnp.einsum("khwc,khwc->k", state.memory.diff_params_memory, state.memory.diff_updates_memory)
-    new = jnp.einsum("khwc,khwc->k", larger.memory.diff_params_memory, larger.memory.diff_updates_memory)
-    kept = np.asarray(state.memory.weights_memory) != 0
+    old = jnp.einsum("khwc,khwc->k", state.pairs.steps, state.pairs.changes)
+    new = jnp.einsum("khwc,khwc->k", larger.pairs.steps, larger.pairs.changes)
+    kept = np.asarray(state.pairs.weights) != 0
     assert kept.any()
     np.testing.assert_allclose(np.asarray(new)[kept], np.asarray(old)[kept], rtol=0.5)

@@ -1,0 +1,182 @@
+r"""Products whose derivatives are written by hand, and through which every transformation of JAX passes.
+
+A function B(a, b) that is linear in a and in b has two adjoints,
+
+.. math:: \langle g, B(a, b) \rangle = \langle L(g, b), a \rangle = \langle R(a, g), b \rangle,
+
+and each of the three is linear in both of its operands, with the other two as its adjoints. As primitives that know
+this they are closed under differentiation: forward, reverse and any mixture find their way back to B, L and R, in the
+forms that are given for them. `jax.custom_vjp` would stop forward mode, and with it Hessians.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jaxtyping import Array
+
+Form: TypeAlias = Callable[..., Array]
+"""Computes one of B, L and R: arrays, and by name `shape`, that of the result, and the product's constants."""
+
+_A, _B, _Y = 0, 1, 2
+"""Places in the shapes of a, b and B(a, b)."""
+
+
+def _nothing(_: Array) -> tuple[Array, ...]:
+    return ()
+
+
+class Bilinear:
+    """A product B(a, b), to be called with its operands.
+
+    Under `jax.vmap`, a batch of what has the leading axis (a, or g) becomes one longer axis, if the other operand is
+    the same for all: the forms see, and choose by, the whole batch.
+
+    Args:
+        name: Of the primitive.
+        product: B: a, b and what was prepared of b.
+        left: L: g, b and what was prepared of b.
+        right: R: a and g; `None` if b consists of integers.
+        prepare: What is computed of b ahead, once for many calls; linear in b.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        product: Form,
+        left: Form,
+        right: Form | None = None,
+        prepare: Callable[[Array], tuple[Array, ...]] = _nothing,
+    ):
+        self._prepare = prepare
+        self._product = _primitive(name, product, makes=_Y)
+        self._left = _primitive(f"{name}_left", left, makes=_A)
+        _differentiate(self._product, self._tangent_of_product, self._adjoints_of_product)
+        _differentiate(self._left, self._tangent_of_left, self._adjoints_of_left)
+        _batch(self._product, product, makes=_Y)
+        _batch(self._left, left, makes=_A)
+        if right is not None:
+            self._right = _primitive(f"{name}_right", right, makes=_B)
+            _differentiate(self._right, self._tangent_of_right, self._adjoints_of_right)
+            _batch(self._right, right, makes=_B)
+
+    def __call__(self, a: Array, b: Array, *prepared: Array, shape: Sequence[int], **constants: Any) -> Array:
+        """Return B(a, b).
+
+        Args:
+            a: The operand with the leading axis that batches are put into.
+            b: The other one.
+            *prepared: What `prepare` makes of b.
+            shape: Of the result.
+            **constants: Hashable values that the forms are given.
+        """
+        shapes = (a.shape, b.shape, tuple(shape))
+        return self._product.bind(a, b, *prepared, shapes=shapes, constants=tuple(constants.items()))
+
+    # B' = B(a', b) + B(a, b');  <g, B(a, b)> = <L(g, b), a> = <R(a, g), b>
+
+    def _tangent_of_product(self, primals, tangents, **params):
+        a, b, *prepared = primals
+        of_a, of_b, *_ = tangents
+        return _sum(
+            None if _is_zero(of_a) else self._product.bind(of_a, b, *prepared, **params),
+            None if _is_zero(of_b) else self._product.bind(a, of_b, *self._prepare(of_b), **params),
+        )
+
+    def _adjoints_of_product(self, g, a, b, *prepared, **params):
+        if ad.is_undefined_primal(a):
+            return [self._left.bind(g, b, *prepared, **params), None, *[None] * len(prepared)]
+        return [None, self._right.bind(a, g, **params), *map(_no_adjoint, prepared)]
+
+    # L' = L(g', b) + L(g, b');  <a, L(g, b)> = <B(a, b), g> = <R(a, g), b>
+
+    def _tangent_of_left(self, primals, tangents, **params):
+        g, b, *prepared = primals
+        of_g, of_b, *_ = tangents
+        return _sum(
+            None if _is_zero(of_g) else self._left.bind(of_g, b, *prepared, **params),
+            None if _is_zero(of_b) else self._left.bind(g, of_b, *self._prepare(of_b), **params),
+        )
+
+    def _adjoints_of_left(self, a, g, b, *prepared, **params):
+        if ad.is_undefined_primal(g):
+            return [self._product.bind(a, b, *prepared, **params), None, *[None] * len(prepared)]
+        return [None, self._right.bind(a, g, **params), *map(_no_adjoint, prepared)]
+
+    # R' = R(a', g) + R(a, g');  <b, R(a, g)> = <L(g, b), a> = <B(a, b), g>
+
+    def _tangent_of_right(self, primals, tangents, **params):
+        (a, g), (of_a, of_g) = primals, tangents
+        return _sum(
+            None if _is_zero(of_a) else self._right.bind(of_a, g, **params),
+            None if _is_zero(of_g) else self._right.bind(a, of_g, **params),
+        )
+
+    def _adjoints_of_right(self, b, a, g, **params):
+        if ad.is_undefined_primal(a):
+            return [self._left.bind(g, b, *self._prepare(b), **params), None]
+        return [None, self._product.bind(a, b, *self._prepare(b), **params)]
+
+
+def _primitive(name: str, form: Form, *, makes: int) -> Primitive:
+    """Return a primitive that is computed by a form and makes one of the three shapes, of its first operand's type."""
+
+    def compute(*operands, shapes, constants):
+        return form(*operands, shape=shapes[makes], **dict(constants))
+
+    primitive = Primitive(name)
+    primitive.def_impl(jax.jit(compute, static_argnames=("shapes", "constants")))
+    primitive.def_abstract_eval(lambda first, *_, shapes, constants: ShapedArray(shapes[makes], first.dtype))
+    mlir.register_lowering(primitive, mlir.lower_fun(compute, multiple_results=False))
+    return primitive
+
+
+def _differentiate(primitive: Primitive, tangent: Callable[..., Any], adjoints: Callable[..., Any]) -> None:
+    def jvp(primals, tangents, **params):
+        y = primitive.bind(*primals, **params)
+        found = tangent(primals, tangents, **params)
+        return y, ad.Zero(jax.typeof(y).to_tangent_aval()) if found is None else found
+
+    def transpose(cotangent, *operands, **params):
+        if _is_zero(cotangent):
+            return [None] * len(operands)
+        return adjoints(cotangent, *operands, **params)
+
+    ad.primitive_jvps[primitive] = jvp
+    ad.primitive_transposes[primitive] = transpose
+
+
+def _batch(primitive: Primitive, form: Form, *, makes: int) -> None:
+    """Put a batch into the leading axis, where the second operand is not batched and the result has such an axis."""
+
+    def batched(operands, places, *, shapes, constants):
+        first, *others = operands
+        size = next(x.shape[place] for x, place in zip(operands, places, strict=True) if place is not None)
+        if makes == _B or any(place is not None for place in places[1:]):
+            one = lambda *arrays: form(*arrays, shape=shapes[makes], **dict(constants))  # noqa: E731
+            return jax.vmap(one, places)(*operands), 0
+        first = jnp.moveaxis(first, places[0], 0)
+        longer = tuple((size * s[0], *s[1:]) if place != _B else s for place, s in enumerate(shapes))
+        y = primitive.bind(first.reshape(-1, *first.shape[2:]), *others, shapes=longer, constants=constants)
+        return y.reshape(size, -1, *y.shape[1:]), 0
+
+    batching.primitive_batchers[primitive] = batched
+
+
+def _is_zero(tangent: Any) -> bool:
+    return type(tangent) is ad.Zero
+
+
+def _sum(*terms: Array | None) -> Array | None:
+    found = [term for term in terms if term is not None]
+    return sum(found[1:], start=found[0]) if found else None
+
+
+def _no_adjoint(prepared: Any) -> Any:
+    """Return zero for what was prepared of an operand that is given its whole adjoint itself."""
+    return ad.Zero(prepared.aval) if ad.is_undefined_primal(prepared) else None
