@@ -38,6 +38,11 @@ _EXPANSIONS = {"bottleneck": 4, "basic": 1}
 """Channels of a block's output relative to its stage's `channels`: He et al., table 1."""
 
 
+DEEPEST, WIDEST = 400, 4096
+"""Blocks of a stage, and channels, of the largest network that a file may ask for: twice ResNet-1202's, and sixteen times
+the channels of WideResNet50-2's blocks. Our choice."""
+
+
 @dataclass(frozen=True)
 class Architecture:
     r"""What a network of the residual family is made of; by default, ResNet50.
@@ -101,10 +106,14 @@ class Architecture:
             raise error("kernel size must be 1, 3, 5 or 7", got=self.kernel_size)
         if not (isinstance(self.depths, tuple) and len(self.depths) == 4 and all(map(_is_count, self.depths))):
             raise error("depths must be a tuple of four whole numbers of at least 1", got=self.depths)
+        if max(self.depths) > DEEPEST:
+            raise error(f"no stage may have more than {DEEPEST} blocks", got=self.depths)
         for name in ("channels", "width"):
             value = getattr(self, name)
             if not (_is_count(value) or (name == "width" and value is None)):
                 raise error(f"{name} must be a whole number of at least 1", got=value)
+            if value is not None and value > WIDEST:
+                raise error(f"{name} must be at most {WIDEST}", got=value)
         if self.pre_relu and not self.residual:
             raise error("pre_relu needs residual connections", got="residual=False")
 
