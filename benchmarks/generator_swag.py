@@ -27,8 +27,8 @@ def load(job: Job) -> Stylizer:
         return Stylizer(None, generators.with_parameters(config, arrays, operations=operations))
     generator = generators.load_generator(folder / f"converted-{job.backbone}.safetensors", operations=operations)
     weights = str(folder / "encoder.safetensors")
-    encoder, _ = backbones.load("vgg19", weights=weights, layers=generator.layers, precision=precision)
-    return Stylizer(jax.jit(lambda network: network.frozen())(encoder), generator)
+    encoder, _ = backbones.load("vgg19", weights=weights, layers=generator.layers, precision=precision, frozen=True)
+    return Stylizer(encoder, generator)
 
 
 class GeneratorSide:

@@ -73,7 +73,7 @@ def measure(kernels: str, size: int) -> dict[str, float]:
     content, style = jax.random.uniform(jax.random.key(0), (2, size, size, 3))
     operations: Any = swag.backbones.Operations(kernels=kernels)  # pyright: ignore[reportArgumentType]
     network = swag.backbones.create("vgg19", until=objective.style_layers[-1], operations=operations)
-    network = jax.jit(lambda network: network.frozen())(network)
+    network = jax.jit(swag.Backbone.frozen)(network)
     targets = swag.make_targets(network, content, [style], objective=objective, blend=jnp.ones(1))
 
     def evaluation(network: Any, targets: Any) -> Any:

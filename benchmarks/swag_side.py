@@ -38,11 +38,9 @@ class SwagSide:
             tv_weight=job.tv_weight,
         )
         precision = cast(backbones.Precision, job.precision)
-        network, _ = backbones.load(
-            job.backbone, weights=job.weights, layers=self.objective.layers, precision=precision
+        self.network, _ = backbones.load(
+            job.backbone, weights=job.weights, layers=self.objective.layers, precision=precision, frozen=True
         )
-        self.network = jax.jit(lambda network: network.frozen())(network)
-        del network
         with np.load(job.pictures) as pictures:
             self.contents, styles = (jnp.asarray(pictures[name][: job.pairs]) for name in ("content", "style"))
         made = jax.jit(self._targets)

@@ -7,6 +7,8 @@
 (48, 64, 3)
 """
 
+from importlib import metadata as _metadata
+
 from swag_jax import _signals as _signals  # first: a signal may come while the others are imported
 from swag_jax import apply as apply
 from swag_jax import backbones as backbones
@@ -52,3 +54,5 @@ from swag_jax.smoothing import Smoothing as Smoothing
 from swag_jax.smoothing import auto_temperature as auto_temperature
 from swag_jax.smoothing import smooth as smooth
 from swag_jax.statistics import gram as gram
+
+__version__ = _metadata.version("swag-jax")

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import jax
-
 from swag_jax import backbones, params
 from swag_jax._checks import error
 from swag_jax._pytree import pytree_dataclass
@@ -104,14 +102,14 @@ def load_stylizer(
     seed = _recorded_seed(notes, path)
     padding = backbones.padding_option(name, notes.get("encoder_padding", "auto"))
     encoder, source = backbones.load(
-        name, weights=chosen, layers=generator.layers, seed=seed, precision=precision, **padding
+        name, weights=chosen, layers=generator.layers, seed=seed, precision=precision, frozen=True, **padding
     )
     wanted = notes.get("encoder_sha256")
     if weights is None and wanted and source.sha256 != wanted:
         rule = f"{path} was trained with {notes.get('encoder')} of sha256 {wanted}"
         raise error(rule, got=source.sha256, cure="fetch or convert those again, or pass other weights yourself")
     _check_layers(generator, encoder)
-    return Stylizer(jax.jit(lambda network: network.frozen())(encoder), generator)
+    return Stylizer(encoder, generator)
 
 
 def _compared_by(generator: Generator, similarity: Similarity) -> Generator:

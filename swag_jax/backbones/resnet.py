@@ -39,8 +39,8 @@ _EXPANSIONS = {"bottleneck": 4, "basic": 1}
 
 
 DEEPEST, WIDEST = 400, 4096
-"""Blocks of a stage, and channels, of the largest network that a file may ask for: twice ResNet-1202's, and sixteen times
-the channels of WideResNet50-2's blocks. Our choice."""
+"""Blocks of a stage, and channels, of the largest network that a file may ask for: twice those of ResNet-1202, and
+sixteen times the channels of WideResNet50-2. Our choice."""
 
 
 @dataclass(frozen=True)

@@ -252,6 +252,7 @@ def load(
     layers: tuple[str, ...] | None = None,
     seed: int = 0,
     precision: Precision = "float32",
+    frozen: bool = False,
     **options: Any,
 ) -> tuple[Backbone, params.Source]:
     """Build a network with the weights asked for, down to the deepest of `layers`.
@@ -265,6 +266,7 @@ def load(
             architecture's.
         seed: Seed of random weights.
         precision: `float32`, `tf32` or `bfloat16`.
+        frozen: Whether its parameters will not change: then it is `Backbone.frozen`, which computes the same faster.
         **options: The network's own arguments, over those the weights ask for.
 
     Returns:
@@ -272,6 +274,11 @@ def load(
 
     Raises:
         UserError: If a name is unknown, a value impossible, or the weights are missing, damaged or not deep enough.
+
+    Example:
+        >>> network, source = load("vgg19", layers=("relu2_1",), frozen=True)
+        >>> network.layers[-1], source.kind
+        ('relu2_1', 'embedded')
     """
     known, source = entry(name), resolve(name, weights=weights, **options)
     whole = nnx.eval_shape(lambda: create(name, **options))
@@ -279,10 +286,11 @@ def load(
     until = whole.deepest(layers or taps)
     options = {"operations": Operations(precision=precision), **_asked_by(source), **options, "until": until}
     if source.kind == "random":
-        return create(name, seed=seed, **options), source
-    arrays = params.load(source, parameter_shapes(name, **options))
-    skeleton = nnx.eval_shape(lambda: create(name, **options))
-    return with_parameters(skeleton, arrays), source
+        network = create(name, seed=seed, **options)
+    else:
+        arrays = params.load(source, parameter_shapes(name, **options))
+        network = with_parameters(nnx.eval_shape(lambda: create(name, **options)), arrays)
+    return jax.jit(Backbone.frozen)(network) if frozen else network, source
 
 
 def padding_option(name: str, padding: str) -> dict[str, Any]:

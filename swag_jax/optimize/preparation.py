@@ -146,15 +146,15 @@ def load_network(settings: Settings) -> tuple[Backbone, Source]:
     elif settings.pooling != "auto":
         raise error("pooling can only be chosen for a VGG", got=settings.backbone, cure="leave it out")
     options |= padding_option(settings.backbone, settings.padding)
-    network, source = load(
+    return load(
         settings.backbone,
         weights=settings.weights,
         layers=settings.full_objective.layers,
         seed=settings.seed,
         precision=settings.precision,
+        frozen=True,
         **options,
     )
-    return jax.jit(lambda network: network.frozen())(network), source
 
 
 def recolored(pictures: Pictures, settings: Settings) -> Pictures:

@@ -34,15 +34,15 @@ def load_encoder(settings: Settings) -> tuple[Backbone, Source]:
         UserError: If a name is unknown, the weights are missing or damaged, or only a VGG has the padding.
     """
     layers = tuple(dict.fromkeys((*settings.objective.layers, *settings.read_layers)))
-    encoder, source = backbones.load(
+    return backbones.load(
         settings.encoder,
         weights=settings.weights,
         layers=layers,
         seed=settings.seed,
         precision=settings.precision,
+        frozen=True,
         **backbones.padding_option(settings.encoder, settings.padding),
     )
-    return jax.jit(lambda network: network.frozen())(encoder), source
 
 
 def learning_rate(settings: Settings) -> optax.Schedule:

@@ -233,7 +233,7 @@ def test_frozen_equals_the_network_and_its_gradient(kind):
         for flat, array in backbones.flat_parameters(network).items()
     }
     network = backbones.with_parameters(network, arrays)
-    frozen = jax.jit(lambda n: n.frozen())(network)
+    frozen = jax.jit(backbones.Backbone.frozen)(network)
     jax.tree.map(np.testing.assert_array_equal, nnx.state(frozen.frozen()), nnx.state(frozen))
     gradients, (plain, folded) = zip(*(pull(IMAGE, n) for n in (network, frozen)), strict=True)
     close(folded, plain)
