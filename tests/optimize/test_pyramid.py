@@ -8,7 +8,7 @@ from swag_jax.optimize.pyramid import Scale, plan
 
 
 def test_sizes_double_and_steps_are_shared():
-    scales = plan((300, 400), Settings(size=512, steps=302), minimum_size=16)
+    scales = plan((300, 400), Settings(size=512, smallest_size=128, steps=302), minimum_size=16)
     assert scales == (Scale(128, 96, 128, 100), Scale(256, 192, 256, 100), Scale(512, 384, 512, 102))
 
 
@@ -28,7 +28,8 @@ def test_scales_too_small_for_the_network_are_left_out():
 
 
 def test_fewer_steps_than_scales_leave_out_the_coarsest():
-    assert [(s.size, s.steps) for s in plan((9, 9), Settings(size=512, steps=2), minimum_size=1)] == [
+    scales = plan((9, 9), Settings(size=512, smallest_size=128, steps=2), minimum_size=1)
+    assert [(s.size, s.steps) for s in scales] == [
         (256, 1),
         (512, 1),
     ]
