@@ -7,8 +7,6 @@
 (48, 64, 3)
 """
 
-from importlib import metadata as _metadata
-
 from swag_jax import _signals as _signals  # first: a signal may come while the others are imported
 from swag_jax import apply as apply
 from swag_jax import backbones as backbones
@@ -20,6 +18,7 @@ from swag_jax import params as params
 from swag_jax import presets as presets
 from swag_jax import train as train
 from swag_jax._checks import UserError as UserError
+from swag_jax._versions import __version__ as __version__
 from swag_jax.apply import load_stylizer as load_stylizer
 from swag_jax.apply import repaint as repaint
 from swag_jax.apply import repaint_many as repaint_many
@@ -54,5 +53,3 @@ from swag_jax.smoothing import Smoothing as Smoothing
 from swag_jax.smoothing import auto_temperature as auto_temperature
 from swag_jax.smoothing import smooth as smooth
 from swag_jax.statistics import gram as gram
-
-__version__ = _metadata.version("swag-jax")

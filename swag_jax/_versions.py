@@ -3,6 +3,9 @@
 import platform
 from importlib import metadata
 
+__version__ = metadata.version("swag-jax")
+"""The version of this package."""
+
 _PACKAGES = ("swag-jax", "jax", "jaxlib", "flax", "optax", "numpy", "pillow")
 
 

@@ -86,6 +86,9 @@ def moves_arrays(function: Callable[Parameters, Found]) -> Callable[Parameters, 
     Args:
         function: It may return an iterator, whose every step may then do so; what goes on between them may not.
 
+    Returns:
+        The function, with the same signature.
+
     Example:
         >>> doubled = moves_arrays(lambda numbers: np.asarray(2 * jax.numpy.asarray(numbers)))
         >>> with jax.transfer_guard("disallow"):
@@ -99,7 +102,10 @@ def drives_devices(function: Callable[Parameters, Found]) -> Callable[Parameters
     """Let a function that maps work over the devices itself do so: as `moves_arrays`, and on no mesh of its caller's.
 
     Args:
-        function: As in `moves_arrays`.
+        function: It may return an iterator.
+
+    Returns:
+        The function, with the same signature.
     """
     return _within(_on_no_mesh, function)
 
