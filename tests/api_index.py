@@ -78,7 +78,7 @@ def definitions(module: str) -> dict[str, str | None]:
             text = str(after.value.value) if is_text else f"`{written}`"
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names = [target.id for target in targets if isinstance(target, ast.Name)]
-            found.update(dict.fromkeys(names, text) if not written.startswith("TypeVar(") else {})
+            found.update(dict.fromkeys(names, text) if not written.startswith(("TypeVar(", "ParamSpec(")) else {})
     return found
 
 
