@@ -83,12 +83,12 @@ def definitions(module: str) -> dict[str, str | None]:
 
 
 def exports(module: str) -> list[tuple[str, str]]:
-    """The public names of a page, each with the module that defines it; of a package, what it imports."""
+    """The public names of a page, each with the module that has it; of a package, what it imports."""
     if not is_package(module):
-        return [(name, module) for name in definitions(module)]
+        return [(name, module) for name in definitions(module) if not name.startswith("_")]
     imports = [node for node in parsed(module).body if isinstance(node, ast.ImportFrom)]
-    names = [(alias.name, node.module) for node in imports for alias in node.names]
-    return [(name, home) for name, home in names if not is_module(f"{home}.{name}")]
+    names = [(alias.name, node.module) for node in imports for alias in node.names if alias.asname == alias.name]
+    return [(name, home) for name, home in names if not (name.startswith("_") or is_module(f"{home}.{name}"))]
 
 
 def origin(name: str, module: str) -> tuple[str, str]:
@@ -112,7 +112,7 @@ def index() -> str:
         rows = []
         for name, home in sorted(exports(page), key=lambda item: item[0].lower()):
             found = origin(name, home)
-            if name.startswith("_") or found in listed:
+            if found in listed:
                 continue
             listed.add(found)
             rows.append(f"* `{name}`: {sentence(definitions(found[0])[name] or '')}")
