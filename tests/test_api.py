@@ -12,34 +12,9 @@ from pathlib import Path
 import jax
 import jaxtyping
 import pytest
+from api_index import INDEX, PAGES, index
 
 import swag_jax
-
-CONTENTS = (
-    "swag_jax",
-    "swag_jax.apply",
-    "swag_jax.attention",
-    "swag_jax.backbones",
-    "swag_jax.devices",
-    "swag_jax.features",
-    "swag_jax.generators",
-    "swag_jax.images",
-    "swag_jax.losses",
-    "swag_jax.losses.adaattn",
-    "swag_jax.losses.adain",
-    "swag_jax.losses.content",
-    "swag_jax.losses.moments",
-    "swag_jax.losses.sanet",
-    "swag_jax.losses.style",
-    "swag_jax.measure",
-    "swag_jax.optimize",
-    "swag_jax.params",
-    "swag_jax.plots",
-    "swag_jax.smoothing",
-    "swag_jax.statistics",
-    "swag_jax.train",
-)
-"""The contents pages, and the modules whose functions are called through the module's name."""
 
 # Options that are arrays: they say how pictures are mixed, not what is computed on.
 ARRAY_OPTIONS = {("style_targets", "blend"), ("make_targets", "blend")}
@@ -48,7 +23,7 @@ ARRAY_OPTIONS = {("style_targets", "blend"), ("make_targets", "blend")}
 def public_objects():
     """Every public class and function by the name it is best known under."""
     found = {}
-    for name in CONTENTS:
+    for name in PAGES:
         module = importlib.import_module(name)
         is_page = Path(module.__file__).name == "__init__.py"
         for key, value in vars(module).items():
@@ -94,8 +69,20 @@ def test_the_walk_finds_the_public_names():
     assert {"Settings.replace", "Backbone.__call__"} <= set(CALLABLES)
 
 
+def test_the_index_is_what_the_source_says():
+    """`python tests/api_index.py` writes it anew."""
+    assert INDEX.read_text(encoding="utf-8") == index()
+
+
+def test_the_index_has_every_public_name_once():
+    listed = re.findall(r"^\* `(\w+)`: .", index(), re.MULTILINE)
+    classes_and_functions = sorted(value.__name__ for value in OBJECTS.values())
+    assert [name for name in classes_and_functions if listed.count(name) != classes_and_functions.count(name)] == []
+    assert f"* `gram`: {inspect.getdoc(swag_jax.gram).splitlines()[0]}" in index().splitlines()
+
+
 def test_contents_pages_are_alphabetical_and_compute_nothing():
-    for name in CONTENTS:
+    for name in PAGES:
         path = Path(importlib.import_module(name).__file__)
         if path.name == "__init__.py":
             statements = ast.parse(path.read_text()).body[1:]
