@@ -56,13 +56,13 @@ class Bilinear:
         self._prepare = prepare
         self._product = _primitive(name, product, makes=_Y)
         self._left = _primitive(f"{name}_left", left, makes=_A)
-        _differentiate(self._product, self._tangent_of_product, self._adjoints_of_product)
-        _differentiate(self._left, self._tangent_of_left, self._adjoints_of_left)
+        _differentiate(self._product, prepare, self._adjoints_of_product)
+        _differentiate(self._left, prepare, self._adjoints_of_left)
         _batch(self._product, product, makes=_Y)
         _batch(self._left, left, makes=_A)
         if right is not None:
             self._right = _primitive(f"{name}_right", right, makes=_B)
-            _differentiate(self._right, self._tangent_of_right, self._adjoints_of_right)
+            _differentiate(self._right, _nothing, self._adjoints_of_right)
             _batch(self._right, right, makes=_B)
 
     def __call__(self, a: Array, b: Array, *prepared: Array, shape: Sequence[int], **constants: Any) -> Array:
@@ -78,44 +78,21 @@ class Bilinear:
         shapes = (a.shape, b.shape, tuple(shape))
         return self._product.bind(a, b, *prepared, shapes=shapes, constants=tuple(constants.items()))
 
-    # B' = B(a', b) + B(a, b');  <g, B(a, b)> = <L(g, b), a> = <R(a, g), b>
-
-    def _tangent_of_product(self, primals, tangents, **params):
-        a, b, *prepared = primals
-        of_a, of_b, *_ = tangents
-        return _sum(
-            None if _is_zero(of_a) else self._product.bind(of_a, b, *prepared, **params),
-            None if _is_zero(of_b) else self._product.bind(a, of_b, *self._prepare(of_b), **params),
-        )
+    # <g, B(a, b)> = <L(g, b), a> = <R(a, g), b>
 
     def _adjoints_of_product(self, g, a, b, *prepared, **params):
         if ad.is_undefined_primal(a):
             return [self._left.bind(g, b, *prepared, **params), None, *[None] * len(prepared)]
         return [None, self._right.bind(a, g, **params), *map(_no_adjoint, prepared)]
 
-    # L' = L(g', b) + L(g, b');  <a, L(g, b)> = <B(a, b), g> = <R(a, g), b>
-
-    def _tangent_of_left(self, primals, tangents, **params):
-        g, b, *prepared = primals
-        of_g, of_b, *_ = tangents
-        return _sum(
-            None if _is_zero(of_g) else self._left.bind(of_g, b, *prepared, **params),
-            None if _is_zero(of_b) else self._left.bind(g, of_b, *self._prepare(of_b), **params),
-        )
+    # <a, L(g, b)> = <B(a, b), g> = <R(a, g), b>
 
     def _adjoints_of_left(self, a, g, b, *prepared, **params):
         if ad.is_undefined_primal(g):
             return [self._product.bind(a, b, *prepared, **params), None, *[None] * len(prepared)]
         return [None, self._right.bind(a, g, **params), *map(_no_adjoint, prepared)]
 
-    # R' = R(a', g) + R(a, g');  <b, R(a, g)> = <L(g, b), a> = <B(a, b), g>
-
-    def _tangent_of_right(self, primals, tangents, **params):
-        (a, g), (of_a, of_g) = primals, tangents
-        return _sum(
-            None if _is_zero(of_a) else self._right.bind(of_a, g, **params),
-            None if _is_zero(of_g) else self._right.bind(a, of_g, **params),
-        )
+    # <b, R(a, g)> = <L(g, b), a> = <B(a, b), g>
 
     def _adjoints_of_right(self, b, a, g, **params):
         if ad.is_undefined_primal(a):
@@ -136,11 +113,17 @@ def _primitive(name: str, form: Form, *, makes: int) -> Primitive:
     return primitive
 
 
-def _differentiate(primitive: Primitive, tangent: Callable[..., Any], adjoints: Callable[..., Any]) -> None:
+def _differentiate(
+    primitive: Primitive, prepare: Callable[[Array], tuple[Array, ...]], adjoints: Callable[..., Any]
+) -> None:
+    """Let a product P(u, v) be differentiated: P' = P(u', v) + P(u, v'), and by its adjoints."""
+
     def jvp(primals, tangents, **params):
+        (u, v, *prepared), (of_u, of_v, *_) = primals, tangents
+        terms = [primitive.bind(of_u, v, *prepared, **params)] if not _is_zero(of_u) else []
+        terms += [primitive.bind(u, of_v, *prepare(of_v), **params)] if not _is_zero(of_v) else []
         y = primitive.bind(*primals, **params)
-        found = tangent(primals, tangents, **params)
-        return y, ad.Zero(jax.typeof(y).to_tangent_aval()) if found is None else found
+        return y, sum(terms[1:], start=terms[0]) if terms else ad.Zero(jax.typeof(y).to_tangent_aval())
 
     def transpose(cotangent, *operands, **params):
         if _is_zero(cotangent):
@@ -170,11 +153,6 @@ def _batch(primitive: Primitive, form: Form, *, makes: int) -> None:
 
 def _is_zero(tangent: Any) -> bool:
     return type(tangent) is ad.Zero
-
-
-def _sum(*terms: Array | None) -> Array | None:
-    found = [term for term in terms if term is not None]
-    return sum(found[1:], start=found[0]) if found else None
 
 
 def _no_adjoint(prepared: Any) -> Any:

@@ -178,9 +178,7 @@ def test_convert_writes_over_none_of_the_photographs(beginning, tmp_path):
     swag_jax.write_image(photograph, swag_jax.sample("cat", size=300))
     before = photograph.read_bytes()
     options = ("--backbone", "vgg19", "--unit-mean", "--images", tmp_path, "-o", tmp_path / "." / "photograph.png")
-    with pytest.raises(
-        UserError, match=r"-o must not be one of the files that are read \(--images\), got .*photo"
-    ):
+    with pytest.raises(UserError, match=r"-o must not be one of the files that are read \(--images\), got .*photo"):
         run("convert", beginning, *options)
     assert photograph.read_bytes() == before
 
