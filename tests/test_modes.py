@@ -109,8 +109,13 @@ def usual(function):
     return np.asarray(FUNCTIONS[function]())
 
 
-CASES = [(mode, function) for mode in MODES for function in FUNCTIONS]
-CASES.remove(("not compiled", "train_generator"))  # it takes two minutes; what differs there is in `test_devices.py`
+LARGE = ("stylize_batch", "repaint", "train_generator")
+SLOW = {(mode, function) for mode in ("not compiled", "infinities checked", "leaks checked") for function in LARGE}
+CASES = [
+    pytest.param(mode, function, marks=pytest.mark.slow if (mode, function) in SLOW else ())
+    for mode in MODES
+    for function in FUNCTIONS
+]
 
 
 @pytest.mark.parametrize(("mode", "function"), CASES)
