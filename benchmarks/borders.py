@@ -1,7 +1,7 @@
 """How much a generator's input tells of the border alone: zero padding beside mirrored.
 
-Features that are normalized for each picture, as AdaIN's are, are averaged over pictures. What is left of their
-variance is the same for all: it says where a position lies, not what it shows. N unrelated pictures leave 1 / N.
+Features that are normalized for each image, as AdaIN's are, are averaged over images. What is left of their
+variance is the same for all: it says where a position lies, not what it shows. N unrelated images leave 1 / N.
 
     python benchmarks/borders.py --images photos/ --count 48
 """
@@ -19,7 +19,7 @@ import numpy as np
 import swag_jax as swag
 from swag_jax._files import replacing
 from swag_jax.images import read_crop, resize
-from swag_jax.train.data import find_pictures
+from swag_jax.train.data import find_images
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PADDINGS = ("zeros", "replicate", "reflect")
@@ -28,16 +28,16 @@ SMALLEST = 1e-5
 
 
 def squares(folder: Path | None, count: int, size: int) -> Any:
-    """Return the middles of pictures, `count size size 3` in [0, 1]; the samples where there is no folder."""
+    """Return the middles of images, `count size size 3` in [0, 1]; the samples where there is no folder."""
     if folder is None:
-        pictures = [swag.sample(name, size=256) for name in (*swag.images.CONTENTS, *swag.images.STYLES)]
-        return jnp.asarray(np.stack([resize(image, size, size) for image in pictures]))
-    paths = find_pictures(folder, what="images")[:count]
+        images = [swag.sample(name, size=256) for name in (*swag.images.CONTENTS, *swag.images.STYLES)]
+        return jnp.asarray(np.stack([resize(image, size, size) for image in images]))
+    paths = find_images(folder, what="images")[:count]
     return jnp.asarray(np.stack([read_crop(path, size=size, crop=size) for path in paths]), jnp.float32) / 255
 
 
 def shared(network: Any, images: Any, layer: str) -> float:
-    """Return the share of variance that is the same in all pictures."""
+    """Return the share of variance that is the same in all images."""
     extract = jax.jit(jax.vmap(lambda image: swag.extract(network, image, layers=(layer,))[layer]))
     features = np.asarray(extract(images))
     normed = features - features.mean((1, 2), keepdims=True)
@@ -49,7 +49,7 @@ def parse(words: Sequence[str] | None = None) -> tuple[argparse.ArgumentParser, 
     """Return the parser and what it read."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--images", type=Path, help="a folder; default: the samples")
-    parser.add_argument("--count", type=int, default=48, help="pictures that are read of it (default: 48)")
+    parser.add_argument("--count", type=int, default=48, help="images that are read of it (default: 48)")
     parser.add_argument("--sizes", nargs="+", type=int, default=[64, 128], help="pixels (default: 64 128)")
     parser.add_argument("--layer", default="relu4_1", help="default: relu4_1, which AdaIN reads")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS / "borders.json")
@@ -63,7 +63,7 @@ def main() -> None:
     try:
         for size in arguments.sizes:
             images = squares(arguments.images, arguments.count, size)
-            row: dict[str, Any] = {"size": size, "pictures": len(images), "chance": 1 / len(images)}
+            row: dict[str, Any] = {"size": size, "images": len(images), "chance": 1 / len(images)}
             for padding in PADDINGS:
                 network, _ = swag.backbones.load("vgg19", layers=(arguments.layer,), padding=padding)
                 row[padding] = shared(network.frozen(), images, arguments.layer)

@@ -1,4 +1,4 @@
-"""Make the README's first picture: a content, a style and what two presets make of them, side by side.
+"""Make the README's first image: a content, a style and what two presets make of them, side by side.
 
 Run: `python benchmarks/gallery.py [--content photo.jpg --style painting.jpg --size 512]`.
 
@@ -22,15 +22,15 @@ PRESETS = ("swag-resnet50", "gatys-vgg19")
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def picture(name: str, size: int) -> Any:
-    """Return a sample by its name, or the picture of a file."""
+def read_source(name: str, size: int) -> Any:
+    """Return a sample by its name, or the image of a file."""
     known = (*swag.images.CONTENTS, *swag.images.STYLES)
     return swag.sample(name, size=size) if name in known else swag.read_image(name, size=size)
 
 
 def strip(arguments: argparse.Namespace) -> tuple[Any, list[dict[str, Any]]]:
-    """Stylize, and return the four pictures side by side with a record of each result."""
-    content, style = (picture(name, arguments.size) for name in (arguments.content, arguments.style))
+    """Stylize, and return the four images side by side with a record of each result."""
+    content, style = (read_source(name, arguments.size) for name in (arguments.content, arguments.style))
     images, records = [content, style], []
     for name in PRESETS:
         changes = {"size": arguments.size, **({"steps": arguments.steps} if arguments.steps else {})}
@@ -56,7 +56,7 @@ def parse() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
 
 
 def main() -> None:
-    """Make the picture."""
+    """Make the image."""
     parser, arguments = parse()
     try:
         swag.images.check_output(arguments.output)

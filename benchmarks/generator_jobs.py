@@ -1,4 +1,4 @@
-"""What `speed_generators.py` and `speed_train.py` share: weights and pictures, sides, and rows of a table."""
+"""What `speed_generators.py` and `speed_train.py` share: weights and images, sides, and rows of a table."""
 
 import argparse
 import itertools
@@ -52,16 +52,16 @@ def jobs(options: argparse.Namespace, folder: Path) -> Iterator[Job]:
     """Return one job per configuration, its files written into `folder`."""
     write_weights(folder)
     for kind, size, batch in itertools.product(options.generators, options.sizes, options.batches):
-        pictures = folder / f"pictures-{size}-{batch}.npz"
+        images = folder / f"images-{size}-{batch}.npz"
         content, style = (np.stack([reference_image(size, size, n + i) for i in range(batch)]) for n in (0, 100))
-        np.savez(pictures, content=content, style=style)
+        np.savez(images, content=content, style=style)
         for precision in options.precisions:
             yield Job(
                 kind,
                 size,
                 precision,
                 str(folder),
-                str(pictures),
+                str(images),
                 pairs=batch,
                 device=options.device,
                 iterations=options.iterations,

@@ -51,14 +51,14 @@ def modules(kind: str) -> dict[str, nn.Module]:
 
 
 class TorchGeneratorSide:
-    """Encodes content and style, transfers, decodes; a round's "losses" are the mean of the pictures."""
+    """Encodes content and style, transfers, decodes; a round's "losses" are the mean of the images."""
 
     def __init__(self, job: Job):
         set_precision(job.precision)
         self.job, self.dtype = job, torch.bfloat16 if job.precision == "bfloat16" else torch.float32
         self.parts = {name: self._loaded(module, name) for name, module in modules(job.backbone).items()}
-        with np.load(job.pictures) as pictures:
-            self.pictures = [self._images(pictures[name]) for name in ("content", "style")]
+        with np.load(job.images) as images:
+            self.images = [self._images(images[name]) for name in ("content", "style")]
         self.paint = torch.compile(self._paint, mode=job.compiler) if job.compiler else self._paint
         self.iterate()
 
@@ -67,8 +67,8 @@ class TorchGeneratorSide:
         module = module.to(self.job.device, self.dtype)
         return module.to(memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
 
-    def _images(self, pictures: np.ndarray) -> Tensor:
-        image = torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy())
+    def _images(self, images: np.ndarray) -> Tensor:
+        image = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
         return image.to(self.job.device, self.dtype).contiguous(memory_format=torch.channels_last)
 
     def _encode(self, image: Tensor) -> list[Tensor]:
@@ -98,7 +98,7 @@ class TorchGeneratorSide:
     @torch.inference_mode()
     def iterate(self) -> tuple[float, float]:
         """Paint the batch `iterations` times."""
-        found = [self.paint(*self.pictures).float().mean() for _ in range(self.job.iterations)]
+        found = [self.paint(*self.images).float().mean() for _ in range(self.job.iterations)]
         return found[0].item(), found[-1].item()
 
     def device_peak_bytes(self) -> int | None:

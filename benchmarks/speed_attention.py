@@ -3,7 +3,7 @@
     python benchmarks/speed_attention.py
     python benchmarks/speed_attention.py --sizes 128 256 --repeats 5 --memory-only
 
-Queries and keys are 448 wide and values have 256 channels, as many positions of content as of style: 1,024 for pictures
+Queries and keys are 448 wide and values have 256 channels, as many positions of content as of style: 1,024 for images
 of 128 pixels, 16,384 for 512. Memory is what XLA's compiled program allocates beside its arguments and results.
 """
 
@@ -58,7 +58,7 @@ def program(form: str, gradient: bool) -> Callable[..., Any]:
 
 
 def measure(form: str, size: int, *, gradient: bool, repeats: int, largest_mib: float) -> dict[str, Any]:
-    """Compile for pictures of `size` pixels; run, unless the program needs more than `largest_mib`."""
+    """Compile for images of `size` pixels; run, unless the program needs more than `largest_mib`."""
     positions = (size // STRIDE) ** 2
     keys = jax.random.split(jax.random.key(0), 3)
     widths = ((WIDTH, 0.4), (WIDTH, 0.4), (CHANNELS, 1.0))

@@ -108,8 +108,8 @@ def measure_batches(job: Job, batches: Sequence[int], options: argparse.Namespac
     """Measure one backbone, size and precision for growing batches, until memory ends."""
     rows, failed = list[Row](), set[str]()
     for pairs in batches:
-        weights, pictures = stylize_inputs.write(folder, job.backbone, job.size, pairs=pairs)
-        larger = replace(job, pairs=pairs, weights=weights, pictures=pictures)
+        weights, images = stylize_inputs.write(folder, job.backbone, job.size, pairs=pairs)
+        larger = replace(job, pairs=pairs, weights=weights, images=images)
         sides = {label: side for label, side in sides_of(larger, options).items() if label not in failed}
         needed, free = expected_bytes(rows, sides), SPARE * psutil.virtual_memory().available
         if job.device == "cpu" and needed > free:
@@ -155,9 +155,9 @@ def measure_devices(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
     """Measure one pair per simulated device, beside a batch of as many on one device."""
     size, backbone = min(options.sizes), options.backbones[0]
     for number in options.devices:
-        weights, pictures = stylize_inputs.write(folder, backbone, size, pairs=number)
+        weights, images = stylize_inputs.write(folder, backbone, size, pairs=number)
         common = {"pairs": number, "iterations": options.iterations, "cpus": options.cpus}
-        job = Job(backbone, size, "float32", weights, pictures, **common)
+        job = Job(backbone, size, "float32", weights, images, **common)
         sides = {"one device": ("swag_jax", replace(job, mapping="pmap"))}
         for mapping in MAPPINGS:
             sides[f"{mapping}, {number} devices"] = ("swag_jax", replace(job, mapping=mapping, devices=number))
@@ -246,7 +246,7 @@ def plot(path: Path, rows: Sequence[Row]) -> None:
 
 
 def jobs(options: argparse.Namespace) -> Iterator[Job]:
-    """Return one job per backbone, size and precision; weights and pictures are filled in batch by batch."""
+    """Return one job per backbone, size and precision; weights and images are filled in batch by batch."""
     for backbone, size, precision in itertools.product(options.backbones, options.sizes, options.precisions):
         common = {"device": options.device, "iterations": options.iterations, "cpus": options.cpus}
         yield Job(backbone, size, precision, "", "", **common)
@@ -256,7 +256,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--backbones", nargs="+", default=["vgg19", "resnet50"], choices=sorted(STYLE_LAYERS))
-    parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512], help="square pictures, pixels")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512], help="square images, pixels")
     parser.add_argument("--batches", nargs="+", type=int, help="pairs; default: powers of two until memory ends")
     parser.add_argument("--devices", nargs="+", type=int, default=[1, 2, 4, 8], help="simulated CPU devices")
     parser.add_argument("--command-steps", type=int, default=40, help="steps of each pair in the part `commands`")

@@ -1,4 +1,4 @@
-"""Milliseconds and memory per picture of generators: swag_jax beside PyTorch, with the same weights and pictures.
+"""Milliseconds and memory per image of generators: swag_jax beside PyTorch, with the same weights and images.
 
 Encoding content and style, transferring and decoding are measured together. Each side runs in a process of its own; all
 sides of one configuration are warmed up first and then take turns (`worker.py`).
@@ -19,10 +19,10 @@ COLUMNS = {**CONFIGURATION, "ms": 10, "CPU ms": 10, "MiB": 8, "mean": 10}
 
 def measure(worker: Worker) -> dict[str, Any]:
     """Return the numbers of one side."""
-    pictures = worker.job.pairs
+    images = worker.job.pairs
     return {
-        "milliseconds_per_picture": statistics.median(worker.seconds) / pictures * 1e3,
-        "cpu_milliseconds_per_picture": statistics.median(worker.cpu_seconds) / pictures * 1e3,
+        "milliseconds_per_image": statistics.median(worker.seconds) / images * 1e3,
+        "cpu_milliseconds_per_image": statistics.median(worker.cpu_seconds) / images * 1e3,
         "mean": worker.rounds[-1]["last_loss"],
     }
 
@@ -31,16 +31,16 @@ def show(row: dict[str, Any]) -> None:
     """Print one row."""
     numbers = []
     if "error" not in row:
-        times = (row["milliseconds_per_picture"], row["cpu_milliseconds_per_picture"], row["mib"] / row["batch"])
+        times = (row["milliseconds_per_image"], row["cpu_milliseconds_per_image"], row["mib"] / row["batch"])
         numbers = [*(f"{value:.1f}" for value in times), f"{row['mean']:.5f}"]
     print_row(row, numbers, COLUMNS)
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Milliseconds per picture of generators: swag_jax beside PyTorch.")
+    parser = argparse.ArgumentParser(description="Milliseconds per image of generators: swag_jax beside PyTorch.")
     parser.add_argument("--generators", nargs="+", default=list(FILES), choices=list(FILES))
-    parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512, 1024], help="square pictures, pixels")
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], help="pictures at once")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512, 1024], help="square images, pixels")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], help="images at once")
     add_options(parser, unit="batches", output="speed_generators.json")
     return completed(parser.parse_args())
 
@@ -48,7 +48,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     options = parse()
     print(line(COLUMNS, COLUMNS), flush=True)
-    time = "milliseconds_per_picture"
+    time = "milliseconds_per_image"
     measure_all("speed_generators", options, work="generator", measure=measure, time=time, show=show)
 
 

@@ -32,7 +32,7 @@ class Convolution(NamedTuple):
 
     Attributes:
         precision: In which it is computed.
-        pictures: In the batch.
+        images: In the batch.
         rows: Of a map.
         channels_in: Of its input.
         channels_out: Of its output.
@@ -40,14 +40,14 @@ class Convolution(NamedTuple):
     """
 
     precision: Precision
-    pictures: int
+    images: int
     rows: int
     channels_in: int
     channels_out: int
     border: Border = "zeros"
 
     def __str__(self) -> str:
-        maps = f"{self.pictures} maps of {self.rows}x{self.rows}"
+        maps = f"{self.images} maps of {self.rows}x{self.rows}"
         return f"{self.precision}, {maps}, {self.channels_in} to {self.channels_out} channels, {self.border}"
 
 
@@ -56,7 +56,7 @@ CONVOLUTIONS = (
     *(Convolution("float32", 4, rows, n, n, "reflect") for rows, n in ((128, 64), (64, 128), (32, 256), (16, 512))),
     Convolution("float32", 4, 128, 64, 3, "reflect"),
 )
-"""VGG19's blocks for pictures of 32 px, and AdaIN's decoder for pictures of 128 px."""
+"""VGG19's blocks for images of 32 px, and AdaIN's decoder for images of 128 px."""
 
 
 def milliseconds(run: Callable[[], Any]) -> float:
@@ -69,10 +69,10 @@ def milliseconds(run: Callable[[], Any]) -> float:
 
 def measure(kernels: str, size: int) -> dict[str, float]:
     """Time `STEPS` steps as separate programs and as one scan."""
-    objective, solver = swag.Settings().full_objective, swag.Adam()
+    objective, solver = swag.StylizeSettings().full_objective, swag.Adam()
     content, style = jax.random.uniform(jax.random.key(0), (2, size, size, 3))
-    operations: Any = swag.backbones.Operations(kernels=kernels)  # pyright: ignore[reportArgumentType]
-    network = swag.backbones.create("vgg19", until=objective.style_layers[-1], operations=operations)
+    compute: Any = swag.backbones.Compute(kernels=kernels)  # pyright: ignore[reportArgumentType]
+    network = swag.backbones.create("vgg19", until=objective.style_layers[-1], compute=compute)
     network = jax.jit(swag.Backbone.frozen)(network)
     targets = swag.make_targets(network, content, [style], objective=objective, blend=jnp.ones(1))
 
@@ -99,16 +99,16 @@ def measure(kernels: str, size: int) -> dict[str, float]:
 
 def measure_convolution(kernels: str, case: Convolution) -> float:
     """Time a convolution with its gradients."""
-    operations: Any = swag.backbones.Operations(case.precision, kernels=kernels)  # pyright: ignore[reportArgumentType]
-    maps = (case.pictures, case.rows, case.rows)
-    x = jax.random.normal(jax.random.key(0), (*maps, case.channels_in), operations.dtype)
-    kernel = jax.random.normal(jax.random.key(1), (3, 3, case.channels_in, case.channels_out), operations.dtype)
-    gradient = jax.random.normal(jax.random.key(2), (*maps, case.channels_out), operations.dtype)
+    compute: Any = swag.backbones.Compute(case.precision, kernels=kernels)  # pyright: ignore[reportArgumentType]
+    maps = (case.images, case.rows, case.rows)
+    x = jax.random.normal(jax.random.key(0), (*maps, case.channels_in), compute.dtype)
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, case.channels_in, case.channels_out), compute.dtype)
+    gradient = jax.random.normal(jax.random.key(2), (*maps, case.channels_out), compute.dtype)
 
     @jax.jit
     def both(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> Any:
         def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-            return operations.convolve(x, kernel, padding=((1, 1), (1, 1)), border=case.border)
+            return compute.convolve(x, kernel, padding=((1, 1), (1, 1)), border=case.border)
 
         value, pull = jax.vjp(convolve, x, kernel)
         return value, pull(gradient)

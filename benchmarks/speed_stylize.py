@@ -71,14 +71,14 @@ def sides_of(job: Job, options: argparse.Namespace) -> dict[str, tuple[str, Job]
 def jobs(options: argparse.Namespace, folder: Path) -> Iterator[Job]:
     """Return one job per configuration, its files written into `folder`."""
     for backbone, size in itertools.product(options.backbones, options.sizes):
-        weights, pictures = stylize_inputs.write(folder, backbone, size)
+        weights, images = stylize_inputs.write(folder, backbone, size)
         for precision in options.precisions:
             yield Job(
                 backbone,
                 size,
                 precision,
                 weights,
-                pictures,
+                images,
                 device=options.device,
                 iterations=options.iterations,
                 cpus=options.cpus,
@@ -143,7 +143,7 @@ def line(values: Iterable[str]) -> str:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Seconds per iteration: swag_jax beside PyTorch.")
     parser.add_argument("--backbones", nargs="+", default=sorted(STYLE_LAYERS), choices=sorted(STYLE_LAYERS))
-    parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512], help="square pictures, pixels")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512], help="square images, pixels")
     add_options(parser, iterations=5, rounds=7, output="speed_stylize.json")
     return completed(parser.parse_args())
 

@@ -1,8 +1,8 @@
-"""Steps per second of training: swag_jax beside PyTorch, with the same recipe, weights and pictures.
+"""Steps per second of training: swag_jax beside PyTorch, with the same recipe, weights and images.
 
 A step is what the published recipe does with one batch that is on the device already: encoding, painting, encoding,
 losses, gradients, Adam. Each side runs in a process of its own; all sides of one configuration are warmed up first and
-then take turns (`worker.py`). At last, how many pictures per second `swag_jax.train` reads, resizes and crops.
+then take turns (`worker.py`). At last, how many images per second `swag_jax.train` reads, resizes and crops.
 
     python benchmarks/speed_train.py --generators adain --sizes 128 --batches 4
 """
@@ -40,22 +40,22 @@ def measure(worker: Worker) -> dict[str, Any]:
 
 
 def reading(count: int, kind: str) -> dict[str, Any]:
-    """Measure how many pictures per second are read for the recipe of a kind, once reading ahead has filled up."""
+    """Measure how many images per second are read for the recipe of a kind, once reading ahead has filled up."""
     settings = train.recipe(kind).settings
     with tempfile.TemporaryDirectory() as folder:
         names = ("coffee", "astronaut", "swirls", "mosaic")
         paths = tuple(Path(folder) / f"{name}.jpg" for name in names)
         for path, name in zip(paths, names, strict=True):
             write_image(path, sample(name, size=PICTURE))
-        found = train.batches(paths, paths, settings=settings, damage=train.Damage())
+        found = train.batches(paths, paths, settings=settings, damage=train.SkippedFiles())
         for _ in range(2 + AHEAD // settings.batch_size):
             next(found)
         begin, begin_cpu = time.perf_counter(), time.process_time()
         for _ in range(count):
             next(found)
         seconds, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
-    pictures = 2 * count * settings.batch_size
-    return {"recipe": kind, "pictures_per_second": pictures / seconds, "cpu_seconds_per_picture": cpu / pictures}
+    images = 2 * count * settings.batch_size
+    return {"recipe": kind, "images_per_second": images / seconds, "cpu_seconds_per_image": cpu / images}
 
 
 def show(row: dict[str, Any]) -> None:
@@ -88,8 +88,8 @@ def main() -> None:
     rows = measure_all("speed_train", options, **about, show=show)
     if options.reading:
         found = reading(options.reading, "adaattn")
-        spent = found["cpu_seconds_per_picture"] * 1e3
-        print(f"reading: {found['pictures_per_second']:.0f} pictures/s, {spent:.1f} CPU ms each")
+        spent = found["cpu_seconds_per_image"] * 1e3
+        print(f"reading: {found['images_per_second']:.0f} images/s, {spent:.1f} CPU ms each")
         write(options.output, report("speed_train", vars(options), rows=rows, reading=found))
 
 

@@ -1,7 +1,7 @@
 """What both sides of the speed benchmarks are asked to do, and how much arithmetic that is. NumPy only.
 
-A job is one stylization, or several in one batch: backbone, picture size, precision, loss weights. It travels to
-the measuring processes as JSON; pictures and weights travel as files, so that both sides compute the same loss.
+A job is one stylization, or several in one batch: backbone, image size, precision, loss weights. It travels to
+the measuring processes as JSON; images and weights travel as files, so that both sides compute the same loss.
 """
 
 import json
@@ -23,16 +23,16 @@ DECAYS = (0.9, 0.99)
 
 @dataclass(frozen=True)
 class Job:
-    """Stylization by Adam, started from the content picture and clipped to [0, 1] after every step.
+    """Stylization by Adam, started from the content image and clipped to [0, 1] after every step.
 
     Attributes:
         backbone: `vgg19` or `resnet50`.
-        size: Height and width of content and style picture.
+        size: Height and width of content and style image.
         precision: `float32`, `tf32` or `bfloat16`.
         weights: Path of a safetensors file in torchvision's layout.
-        pictures: Path of an `.npz` file with `content` and `style`, float32 `pairs height width 3` in [0, 1].
-        pairs: How many pictures are worked on at once.
-        mapping: `pmap` or `shard_map` over the devices for swag_jax, or nothing for the program of a single picture;
+        images: Path of an `.npz` file with `content` and `style`, float32 `pairs height width 3` in [0, 1].
+        pairs: How many images are worked on at once.
+        mapping: `pmap` or `shard_map` over the devices for swag_jax, or nothing for the program of a single image;
             the other side ignores it.
         devices: Simulated CPU devices for swag_jax, among which the pairs are divided; the other side ignores it.
         compiler: A mode of `torch.compile`, or nothing for eager PyTorch; the other side ignores it.
@@ -48,7 +48,7 @@ class Job:
     size: int
     precision: str
     weights: str
-    pictures: str
+    images: str
     pairs: int = 1
     mapping: str = ""
     devices: int = 1

@@ -41,8 +41,8 @@ class SwagSide:
         self.network, _ = backbones.load(
             job.backbone, weights=job.weights, layers=self.objective.layers, precision=precision, frozen=True
         )
-        with np.load(job.pictures) as pictures:
-            self.contents, styles = (jnp.asarray(pictures[name][: job.pairs]) for name in ("content", "style"))
+        with np.load(job.images) as images:
+            self.contents, styles = (jnp.asarray(images[name][: job.pairs]) for name in ("content", "style"))
         made = jax.jit(self._targets)
         self.targets = [made(self.network, *pair) for pair in zip(self.contents, styles, strict=True)]
         self._map()
@@ -51,14 +51,14 @@ class SwagSide:
         self._restart()
 
     def _map(self) -> None:
-        """Make the programs: of a single picture, or of a batch on every device."""
+        """Make the programs: of a single image, or of a batch on every device."""
         if not self.job.mapping:
             self.start, self.chunk = jax.jit(self._start), jax.jit(self._chunk, donate_argnums=2)
             self.arguments = (self.network, self.targets[0])
             return
         mapping = cast(devices.Mapping, self.job.mapping)
-        self.start = devices.spread(self._start, mapping=mapping)
-        self.chunk = devices.spread(self._chunk, shared=["network"], donated=["state"], mapping=mapping)
+        self.start = devices.map_batch(self._start, mapping=mapping)
+        self.chunk = devices.map_batch(self._chunk, shared=["network"], donated=["state"], mapping=mapping)
         stacked = jax.tree.map(lambda *arrays: np.stack(arrays), *self.targets)
         self.arguments = (devices.replicate(self.network), devices.split(stacked))
 

@@ -105,8 +105,8 @@ class TorchSide:
     def __init__(self, job: Job):
         set_precision(job.precision)
         self.job = job
-        with np.load(job.pictures) as pictures:
-            content, style = (self._images(pictures[name][: job.pairs]) for name in ("content", "style"))
+        with np.load(job.images) as images:
+            content, style = (self._images(images[name][: job.pairs]) for name in ("content", "style"))
         loss = Loss(job, content, style)
         self.loss: Callable[[Tensor], Tensor] = loss
         if job.compiler:
@@ -118,8 +118,8 @@ class TorchSide:
         self.iterate()
         self._restart()
 
-    def _images(self, pictures: np.ndarray) -> Tensor:
-        image = torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy())
+    def _images(self, images: np.ndarray) -> Tensor:
+        image = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
         return image.to(self.job.device).contiguous(memory_format=torch.channels_last)
 
     def _restart(self) -> None:
@@ -197,13 +197,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        weights, pictures = stylize_inputs.write(Path(folder), options.backbone, options.size)
+        weights, images = stylize_inputs.write(Path(folder), options.backbone, options.size)
         job = Job(
             options.backbone,
             options.size,
             options.precision,
             weights,
-            pictures,
+            images,
             compiler=options.compile,
             device=options.device,
             iterations=options.iterations,

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gallery import picture
+from gallery import read_source
 
 import swag_jax as swag
 from swag_jax import plots
 from swag_jax._files import replacing
 from swag_jax.apply import Stylizer
-from swag_jax.measure import Judge, Survey
+from swag_jax.measure import Aggregate, Evaluator
 from swag_jax.train.journal import read_journal
 
 RESULTS = Path(__file__).resolve().parent / "results" / "trained"
@@ -39,13 +39,16 @@ def measured(rows: Sequence[Sequence[Any]], contents: Sequence[Any], styles: Seq
     known = swag.backbones.entry(JUDGE)
     network, _ = swag.backbones.load(JUDGE, weights="embedded")
     layers = {"content_layer": known.content_layer, "style_layers": known.style_layers}
-    judge, survey = Judge(metrics=("ssim", "content", "gram", "color"), network=network, **layers), Survey()
+    evaluator, aggregate = (
+        Evaluator(metrics=("ssim", "content", "gram", "color"), network=network, **layers),
+        Aggregate(),
+    )
     for row, content in zip(rows, contents, strict=True):
         for image, style in zip(row, styles, strict=True):
-            survey.add(judge.compare(image, content, [style]))
+            aggregate.add(evaluator.compare(image, content, [style]))
     return {
         name: {candidate: {"mean": value.mean, "error": value.standard_error} for candidate, value in found.items()}
-        for name, found in survey.estimates().items()
+        for name, found in aggregate.estimates().items()
     }
 
 
@@ -92,7 +95,7 @@ def main() -> None:
     parser, arguments = parse()
     try:
         contents, styles = (
-            [picture(name, arguments.size) for name in names] for names in (arguments.contents, arguments.styles)
+            [read_source(name, arguments.size) for name in names] for names in (arguments.contents, arguments.styles)
         )
         arguments.output.mkdir(parents=True, exist_ok=True)
         found = {run.name: show(run, contents, styles, arguments.output) for run in arguments.runs}

@@ -11,7 +11,7 @@ from stylize_job import Job
 from swag_jax import devices, generators, losses, train
 
 
-def settings_of(job: Job) -> train.Settings:
+def settings_of(job: Job) -> train.TrainSettings:
     """Return the published recipe at the job's size, batch and precision."""
     changes = {"crop": job.size, "size": job.size, "batch_size": job.pairs, "precision": job.precision}
     changes |= {"bounded": False} if job.backbone == "johnson" else {}
@@ -27,8 +27,8 @@ class TrainingSide:
         devices.run_inline()  # as the command line does, here and behind the first step
         encoder, _ = train.load_encoder(settings)
         generator = load(job).generator
-        with np.load(job.pictures) as pictures:
-            batch = {name: (255 * pictures[name] + 0.5).astype(np.uint8) for name in ("content", "style")}
+        with np.load(job.images) as images:
+            batch = {name: (255 * images[name] + 0.5).astype(np.uint8) for name in ("content", "style")}
         style_targets, objective = None, settings.objective
         if isinstance(objective, losses.Objective):
             style = jnp.asarray(batch.pop("style")[0], jnp.float32) / 255
@@ -37,7 +37,7 @@ class TrainingSide:
         state = train.initial_state(settings, generator.config) | {"parameters": generators.flat_parameters(generator)}
         self.step = train.make_step(settings, generator.config)
         self.start = jax.device_get(state)
-        self.arguments = devices.everywhere(encoder), style_targets
+        self.arguments = devices.replicate_global(encoder), style_targets
         self.batch = devices.split(batch)
         self._restart()
         self.iterate()
@@ -45,7 +45,7 @@ class TrainingSide:
         self._restart()
 
     def _restart(self) -> None:
-        self.state = devices.everywhere(self.start)
+        self.state = devices.replicate_global(self.start)
 
     def iterate(self) -> tuple[float, float]:
         """Take the job's steps."""

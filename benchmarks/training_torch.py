@@ -71,8 +71,8 @@ class TorchTrainingSide:
         encoder = self.parts.pop("encoder", None) or self._loaded(networks.encoder(), "encoder")
         assert isinstance(encoder, nn.Sequential)
         self.encoder = encoder.requires_grad_(False)
-        with np.load(job.pictures) as pictures:
-            self.content, self.style = (self._images(pictures[name]) for name in ("content", "style"))
+        with np.load(job.images) as images:
+            self.content, self.style = (self._images(images[name]) for name in ("content", "style"))
         self.loss = torch.compile(self._loss, mode=job.compiler) if job.compiler else self._loss
         self._restart()
         self.iterate()
@@ -83,8 +83,8 @@ class TorchTrainingSide:
         module = module.to(self.job.device)
         return module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def _images(self, pictures: np.ndarray) -> Tensor:
-        image = torch.from_numpy((255 * pictures + 0.5).astype(np.uint8).transpose(0, 3, 1, 2).copy())
+    def _images(self, images: np.ndarray) -> Tensor:
+        image = torch.from_numpy((255 * images + 0.5).astype(np.uint8).transpose(0, 3, 1, 2).copy())
         return (image.to(self.job.device).float() / 255).contiguous(memory_format=torch.channels_last)
 
     def _restart(self) -> None:

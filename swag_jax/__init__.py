@@ -43,7 +43,7 @@ from swag_jax.optimize import OutOfMemoryError as OutOfMemoryError
 from swag_jax.optimize import Pair as Pair
 from swag_jax.optimize import Progress as Progress
 from swag_jax.optimize import Result as Result
-from swag_jax.optimize import Settings as Settings
+from swag_jax.optimize import StylizeSettings as StylizeSettings
 from swag_jax.optimize import make_targets as make_targets
 from swag_jax.optimize import solve as solve
 from swag_jax.optimize import stylize as stylize

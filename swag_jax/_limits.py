@@ -1,6 +1,6 @@
 """What a file may cost that describes something: bounds for every reader of checkpoints and artifacts, in one place.
 
-Numbers of networks and pictures cost what their files weigh. Descriptions (pickles, JSON) are small in every real file,
+Numbers of networks and images cost what their files weigh. Descriptions (pickles, JSON) are small in every real file,
 and could ask for any time and memory: these are our choices, far above what real files need.
 """
 

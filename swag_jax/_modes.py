@@ -40,7 +40,7 @@ def as_carried(step: Callable[[Tree], Tree], state: Tree) -> Tree:
     """Return a state with the types that a step gives it, for `lax.scan`, whose carry must keep its type.
 
     Inside a `jax.shard_map` that checks, the type says over which axes of the mesh values differ. A constant at the
-    start differs over none, what a step makes of it over those of the pictures.
+    start differs over none, what a step makes of it over those of the images.
 
     Args:
         step: From state to state.

@@ -1,4 +1,4 @@
-"""Compiled programs, of which those of the last few sizes of pictures are kept."""
+"""Compiled programs, of which those of the last few sizes of images are kept."""
 
 import functools
 import threading
@@ -10,8 +10,8 @@ import jax
 from swag_jax._modes import is_jit_off
 
 KEPT = 4
-"""Sizes of pictures whose programs are kept in memory, of which each takes 45 to 80 MiB for every scale that is worked
-at. Our choice: a loop over pictures of a few shapes compiles each once, one over any number stays below a gigabyte."""
+"""Sizes of images whose programs are kept in memory, of which each takes 45 to 80 MiB for every scale that is worked
+at. Our choice: a loop over images of a few shapes compiles each once, one over any number stays below a gigabyte."""
 
 Value = TypeVar("Value")
 

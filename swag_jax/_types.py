@@ -12,28 +12,28 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from jaxtyping import Key as KeyArray
 
 Image: TypeAlias = Float[Array, "height width 3"]
-"""One picture: sRGB values in [0, 1], red green blue."""
+"""One image: sRGB values in [0, 1], red green blue."""
 
 HostImage: TypeAlias = Float[np.ndarray, "height width 3"]
-"""One picture in host memory: float32 sRGB values in [0, 1], red green blue."""
+"""One image in host memory: float32 sRGB values in [0, 1], red green blue."""
 
 AnyHostImage: TypeAlias = Float[np.ndarray, "_ _ 3"]
-"""One of several pictures in host memory that may differ in size; otherwise as `HostImage`."""
+"""One of several images in host memory that may differ in size; otherwise as `HostImage`."""
 
 HostAlpha: TypeAlias = Float[np.ndarray, "height width"]
-"""The opacity of one picture in host memory: float32 in [0, 1], 1 is opaque."""
+"""The opacity of one image in host memory: float32 in [0, 1], 1 is opaque."""
 
 AnyImage: TypeAlias = Float[Array, "_ _ 3"]
-"""One of several pictures that may differ in size; otherwise as `Image`."""
+"""One of several images that may differ in size; otherwise as `Image`."""
 
 Images: TypeAlias = Float[Array, "batch height width 3"]
-"""A batch of pictures, each as `Image`; or the network's normalized input of the same shape."""
+"""A batch of images, each as `Image`; or the network's normalized input of the same shape."""
 
 Features: TypeAlias = Float[Array, "rows columns channels"]
 """The activations of one layer for one image; rows and columns count positions, not pixels."""
 
 StyleFeatures: TypeAlias = Float[Array, "style_rows style_columns channels"]
-"""Activations of the same layer for a picture of another size; otherwise as `Features`."""
+"""Activations of the same layer for an image of another size; otherwise as `Features`."""
 
 AnyFeatures: TypeAlias = Float[Array, "_ _ _"]
 """One of several layers' activations, which differ in size; otherwise as `Features`."""

@@ -10,7 +10,7 @@ float32 at full precision, whatever comes in. At 512 pixels and relu3_1, A has 1
 Here it exists `chunk` rows at a time, in the gradient too, so that memory grows with the number of positions and not
 with its square.
 
-`Features` are `height width channels` of one picture; *positions* are their rows and columns in one axis.
+`Features` are `height width channels` of one image; *positions* are their rows and columns in one axis.
 """
 
 import functools
@@ -155,8 +155,8 @@ def adaattn(
     Args:
         content: :math:`F_c`, `height width channels`.
         queries: Of the content, as many positions as `content`.
-        keys: Of the style picture, of any size, as wide as the queries.
-        values: Of the style picture, with the positions of the keys and the channels of `content`.
+        keys: Of the style image, of any size, as wide as the queries.
+        values: Of the style image, with the positions of the keys and the channels of `content`.
         key: Draws the style positions that are kept; needed where there are more than `samples`.
         samples: The most style positions to attend to; others are left out at random. `None` keeps all.
         similarity: As in `weighted_mean`.
@@ -181,8 +181,8 @@ def adaattn(
 
 @pytree_dataclass
 @dataclass(frozen=True)
-class Kept:
-    """What attention keeps of a style picture.
+class StyleKeys:
+    """What attention keeps of a style image.
 
     Attributes:
         keys: One row per style position.
@@ -202,12 +202,12 @@ def keep(
     key: Key | None = None,
     samples: int | None = None,
     region: Bool[Array, "style_rows style_columns"] | None = None,
-) -> Kept:
+) -> StyleKeys:
     """Return the style's positions, at most `samples` of them; arguments as in `adaattn`.
 
     Args:
-        keys: Of the style picture.
-        values: Of the style picture.
+        keys: Of the style image.
+        values: Of the style image.
         key: Draws the positions that are kept.
         samples: The most positions to keep.
         region: The positions to attend to.
@@ -215,7 +215,7 @@ def keep(
     Raises:
         UserError: If positions are to be left out and no key is given.
     """
-    found = Kept(_flat(keys), _flat(values), None if region is None else region.ravel())
+    found = StyleKeys(_flat(keys), _flat(values), None if region is None else region.ravel())
     if samples is None or len(found.keys) <= samples:
         return found
     chosen = _chosen(key, len(found.keys), samples)
@@ -225,7 +225,7 @@ def keep(
 def restyle(
     content: Features,
     queries: Float[Array, "rows columns width"],
-    kept: Kept,
+    kept: StyleKeys,
     *,
     similarity: Similarity = "softmax",
     region: Mask | None = None,
@@ -262,7 +262,7 @@ def key_features(
     D picks the nearest sample, as the released code does; the paper resizes bilinearly.
 
     Args:
-        features: Activations of one picture by layer.
+        features: Activations of one image by layer.
         layers: Which of them, the last one being :math:`F^x`.
         known: Mean and deviation of each layer at that size, as in `instance_norm`; default: the features' own.
 
@@ -284,7 +284,7 @@ def at_deepest(features: LayerFeatures, *, layers: tuple[str, ...]) -> dict[str,
     """Return the layers at the size of the last of them, by the nearest sample; arguments as in `key_features`.
 
     Args:
-        features: Activations of one picture by layer.
+        features: Activations of one image by layer.
         layers: Which of them.
     """
     rows, columns, _ = features[layers[-1]].shape
@@ -298,7 +298,7 @@ def _flat(features: AnyFeatures) -> Float[Array, "positions channels"]:
 def _chosen(key: Key | None, count: int, samples: int) -> Array:
     if key is None:
         rule = f"a key must be given where the style has more than {samples} positions to attend to"
-        raise error(rule, got=f"none for {count}", cure="pass key=jax.random.key(0), or a smaller style picture")
+        raise error(rule, got=f"none for {count}", cure="pass key=jax.random.key(0), or a smaller style image")
     return jax.random.permutation(key, count)[:samples]
 
 

@@ -3,9 +3,9 @@
 Data-parallel programs are written for one device and mapped over all of them by `jax.pmap`: state is replicated,
 a batch is split along its first axis, and `mean` averages over the devices inside the program (`parallel`).
 
-Independent problems are written for one of them; `spread` makes the batch on each device and maps it over the devices
-of this process, which exchange nothing. Their arrays have two leading axes, `devices size ...`: `split` and `replicate`
-put them there once, `gather` brings them back.
+Independent problems are written for one of them; `map_batch` makes the batch on each device and maps it over the
+devices of this process, which exchange nothing. Their arrays have two leading axes, `devices size ...`: `split` and
+`replicate` put them there once, `gather` brings them back.
 
 Several processes, on one machine or many, are joined by `initialize`. `run_inline` and `keep_memory` spare a process
 that works on the CPU the memory that the system would hand out anew for every call.
@@ -37,7 +37,7 @@ Parameters = ParamSpec("Parameters")
 Mapping: TypeAlias = Literal["pmap", "shard_map"]
 
 MAPPINGS: tuple[Mapping, ...] = ("pmap", "shard_map")
-"""How `spread` maps over devices. Both give the same program and results; a call costs 0.16 and 0.13 ms on eight
+"""How `map_batch` maps over devices. Both give the same program and results; a call costs 0.16 and 0.13 ms on eight
 simulated devices with jax 0.10."""
 
 AXIS = "devices"
@@ -212,7 +212,7 @@ def index() -> jax.Array:
     return lax.axis_index(AXIS)
 
 
-def spread(
+def map_batch(
     function: Callable[..., Any],
     *,
     shared: Sequence[str] = (),
@@ -239,7 +239,7 @@ def spread(
 
     Example:
         >>> import numpy as np
-        >>> scaled = spread(lambda factor, x: factor * x, shared=["factor"])
+        >>> scaled = map_batch(lambda factor, x: factor * x, shared=["factor"])
         >>> found = gather(scaled(replicate(np.float32(2)), split(np.ones((2 * count(), 3), np.float32))))
         >>> found.shape == (2 * count(), 3), float(found[0, 0])
         (True, 2.0)
@@ -327,7 +327,7 @@ def replicate(tree: Tree) -> Tree:
     return jax.device_put(tree, NamedSharding(_mesh(), PartitionSpec()))
 
 
-def everywhere(tree: Tree) -> Tree:
+def replicate_global(tree: Tree) -> Tree:
     """Return arrays that lie on every device of every process whole, as the results of `parallel` do.
 
     A program that takes such results must be compiled anew for arrays that lie elsewhere.
@@ -343,7 +343,7 @@ def split(tree: Tree) -> Tree:
     """Return host arrays `batch ...` as `devices size ...`, each device's share on it.
 
     Args:
-        tree: Host arrays of one batch, a multiple of the number of devices; see `filled`.
+        tree: Host arrays of one batch, a multiple of the number of devices; see `pad`.
 
     Raises:
         UserError: If it is no multiple.
@@ -355,13 +355,13 @@ def gather(tree: Tree, *, length: int | None = None) -> Tree:
     """Return arrays `devices size ...` as host arrays `batch ...`.
 
     Args:
-        tree: What `split` or a program of `spread` returned.
-        length: How many entries to keep, where the batch was `filled` up; default: all.
+        tree: What `split` or a program of `map_batch` returned.
+        length: How many entries to keep, where the batch was filled up (`pad`); default: all.
     """
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:length], jax.device_get(tree))
 
 
-def filled(items: Sequence[Item], *, size: int) -> list[Item]:
+def pad(items: Sequence[Item], *, size: int) -> list[Item]:
     """Return the items with the last one repeated, until there are `size` for every device.
 
     Args:
@@ -372,7 +372,7 @@ def filled(items: Sequence[Item], *, size: int) -> list[Item]:
         UserError: If there are none, or more than fit.
 
     Example:
-        >>> len(filled(["a", "b"], size=3)) == 3 * count()
+        >>> len(pad(["a", "b"], size=3)) == 3 * count()
         True
     """
     room = size * count()
@@ -381,8 +381,8 @@ def filled(items: Sequence[Item], *, size: int) -> list[Item]:
     return [*items, *[items[-1]] * (room - len(items))]
 
 
-def stand_ins(tree: Any, *, size: int) -> Any:
-    """Return arguments of a batch for which a program of `spread` can be lowered, before there are any.
+def abstract_batch(tree: Any, *, size: int) -> Any:
+    """Return arguments of a batch for which a program of `map_batch` can be lowered, before there are any.
 
     Args:
         tree: Shapes and types of one problem's arguments, such as `jax.eval_shape` returns.

@@ -1,4 +1,4 @@
-"""From a picture to its activations: normalize, then one pass of the network for all losses."""
+"""From an image to its activations: normalize, then one pass of the network for all losses."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from swag_jax.images import normalize
 
 
 @dataclass(frozen=True)
-class Tap:
+class LayerSpec:
     """A layer as its readers see it.
 
     Attributes:
@@ -35,7 +35,7 @@ class Tap:
             )
 
 
-def taps(network: Backbone, *, layers: Iterable[str]) -> tuple[Tap, ...]:
+def taps(network: Backbone, *, layers: Iterable[str]) -> tuple[LayerSpec, ...]:
     """Return what generators must know of a network's layers, without computing any.
 
     Args:
@@ -51,21 +51,21 @@ def taps(network: Backbone, *, layers: Iterable[str]) -> tuple[Tap, ...]:
     Example:
         >>> from swag_jax import backbones
         >>> taps(backbones.create("vgg19", until="relu2_1"), layers=["relu2_1"])
-        (Tap(layer='relu2_1', channels=128, stride=2),)
+        (LayerSpec(layer='relu2_1', channels=128, stride=2),)
     """
     wanted = network.check_layers(layers)
     images = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
     found = jax.eval_shape(lambda n, x: n(x, until=wanted[-1]), network, images)
     strides = dict(zip(network.layers, network.strides, strict=True))
-    return tuple(Tap(layer, found[layer].shape[-1], strides[layer]) for layer in wanted)
+    return tuple(LayerSpec(layer, found[layer].shape[-1], strides[layer]) for layer in wanted)
 
 
 def extract(network: Backbone, image: Image, *, layers: Iterable[str]) -> dict[str, AnyFeatures]:
-    """Return the activations of one picture at `layers`, computing nothing deeper than the deepest.
+    """Return the activations of one image at `layers`, computing nothing deeper than the deepest.
 
     Args:
         network: The network to read.
-        image: The picture, `height width 3` in [0, 1].
+        image: The image, `height width 3` in [0, 1].
         layers: Names of the activations wanted.
 
     Returns:

@@ -2,17 +2,17 @@
 
 `gatys` compares raw activations, `swag` smoothed ones. `paper` and `released` follow the SWAG paper's formulas and its
 released code, which differ from each other; where the paper's value is not known to us, it is marked as our choice.
-All of them keep the content's aspect ratio, where the released code squashes both pictures to 512 x 512.
+All of them keep the content's aspect ratio, where the released code squashes both images to 512 x 512.
 """
 
 from collections.abc import Mapping
 
 from swag_jax.backbones import entry
 from swag_jax.losses import Objective
-from swag_jax.optimize import Settings
+from swag_jax.optimize import StylizeSettings
 from swag_jax.smoothing import Smoothing
 
-gatys_vgg19 = Settings()
+gatys_vgg19 = StylizeSettings()
 """Gatys et al., CVPR 2016: VGG19 with average pooling, style at relu1_1 to relu5_1, content at relu4_2. Weights,
 coarse to fine, the basis and 200 steps are our choice, by eye on real photographs and paintings, as
 `benchmarks/README.md` tells."""
@@ -36,7 +36,7 @@ _EQUAL = (1.0, 1.0, 1.0, 1.0, 1.0)
 _DEEP = ("conv4_6", "conv5_3")
 """The last two stages: what SWAG's released code smooths, whose author notes that only deep layers are peaky."""
 
-swag_resnet50 = Settings(
+swag_resnet50 = StylizeSettings(
     backbone="resnet50",
     objective=Objective(
         content_weight=2.0,
@@ -52,7 +52,7 @@ swag_resnet50 = Settings(
 more, 2e-3 of a style layer where the code has 1e-17, so that it stays legible; weights, a little variation, coarse to
 fine from 256 pixels, the basis and 200 steps are our choice, by eye, like those of `gatys_vgg19`."""
 
-swag_resnet50_paper = Settings(
+swag_resnet50_paper = StylizeSettings(
     backbone="resnet50",
     objective=Objective(
         style_layer_weights=_EQUAL,
@@ -71,7 +71,7 @@ style weights and iterations are unknown to us: the weights are our choice, size
 released code's. With the ImageNet ResNet50 it does not paint: its deep activations are so large that their softmax is
 almost a single entry, which a change that no eye sees moves elsewhere. At higher temperatures colored grain appears."""
 
-swag_resnet50_released = Settings(
+swag_resnet50_released = StylizeSettings(
     backbone="resnet50",
     objective=Objective(
         style_layer_weights=_EQUAL,
@@ -121,8 +121,8 @@ swag_inception_v3 = swag_resnet50.replace(backbone="inception_v3", layers=("mixe
 gatys_inception_v3 = gatys_vgg19.replace(backbone="inception_v3")
 """`gatys_vgg19` with Inception v3 at the layers of `swag_inception_v3`."""
 
-PRESETS: Mapping[str, Settings] = {
-    name.replace("_", "-"): value for name, value in list(globals().items()) if isinstance(value, Settings)
+PRESETS: Mapping[str, StylizeSettings] = {
+    name.replace("_", "-"): value for name, value in list(globals().items()) if isinstance(value, StylizeSettings)
 }
 """Every preset by the name it has on the command line."""
 
@@ -138,7 +138,7 @@ OF_BACKBONE: Mapping[str, str] = {
 """The preset that stands for a backbone where none is named."""
 
 
-def of_backbone(name: str) -> Settings:
+def of_backbone(name: str) -> StylizeSettings:
     """Return the settings that stand for a backbone where no preset is named.
 
     They are its preset or, for a residual network without one, `swag_resnet50` at its own layers.

@@ -155,11 +155,11 @@ def find_temperature(features: Features, smoothing: Smoothing) -> Scalar:
     """Return the temperature that `smoothing` means for a target's features.
 
     Args:
-        features: The activations of the target (the content or the style picture), `height width channels`.
+        features: The activations of the target (the content or the style image), `height width channels`.
         smoothing: The smoothing; its fixed temperature, or 1 where it has none, is returned as it is.
 
     Returns:
-        T > 0, to be used for the target and for the picture that is compared with it.
+        T > 0, to be used for the target and for the image that is compared with it.
     """
     if smoothing.axes is None:
         return jnp.ones((), widen(features).dtype)

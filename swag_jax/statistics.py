@@ -24,7 +24,7 @@ def gram(features: Features) -> Gram:
 
     .. math:: G_{ij} = \frac{1}{M} \sum_k F_{ik} F_{jk}, \quad M = \text{height} \cdot \text{width}
 
-    Eq. 1 of the SWAG paper sums over positions; the mean makes it independent of the picture's size, and the
+    Eq. 1 of the SWAG paper sums over positions; the mean makes it independent of the image's size, and the
     losses put the paper's factors back (`swag_jax.losses.style`). Positions are summed in float32 at least.
 
     Args:
@@ -135,7 +135,7 @@ def instance_norm(
         features: `height width channels`.
         unbiased: As in `moments`.
         epsilon: As in `moments`.
-        known: Mean and deviation, where they are known, such as those of a picture of which these features see a part.
+        known: Mean and deviation, where they are known, such as those of an image of which these features see a part.
 
     Returns:
         float32 features of the same shape, with mean 0 and deviation at most 1.
@@ -156,7 +156,7 @@ def adain(content: Features, style: StyleFeatures) -> Features:
 
     Args:
         content: `height width channels`.
-        style: Of the style picture, of any size, with as many channels.
+        style: Of the style image, of any size, with as many channels.
 
     Returns:
         float32 features of the content's shape.

@@ -16,7 +16,7 @@ from api_index import INDEX, PAGES, index
 
 import swag_jax
 
-# Options that are arrays: they say how pictures are mixed, not what is computed on.
+# Options that are arrays: they say how images are mixed, not what is computed on.
 ARRAY_OPTIONS = {("style_targets", "blend"), ("make_targets", "blend")}
 
 
@@ -65,8 +65,8 @@ def is_array(annotation) -> bool:
 
 
 def test_the_walk_finds_the_public_names():
-    assert {"stylize", "Settings", "gram", "losses.content.paper", "images.resize"} <= set(OBJECTS)
-    assert {"Settings.replace", "Backbone.__call__"} <= set(CALLABLES)
+    assert {"stylize", "StylizeSettings", "gram", "losses.content.paper", "images.resize"} <= set(OBJECTS)
+    assert {"StylizeSettings.replace", "Backbone.__call__"} <= set(CALLABLES)
 
 
 def test_the_index_is_what_the_source_says():

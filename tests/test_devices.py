@@ -66,7 +66,7 @@ def polynomial(network, x, y):
 def test_spread_equals_one_at_a_time(mapping):
     network = {"slope": np.float32(3)}
     x, y = np.random.default_rng(0).normal(size=(2, 16, 5)).astype(np.float32)
-    program = devices.spread(polynomial, shared=["network"], mapping=mapping)
+    program = devices.map_batch(polynomial, shared=["network"], mapping=mapping)
     found = program(devices.replicate(network), *devices.split((x, y)))
     assert found["value"].shape == (8, 2, 5)
     assert len(found["value"].addressable_shards) == 8
@@ -77,7 +77,7 @@ def test_spread_equals_one_at_a_time(mapping):
 
 @pytest.mark.parametrize("mapping", devices.MAPPINGS)
 def test_spread_is_compiled_ahead_and_takes_its_own_results(mapping):
-    program = devices.spread(lambda step, x: x + step, shared=["step"], donated=["x"], mapping=mapping)
+    program = devices.map_batch(lambda step, x: x + step, shared=["step"], donated=["x"], mapping=mapping)
     number = jax.ShapeDtypeStruct((), jnp.float32)
     compiled = program.lower(number, jax.ShapeDtypeStruct((8, 3, 4), jnp.float32)).compile()
     step, x = devices.replicate(np.float32(1)), devices.split(np.zeros((24, 4), np.float32))
@@ -87,7 +87,7 @@ def test_spread_is_compiled_ahead_and_takes_its_own_results(mapping):
 
 
 def test_spread_takes_partial_functions():
-    power = devices.spread(functools.partial(lambda x, *, exponent: x**exponent, exponent=3))
+    power = devices.map_batch(functools.partial(lambda x, *, exponent: x**exponent, exponent=3))
     np.testing.assert_array_equal(devices.gather(power(devices.split(np.full(8, 2.0, np.float32)))), np.full(8, 8))
 
 
@@ -101,15 +101,15 @@ def test_spread_takes_partial_functions():
 )
 def test_spread_checks_names(unchecked, options, message):
     with pytest.raises(UserError, match=re.escape(message)):
-        devices.spread(polynomial, **options)
+        devices.map_batch(polynomial, **options)
 
 
 def test_a_batch_is_filled_up_with_its_last_entry():
-    assert devices.filled([*"abc"], size=1) == [*"abcccccc"]
-    assert devices.filled([1] * 16, size=2) == [1] * 16
+    assert devices.pad([*"abc"], size=1) == [*"abcccccc"]
+    assert devices.pad([1] * 16, size=2) == [1] * 16
     for wrong in ([], [1] * 17):
         with pytest.raises(UserError, match=f"holds 1 to 16 items, got {len(wrong)}"):
-            devices.filled(wrong, size=2)
+            devices.pad(wrong, size=2)
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_memory_that_is_kept_is_not_asked_for_again():
 @pytest.mark.parametrize("mapping", devices.MAPPINGS)
 def test_a_batch_of_one_has_no_batch_axis_inside(mapping, size, batched):
     """XLA's products with a batch axis of one are slower on a CPU."""
-    square = devices.spread(lambda x: x @ x, mapping=mapping)
+    square = devices.map_batch(lambda x: x @ x, mapping=mapping)
     argument = jax.ShapeDtypeStruct((devices.count(), size, 3, 3), np.float32)
     assert ("batching_dims" in square.lower(argument).as_text()) == batched
 
@@ -222,7 +222,7 @@ def test_independent_problems_that_are_not_compiled(mapping, size):
     problems = np.random.default_rng(0).random((8 * size, 3), np.float32)
     arguments = devices.replicate(np.float32(2)), devices.split(problems)
     with jax.disable_jit():
-        found = devices.spread(lambda factor, x: factor * x, shared=["factor"], mapping=mapping)(*arguments)
+        found = devices.map_batch(lambda factor, x: factor * x, shared=["factor"], mapping=mapping)(*arguments)
     assert found.shape == (8, size, 3)
     np.testing.assert_array_equal(devices.gather(found), 2 * problems)
 

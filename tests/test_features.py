@@ -6,12 +6,12 @@ from flax import nnx
 
 from swag_jax import backbones
 from swag_jax._checks import UserError
-from swag_jax.features import Tap, taps
+from swag_jax.features import LayerSpec, taps
 
 
 def test_taps_of_vgg19_and_resnet50():
     vgg, resnet = (nnx.eval_shape(lambda n=name: backbones.create(n)) for name in ("vgg19", "resnet50"))
-    assert taps(vgg, layers=["relu4_1", "relu1_1"]) == (Tap("relu1_1", 64, 1), Tap("relu4_1", 512, 8))
+    assert taps(vgg, layers=["relu4_1", "relu1_1"]) == (LayerSpec("relu1_1", 64, 1), LayerSpec("relu4_1", 512, 8))
     layers = backbones.entry("resnet50").style_layers
     assert [(tap.channels, tap.stride) for tap in taps(resnet, layers=layers)] == [
         (64, 2),
@@ -37,6 +37,6 @@ def test_bad_taps():
     with pytest.raises(UserError, match="unknown layer 'relu41': did you mean relu4_1"):
         taps(nnx.eval_shape(lambda: backbones.create("vgg19")), layers=["relu41"])
     with pytest.raises(UserError, match="the stride of x must be a power of two, got 12"):
-        Tap("x", 3, 12)
+        LayerSpec("x", 3, 12)
     with pytest.raises(UserError, match="channels must be at least 1, got 0"):
-        Tap("x", 0, 1)
+        LayerSpec("x", 0, 1)

@@ -50,7 +50,7 @@ ARRAYS = jnp.asarray(CONTENT), jnp.asarray(STYLE)
 
 
 def loss(image, style=None, *, backbone="vgg19"):
-    """The loss of a picture with the content and a style."""
+    """The loss of an image with the content and a style."""
     content, other = ARRAYS
     objective = OBJECTIVES[backbone]
     styles, blend = [other if style is None else style], jnp.ones(1, jnp.float32)
@@ -64,7 +64,7 @@ def solved(content, style, *, solver=None, steps=3):
 
 
 def settings(**changes):
-    chosen = swag.Settings(size=24, smallest_size=16, steps=3, weights="random", objective=OBJECTIVES["vgg19"])
+    chosen = swag.StylizeSettings(size=24, smallest_size=16, steps=3, weights="random", objective=OBJECTIVES["vgg19"])
     return chosen.replace(**changes)
 
 
@@ -78,14 +78,14 @@ def trained():
     """The losses of two steps of training."""
     objective = swag.Objective(content_layers=("relu1_2",), style_layers=("relu1_1",))
     small = {"weights": "random", "batch_size": 8, "size": 18, "crop": 16, "steps": 2, "precision": "float32"}
-    chosen = swag.train.Settings(generators.JohnsonConfig(channels=2, blocks=1), objective, **small)
+    chosen = swag.train.TrainSettings(generators.JohnsonConfig(channels=2, blocks=1), objective, **small)
     with tempfile.TemporaryDirectory() as folder:
-        pictures = Path(folder) / "pictures"
-        pictures.mkdir()
+        images = Path(folder) / "images"
+        images.mkdir()
         for i in range(8):
-            swag.write_image(pictures / f"{i}.png", np.roll(CONTENT, i, 0).repeat(2, 0).repeat(2, 1))
+            swag.write_image(images / f"{i}.png", np.roll(CONTENT, i, 0).repeat(2, 0).repeat(2, 1))
         cadence = swag.train.Cadence(log=1, save=2, sheet=0)
-        swag.train.train_generator(chosen, pictures, pictures / "0.png", Path(folder) / "run", cadence=cadence)
+        swag.train.train_generator(chosen, images, images / "0.png", Path(folder) / "run", cadence=cadence)
         lines = read_journal(Path(folder) / "run" / "losses.jsonl")
     return np.array([line["total"] for line in lines], np.float32)
 
@@ -127,7 +127,7 @@ def test_nothing_changes(mode, function):
     assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
-def test_a_picture_of_64_bits_is_solved_in_them():
+def test_a_image_of_64_bits_is_solved_in_them():
     expected = np.asarray(solved(*ARRAYS))
     with jax.enable_x64(True):
         wide = jnp.asarray(CONTENT, jnp.float64), jnp.asarray(STYLE, jnp.float64)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from swag_jax import UserError, plots
 from swag_jax.measure.activations import MEASURES, ActivationStatistics, NetworkStatistics
-from swag_jax.measure.subject import Subject
+from swag_jax.measure.network_spec import NetworkSpec
 from swag_jax.params import Source
 
 STARRED = "softmax T=1"
@@ -27,7 +27,9 @@ def statistics():
         values[..., [1, 4]] = rng.uniform(0, 1, (stages, 2, 2, 2))
         layers = {f"conv{stage}_1": each for stage, each in enumerate(values)}
         source = Source("random", "random", "resnet50")
-        return NetworkStatistics(Subject(name, "resnet50"), source, dict(enumerate(layers)), ("none", STARRED), layers)
+        return NetworkStatistics(
+            NetworkSpec(name, "resnet50"), source, dict(enumerate(layers)), ("none", STARRED), layers
+        )
 
     networks = {name: network(name, stages) for name, stages in (("one", 5), ("two", 5), ("three", 4))}
     return ActivationStatistics(networks, (), {}, 1.0)
@@ -92,7 +94,7 @@ def test_starred_networks_that_cannot_be_shown(statistics):
     with pytest.raises(UserError, match="unknown network 'ones': did you mean one"):
         plots.activation_statistics(statistics, starred=["ones"])
     source = statistics.networks["one"].source
-    raw = NetworkStatistics(Subject("raw", "vgg19"), source, {}, ("none",), {})
+    raw = NetworkStatistics(NetworkSpec("raw", "vgg19"), source, {}, ("none",), {})
     with pytest.raises(UserError, match="a starred network must have been measured behind a smoothing, got none"):
         plots.activation_statistics(ActivationStatistics({"raw": raw}, (), {}, 1.0), starred=["raw"])
 
@@ -106,8 +108,8 @@ def test_formats(statistics, tmp_path, suffix, start):
 
 def test_a_plot_is_as_wide_as_a_page(statistics, tmp_path):
     plots.write(tmp_path / "plot.png", plots.activation_statistics(statistics))
-    with Image.open(tmp_path / "plot.png") as picture:
-        assert picture.size == (1260, 1005)
+    with Image.open(tmp_path / "plot.png") as image:
+        assert image.size == (1260, 1005)
 
 
 def test_pyplot_and_its_global_state_are_left_alone(statistics, tmp_path):

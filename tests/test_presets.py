@@ -7,7 +7,7 @@ import pytest
 
 from swag_jax import UserError, backbones, presets
 from swag_jax.losses import Objective
-from swag_jax.optimize import LBFGS, Adam, Settings
+from swag_jax.optimize import LBFGS, Adam, StylizeSettings
 from swag_jax.presets import OF_BACKBONE, PRESETS, of_backbone
 from swag_jax.smoothing import Smoothing
 
@@ -138,7 +138,7 @@ def check_released_solver(settings):
 
 
 def test_the_default_settings_are_the_default_preset():
-    assert Settings() == presets.gatys_vgg19
+    assert StylizeSettings() == presets.gatys_vgg19
 
 
 def test_gatys_presets_differ_in_the_network_alone():
@@ -154,23 +154,23 @@ def test_swag_presets_differ_in_the_network_and_its_smoothed_layers_alone():
 
 
 def test_replace_routes_names_to_where_they_live():
-    changed = Settings().replace(size=64, style_weight=30.0, kind="softmax", temperature=2.0, steps=3)
+    changed = StylizeSettings().replace(size=64, style_weight=30.0, kind="softmax", temperature=2.0, steps=3)
     assert (changed.size, changed.steps) == (64, 3)
     smoothing = Smoothing("softmax", temperature=2.0)
     assert changed.objective == Objective(style_weight=30.0, tv_weight=5.0, smoothing=smoothing)
-    assert Settings().replace() == Settings()
+    assert StylizeSettings().replace() == StylizeSettings()
 
 
 def test_replace_takes_whole_parts_and_changes_them_further():
     smoothing = Smoothing("scale", scale=0.5)
-    changed = Settings().replace(smoothing=smoothing, layers=("relu1_1",))
+    changed = StylizeSettings().replace(smoothing=smoothing, layers=("relu1_1",))
     assert changed.objective.smoothing == dataclasses.replace(smoothing, layers=("relu1_1",))
-    changed = Settings().replace(objective=Objective(tv_weight=2.0), style_weight=7.0, kind="softmax")
+    changed = StylizeSettings().replace(objective=Objective(tv_weight=2.0), style_weight=7.0, kind="softmax")
     assert changed.objective == Objective(tv_weight=2.0, style_weight=7.0, smoothing=Smoothing("softmax"))
 
 
 def test_no_name_lives_in_two_places():
-    names = [field.name for part in (Settings, Objective, Smoothing) for field in dataclasses.fields(part)]
+    names = [field.name for part in (StylizeSettings, Objective, Smoothing) for field in dataclasses.fields(part)]
     assert len(names) == len(set(names))
 
 
@@ -185,15 +185,15 @@ def test_no_name_lives_in_two_places():
 )
 def test_replace_explains_unknown_names(name, text):
     with pytest.raises(UserError) as caught:
-        Settings().replace(**{name: 1.0})
+        StylizeSettings().replace(**{name: 1.0})
     assert str(caught.value).startswith(text)
 
 
 def test_replace_checks_what_it_changes():
     with pytest.raises(UserError, match=r"style weight must be at least 0 .*, got -1\.0"):
-        Settings().replace(style_weight=-1.0)
+        StylizeSettings().replace(style_weight=-1.0)
     with pytest.raises(UserError, match="temperature must be greater than 0, got 0"):
-        Settings().replace(temperature=0.0)
+        StylizeSettings().replace(temperature=0.0)
 
 
 @pytest.mark.parametrize(
@@ -227,17 +227,17 @@ def test_replace_checks_what_it_changes():
 @pytest.mark.usefixtures("unchecked")
 def test_bad_settings_are_explained(arguments, text):
     with pytest.raises(UserError) as caught:
-        Settings(**arguments)
+        StylizeSettings(**arguments)
     assert str(caught.value).startswith(text)
 
 
 def test_the_solver_is_made_of_its_settings():
-    assert Settings(memory=7, spectral_decay=0.25).method == LBFGS(memory=7, spectral_decay=0.25)
-    adam = Settings(solver="adam", learning_rate=0.5, averaging=0.25).method
+    assert StylizeSettings(memory=7, spectral_decay=0.25).method == LBFGS(memory=7, spectral_decay=0.25)
+    adam = StylizeSettings(solver="adam", learning_rate=0.5, averaging=0.25).method
     assert adam == Adam(learning_rate=0.5, averaging=0.25)
 
 
 def test_adam_settings_are_checked_where_adam_is_used():
     for arguments in ({"learning_rate": 0.0}, {"averaging": 1.0}, {"averaging": -0.1}):
         with pytest.raises(UserError, match=next(iter(arguments)).replace("_", " ")):
-            Settings(solver="adam", **arguments)
+            StylizeSettings(solver="adam", **arguments)

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from swag_jax.backbones import Operations
+from swag_jax.backbones import Compute
 from swag_jax.params.layouts import Tensors
 from swag_jax.params.quantize import dequantize, quantize
 
@@ -243,7 +243,7 @@ def _convolve(x: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray:
 @functools.partial(jax.jit, static_argnames="stride")
 def _correlate(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
     pad = kernel.shape[0] // 2
-    return Operations().convolve(x, kernel, stride=stride, padding=((pad, pad), (pad, pad)))
+    return Compute().convolve(x, kernel, stride=stride, padding=((pad, pad), (pad, pad)))
 
 
 def _rectified(x: np.ndarray) -> np.ndarray:

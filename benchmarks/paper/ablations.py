@@ -24,7 +24,7 @@ import swag_jax as swag
 from swag_jax import plots
 from swag_jax._files import replacing
 from swag_jax.cli._subjects import read_subjects
-from swag_jax.measure import Estimate, Subject, activation_statistics, estimate
+from swag_jax.measure import Estimate, NetworkSpec, activation_statistics, estimate
 
 SWITCHES: Mapping[str, Mapping[str, str]] = {
     "kernel size": {"1": "kernel_size=1", "3": "", "5": "kernel_size=5", "7": "kernel_size=7"},
@@ -63,9 +63,9 @@ def names() -> list[str]:
     return list(dict.fromkeys(name(residual, value) for residual in RESIDUAL.values() for value in values))
 
 
-def measured(subject: Subject, pictures: Mapping[str, np.ndarray], seeds: int) -> Stages:
+def measured(subject: NetworkSpec, images: Mapping[str, np.ndarray], seeds: int) -> Stages:
     """Measure one network with the weights of several seeds."""
-    runs = [activation_statistics(pictures, [subject], smoothings=(), seed=seed) for seed in range(seeds)]
+    runs = [activation_statistics(images, [subject], smoothings=(), seed=seed) for seed in range(seeds)]
     lines = {measure: [run.networks[subject.name].line(measure) for run in runs] for measure in MEASURES}
     stages = lines["max"][0]
     return {
@@ -124,8 +124,8 @@ def _finish(axes: plots.Axes, title: str, measure: str) -> None:
 def write_plot(path: Path, figure: plots.Figure) -> None:
     """Write a figure with few colors."""
     plots.write(path, figure)
-    with Image.open(path) as picture:
-        reduced = picture.convert("RGB").quantize(PALETTE)
+    with Image.open(path) as image:
+        reduced = image.convert("RGB").quantize(PALETTE)
     with replacing(path) as temporary:
         reduced.save(temporary, format="PNG", optimize=True)
 
@@ -133,7 +133,7 @@ def write_plot(path: Path, figure: plots.Figure) -> None:
 def parse(words: Sequence[str] | None = None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     """Return the parser and what it read."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--size", type=int, default=128, help="side of the pictures in pixels (default: 128)")
+    parser.add_argument("--size", type=int, default=128, help="side of the images in pixels (default: 128)")
     parser.add_argument("--seeds", type=int, default=3, help="how many networks of each kind (default: 3)")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS, help="default: benchmarks/results/paper")
     arguments = parser.parse_args(words)
@@ -150,14 +150,14 @@ def main() -> None:
         plots.check_output(arguments.output / "ablations.png")
     except swag.UserError as problem:
         parser.error(str(problem))
-    pictures = {
-        picture: np.asarray(swag.images.resize(squared(swag.sample(picture, size=2 * size)), size, size))
-        for picture in CONTENTS
+    images = {
+        image: np.asarray(swag.images.resize(squared(swag.sample(image, size=2 * size)), size, size))
+        for image in CONTENTS
     }
     found = dict[str, Stages]()
     print(HEAD, flush=True)
     for subject in read_subjects(names(), ["random"]):
-        found[subject.name] = measured(subject, pictures, arguments.seeds)
+        found[subject.name] = measured(subject, images, arguments.seeds)
         print(row(subject.name, found[subject.name]), flush=True)
     write_json(arguments.output / "ablations.json", report(found, arguments, time.perf_counter() - began))
     write_plot(arguments.output / "ablations.png", drawn(found))
@@ -172,7 +172,7 @@ def report(found: Mapping[str, Stages], arguments: argparse.Namespace, seconds: 
         "device": jax.devices()[0].device_kind,
         "jax": jax.__version__,
         "options": {"size": arguments.size, "seeds": arguments.seeds},
-        "pictures": list(CONTENTS),
+        "images": list(CONTENTS),
         "seconds": round(seconds, 1),
         "networks": {label: _numbers(stages) for label, stages in found.items()},
     }

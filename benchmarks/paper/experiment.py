@@ -1,6 +1,6 @@
 """What the figures have in common: methods times pairs, painted by `swag-jax batch`, laid out with labels, measured.
 
-An experiment is a table of methods, each a mapping of the command's flags. Its pictures and records lie in a folder
+An experiment is a table of methods, each a mapping of the command's flags. Its images and records lie in a folder
 beside its results, where the same command finds them again: an interrupted run goes on, and a changed method is done
 anew. By default the pairs are samples of the package, so that anybody can make the same sheet.
 """
@@ -37,10 +37,10 @@ PAIRS = tuple(
 """Eight pairs of samples: every content at least twice, every style at least once; four with every content."""
 
 CELL = 128
-"""Longer side of a picture on a sheet, in pixels."""
+"""Longer side of an image on a sheet, in pixels."""
 
 
-ANOTHER = "another picture"
+ANOTHER = "another image"
 """The trivial result where there is no pair."""
 
 SHEET_QUALITY = 80
@@ -55,7 +55,7 @@ class Experiment:
         name: Of its files.
         title: What it shows.
         methods: The flags of `swag-jax batch` by label.
-        pairs: `all`, or only their `contents` or `styles`, where the other picture of a pair plays no part.
+        pairs: `all`, or only their `contents` or `styles`, where the other image of a pair plays no part.
         references: The methods that methods are compared with, pair by pair.
     """
 
@@ -68,7 +68,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Pair:
-    """A content and a style picture on the disk."""
+    """A content and a style image on the disk."""
 
     content: Path
     style: Path
@@ -86,7 +86,7 @@ def parse(
 
     Args:
         title: What the experiment shows.
-        size: Longer side of the pictures by default, in pixels.
+        size: Longer side of the images by default, in pixels.
         steps: Steps by default.
         pairs: How many of `PAIRS` to take by default.
         rows: How many of them to show by default.
@@ -153,7 +153,7 @@ def chosen_pairs(arguments: argparse.Namespace, name: str, *, only: str = "all")
         name: The experiment's.
         only: `contents` or `styles` pairs each with itself, once.
     """
-    folder = arguments.output / f"{name}.cells" / "pictures"
+    folder = arguments.output / f"{name}.cells" / "images"
     pairs = [Pair(*(file_of(name, arguments.size, folder) for name in names)) for names in arguments.pair]
     if only == "contents":
         pairs = [Pair(pair.content, pair.content) for pair in pairs]
@@ -163,7 +163,7 @@ def chosen_pairs(arguments: argparse.Namespace, name: str, *, only: str = "all")
 
 
 def file_of(name: str, size: int, folder: Path) -> Path:
-    """Return the path of a picture; a sample is written to a folder, as a square."""
+    """Return the path of an image; a sample is written to a folder, as a square."""
     if name not in (*swag.images.CONTENTS, *swag.images.STYLES):
         return Path(name).absolute()
     path = folder / f"{name}.png"
@@ -174,7 +174,7 @@ def file_of(name: str, size: int, folder: Path) -> Path:
 
 
 def squared(image: np.ndarray) -> np.ndarray:
-    """Return the square in the middle: pictures of one shape need one program per method."""
+    """Return the square in the middle: images of one shape need one program per method."""
     side = min(image.shape[:2])
     top, left = ((length - side) // 2 for length in image.shape[:2])
     return image[top : top + side, left : left + side]
@@ -212,16 +212,16 @@ def measured(
 ) -> dict[str, table.Numbers]:
     """Measure every method over all pairs; the trivial results come first.
 
-    Where a picture is to be found again, from its content or style alone, another picture is the trivial result.
+    Where an image is to be found again, from its content or style alone, another image is the trivial result.
     """
-    pictures, labels = [], tuple(experiment.methods)
+    images, labels = [], tuple(experiment.methods)
     for place, pair in enumerate(pairs):
         outputs = {label: records[label, pair.name]["output"] for label in labels}
         made = {label: Path(output) for label, output in outputs.items() if output is not None}
         if experiment.pairs != "all":
             made[ANOTHER] = pairs[place - 1].content
-        pictures.append((pair.content, pair.style, made))
-    found = table.surveyed(pictures, (ANOTHER, *labels))
+        images.append((pair.content, pair.style, made))
+    found = table.surveyed(images, (ANOTHER, *labels))
     if experiment.pairs == "all":
         return found
     shown = table.SHOWN[experiment.pairs]
@@ -263,12 +263,12 @@ def sheet(
 
 
 def small(path: str | Path | None) -> np.ndarray | None:
-    """Return a picture for the sheet; none of a pair that failed."""
+    """Return an image for the sheet; none of a pair that failed."""
     return None if path is None else swag.read_image(path, size=CELL)
 
 
 def row(label: str, pair: Pair, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is kept of one picture."""
+    """Return what is kept of one image."""
     kept = ("status", "error", "losses", "seconds")
     return {"method": label, "pair": pair.name, **{name: record[name] for name in kept}}
 

@@ -1,9 +1,9 @@
 """How much of SWAG is re-weighting: smoothed losses beside raw ones whose layers are weighted as smoothing weighs them.
 
 A factor alpha on a layer multiplies its Gram loss by alpha^4 and its content loss by alpha^2, so that the released
-code's alpha = 0.001 must paint the very picture of raw activations with these weights: `alpha` and `alpha as weights`.
+code's alpha = 0.001 must paint the very image of raw activations with these weights: `alpha` and `alpha as weights`.
 A softmax changes more than weights. What weights can do of it is `re-weighted`: raw losses, each layer's weight such
-that its gradient at the picture is on the average as long as behind the softmax. Both in relative units, where each
+that its gradient at the image is on the average as long as behind the softmax. Both in relative units, where each
 layer counts alike to begin with, and in the released code's, where it counts by the fourth power of its activations.
 
 Run: `python benchmarks/paper/reweighting.py`.
@@ -34,7 +34,7 @@ AS_WEIGHTS: Flags = {
 }
 
 
-def gradient_lengths(settings: swag.Settings, content: np.ndarray, style: np.ndarray) -> dict[str, float]:
+def gradient_lengths(settings: swag.StylizeSettings, content: np.ndarray, style: np.ndarray) -> dict[str, float]:
     """Return the length of the gradient of every term halfway from content to style, where neither loss is zero."""
     objective = settings.full_objective
     network = _loaded(settings.backbone, settings.weights, objective.layers)
@@ -64,7 +64,7 @@ def reweighted(network: str, weights: str, pairs: list[Pair], size: int, *, rele
         network: The backbone's name.
         weights: Its weights.
         pairs: What the gradients are averaged over.
-        size: Of the pictures.
+        size: Of the images.
         released: Whether in the released code's units.
 
     Returns:
@@ -77,8 +77,8 @@ def reweighted(network: str, weights: str, pairs: list[Pair], size: int, *, rele
     smoothed, raw = own.replace(layers=deep), own.replace(kind="none")
     ratios = []
     for pair in pairs:
-        pictures = [swag.read_image(path, size=size) for path in (pair.content, pair.style)]
-        above, below = (gradient_lengths(settings, *pictures) for settings in (smoothed, raw))
+        images = [swag.read_image(path, size=size) for path in (pair.content, pair.style)]
+        above, below = (gradient_lengths(settings, *images) for settings in (smoothed, raw))
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios.append([np.log(above[name]) - np.log(below[name]) for name in above if name != "variation"])
     content, *layers = np.exp(np.mean(ratios, axis=0))

@@ -1,6 +1,6 @@
-"""Numbers for an experiment: every metric of every picture in two networks, means and standard errors over the pairs.
+"""Numbers for an experiment: every metric of every image in two networks, means and standard errors over the pairs.
 
-Both judges have the embedded weights. A picture is nearest to its style in the network that was optimized to say so;
+Both judges have the embedded weights. An image is nearest to its style in the network that was optimized to say so;
 such numbers are marked by an asterisk and say little. All methods paint the same pairs, so that two are compared pair
 by pair: the mean of the differences has a smaller standard error than the difference of the means.
 
@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import swag_jax as swag
-from swag_jax.measure import Judge
-from swag_jax.measure.judge import Candidate, Comparison
-from swag_jax.measure.survey import estimate
+from swag_jax.measure import Evaluator
+from swag_jax.measure.aggregate import estimate
+from swag_jax.measure.evaluator import Candidate, Comparison
 
 JUDGES = ("vgg19", "resnet50")
 IN_NETWORK = ("content", "gram", "moments", "sliced-wasserstein")
@@ -45,40 +45,40 @@ Numbers: TypeAlias = dict[str, dict[str, Any]]
 
 
 @functools.cache
-def judges() -> dict[str, Judge]:
+def judges() -> dict[str, Evaluator]:
     """Return who measures: each network, and one for what needs none or a certain one."""
-    found = dict[str, Judge]()
+    found = dict[str, Evaluator]()
     for name in JUDGES:
         known = swag.backbones.entry(name)
         network, _ = swag.backbones.load(name, weights="embedded")
         layers = {"content_layer": known.content_layer, "style_layers": known.style_layers}
-        found[name] = Judge(metrics=IN_NETWORK, network=network, **layers)
-    return {"": Judge(metrics=ALONE, vgg19=found["vgg19"].network), **found}
+        found[name] = Evaluator(metrics=IN_NETWORK, network=network, **layers)
+    return {"": Evaluator(metrics=ALONE, vgg19=found["vgg19"].network), **found}
 
 
-def surveyed(pictures: Sequence[tuple[Path, Path, Mapping[str, Path]]], methods: Sequence[str]) -> dict[str, Numbers]:
-    """Measure pictures by all judges.
+def surveyed(images: Sequence[tuple[Path, Path, Mapping[str, Path]]], methods: Sequence[str]) -> dict[str, Numbers]:
+    """Measure images by all judges.
 
     Args:
-        pictures: A content, a style, and what each method made of them, by its label; where all failed, none.
+        images: A content, a style, and what each method made of them, by its label; where all failed, none.
         methods: All labels.
 
     Returns:
         The numbers of the trivial results, and of every method that painted something.
     """
     found: dict[str, dict[str, list[float | None]]] = {}
-    for place, (content, style, outputs) in enumerate(pictures):
+    for place, (content, style, outputs) in enumerate(images):
         givens = swag.read_image(content), [swag.read_image(style)]
         made = [swag.read_image(path) for path in outputs.values()]
-        for judge_name, judge in judges().items() if made else ():
-            comparisons = judge.compare_all(made, *givens)
+        for judge_name, evaluator in judges().items() if made else ():
+            comparisons = evaluator.compare_all(made, *givens)
             rows: list[tuple[str, Comparison, Candidate]] = []
             rows.extend((row, comparisons[0], candidate) for row, candidate in BASELINES.items())
             rows.extend((label, one, "output") for label, one in zip(outputs, comparisons, strict=True))
             for row, comparison, candidate in rows:
                 for metric, values in comparison.values.items():
                     name = f"{metric}/{judge_name}".rstrip("/")
-                    series = found.setdefault(row, {}).setdefault(name, [None] * len(pictures))
+                    series = found.setdefault(row, {}).setdefault(name, [None] * len(images))
                     series[place] = float(f"{values[candidate]:.6g}")
     ordered = [label for label in (*BASELINES, *methods) if label in found]
     return {label: {name: numbers(values) for name, values in found[label].items()} for label in ordered}

@@ -1,4 +1,4 @@
-"""Trained generators at work: one picture or many, of any size, in several styles, by regions, in tiles."""
+"""Trained generators at work: one image or many, of any size, in several styles, by regions, in tiles."""
 
 from swag_jax.apply.artifact import Artifact as Artifact
 from swag_jax.apply.artifact import load_artifact as load_artifact
@@ -9,11 +9,11 @@ from swag_jax.apply.drivers import Style as Style
 from swag_jax.apply.drivers import repaint as repaint
 from swag_jax.apply.drivers import repaint_many as repaint_many
 from swag_jax.apply.drivers import style_shape as style_shape
-from swag_jax.apply.painting import Manner as Manner
+from swag_jax.apply.painting import StyleConditioning as StyleConditioning
 from swag_jax.apply.painting import paint as paint
 from swag_jax.apply.painting import read as read
 from swag_jax.apply.settings import COLORS as COLORS
-from swag_jax.apply.settings import Settings as Settings
+from swag_jax.apply.settings import ApplySettings as ApplySettings
 from swag_jax.apply.stylizer import Stylizer as Stylizer
 from swag_jax.apply.stylizer import load_stylizer as load_stylizer
 from swag_jax.apply.tiles import paint_tiled as paint_tiled

@@ -1,4 +1,4 @@
-"""Artifacts to serve: a generator compiled ahead for pictures of one size, in a file that needs JAX alone to run.
+"""Artifacts to serve: a generator compiled ahead for images of one size, in a file that needs JAX alone to run.
 
 An artifact is a zip file: `program.bin` (`jax.export`), `weights.safetensors` and `about.json`. The program takes the
 weights as arguments, in the order that `about.json` lists them, then what `Artifact` is called with.
@@ -24,9 +24,9 @@ from swag_jax._checks import error
 from swag_jax._files import write_whole
 from swag_jax._limits import JSON_BYTES, read_entry, read_json
 from swag_jax.apply.drivers import own_key
-from swag_jax.apply.painting import Manner, needs_own, paint, read
+from swag_jax.apply.painting import StyleConditioning, needs_own, paint, read
 from swag_jax.apply.stylizer import Stylizer
-from swag_jax.images._picture import as_image
+from swag_jax.images._arrays import as_image
 
 _FORMAT = "1"
 _PROGRAM, _WEIGHTS, _ABOUT = "program.bin", "weights.safetensors", "about.json"
@@ -41,7 +41,7 @@ class Artifact:
 
     Attributes:
         shape: Height and width of the contents.
-        style_shapes: Of each style picture.
+        style_shapes: Of each style image.
         batch: Contents of one call.
         mixed: Whether a strength below 1 is heard.
         platforms: Where it runs, such as `cpu` and `cuda`.
@@ -63,7 +63,7 @@ class Artifact:
         blend: Sequence[float] = (),
         strength: float = 1.0,
     ) -> Float[Array, "batch height width 3"]:
-        """Return the pictures in [0, 1].
+        """Return the images in [0, 1].
 
         Args:
             contents: In [0, 1], of the artifact's batch and shape.
@@ -77,9 +77,7 @@ class Artifact:
         wanted = [(self.batch, *self.shape, 3), *((*shape, 3) for shape in self.style_shapes)]
         found = [np.shape(x) for x in (contents, *styles)]
         if found != wanted:
-            raise error(
-                f"the artifact takes pictures of shapes {wanted}", got=found, cure="resize them, or export anew"
-            )
+            raise error(f"the artifact takes images of shapes {wanted}", got=found, cure="resize them, or export anew")
         if strength != 1 and not self.mixed:
             raise error("the artifact paints at full strength", got=strength, cure="export one with a strength")
         shares = np.asarray(blend or [1.0] * max(len(wanted) - 1, 1), np.float32)
@@ -106,10 +104,10 @@ def save_artifact(
         path: The file to write.
         stylizer: The generator and its encoder.
         shape: Height and width of the contents.
-        style_shapes: Of each style picture; none for Johnson's network.
+        style_shapes: Of each style image; none for Johnson's network.
         batch: Contents of one call, all in the same manner.
         mixed: Whether it takes a strength. SANet and AdaAttN then also read the content as a style, at its own size.
-        seed: As in `Settings`.
+        seed: As in `ApplySettings`.
         platforms: Where it shall run, such as `["cpu", "cuda"]`; default: here. Where `cpu` is one of several, build
             the stylizer with plain kernels.
 
@@ -125,13 +123,13 @@ def save_artifact(
     def program(weights, contents, styles, blend, strength):
         whole = jax.tree.unflatten(definition, weights)
         kept = tuple(read(whole, style, key=jax.random.key(seed)) for style in styles)
-        manner = Manner(kept, blend, strength)
+        manner = StyleConditioning(kept, blend, strength)
         return jax.vmap(lambda content: _paint(whole, manner, content, mixed=mixed))(contents)
 
     shapes = (
         [_abstract(leaf) for leaf in leaves],
-        _picture((batch, *shape)),
-        [_picture(style) for style in style_shapes],
+        _image((batch, *shape)),
+        [_image(style) for style in style_shapes],
         jax.ShapeDtypeStruct((max(len(style_shapes), 1),), jnp.float32),
         jax.ShapeDtypeStruct((), jnp.float32),
     )
@@ -162,7 +160,7 @@ def load_artifact(path: Path | str) -> Artifact:
         path: The file.
 
     Returns:
-        The artifact, to be called with pictures.
+        The artifact, to be called with images.
 
     Raises:
         UserError: If it is missing, damaged, or no artifact.
@@ -222,11 +220,11 @@ def _sides(shape: Any) -> Shape:
 
 
 def _check_program(exported: Any, about: _About, weights: Sequence[Any]) -> None:
-    """Raise unless the program takes these weights, and pictures as they are described."""
+    """Raise unless the program takes these weights, and images as they are described."""
     wanted = (
         [_abstract(weight) for weight in weights],
-        _picture((about.batch, *about.shape)),
-        [_picture(style) for style in about.style_shapes],
+        _image((about.batch, *about.shape)),
+        [_image(style) for style in about.style_shapes],
         jax.ShapeDtypeStruct((max(len(about.style_shapes), 1),), jnp.float32),
         jax.ShapeDtypeStruct((), jnp.float32),
     )
@@ -234,12 +232,12 @@ def _check_program(exported: Any, about: _About, weights: Sequence[Any]) -> None
     given = [(tuple(x.shape), x.dtype) for x in jax.tree.leaves(wanted)]
     made = [(tuple(x.shape), x.dtype) for x in exported.out_avals]
     if taken != given or tuple(exported.platforms) != about.platforms:
-        raise ValueError("a program for other weights or pictures")
+        raise ValueError("a program for other weights or images")
     if made != [((about.batch, *about.shape, 3), jnp.dtype(jnp.float32))]:
         raise ValueError("a program that makes something else")
 
 
-def _paint(stylizer: Stylizer, manner: Manner, content: Any, *, mixed: bool) -> Any:
+def _paint(stylizer: Stylizer, manner: StyleConditioning, content: Any, *, mixed: bool) -> Any:
     """Reflect what lies beyond the end, paint, and cut."""
     height, width, _ = content.shape
     missing = [length - side for length, side in zip(stylizer.extended(height, width), (height, width), strict=True)]
@@ -253,5 +251,5 @@ def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
 
 
-def _picture(shape: Sequence[int]) -> jax.ShapeDtypeStruct:
+def _image(shape: Sequence[int]) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((*shape, 3), jnp.float32)

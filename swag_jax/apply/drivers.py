@@ -1,4 +1,4 @@
-"""Pictures from a generator: sizes, colors, masks, tiles, and many at once."""
+"""Images from a generator: sizes, colors, masks, tiles, and many at once."""
 
 import functools
 from collections import deque
@@ -16,39 +16,39 @@ from swag_jax import devices
 from swag_jax._checks import UserError, check_range, error
 from swag_jax._programs import KEPT, Recent
 from swag_jax._types import AnyHostImage, AnyImage, HostAlpha, Image, Key, Mask
-from swag_jax.apply.painting import Manner, needs_own, paint, read
-from swag_jax.apply.settings import Settings
+from swag_jax.apply.painting import StyleConditioning, needs_own, paint, read
+from swag_jax.apply.settings import ApplySettings
 from swag_jax.apply.stylizer import Stylizer
 from swag_jax.apply.tiles import HostMasks, paint_tiled
 from swag_jax.images import fitted, match_color, resize, transfer_luminance
-from swag_jax.images._picture import Picture, as_mask, as_picture, called
+from swag_jax.images._arrays import ImageSource, as_mask, called, host_image
 
 LARGEST = {"cpu": 1, "gpu": 8, "tpu": 8}
-"""Pictures per device in one batch. Our choice: on a CPU a picture costs the same in every batch."""
+"""Images per device in one batch. Our choice: on a CPU an image costs the same in every batch."""
 
 THREADS = 4
-"""Threads that read and resize pictures while the devices are at work."""
+"""Threads that read and resize images while the devices are at work."""
 
 WAITING = 64
-"""Pictures that may wait for others of their shape."""
+"""Images that may wait for others of their shape."""
 
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """One picture to be painted.
+    """One image to be painted.
 
     Attributes:
         image: `height width 3` in [0, 1], or a function without arguments that reads it.
         masks: How much each style counts at each pixel, in [0, 1], one for each style; empty: everywhere.
     """
 
-    image: Picture
+    image: ImageSource
     masks: tuple[HostAlpha, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Style:
-    """One style picture.
+    """One style image.
 
     Attributes:
         image: `height width 3` in [0, 1].
@@ -77,24 +77,24 @@ class Outcome:
 @devices.drives_devices
 def repaint(
     stylizer: Stylizer,
-    content: Picture | Content,
+    content: ImageSource | Content,
     styles: Sequence[ArrayLike | Style],
     *,
-    settings: Settings | None = None,
+    settings: ApplySettings | None = None,
 ) -> AnyHostImage:
-    """Return one picture painted by a generator.
+    """Return one image painted by a generator.
 
     Args:
         stylizer: The generator and its encoder.
-        content: The picture to repaint; as a `Content`, with masks.
-        styles: The style pictures, which are mixed; as `Style`, with regions. An empty list for Johnson's network.
+        content: The image to repaint; as a `Content`, with masks.
+        styles: The style images, which are mixed; as `Style`, with regions. An empty list for Johnson's network.
         settings: Size, strength, blend, colors, tiles.
 
     Returns:
         The result, `height width 3` in [0, 1].
 
     Raises:
-        UserError: If a picture, a mask or a setting is bad, or styles and generator do not go together.
+        UserError: If an image, a mask or a setting is bad, or styles and generator do not go together.
 
     Example:
         >>> from swag_jax import generators
@@ -112,23 +112,23 @@ def repaint(
 @devices.drives_devices
 def repaint_many(
     stylizer: Stylizer,
-    contents: Iterable[Picture | Content],
+    contents: Iterable[ImageSource | Content],
     styles: Sequence[ArrayLike | Style],
     *,
-    settings: Settings | None = None,
+    settings: ApplySettings | None = None,
     batch_size: int | None = None,
 ) -> Iterator[Outcome]:
-    """Paint many pictures in one manner, in batches of equal shape, on every device; the style is read once.
+    """Paint many images in one manner, in batches of equal shape, on every device; the style is read once.
 
     Args:
         stylizer: The generator and its encoder.
-        contents: The pictures to repaint, or functions that read them; frames of a video are no different.
+        contents: The images to repaint, or functions that read them; frames of a video are no different.
         styles: As in `repaint`.
         settings: As in `repaint`.
-        batch_size: Pictures of one batch at most, over all devices; default: 1 per device on a CPU, else 8.
+        batch_size: Images of one batch at most, over all devices; default: 1 per device on a CPU, else 8.
 
     Returns:
-        The outcome of every picture, as soon as its batch is done; not in order. A picture that cannot be painted
+        The outcome of every image, as soon as its batch is done; not in order. An image that cannot be painted
         holds its error and disturbs no other.
 
     Raises:
@@ -136,18 +136,20 @@ def repaint_many(
     """
     if batch_size is not None:
         check_range(batch_size, what="batch size", low=1)
-    run = _Run(stylizer, [s if isinstance(s, Style) else Style(s) for s in styles], settings or Settings(), batch_size)
+    run = _Run(
+        stylizer, [s if isinstance(s, Style) else Style(s) for s in styles], settings or ApplySettings(), batch_size
+    )
     return run.outcomes(c if isinstance(c, Content) else Content(c) for c in contents)
 
 
 def style_shape(stylizer: Stylizer, height: int, width: int, *, size: int) -> tuple[int, int]:
-    """Return the height and width at which a style picture is read: its shorter side never below two strides.
+    """Return the height and width at which a style image is read: its shorter side never below two strides.
 
     Args:
         stylizer: The generator and its encoder.
-        height: Of the picture.
-        width: Of the picture.
-        size: `Settings.style_size`.
+        height: Of the image.
+        width: Of the image.
+        size: `ApplySettings.style_size`.
     """
     longer, shorter = max(height, width), min(height, width)
     return fitted(height, width, max(size or longer, -(-2 * stylizer.stride * longer // shorter)))
@@ -182,13 +184,13 @@ class _Ready:
 class _Run:
     """One manner, and the programs that paint in it."""
 
-    def __init__(self, stylizer: Stylizer, styles: Sequence[Style], settings: Settings, batch_size: int | None):
+    def __init__(self, stylizer: Stylizer, styles: Sequence[Style], settings: ApplySettings, batch_size: int | None):
         _check_styles(stylizer, len(styles), settings)
         self.stylizer, self.settings = stylizer, settings
         self.styles = list(styles)
         self.most = batch_size or LARGEST.get(jax.default_backend(), 8) * devices.count()
         self.manner = None if settings.colors == "match" else self._manner(self.styles)
-        if self.manner is None:  # the styles are recolored for every picture
+        if self.manner is None:  # the styles are recolored for every image
             self.most = 1
 
     def outcomes(self, contents: Iterable[Content]) -> Iterator[Outcome]:
@@ -229,18 +231,18 @@ class _Run:
             return Outcome(index, None, problem)
 
     def _prepare(self, index: int, content: Content) -> _Ready:
-        image = content.image
-        picture = as_picture(called(image, "content") if callable(image) else image, "content")
+        source = content.image
+        image = host_image(called(source, "content") if callable(source) else source, "content")
         number = max(len(self.styles), 1)
         if content.masks and len(content.masks) != number:
             rule = f"there must be one mask per style ({number}), or none"
             raise error(rule, got=len(content.masks), cure="pass as many content masks as styles")
-        height, width = fitted(picture.shape[0], picture.shape[1], self.settings.size or max(picture.shape[:2]))
-        small = resize(picture, height, width)
+        height, width = fitted(image.shape[0], image.shape[1], self.settings.size or max(image.shape[:2]))
+        small = resize(image, height, width)
         checked = [as_mask(mask, "content") for mask in content.masks]
         masks = np.stack([resize(mask, height, width) for mask in checked], -1) if checked else None
         mixed = self.settings.strength < 1 or masks is not None
-        own = self._style_sized(picture) if mixed and needs_own(self.stylizer) else None
+        own = self._style_sized(image) if mixed and needs_own(self.stylizer) else None
         return _Ready(index, small, self._extended(small), None if masks is None else self._extended(masks), own)
 
     def _extended(self, values: np.ndarray) -> np.ndarray:
@@ -249,25 +251,25 @@ class _Run:
         high, wide = self.stylizer.extended(height, width)
         return np.pad(values, [(0, high - height), (0, wide - width), (0, 0)], mode="reflect")
 
-    def _style_sized(self, picture: AnyHostImage) -> AnyHostImage:
-        height, width = picture.shape[:2]
-        return resize(picture, *style_shape(self.stylizer, height, width, size=self.settings.style_size))
+    def _style_sized(self, image: AnyHostImage) -> AnyHostImage:
+        height, width = image.shape[:2]
+        return resize(image, *style_shape(self.stylizer, height, width, size=self.settings.style_size))
 
-    def _manner(self, styles: Sequence[Style]) -> Manner:
+    def _manner(self, styles: Sequence[Style]) -> StyleConditioning:
         """Read the styles."""
         key, kept = jax.random.key(self.settings.seed), []
         for style in styles:
-            image = self._style_sized(as_picture(style.image, "style"))
+            image = self._style_sized(host_image(style.image, "style"))
             region = None if style.region is None else _region(style.region, *image.shape[:2])
             kept.append(_read.of(image.shape)(self.stylizer, jnp.asarray(image), key=key, region=region))
         blend = self.settings.blend or (1.0,) * max(len(styles), 1)
         strength = jnp.float32(self.settings.strength)
-        return Manner(tuple(kept), jnp.asarray(blend, jnp.float32), strength)
+        return StyleConditioning(tuple(kept), jnp.asarray(blend, jnp.float32), strength)
 
-    def _recolored(self, content: AnyHostImage) -> Manner:
+    def _recolored(self, content: AnyHostImage) -> StyleConditioning:
         reference = jnp.asarray(content)
-        pictures = [jnp.asarray(as_picture(style.image, "style")) for style in self.styles]
-        matched = [np.asarray(match_color(picture, reference)) for picture in pictures]
+        images = [jnp.asarray(host_image(style.image, "style")) for style in self.styles]
+        matched = [np.asarray(match_color(image, reference)) for image in images]
         return self._manner([replace(s, image=m) for s, m in zip(self.styles, matched, strict=True)])
 
     def _tile(self, work: _Ready) -> int | None:
@@ -292,7 +294,7 @@ class _Run:
         else:
             (work,) = works
             height, width = work.shape
-            rule = f"a picture must fit into memory, which was used up at {width} x {height} pixels"
+            rule = f"an image must fit into memory, which was used up at {width} x {height} pixels"
             yield Outcome(work.index, None, error(rule, cure="pass a smaller size, or paint it in smaller tiles"))
 
     def _paint(self, works: Sequence[_Ready]) -> Sequence[np.ndarray]:
@@ -307,7 +309,7 @@ class _Run:
                 np.asarray(_paint_single.of(works[0].bucket)(self.stylizer, manner, content, masks, own, mixed=mixed))
             ]
         size = -(-len(works) // devices.count())
-        filled = devices.filled([work.arguments for work in works], size=size)
+        filled = devices.pad([work.arguments for work in works], size=size)
         batch = jax.tree.map(lambda *x: np.stack(x), *filled)
         shared = devices.replicate((self.stylizer, manner))
         return list(
@@ -322,9 +324,9 @@ class _Run:
             stylizer, manner = shared
             return _paint_one(stylizer, manner, content, masks, own, mixed=mixed)
 
-        return devices.spread(one, shared=["shared"])
+        return devices.map_batch(one, shared=["shared"])
 
-    def _in_tiles(self, work: _Ready, manner: Manner, side: int, mixed: bool) -> np.ndarray:
+    def _in_tiles(self, work: _Ready, manner: StyleConditioning, side: int, mixed: bool) -> np.ndarray:
         own = (
             None if work.own is None else _read.of(work.own.shape)(self.stylizer, jnp.asarray(work.own), key=own_key())
         )
@@ -334,7 +336,7 @@ class _Run:
         height, width = work.shape
         image = np.clip(painted[:height, :width], 0, 1)
         if not np.isfinite(image).all():
-            problem = error("a painted picture must be finite", got="NaN or infinite values", cure="use float32")
+            problem = error("a painted image must be finite", got="NaN or infinite values", cure="use float32")
             return Outcome(work.index, None, problem)
         if self.settings.colors == "luminance":
             image = np.asarray(transfer_luminance(jnp.asarray(work.original), jnp.asarray(image)))
@@ -355,7 +357,7 @@ def own_key() -> Key:
 
 
 def _paint_one(
-    stylizer: Stylizer, manner: Manner, content: Image, masks: Any, own: AnyImage | None, *, mixed: bool
+    stylizer: Stylizer, manner: StyleConditioning, content: Image, masks: Any, own: AnyImage | None, *, mixed: bool
 ) -> Image:
     masks = None if masks is None else jnp.moveaxis(masks, -1, 0)
     kept = None if own is None else read(stylizer, own, key=own_key())
@@ -366,13 +368,13 @@ _read = Recent(read)
 _paint_single = Recent(_paint_one, static_argnames="mixed")
 
 
-def _check_styles(stylizer: Stylizer, number: int, settings: Settings) -> None:
+def _check_styles(stylizer: Stylizer, number: int, settings: ApplySettings) -> None:
     """Raise unless styles, their weights and the generator go together."""
     if stylizer.reads_styles and not number:
-        raise error("the generator needs a style picture", got="none", cure="pass one or several")
+        raise error("the generator needs a style image", got="none", cure="pass one or several")
     if not stylizer.reads_styles and number:
-        raise error("the generator has its one style in its weights", got=f"{number} style pictures", cure="pass none")
+        raise error("the generator has its one style in its weights", got=f"{number} style images", cure="pass none")
     if settings.blend and len(settings.blend) != number:
-        raise error(f"there must be one blend weight per style picture ({number})", got=len(settings.blend))
+        raise error(f"there must be one blend weight per style image ({number})", got=len(settings.blend))
     if settings.colors == "match" and not number:
-        raise error("colors can only be matched by style pictures", cure="pass luminance, or style")
+        raise error("colors can only be matched by style images", cure="pass luminance, or style")

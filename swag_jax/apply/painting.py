@@ -1,4 +1,4 @@
-r"""One picture painted by a generator: pure functions, which `jax.vmap` and devices make many of.
+r"""One image painted by a generator: pure functions, which `jax.vmap` and devices make many of.
 
 With t_k what is transferred from style k at a position, b_k its weight in the blend and m_k in [0, 1] its mask there
 (1 without masks), what is painted is
@@ -8,7 +8,7 @@ With t_k what is transferred from style k at a position, b_k its weight in the b
 where t_0 is the content unstyled: its own features for AdaIN, as in its paper; for SANet and AdaAttN what is
 transferred from the content itself, our choice. All are linear up to the decoder, so that for AdaAttN this mixes the
 mean and deviation maps of the styles, as its paper does. Johnson's network has no such features: there t_0 is the
-content and t_1 the painted picture, and pixels are mixed: our choice.
+content and t_1 the painted image, and pixels are mixed: our choice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,20 +23,20 @@ from swag_jax._pytree import pytree_dataclass
 from swag_jax._types import AnyImage, ChannelMoments, Features, Image, Key, Mask, Scalar
 from swag_jax.apply.stylizer import Stylizer
 from swag_jax.features import extract
-from swag_jax.generators import AdaIN, Painter
+from swag_jax.generators import AdaIN, EncoderGenerator
 from swag_jax.generators._layers import BatchFeatures
 
 Masks: TypeAlias = Float[Array, "styles height width"]
 """How much each style counts at each pixel of the content, in [0, 1]."""
 
 Moments: TypeAlias = Mapping[str, ChannelMoments]
-"""Mean and deviation of a whole picture at each norm."""
+"""Mean and deviation of a whole image at each norm."""
 
 
 @pytree_dataclass
 @dataclass(frozen=True)
-class Manner:
-    """In which manner a picture is to be painted; all of it is the same for every picture of a batch.
+class StyleConditioning:
+    """In which manner an image is to be painted; all of it is the same for every image of a batch.
 
     Attributes:
         kept: What the generator has read of each style; empty where it reads none.
@@ -50,22 +50,22 @@ class Manner:
 
 
 def read(stylizer: Stylizer, image: AnyImage, *, key: Key | None = None, region: Mask | None = None) -> Any:
-    """Return what the generator keeps of one style picture.
+    """Return what the generator keeps of one style image.
 
     Args:
         stylizer: The generator and its encoder.
-        image: The style picture.
+        image: The style image.
         key: Draws the positions that attention keeps, where there are too many.
-        region: The part of the picture to be used; default: all of it.
+        region: The part of the image to be used; default: all of it.
     """
     generator = stylizer.generator
-    assert isinstance(generator, Painter), "this generator reads no style pictures"
+    assert isinstance(generator, EncoderGenerator), "this generator reads no style images"
     return generator.read(encode(stylizer, image), key=key, region=None if region is None else region[None])
 
 
 def paint(
     stylizer: Stylizer,
-    manner: Manner,
+    manner: StyleConditioning,
     content: Image,
     *,
     masks: Masks | None = None,
@@ -73,21 +73,21 @@ def paint(
     mixed: bool = False,
     known: Moments | None = None,
 ) -> Image:
-    """Return the painted picture, which may leave [0, 1] a little.
+    """Return the painted image, which may leave [0, 1] a little.
 
     Args:
         stylizer: The generator and its encoder.
         manner: Styles, blend and strength.
-        content: The content picture, height and width multiples of `Stylizer.stride`.
+        content: The content image, height and width multiples of `Stylizer.stride`.
         masks: How much each style counts at each pixel; default: 1.
         own: What was `read` of the content as a style of its own; needed where `mixed` and `needs_own` are true.
         mixed: Whether the unstyled content shows where the strength or all masks are below 1; otherwise they are taken
             to be 1, and nothing is spent on it.
-        known: Moments of the whole picture, where `content` is a part of it.
+        known: Moments of the whole image, where `content` is a part of it.
     """
     generator = stylizer.generator
     batch = None if known is None else jax.tree.map(lambda x: x[None], dict(known))
-    if not isinstance(generator, Painter):
+    if not isinstance(generator, EncoderGenerator):
         painted = generator(content[None], known=batch)[0]  # pyright: ignore[reportCallIssue]
         return _mixed([painted], content if mixed else None, manner, masks)
     features = encode(stylizer, content)
@@ -106,18 +106,20 @@ def needs_own(stylizer: Stylizer) -> bool:
 
 
 def encode(stylizer: Stylizer, image: AnyImage) -> BatchFeatures:
-    """Return what the generator reads of a picture, as a batch of one.
+    """Return what the generator reads of an image, as a batch of one.
 
     Args:
         stylizer: The generator and its encoder.
-        image: The picture.
+        image: The image.
     """
-    assert stylizer.encoder is not None, "this generator reads pictures"
+    assert stylizer.encoder is not None, "this generator reads images"
     found = extract(stylizer.encoder, image, layers=stylizer.generator.layers)
     return {layer: x[None] for layer, x in found.items()}
 
 
-def _mixed(styled: Sequence[Features], plain: Features | None, manner: Manner, masks: Masks | None) -> Features:
+def _mixed(
+    styled: Sequence[Features], plain: Features | None, manner: StyleConditioning, masks: Masks | None
+) -> Features:
     """Mix what is transferred from the styles, and that with the unstyled where there is one."""
     rows, columns, _ = styled[0].shape
     shares = jnp.ones((len(styled), 1, 1), jnp.float32) if masks is None else _averaged(masks, rows, columns)

@@ -10,27 +10,27 @@ Colors: TypeAlias = Literal["style", "luminance", "match"]
 COLORS: tuple[Colors, ...] = ("style", "luminance", "match")
 
 WHOLE_PIXELS = 2048 * 2048
-"""A picture with more pixels is painted in tiles: our choice; AdaAttN's decoder takes about 2 GiB at this size."""
+"""An image with more pixels is painted in tiles: our choice; AdaAttN's decoder takes about 2 GiB at this size."""
 
 TILE = 1024
 """Side of a tile where none is asked for. Our choice: the overlap then costs about half as much again."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class ApplySettings:
     """How a generator is applied.
 
     Attributes:
         size: Longer side of the result in pixels; 0 keeps the content's.
-        style_size: Longer side at which style pictures are read, in pixels; 0 keeps theirs. 512 is what AdaIN's and
+        style_size: Longer side at which style images are read, in pixels; 0 keeps theirs. 512 is what AdaIN's and
             AdaAttN's authors test with.
         strength: 1 is the style as trained, 0 the content as the generator paints it.
-        blend: Weight of each style picture; empty: equal weights.
+        blend: Weight of each style image; empty: equal weights.
         colors: Whose colors the result has: style; luminance (the content's chroma under the result's luminance); or
             match (the style is first recolored to the content's mean and covariance).
-        tile: Side in pixels of the tiles that a picture is painted in; 0 takes 1024 for pictures of more than 2048 x
+        tile: Side in pixels of the tiles that an image is painted in; 0 takes 1024 for images of more than 2048 x
             2048 pixels, and paints others whole.
-        seed: Draws the style positions that attention keeps, the same for every picture and frame.
+        seed: Draws the style positions that attention keeps, the same for every image and frame.
     """
 
     size: int = 0
@@ -52,15 +52,15 @@ class Settings:
         check_name(self.colors, COLORS, what="colors")
 
     def tile_of(self, height: int, width: int) -> int | None:
-        """Return the side of the tiles that a picture of a size is painted in; `None`: it is painted whole.
+        """Return the side of the tiles that an image of a size is painted in; `None`: it is painted whole.
 
         Args:
-            height: Of the picture, in pixels.
-            width: Of the picture, in pixels.
+            height: Of the image, in pixels.
+            width: Of the image, in pixels.
 
         Example:
-            >>> Settings().tile_of(512, 768), Settings().tile_of(4096, 4096), Settings(tile=256).tile_of(512, 100)
-            (None, 1024, 256)
+            >>> ApplySettings().tile_of(512, 768), ApplySettings().tile_of(4096, 4096)
+            (None, 1024)
         """
         side = self.tile or (TILE if height * width > WHOLE_PIXELS else 0)
         return side if side and max(height, width) > side else None

@@ -9,12 +9,12 @@ from swag_jax import backbones, params
 from swag_jax._checks import error
 from swag_jax._pytree import pytree_dataclass
 from swag_jax.attention import Similarity
-from swag_jax.backbones import Backbone, Operations, Precision
-from swag_jax.features import Tap, taps
+from swag_jax.backbones import Backbone, Compute, Precision
+from swag_jax.features import LayerSpec, taps
 from swag_jax.generators import (
     AdaAttNConfig,
+    EncoderGenerator,
     Generator,
-    Painter,
     flat_parameters,
     load_generator,
     with_parameters,
@@ -31,7 +31,7 @@ class Stylizer:
     """A generator ready for use; a pytree, to be passed to `jax.jit` as an argument.
 
     Attributes:
-        encoder: The network that the generator reads; `None` for one that reads pictures.
+        encoder: The network that the generator reads; `None` for one that reads images.
         generator: The generator.
     """
 
@@ -40,12 +40,12 @@ class Stylizer:
 
     @property
     def reads_styles(self) -> bool:
-        """Whether it takes style pictures; Johnson's network has its style in its weights."""
-        return isinstance(self.generator, Painter)
+        """Whether it takes style images; Johnson's network has its style in its weights."""
+        return isinstance(self.generator, EncoderGenerator)
 
     @property
     def stride(self) -> int:
-        """What height and width of a content picture must be multiples of, so that all sizes inside are whole."""
+        """What height and width of a content image must be multiples of, so that all sizes inside are whole."""
         if self.encoder is None:
             return self.generator.stride
         return max(self.generator.stride, *self.encoder.strides)
@@ -53,12 +53,12 @@ class Stylizer:
     def extended(self, height: int, width: int) -> tuple[int, int]:
         """Return the next multiples of the stride, of which both sides have two at least.
 
-        Pictures are reflected beyond their end up to there, and results are cut: our choice. Layers of other sizes
+        Images are reflected beyond their end up to there, and results are cut: our choice. Layers of other sizes
         would be compared at displaced samples.
 
         Args:
-            height: Of a picture.
-            width: Of a picture.
+            height: Of an image.
+            width: Of an image.
         """
         high, wide = (max(-(-side // self.stride), 2) * self.stride for side in (height, width))
         return high, wide
@@ -89,7 +89,7 @@ def load_stylizer(
         UserError: If the checkpoint cannot be read, or its encoder's weights are not here.
     """
     path = Path(path) / GENERATOR_FILE if Path(path).is_dir() else Path(path)
-    generator = load_generator(path, operations=Operations(precision=precision))
+    generator = load_generator(path, compute=Compute(precision=precision))
     if similarity is not None:
         generator = _compared_by(generator, similarity)
     if not generator.layers:
@@ -117,7 +117,7 @@ def _compared_by(generator: Generator, similarity: Similarity) -> Generator:
         rule = "only an AdaAttN generator compares positions by a similarity of choice"
         raise error(rule, got=f"one of kind {kind_of(generator.config)}", cure="leave the similarity out")
     config = replace(generator.config, similarity=similarity)
-    return with_parameters(config, flat_parameters(generator), operations=generator.operations)
+    return with_parameters(config, flat_parameters(generator), compute=generator.compute)
 
 
 def _recorded_weights(notes: Mapping[str, str], path: Path) -> str:
@@ -148,5 +148,5 @@ def _check_layers(generator: Generator, encoder: Backbone) -> None:
         raise error(rule, got=_described(found), cure="pass the encoder that it was trained with")
 
 
-def _described(layers: Iterable[Tap]) -> str:
+def _described(layers: Iterable[LayerSpec]) -> str:
     return ", ".join(f"{tap.layer} ({tap.channels} channels, stride {tap.stride})" for tap in layers)

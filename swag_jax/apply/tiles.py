@@ -1,10 +1,10 @@
-r"""Pictures of any size in tiles that equal the whole.
+r"""Images of any size in tiles that equal the whole.
 
 A tile is painted in a window around it, so wide that nothing beyond the window could reach the tile; how far that is,
 is measured: where the network's sums run over `NaN`, so do its results (`reach`). What instance norms take over the
 whole content is gathered before, from all tiles: exactly, by Chan, Golub and LeVeque's rule for parts (1979, eq. 2.1).
 AdaIN, SANet and AdaAttN need one pass for that. Johnson's network has norms behind each other and needs one for each:
-15 passes over its first layers, about eight times the work of the picture.
+15 passes over its first layers, about eight times the work of the image.
 
 All windows have one size and begin at multiples of the generator's stride, so that one program makes them all.
 """
@@ -24,9 +24,9 @@ from jaxtyping import Array, Float, Int
 from swag_jax import devices
 from swag_jax._checks import error
 from swag_jax._types import ChannelMoments, Features, HostImage, Image, Mask
-from swag_jax.apply.painting import Manner, Moments, encode, paint
+from swag_jax.apply.painting import Moments, StyleConditioning, encode, paint
 from swag_jax.apply.stylizer import Stylizer
-from swag_jax.generators import Painter
+from swag_jax.generators import EncoderGenerator
 from swag_jax.statistics import DEVIATION_EPSILON, centered_squares
 
 HostMasks: TypeAlias = Float[np.ndarray, "height width styles"]
@@ -52,10 +52,10 @@ class Span:
 
 
 def spans(length: int, *, side: int, halo: int) -> tuple[tuple[Span, ...], int]:
-    """Cut a length into tiles, each with a window that reaches `halo` beyond it or to the end of the picture.
+    """Cut a length into tiles, each with a window that reaches `halo` beyond it or to the end of the image.
 
     Args:
-        length: Of the picture.
+        length: Of the image.
         side: Of a tile.
         halo: How far a window must reach.
 
@@ -71,7 +71,7 @@ def spans(length: int, *, side: int, halo: int) -> tuple[tuple[Span, ...], int]:
     return tuple(Span(s, min(s + side, length), min(max(s - halo, 0), length - window)) for s in starts), window
 
 
-def reach(stylizer: Stylizer, manner: Manner, *, own: Any = None, mixed: bool = False) -> int:
+def reach(stylizer: Stylizer, manner: StyleConditioning, *, own: Any = None, mixed: bool = False) -> int:
     """Return how many pixels of the content, at most, lie between a painted pixel and one that it depends on.
 
     Moments being given, it is found by painting a strip of which a part is `NaN`.
@@ -94,7 +94,7 @@ def reach(stylizer: Stylizer, manner: Manner, *, own: Any = None, mixed: bool = 
         far = max(side - int(columns.min()), int(columns.max()) - (side + stride - 1))
         if far < side - stride:
             return far
-    raise error("painted pixels must depend on near ones only to be painted in tiles", cure="paint the picture whole")
+    raise error("painted pixels must depend on near ones only to be painted in tiles", cure="paint the image whole")
 
 
 @functools.partial(jax.jit, static_argnames="mixed")
@@ -108,15 +108,15 @@ def _painted_strip(stylizer, manner, strip, own, mixed):
 
 
 def _seen(stylizer: Stylizer, content: Any, known: Moments) -> dict[str, Any]:
-    """Return what norms that are not known see of a picture."""
+    """Return what norms that are not known see of an image."""
     batch = jax.tree.map(lambda x: x[None], dict(known))
-    read = encode(stylizer, content) if isinstance(stylizer.generator, Painter) else content[None]
+    read = encode(stylizer, content) if isinstance(stylizer.generator, EncoderGenerator) else content[None]
     return {name: x[0] for name, x in stylizer.generator.normed(read, batch).items()}
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The tiles of a picture.
+    """The tiles of an image.
 
     Attributes:
         rows: Along the height.
@@ -133,23 +133,23 @@ class Grid:
         """Every tile."""
         return list(itertools.product(self.rows, self.columns))
 
-    def cut(self, picture: np.ndarray, tile: tuple[Span, Span]) -> np.ndarray:
-        """Return a tile's window of a picture, `height width ...`.
+    def cut(self, image: np.ndarray, tile: tuple[Span, Span]) -> np.ndarray:
+        """Return a tile's window of an image, `height width ...`.
 
         Args:
-            picture: The whole picture.
+            image: The whole image.
             tile: The tile.
         """
         row, column = tile
-        return picture[row.window : row.window + self.window[0], column.window : column.window + self.window[1]]
+        return image[row.window : row.window + self.window[0], column.window : column.window + self.window[1]]
 
 
 def grid(height: int, width: int, *, side: int, halo: int, stride: int) -> Grid:
-    """Cut a picture into tiles that begin at multiples of the stride.
+    """Cut an image into tiles that begin at multiples of the stride.
 
     Args:
-        height: Of the picture, a multiple of the stride.
-        width: Of the picture, likewise.
+        height: Of the image, a multiple of the stride.
+        width: Of the image, likewise.
         side: Of a tile; it is rounded up to a multiple of the stride.
         halo: What `reach` returned; likewise.
         stride: `Stylizer.stride`.
@@ -161,7 +161,7 @@ def grid(height: int, width: int, *, side: int, halo: int, stride: int) -> Grid:
 
 def paint_tiled(
     stylizer: Stylizer,
-    manner: Manner,
+    manner: StyleConditioning,
     content: HostImage,
     *,
     side: int,
@@ -190,7 +190,7 @@ def paint_tiled(
         masks = None if masks is None else jnp.moveaxis(masks, -1, 0)
         return paint(stylizer, manner, window, masks=masks, own=own, mixed=mixed, known=known)
 
-    program = devices.spread(one, shared=["shared"])
+    program = devices.map_batch(one, shared=["shared"])
 
     def arguments(tile):
         return cuts.cut(content, tile), None if masks is None else cuts.cut(masks, tile)
@@ -202,11 +202,11 @@ def paint_tiled(
 
 
 def gather_moments(stylizer: Stylizer, content: HostImage, cuts: Grid) -> dict[str, ChannelMoments]:
-    """Return mean and deviation of the whole picture at every norm, from its tiles.
+    """Return mean and deviation of the whole image at every norm, from its tiles.
 
     Args:
         stylizer: The generator and its encoder.
-        content: The picture.
+        content: The image.
         cuts: Its tiles.
     """
 
@@ -221,7 +221,7 @@ def gather_moments(stylizer: Stylizer, content: HostImage, cuts: Grid) -> dict[s
     known: dict[str, ChannelMoments] = {}
     while True:
         # A new program each time: the more is known, the deeper it goes.
-        program = devices.spread(one, shared=["shared"])
+        program = devices.map_batch(one, shared=["shared"])
         shared = devices.replicate((stylizer, known))
         parts = [found for _, found in _each(program, shared, cuts.tiles, arguments)]
         if not parts[0]:
@@ -261,7 +261,7 @@ def _each(
     """Run a program on every tile, one on each device at a time; yield each tile and its result."""
     for start in range(0, len(tiles), devices.count()):
         group = tiles[start : start + devices.count()]
-        filled = devices.filled([arguments(tile) for tile in group], size=1)
+        filled = devices.pad([arguments(tile) for tile in group], size=1)
         batch = jax.tree.map(lambda *x: np.stack(x), *filled)
         found = devices.gather(program(shared, *devices.split(batch)), length=len(group))
         for i, tile in enumerate(group):

@@ -2,8 +2,8 @@
 
 from swag_jax.backbones._layers import KERNELS as KERNELS
 from swag_jax.backbones._layers import PRECISIONS as PRECISIONS
+from swag_jax.backbones._layers import Compute as Compute
 from swag_jax.backbones._layers import Kernels as Kernels
-from swag_jax.backbones._layers import Operations as Operations
 from swag_jax.backbones._layers import Precision as Precision
 from swag_jax.backbones._network import Backbone as Backbone
 from swag_jax.backbones.alexnet import AlexNet as AlexNet

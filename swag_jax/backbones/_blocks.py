@@ -1,6 +1,6 @@
 """A batch of maps in blocks, for what is computed one block after another because the whole would not stay in a cache.
 
-A block is some rows of one picture, or several whole pictures.
+A block is some rows of one image, or several whole images.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from swag_jax._types import Activations, Padding
 
 Block: TypeAlias = Float[Array, "_ _ _ _"]
-"""What one block sees: `pictures rows columns channels`."""
+"""What one block sees: `images rows columns channels`."""
 
 Halo: TypeAlias = tuple[int, int]
 """Rows and columns that a block sees beyond its own: those of the kernel less one."""
@@ -29,15 +29,15 @@ class Blocks:
     """Where the blocks of a batch lie, in cells of `side` times `side` pixels.
 
     Attributes:
-        pictures: In the batch.
+        images: In the batch.
         rows: Of cells in a block.
-        columns: Of cells, in a block as in a picture.
-        count: Blocks of a picture; its last one may be filled up with zeros.
-        together: Pictures of a block; 1 if a picture has several blocks.
+        columns: Of cells, in a block as in an image.
+        count: Blocks of an image; its last one may be filled up with zeros.
+        together: Images of a block; 1 if an image has several blocks.
         side: Pixels of a cell.
     """
 
-    pictures: int
+    images: int
     rows: int
     columns: int
     count: int
@@ -45,25 +45,25 @@ class Blocks:
     side: int
 
     @classmethod
-    def of(cls, pictures: int, height: int, width: int, *, most: int, side: int = 1) -> "Blocks":
+    def of(cls, images: int, height: int, width: int, *, most: int, side: int = 1) -> "Blocks":
         """Divide a batch.
 
         Args:
-            pictures: In the batch.
-            height: Of a picture in pixels.
+            images: In the batch.
+            height: Of an image in pixels.
             width: Likewise.
             most: Cells of a block, but for a row of cells, which is not divided.
             side: Pixels of a cell.
         """
         down, columns = -(-height // side), -(-width // side)
         rows = min(down, max(1, most // columns))
-        fitting = [n for n in range(1, pictures + 1) if pictures % n == 0 and n * down * columns <= most]
-        return cls(pictures, rows, columns, -(-down // rows), max(fitting, default=1), side)
+        fitting = [n for n in range(1, images + 1) if images % n == 0 and n * down * columns <= most]
+        return cls(images, rows, columns, -(-down // rows), max(fitting, default=1), side)
 
     @property
     def places(self) -> int:
         """How many blocks there are."""
-        return self.pictures // self.together * self.count
+        return self.images // self.together * self.count
 
     def padded(self, x: Activations, padding: Padding, halo: Halo = ALONE) -> Activations:
         """Add zeros: above and on the left as `padding` has it, on the other sides as many as the last block needs."""
@@ -83,7 +83,7 @@ class Blocks:
     def map(self, function: Callable[[Any], Block]) -> Activations:
         """Return what a function makes of every place, put together as the batch, its last rows and columns not cut."""
         y = function(0) if self.places == 1 else lax.map(function, jnp.arange(self.places, dtype=jnp.int32))
-        return y.reshape(self.pictures, self.count * self.rows * self.side, *y.shape[-2:])
+        return y.reshape(self.images, self.count * self.rows * self.side, *y.shape[-2:])
 
     def sum(self, function: Callable[[Any], Any]) -> Any:
         """Return the sum of what a function makes of every place: arrays, or a tree of them."""

@@ -1,7 +1,7 @@
 """The layers every network here is made of: convolution, batch norm, pooling.
 
 Activations are `batch height width channels`, kernels `height width in out`. Convolutions and pools go through
-one frozen `Operations` value, which says in which precision and with which kernels they are computed.
+one frozen `Compute` value, which says in which precision and with which kernels they are computed.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ BATCH_NORM_EPSILON = 1e-5
 
 
 @dataclass(frozen=True)
-class Operations:
+class Compute:
     """How convolutions and pools are computed.
 
     Attributes:
@@ -157,22 +157,22 @@ class FrozenConv(nnx.Module):
     Attributes:
         kernel: `height width channels_in channels_out`.
         bias: `channels_out`.
-        turned: `turn(kernel)` where the operations need it.
+        turned: `turn(kernel)` where the kernels need it.
     """
 
-    def __init__(self, kernel: Kernel, bias: Array, *, stride: int, padding: Padding, operations: Operations):
-        kernel = kernel.astype(operations.dtype)
-        turns = operations.turns_kernels and kernel.shape[:2] != (1, 1)
+    def __init__(self, kernel: Kernel, bias: Array, *, stride: int, padding: Padding, compute: Compute):
+        kernel = kernel.astype(compute.dtype)
+        turns = compute.turns_kernels and kernel.shape[:2] != (1, 1)
         self.kernel = nnx.Param(kernel)
-        self.bias = nnx.Param(bias.astype(operations.dtype))
+        self.bias = nnx.Param(bias.astype(compute.dtype))
         self.turned = nnx.Param(_cpu.turn(kernel)) if turns else None
         self.stride, self.padding = stride, padding
 
     def __call__(
-        self, x: Activations, operations: Operations, *, padding: Padding | None = None, border: Border = "zeros"
+        self, x: Activations, compute: Compute, *, padding: Padding | None = None, border: Border = "zeros"
     ) -> Activations:
         """Convolve, with the layer's own padding by default, and add the bias."""
-        y = operations.convolve(
+        y = compute.convolve(
             x,
             self.kernel[...],
             turned=None if self.turned is None else self.turned[...],
@@ -196,18 +196,16 @@ class Conv(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(channels_out, jnp.float32))
         self.stride = stride
 
-    def frozen(self, operations: Operations) -> FrozenConv:
+    def frozen(self, compute: Compute) -> FrozenConv:
         """Return what computes the same with parameters that will not change."""
         kernel = self.kernel[...]
-        return FrozenConv(
-            kernel, self.bias[...], stride=self.stride, padding=half_padding(kernel), operations=operations
-        )
+        return FrozenConv(kernel, self.bias[...], stride=self.stride, padding=half_padding(kernel), compute=compute)
 
     def __call__(
-        self, x: Activations, operations: Operations, *, padding: Padding | None = None, border: Border = "zeros"
+        self, x: Activations, compute: Compute, *, padding: Padding | None = None, border: Border = "zeros"
     ) -> Activations:
         """Convolve, with half-kernel padding by default, and add the bias."""
-        return self.frozen(operations)(x, operations, padding=padding, border=border)
+        return self.frozen(compute)(x, compute, padding=padding, border=border)
 
 
 class BatchNorm(nnx.Module):
@@ -261,14 +259,14 @@ class ConvNorm(nnx.Module):
         self.stride = stride
         self.padding = half_padding(kernel) if padding is None else padding
 
-    def frozen(self, operations: Operations) -> FrozenConv:
+    def frozen(self, compute: Compute) -> FrozenConv:
         """Return what computes the same with parameters and statistics that will not change."""
         a, b = self.norm.affine()
         kernel = self.kernel[...] * a[None, None, None]
-        return FrozenConv(kernel, b, stride=self.stride, padding=self.padding, operations=operations)
+        return FrozenConv(kernel, b, stride=self.stride, padding=self.padding, compute=compute)
 
     def __call__(
-        self, x: Activations, operations: Operations, *, padding: Padding | None = None, border: Border = "zeros"
+        self, x: Activations, compute: Compute, *, padding: Padding | None = None, border: Border = "zeros"
     ) -> Activations:
         """Convolve, with the layer's own padding by default, and normalize."""
-        return self.frozen(operations)(x, operations, padding=padding, border=border)
+        return self.frozen(compute)(x, compute, padding=padding, border=border)

@@ -8,7 +8,7 @@ from flax import nnx
 
 from swag_jax._checks import check_name, error
 from swag_jax._types import Activations, Images
-from swag_jax.backbones._layers import Conv, ConvNorm, FrozenConv, Operations
+from swag_jax.backbones._layers import Compute, Conv, ConvNorm, FrozenConv
 
 
 class Backbone(nnx.Module):
@@ -20,20 +20,20 @@ class Backbone(nnx.Module):
     Attributes:
         layers: The names of all activations it holds, shallow to deep.
         strides: The spacing in image pixels between neighboring positions of each activation.
-        normalization: How pictures in [0, 1] become its input, see `swag_jax.images.normalize`.
-        operations: Precision and kernels of its convolutions and pools.
+        normalization: How images in [0, 1] become its input, see `swag_jax.images.normalize`.
+        compute: Precision and kernels of its convolutions and pools.
     """
 
     layers: tuple[str, ...]
     strides: tuple[int, ...]
     normalization: str
-    operations: Operations
+    compute: Compute
 
     def __call__(self, images: Images, *, until: str | None = None) -> dict[str, Activations]:
         """Return every named activation up to `until` (default: the deepest).
 
         Args:
-            images: Normalized pictures, `batch height width 3`.
+            images: Normalized images, `batch height width 3`.
             until: The deepest layer to compute; nothing deeper is.
 
         Returns:
@@ -42,7 +42,7 @@ class Backbone(nnx.Module):
         Raises:
             UserError: If `until` is not a layer of this network.
         """
-        x = images.astype(self.operations.dtype)
+        x = images.astype(self.compute.dtype)
         activations = {}
         for name in cut(self.layers, until):
             x = self._apply(name, x)
@@ -63,7 +63,7 @@ class Backbone(nnx.Module):
         Batch norms are folded into the convolutions, kernels are cast to the network's precision, and what their
         gradients need is computed ahead, once instead of at every step. Pure: works under `jax.jit`.
         """
-        return _frozen(self, self.operations)
+        return _frozen(self, self.compute)
 
     def check_layers(self, layers: Iterable[str]) -> tuple[str, ...]:
         """Return `layers` in the network's order; raise with near names if one is unknown, or none is given."""
@@ -83,14 +83,14 @@ class Backbone(nnx.Module):
         return self.strides[self.layers.index(self.deepest(layers))]
 
 
-def _frozen(module: Any, operations: Operations) -> Any:
+def _frozen(module: Any, compute: Compute) -> Any:
     """Return a copy of `module` with every convolution in it frozen."""
     copy = nnx.merge(*nnx.split(module))
     for name, child in vars(module).items():
         if isinstance(child, Conv | ConvNorm):
-            setattr(copy, name, child.frozen(operations))
+            setattr(copy, name, child.frozen(compute))
         elif isinstance(child, nnx.Module) and not isinstance(child, FrozenConv):
-            setattr(copy, name, _frozen(child, operations))
+            setattr(copy, name, _frozen(child, compute))
     return copy
 
 

@@ -53,7 +53,7 @@ def correlate(x: Activations, kernel: Kernel, padding: Padding, precision: lax.P
         v = _inputs(blocks.taken(x, place, HALO))
         m = _entry_by_entry(lambda v, u: jnp.matmul(v, u, precision=precision), v, u)
         y = _sandwich(A_TRANSPOSED, m)
-        pairs = jnp.stack([jnp.stack(row, 3) for row in y], 2)  # pictures rows 2 columns 2 channels
+        pairs = jnp.stack([jnp.stack(row, 3) for row in y], 2)  # images rows 2 columns 2 channels
         return pairs.reshape(len(pairs), 2 * blocks.rows, 2 * blocks.columns, -1)
 
     return blocks.map(outputs)[:, :height, :width]
@@ -71,8 +71,8 @@ def kernel_gradient(
         padding: Its zeros.
         precision: Of the products.
     """
-    pictures, height, width, _ = gradient.shape
-    blocks = _blocks(pictures, height, width, shape)
+    images, height, width, _ = gradient.shape
+    blocks = _blocks(images, height, width, shape)
     x, gradient = blocks.padded(x, padding, HALO), blocks.padded(gradient, ((0, 0), (0, 0)))
 
     def products(place) -> Grid:
@@ -84,12 +84,12 @@ def kernel_gradient(
     return jnp.stack([jnp.stack(row) for row in dk])
 
 
-def _blocks(pictures: int, height: int, width: int, shape: tuple[int, ...]) -> Blocks:
-    return Blocks.of(pictures, height, width, most=BLOCK // max(shape[2:]), side=2)
+def _blocks(images: int, height: int, width: int, shape: tuple[int, ...]) -> Blocks:
+    return Blocks.of(images, height, width, most=BLOCK // max(shape[2:]), side=2)
 
 
 def _inputs(x: Block) -> Grid:
-    """Return V: `pictures rows columns channels` of tiles that lie two apart in x and overlap by two."""
+    """Return V: `images rows columns channels` of tiles that lie two apart in x and overlap by two."""
     rows, columns = (n - 2 for n in x.shape[1:3])
     return _sandwich(B_TRANSPOSED, [[x[:, i : i + rows : 2, j : j + columns : 2] for j in range(4)] for i in range(4)])
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from swag_jax._types import Activations
-from swag_jax.backbones._layers import Conv, FrozenConv, Operations
+from swag_jax.backbones._layers import Compute, Conv, FrozenConv
 from swag_jax.backbones._network import Backbone, cut
 
 _CONVOLUTIONS = {
@@ -57,8 +57,8 @@ class AlexNet(Backbone):
 
     Args:
         until: The deepest layer to build; convolutions beyond it have no parameters.
-        normalization: How pictures in [0, 1] become its input.
-        operations: Precision and kernels.
+        normalization: How images in [0, 1] become its input.
+        compute: Precision and kernels.
         rngs: Randomness for the initialization.
     """
 
@@ -67,13 +67,13 @@ class AlexNet(Backbone):
         *,
         until: str | None = None,
         normalization: str = "imagenet",
-        operations: Operations | None = None,
+        compute: Compute | None = None,
         rngs: nnx.Rngs,
     ):
         self.layers = cut(LAYERS, until)
         self.strides = _STRIDES[: len(self.layers)]
         self.normalization = normalization
-        self.operations = operations or Operations()
+        self.compute = compute or Compute()
         channels = 3
         for name in self.layers:
             if name.startswith("conv"):
@@ -84,8 +84,8 @@ class AlexNet(Backbone):
     def _apply(self, name: str, x: Activations) -> Activations:
         if name.startswith("conv"):
             layer: Conv | FrozenConv = getattr(self, name)
-            return layer(x, self.operations, padding=_FIRST_PADDING if name == "conv1" else None)
-        return jax.nn.relu(x) if name.startswith("relu") else self.operations.max_pool(x, size=3, stride=2)
+            return layer(x, self.compute, padding=_FIRST_PADDING if name == "conv1" else None)
+        return jax.nn.relu(x) if name.startswith("relu") else self.compute.max_pool(x, size=3, stride=2)
 
     def minimum_size(self, layers: Iterable[str]) -> int:
         """Return the smallest image side, in pixels, that gives the deepest of `layers` a whole position."""

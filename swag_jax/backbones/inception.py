@@ -19,7 +19,7 @@ from jax import lax
 from swag_jax._checks import check_name
 from swag_jax._numerics import widen
 from swag_jax._types import Activations
-from swag_jax.backbones._layers import ConvNorm, Draw, FrozenConv, Operations, kaiming_normal, normal
+from swag_jax.backbones._layers import Compute, ConvNorm, Draw, FrozenConv, kaiming_normal, normal
 from swag_jax.backbones._network import Backbone, cut
 
 Initialization: TypeAlias = Literal["torchvision", "kaiming"]
@@ -42,10 +42,10 @@ other ones."""
 _VALID = ((0, 0), (0, 0))
 
 
-def _chain(x: Activations, operations: Operations, *layers: ConvNorm | FrozenConv) -> Activations:
+def _chain(x: Activations, compute: Compute, *layers: ConvNorm | FrozenConv) -> Activations:
     """Apply convolutions one after another, each with its norm and a ReLU."""
     for layer in layers:
-        x = jax.nn.relu(layer(x, operations))
+        x = jax.nn.relu(layer(x, compute))
     return x
 
 
@@ -62,14 +62,14 @@ class _Inception(Backbone):
         init: Initialization = "torchvision",
         until: str | None = None,
         normalization: str = "inception",
-        operations: Operations | None = None,
+        compute: Compute | None = None,
         rngs: nnx.Rngs,
     ):
         check_name(init, INITIALIZATIONS, what="init")
         self.layers = cut(tuple(self.parts), until)
         self.strides = tuple(itertools.accumulate((self.steps.get(name, 1) for name in self.layers), operator.mul))
         self.normalization = normalization
-        self.operations = operations or Operations()
+        self.compute = compute or Compute()
         draw: Draw = normal(self.deviation) if init == "torchvision" else kaiming_normal
         build = functools.partial(ConvNorm, epsilon=_EPSILON, draw=draw, rngs=rngs)
         for name in self.layers:
@@ -93,13 +93,13 @@ class GoogLeNetBlock(nnx.Module):
         self.branch3_2 = build(five_reduced, five, size=3)
         self.branch4 = build(channels_in, pool, size=1)
 
-    def __call__(self, x: Activations, operations: Operations) -> Activations:
+    def __call__(self, x: Activations, compute: Compute) -> Activations:
         """Apply the block."""
         branches = (
-            _chain(x, operations, self.branch1),
-            _chain(x, operations, self.branch2_1, self.branch2_2),
-            _chain(x, operations, self.branch3_1, self.branch3_2),
-            _chain(operations.max_pool(x, size=3, stride=1, padding=1), operations, self.branch4),
+            _chain(x, compute, self.branch1),
+            _chain(x, compute, self.branch2_1, self.branch2_2),
+            _chain(x, compute, self.branch3_1, self.branch3_2),
+            _chain(compute.max_pool(x, size=3, stride=1, padding=1), compute, self.branch4),
         )
         return jnp.concatenate(branches, -1)
 
@@ -142,8 +142,8 @@ class GoogLeNet(_Inception):
         init: `torchvision` (normal, standard deviation 0.01: random activations vanish with depth) or `kaiming`
             (He et al. 2015, fan-out, which keeps their size).
         until: The deepest layer to build; blocks beyond it have no parameters.
-        normalization: How pictures in [0, 1] become its input.
-        operations: Precision and kernels.
+        normalization: How images in [0, 1] become its input.
+        compute: Precision and kernels.
         rngs: Randomness for the initialization.
     """
 
@@ -151,9 +151,9 @@ class GoogLeNet(_Inception):
 
     def _apply(self, name: str, x: Activations) -> Activations:
         if name.startswith("pool"):
-            return self.operations.max_pool(x, size=2 if name == "pool4" else 3, stride=2, partial=True)
+            return self.compute.max_pool(x, size=2 if name == "pool4" else 3, stride=2, partial=True)
         layer = getattr(self, name)
-        return _chain(x, self.operations, layer) if name.startswith("conv") else layer(x, self.operations)
+        return _chain(x, self.compute, layer) if name.startswith("conv") else layer(x, self.compute)
 
 
 # --- Inception v3
@@ -171,13 +171,13 @@ class MixedA(nnx.Module):
         self.branch3x3dbl_3 = build(96, 96, size=3)
         self.branch_pool = build(channels_in, channels_pool, size=1)
 
-    def __call__(self, x: Activations, pooled: Activations, operations: Operations) -> Activations:
+    def __call__(self, x: Activations, pooled: Activations, compute: Compute) -> Activations:
         """Apply the block to its input and the same pooled."""
         branches = (
-            _chain(x, operations, self.branch1x1),
-            _chain(x, operations, self.branch5x5_1, self.branch5x5_2),
-            _chain(x, operations, self.branch3x3dbl_1, self.branch3x3dbl_2, self.branch3x3dbl_3),
-            _chain(pooled, operations, self.branch_pool),
+            _chain(x, compute, self.branch1x1),
+            _chain(x, compute, self.branch5x5_1, self.branch5x5_2),
+            _chain(x, compute, self.branch3x3dbl_1, self.branch3x3dbl_2, self.branch3x3dbl_3),
+            _chain(pooled, compute, self.branch_pool),
         )
         return jnp.concatenate(branches, -1)
 
@@ -191,11 +191,11 @@ class MixedB(nnx.Module):
         self.branch3x3dbl_2 = build(64, 96, size=3)
         self.branch3x3dbl_3 = build(96, 96, size=3, stride=2, padding=_VALID)
 
-    def __call__(self, x: Activations, pooled: Activations, operations: Operations) -> Activations:
+    def __call__(self, x: Activations, pooled: Activations, compute: Compute) -> Activations:
         """Apply the block to its input and the same pooled."""
         branches = (
-            _chain(x, operations, self.branch3x3),
-            _chain(x, operations, self.branch3x3dbl_1, self.branch3x3dbl_2, self.branch3x3dbl_3),
+            _chain(x, compute, self.branch3x3),
+            _chain(x, compute, self.branch3x3dbl_1, self.branch3x3dbl_2, self.branch3x3dbl_3),
             pooled,
         )
         return jnp.concatenate(branches, -1)
@@ -216,14 +216,14 @@ class MixedC(nnx.Module):
         self.branch7x7dbl_5 = build(inner, 192, size=(1, 7))
         self.branch_pool = build(channels_in, 192, size=1)
 
-    def __call__(self, x: Activations, pooled: Activations, operations: Operations) -> Activations:
+    def __call__(self, x: Activations, pooled: Activations, compute: Compute) -> Activations:
         """Apply the block to its input and the same pooled."""
         double = (self.branch7x7dbl_2, self.branch7x7dbl_3, self.branch7x7dbl_4, self.branch7x7dbl_5)
         branches = (
-            _chain(x, operations, self.branch1x1),
-            _chain(x, operations, self.branch7x7_1, self.branch7x7_2, self.branch7x7_3),
-            _chain(x, operations, self.branch7x7dbl_1, *double),
-            _chain(pooled, operations, self.branch_pool),
+            _chain(x, compute, self.branch1x1),
+            _chain(x, compute, self.branch7x7_1, self.branch7x7_2, self.branch7x7_3),
+            _chain(x, compute, self.branch7x7dbl_1, *double),
+            _chain(pooled, compute, self.branch_pool),
         )
         return jnp.concatenate(branches, -1)
 
@@ -239,12 +239,12 @@ class MixedD(nnx.Module):
         self.branch7x7x3_3 = build(192, 192, size=(7, 1))
         self.branch7x7x3_4 = build(192, 192, size=3, stride=2, padding=_VALID)
 
-    def __call__(self, x: Activations, pooled: Activations, operations: Operations) -> Activations:
+    def __call__(self, x: Activations, pooled: Activations, compute: Compute) -> Activations:
         """Apply the block to its input and the same pooled."""
         long = (self.branch7x7x3_1, self.branch7x7x3_2, self.branch7x7x3_3, self.branch7x7x3_4)
         branches = (
-            _chain(x, operations, self.branch3x3_1, self.branch3x3_2),
-            _chain(x, operations, *long),
+            _chain(x, compute, self.branch3x3_1, self.branch3x3_2),
+            _chain(x, compute, *long),
             pooled,
         )
         return jnp.concatenate(branches, -1)
@@ -264,17 +264,17 @@ class MixedE(nnx.Module):
         self.branch3x3dbl_3b = build(384, 384, size=(3, 1))
         self.branch_pool = build(channels_in, 192, size=1)
 
-    def __call__(self, x: Activations, pooled: Activations, operations: Operations) -> Activations:
+    def __call__(self, x: Activations, pooled: Activations, compute: Compute) -> Activations:
         """Apply the block to its input and the same pooled."""
-        single = _chain(x, operations, self.branch3x3_1)
-        double = _chain(x, operations, self.branch3x3dbl_1, self.branch3x3dbl_2)
+        single = _chain(x, compute, self.branch3x3_1)
+        double = _chain(x, compute, self.branch3x3dbl_1, self.branch3x3dbl_2)
         branches = (
-            _chain(x, operations, self.branch1x1),
-            _chain(single, operations, self.branch3x3_2a),
-            _chain(single, operations, self.branch3x3_2b),
-            _chain(double, operations, self.branch3x3dbl_3a),
-            _chain(double, operations, self.branch3x3dbl_3b),
-            _chain(pooled, operations, self.branch_pool),
+            _chain(x, compute, self.branch1x1),
+            _chain(single, compute, self.branch3x3_2a),
+            _chain(single, compute, self.branch3x3_2b),
+            _chain(double, compute, self.branch3x3dbl_3a),
+            _chain(double, compute, self.branch3x3dbl_3b),
+            _chain(pooled, compute, self.branch_pool),
         )
         return jnp.concatenate(branches, -1)
 
@@ -312,8 +312,8 @@ class InceptionV3(_Inception):
             leave the padding out of their count, and the pool of `mixed7c` takes the maximum.
         init: `torchvision` (normal, standard deviation 0.1) or `kaiming` (He et al. 2015, fan-out).
         until: The deepest layer to build; blocks beyond it have no parameters.
-        normalization: How pictures in [0, 1] become its input.
-        operations: Precision and kernels.
+        normalization: How images in [0, 1] become its input.
+        compute: Precision and kernels.
         rngs: Randomness for the initialization.
     """
 
@@ -333,18 +333,18 @@ class InceptionV3(_Inception):
 
     def _apply(self, name: str, x: Activations) -> Activations:
         if name.startswith("pool"):
-            return self.operations.max_pool(x, size=3, stride=2)
+            return self.compute.max_pool(x, size=3, stride=2)
         layer = getattr(self, name)
         if name.startswith("conv"):
-            return _chain(x, self.operations, layer)
-        return layer(x, self._pooled(name, x), self.operations)
+            return _chain(x, self.compute, layer)
+        return layer(x, self._pooled(name, x), self.compute)
 
     def _pooled(self, name: str, x: Activations) -> Activations:
         """Return what the pool branch of a block sees."""
         if name in self.steps:
-            return self.operations.max_pool(x, size=3, stride=2)
+            return self.compute.max_pool(x, size=3, stride=2)
         if name == "mixed7c" and self.variant == "fid":
-            return self.operations.max_pool(x, size=3, stride=1, padding=1)
+            return self.compute.max_pool(x, size=3, stride=1, padding=1)
         return average_pool(x, counts_padding=self.variant == "torchvision")
 
 

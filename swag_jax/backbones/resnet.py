@@ -19,7 +19,7 @@ from flax import nnx
 
 from swag_jax._checks import check_name, error
 from swag_jax._types import Activations
-from swag_jax.backbones._layers import Conv, ConvNorm, Operations
+from swag_jax.backbones._layers import Compute, Conv, ConvNorm
 from swag_jax.backbones._network import Backbone, cut
 
 BlockName: TypeAlias = Literal["bottleneck", "basic"]
@@ -186,15 +186,15 @@ class Block(nnx.Module):
         if self.projects:
             self.shortcut = layer(channels_in, channels, size=1, stride=stride, rngs=rngs)
 
-    def __call__(self, x: Activations, operations: Operations) -> Activations:
+    def __call__(self, x: Activations, compute: Compute) -> Activations:
         """Apply the block."""
         *first, last = (getattr(self, name) for name in self.names)
         y = jax.nn.relu(x) if self.architecture.pre_relu else x
         for layer in first:
-            y = jax.nn.relu(layer(y, operations))
-        y = last(y, operations)
+            y = jax.nn.relu(layer(y, compute))
+        y = last(y, compute)
         if self.architecture.residual:
-            y = (self.shortcut(x, operations) if self.projects else x) + y
+            y = (self.shortcut(x, compute) if self.projects else x) + y
         return y if self.architecture.pre_relu else jax.nn.relu(y)
 
 
@@ -204,8 +204,8 @@ class ResNet(Backbone):
     Args:
         architecture: What it is made of.
         until: The deepest layer to build; blocks beyond it have no parameters.
-        normalization: How pictures in [0, 1] become its input.
-        operations: Precision and kernels.
+        normalization: How images in [0, 1] become its input.
+        compute: Precision and kernels.
         rngs: Randomness for the initialization.
     """
 
@@ -215,14 +215,14 @@ class ResNet(Backbone):
         *,
         until: str | None = None,
         normalization: str = "imagenet",
-        operations: Operations | None = None,
+        compute: Compute | None = None,
         rngs: nnx.Rngs,
     ):
         self.architecture = architecture
         self.layers = cut(architecture.layers, until)
         self.strides = tuple(map(architecture.spacing, self.layers))
         self.normalization = normalization
-        self.operations = operations or Operations()
+        self.compute = compute or Compute()
         channels = architecture.channels_out(0)
         size, stride = (7, 2) if architecture.stem == "7x7" else (3, 1)
         layer = ConvNorm if architecture.batch_norm else Conv
@@ -236,13 +236,13 @@ class ResNet(Backbone):
 
     def _apply(self, name: str, x: Activations) -> Activations:
         if name == "conv1":
-            y = self.conv1(x, self.operations)
+            y = self.conv1(x, self.compute)
             return y if self.architecture.pre_relu else jax.nn.relu(y)
         if name == "pool1" and self.architecture.stem == "7x7":
-            return self.operations.max_pool(x, size=3, stride=2, padding=1)
+            return self.compute.max_pool(x, size=3, stride=2, padding=1)
         if name.startswith("pool"):
-            return self.operations.max_pool(x, size=2, stride=2)
-        return getattr(self, name)(x, self.operations)
+            return self.compute.max_pool(x, size=2, stride=2)
+        return getattr(self, name)(x, self.compute)
 
     def _read(self, x: Activations) -> Activations:
         return jax.nn.relu(x) if self.architecture.pre_relu else x

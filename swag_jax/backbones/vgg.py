@@ -12,7 +12,7 @@ from flax import nnx
 
 from swag_jax._checks import check_name
 from swag_jax._types import Activations, Border
-from swag_jax.backbones._layers import Conv, FrozenConv, Operations
+from swag_jax.backbones._layers import Compute, Conv, FrozenConv
 from swag_jax.backbones._network import Backbone, cut
 
 Pooling: TypeAlias = Literal["max", "average"]
@@ -51,8 +51,8 @@ class VGG(Backbone):
             artifacts, crowsonkb/style-transfer-pytorch); `reflect` mirrors at every convolution (AdaIN's encoder).
         keep_odd: Whether pools keep an odd last row or column as a window of its own (AdaIN's encoder, PyTorch's
             `ceil_mode`); otherwise they drop it.
-        normalization: How pictures in [0, 1] become its input.
-        operations: Precision and kernels.
+        normalization: How images in [0, 1] become its input.
+        compute: Precision and kernels.
         rngs: Randomness for the initialization.
     """
 
@@ -66,7 +66,7 @@ class VGG(Backbone):
         padding: VGGPadding = "zeros",
         keep_odd: bool = False,
         normalization: str = "imagenet",
-        operations: Operations | None = None,
+        compute: Compute | None = None,
         rngs: nnx.Rngs,
     ):
         self.layers = cut(_names(self.depths), until)
@@ -76,7 +76,7 @@ class VGG(Backbone):
         self.padding = check_name(padding, PADDINGS, what="padding")
         self.keep_odd = keep_odd
         self.normalization = normalization
-        self.operations = operations or Operations()
+        self.compute = compute or Compute()
         channels = 3
         for name in self.layers:
             if name.startswith("conv"):
@@ -94,14 +94,14 @@ class VGG(Backbone):
         border: Border = "reflect" if self.padding == "reflect" else "zeros"
         if self.padding == "replicate" and name == "conv1_1":
             border = "edge"
-        return layer(x, self.operations, border=border)
+        return layer(x, self.compute, border=border)
 
     def _pool(self, x: Activations) -> Activations:
         if self.keep_odd:
             # A repeated edge changes neither the maximum nor the mean of what the last window sees.
             x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)), mode="edge")
         if self.pooling == "max":
-            return self.operations.max_pool(x, size=2, stride=2)
+            return self.compute.max_pool(x, size=2, stride=2)
         batch, height, width, channels = x.shape
         x = x[:, : height // 2 * 2, : width // 2 * 2]
         w = x.reshape(batch, height // 2, 2, width // 2, 2, channels)

@@ -14,7 +14,7 @@ from flax import nnx
 from swag_jax import devices, params
 from swag_jax._checks import check_name, error
 from swag_jax.backbones import alexnet, inception, resnet, vgg
-from swag_jax.backbones._layers import Operations, Precision
+from swag_jax.backbones._layers import Compute, Precision
 from swag_jax.backbones._network import Backbone
 
 
@@ -44,7 +44,7 @@ class Entry:
         return self.stage_layers or self.style_layers
 
 
-_OPTIONS = ("until", "normalization", "operations")
+_OPTIONS = ("until", "normalization", "compute")
 """The arguments that every network has."""
 
 
@@ -126,7 +126,7 @@ def create(name: str, *, seed: int = 0, **options: Any) -> Backbone:
     Args:
         name: One of `NAMES`.
         seed: Seed of the initialization; equal seeds give equal weights.
-        **options: The network's own arguments (`until`, `operations`, `normalization`; VGG19: `pooling`,
+        **options: The network's own arguments (`until`, `compute`, `normalization`; VGG19: `pooling`,
             `padding`, `keep_odd`; residual networks: what changes in their `Architecture`; GoogLeNet
             and Inception v3: `init`, and the latter `variant`).
 
@@ -284,7 +284,7 @@ def load(
     whole = nnx.eval_shape(lambda: create(name, **options))
     taps = whole.layers if _differing(name, source, options) else (known.content_layer, *known.style_layers)
     until = whole.deepest(layers or taps)
-    options = {"operations": Operations(precision=precision), **_asked_by(source), **options, "until": until}
+    options = {"compute": Compute(precision=precision), **_asked_by(source), **options, "until": until}
     if source.kind == "random":
         network = create(name, seed=seed, **options)
     else:

@@ -1,4 +1,4 @@
-"""What a person sees while a picture is made: one live line, or plain lines where there is no terminal."""
+"""What a person sees while an image is made: one live line, or plain lines where there is no terminal."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -131,13 +131,13 @@ class StatisticsDisplay(Display):
         while self.opening:
             self.say(self.opening.pop(0))
         parts = (
-            f"{progress.pictures}/{progress.total} pictures",
+            f"{progress.images}/{progress.total} images",
             *([f"{progress.failed} failed"] if progress.failed else []),
             progress.network,
             f"{clock(progress.seconds_left)} left",
         )
         line = "  ".join(parts)
-        self._show(line, progress.pictures, progress.total, whole=line)
+        self._show(line, progress.images, progress.total, whole=line)
 
 
 class CountDisplay(Display):
@@ -202,7 +202,7 @@ def train_summary(progress: TrainProgress, *, width: int | None = None) -> str:
         "step": f"{progress.step}/{progress.steps}",
         **{name: f"{name} {value:.4g}" for name, value in _families(progress.losses).items()},
         "rate": f"{progress.rate:.3g} steps/s",
-        "waiting": f"{progress.waiting:.0%} waiting for pictures",
+        "waiting": f"{progress.waiting:.0%} waiting for images",
         "left": f"{clock(progress.seconds_left)} left",
     }
     for name in (

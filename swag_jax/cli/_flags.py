@@ -11,18 +11,18 @@ from typing import Any, NoReturn
 
 from swag_jax._checks import check_name, near, one_line
 from swag_jax.losses import Objective
-from swag_jax.optimize import Settings
+from swag_jax.optimize import StylizeSettings
 from swag_jax.optimize.settings import INITS
 from swag_jax.presets import OF_BACKBONE, PRESETS, of_backbone
 from swag_jax.smoothing import Smoothing
 
 RENAMED = {"kind": "smoothing", "scale": "smoothing_scale", "layers": "smoothing_layers", "strength": "alpha"}
-"""Settings whose flag has another name than the attribute: the smoothing's, and a generator's strength."""
+"""StylizeSettings whose flag has another name than the attribute: the smoothing's, and a generator's strength."""
 
 HIDDEN = {"objective", "smoothing", "init"}
-"""Attributes without a flag of their own: two hold other settings, `--init` also takes a picture's path."""
+"""Attributes without a flag of their own: two hold other settings, `--init` also takes an image's path."""
 
-_DEFAULT_BACKBONE = Settings().backbone
+_DEFAULT_BACKBONE = StylizeSettings().backbone
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,7 +53,7 @@ class Parser(argparse.ArgumentParser):
     def _explain(self, unknown: list[str]) -> str:
         flags = [word.partition("=")[0] for word in unknown if word.startswith("--")]
         if not flags:
-            return f"unexpected {' '.join(unknown)}: name all pictures together, before the flags"
+            return f"unexpected {' '.join(unknown)}: name all images together, before the flags"
         known = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
         # An abbreviation is closest to what it abbreviates, whatever its length.
         close = [flag for flag in known if flag.startswith(flags[0])] or known
@@ -78,12 +78,14 @@ def add_keep_colors(parser: argparse.ArgumentParser) -> None:
 def add_init(parser: argparse.ArgumentParser) -> None:
     """Add the flag that says where to start."""
     words = ", ".join(INITS)
-    text = f"Where to start: {words}, or a picture's path (default: {Settings().init})"
+    text = f"Where to start: {words}, or an image's path (default: {StylizeSettings().init})"
     parser.add_argument("--init", metavar="INIT", help=text)
 
 
-def chosen_init(init: str | None, settings: Settings, *, folder: Path = Path()) -> tuple[Settings, Path | None]:
-    """Return the settings with the given start in them, and the path of the starting picture if it is one.
+def chosen_init(
+    init: str | None, settings: StylizeSettings, *, folder: Path = Path()
+) -> tuple[StylizeSettings, Path | None]:
+    """Return the settings with the given start in them, and the path of the starting image if it is one.
 
     Args:
         init: What `--init` was given.
@@ -91,7 +93,7 @@ def chosen_init(init: str | None, settings: Settings, *, folder: Path = Path()) 
         folder: What a path is relative to.
 
     Raises:
-        UserError: If it is a word that is unknown; a picture that is missing is told when it is read.
+        UserError: If it is a word that is unknown; an image that is missing is told when it is read.
     """
     if init is None:
         return settings, None
@@ -101,7 +103,7 @@ def chosen_init(init: str | None, settings: Settings, *, folder: Path = Path()) 
 
 
 def add_settings(parser: argparse.ArgumentParser, **defaults: object) -> None:
-    """Add a flag for every attribute of `Settings`, `Objective` and `Smoothing`; unset ones stay `None`.
+    """Add a flag for every attribute of `StylizeSettings`, `Objective` and `Smoothing`; unset ones stay `None`.
 
     Args:
         parser: Where to add them.
@@ -112,7 +114,7 @@ def add_settings(parser: argparse.ArgumentParser, **defaults: object) -> None:
         metavar="NAME",
         help=f"Named settings to start from: {', '.join(PRESETS)} (default: the backbone's, {_default_preset()})",
     )
-    for owner, title in ((Settings, "settings"), (Objective, "losses"), (Smoothing, "smoothing")):
+    for owner, title in ((StylizeSettings, "settings"), (Objective, "losses"), (Smoothing, "smoothing")):
         group = parser.add_argument_group(title)
         documented, hints = attribute_help(owner), typing.get_type_hints(owner)
         for field in dataclasses.fields(owner):
@@ -184,7 +186,7 @@ def default_text(owner: type, name: str) -> str:
     """Say what a setting is where its flag is not given, as the command line starts from a preset.
 
     Example:
-        >>> default_text(Settings, "size"), default_text(Smoothing, "kind")
+        >>> default_text(StylizeSettings, "size"), default_text(Smoothing, "kind")
         ('512', 'by preset; gatys-vgg19: none')
     """
     values = {preset: getattr(_part(settings, owner), name) for preset, settings in PRESETS.items()}
@@ -194,7 +196,7 @@ def default_text(owner: type, name: str) -> str:
     return shown if same else f"by preset; {_default_preset()}: {shown}"
 
 
-def _part(settings: Settings, owner: type) -> Any:
+def _part(settings: StylizeSettings, owner: type) -> Any:
     """Return the value of class `owner` among the settings and what is inside them."""
     return next(v for v in (settings, settings.objective, settings.objective.smoothing) if isinstance(v, owner))
 
@@ -240,7 +242,7 @@ def attribute_help(owner: type) -> dict[str, str]:
     return {name: " ".join(text.split()).rstrip(".") for name, text in entries}
 
 
-def chosen_settings(arguments: argparse.Namespace) -> Settings:
+def chosen_settings(arguments: argparse.Namespace) -> StylizeSettings:
     """Return the preset's settings with the given flags over them.
 
     Without `--preset`, the backbone's own settings are the start. A preset under another `--backbone` reads that

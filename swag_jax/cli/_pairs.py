@@ -15,7 +15,7 @@ from swag_jax._checks import UserError, error, near
 from swag_jax._files import read_text, what_is_missing
 from swag_jax.cli._flags import Parser, add_init, add_settings, chosen_init, chosen_settings
 from swag_jax.images._decode import SUFFIXES, left_out
-from swag_jax.optimize import Settings
+from swag_jax.optimize import StylizeSettings
 
 Made = TypeVar("Made")
 
@@ -29,16 +29,16 @@ class Job:
 
     Attributes:
         name: Name of the output without its suffix.
-        content: The content picture.
-        styles: The style pictures.
+        content: The content image.
+        styles: The style images.
         settings: How it is made.
-        init: The picture that it starts from, if one was given.
+        init: The image that it starts from, if one was given.
     """
 
     name: str
     content: Path
     styles: tuple[Path, ...]
-    settings: Settings
+    settings: StylizeSettings
     init: Path | None
 
 
@@ -49,18 +49,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def from_folders(contents: Path, styles: Path, given: argparse.Namespace) -> list[Job]:
-    """Return every combination of the pictures of two folders, or with `--zip` the first with the first and so on.
+    """Return every combination of the images of two folders, or with `--zip` the first with the first and so on.
 
     Args:
-        contents: The folder of content pictures.
-        styles: The folder of style pictures.
+        contents: The folder of content images.
+        styles: The folder of style images.
         given: The command's flags.
 
     Raises:
-        UserError: If a folder has no pictures, or those to be zipped differ in number.
+        UserError: If a folder has no images, or those to be zipped differ in number.
     """
     settings, init = chosen_init(given.init, chosen_settings(given))
-    first, second = named(pictures_in(contents, "--contents")), named(pictures_in(styles, "--styles"))
+    first, second = named(images_in(contents, "--contents")), named(images_in(styles, "--styles"))
     if given.zip and len(first) != len(second):
         rule = "with --zip, there must be as many contents as styles"
         raise error(rule, got=f"{len(first)} and {len(second)}", cure="leave out --zip for every combination")
@@ -68,15 +68,15 @@ def from_folders(contents: Path, styles: Path, given: argparse.Namespace) -> lis
     return _unique(Job(f"{a}_{b}", c, (s,), settings, init) for (a, c), (b, s) in pairs)
 
 
-def pictures_in(folder: Path, what: str) -> list[Path]:
-    """Return the pictures of a folder by name.
+def images_in(folder: Path, what: str) -> list[Path]:
+    """Return the images of a folder by name.
 
     Raises:
         UserError: If there are none, naming the argument `what`.
     """
     if not folder.is_dir():
         got = what_is_missing(folder) or folder
-        raise error(f"{what} must be a folder of pictures", got=got, cure="pass an existing folder")
+        raise error(f"{what} must be a folder of images", got=got, cure="pass an existing folder")
     try:
         entries = sorted(folder.iterdir())
     except OSError as problem:
@@ -84,12 +84,12 @@ def pictures_in(folder: Path, what: str) -> list[Path]:
     found = [p for p in entries if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and not p.is_dir()]
     if not found:
         got = f"none in {folder}"
-        raise error(f"{what} must hold pictures ({', '.join(SUFFIXES)})", got=got, cure=left_out(folder))
+        raise error(f"{what} must hold images ({', '.join(SUFFIXES)})", got=got, cure=left_out(folder))
     return found
 
 
 def left_out_of(*folders: Path | None, deep: bool = False) -> list[str]:
-    """Return a line for each of the folders in which some files are no pictures.
+    """Return a line for each of the folders in which some files are no images.
 
     Args:
         *folders: Folders; other paths are passed over.
@@ -100,7 +100,7 @@ def left_out_of(*folders: Path | None, deep: bool = False) -> list[str]:
 
 
 def named(paths: list[Path]) -> dict[str, Path]:
-    """Name pictures by their stems; those that share one by stem and suffix."""
+    """Name images by their stems; those that share one by stem and suffix."""
     stems = [path.stem.lower() for path in paths]
     return {p.stem if stems.count(p.stem.lower()) == 1 else f"{p.stem}-{p.suffix[1:]}": p for p in paths}
 
@@ -216,7 +216,7 @@ def paths_of(row: Mapping[str, Any], folder: Path) -> tuple[Path, tuple[Path, ..
     return folder / str(row["content"]), tuple(folder / str(style) for style in styles if style)
 
 
-def _settings(row: Mapping[str, Any], folder: Path, given: argparse.Namespace) -> tuple[Settings, Path | None]:
+def _settings(row: Mapping[str, Any], folder: Path, given: argparse.Namespace) -> tuple[StylizeSettings, Path | None]:
     """Return the command's settings, and where it starts, with those of a line over them."""
     parser = _RowParser(prog="--pairs", add_help=False)
     add_options(parser)

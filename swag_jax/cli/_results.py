@@ -29,7 +29,7 @@ class Results:
     Args:
         folder: The folder.
         process: The number of this process, where there are several; each writes a file of its own.
-        options: What pictures depend on beside their pairs.
+        options: What images depend on beside their pairs.
     """
 
     def __init__(self, folder: Path, *, process: int | None = None, options: Mapping[str, object] | None = None):
@@ -45,7 +45,7 @@ class Results:
             _write(self._path, _read([self._path]).values())
 
     def fingerprint(self, job: Job) -> str:
-        """Return what tells a pair from others of its name: settings, weights, the pictures' bytes, the options."""
+        """Return what tells a pair from others of its name: settings, weights, the images' bytes, the options."""
         source = self._source(job.settings.backbone, job.settings.weights)
         facts = {
             "settings": asdict(job.settings),
@@ -54,9 +54,9 @@ class Results:
         }
         return self.hashed(facts, [job.content, *job.styles])
 
-    def hashed(self, facts: Mapping[str, object], pictures: Iterable[Path]) -> str:
-        """Return what tells a picture made from these facts and pictures, and with the options, from others."""
-        known = {**facts, "pictures": [_sha256_of(path) for path in pictures], **self._options}
+    def hashed(self, facts: Mapping[str, object], images: Iterable[Path]) -> str:
+        """Return what tells an image made from these facts and images, and with the options, from others."""
+        known = {**facts, "images": [_sha256_of(path) for path in images], **self._options}
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
     def add(self, record: dict[str, Any]) -> None:
@@ -113,7 +113,7 @@ def written(path: Path) -> dict[str, object]:
 
 
 def _is_kept(path: Path, record: Mapping[str, object]) -> bool:
-    """Tell whether a result is still what was written; by version 0.1.0's records, whether it is a whole picture."""
+    """Tell whether a result is still what was written; by version 0.1.0's records, whether it is a whole image."""
     try:
         if not path.is_file():
             return False

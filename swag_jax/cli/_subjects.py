@@ -7,7 +7,7 @@ from typing import Any
 from swag_jax import backbones
 from swag_jax._checks import UserError, check_name, error
 from swag_jax.backbones import NAMES, SWITCHES, Architecture
-from swag_jax.measure import Subject
+from swag_jax.measure import NetworkSpec
 
 _NOT_EVERYWHERE = ("imagenet", "embedded")
 """Weights that some networks do not have; such a network is left out with a note, and the others are measured."""
@@ -15,7 +15,7 @@ _NOT_EVERYWHERE = ("imagenet", "embedded")
 _TRUTHS = {"true": True, "false": False}
 
 
-def read_subjects(networks: Sequence[str], weights: Sequence[str]) -> list[Subject]:
+def read_subjects(networks: Sequence[str], weights: Sequence[str]) -> list[NetworkSpec]:
     """Return every network with all weights that are meant for it.
 
     Args:
@@ -34,49 +34,49 @@ def read_subjects(networks: Sequence[str], weights: Sequence[str]) -> list[Subje
             rule = f"the weights {entry} are for a network that is not measured"
             raise error(rule, cure=f"add {owner} to --networks")
     found = {entry: list(_subjects_of(entry, own, weights)) for entry, own in options.items()}
-    for entry, subjects in found.items():
-        names = [subject.name for subject in subjects]
+    for entry, specs in found.items():
+        names = [spec.name for spec in specs]
         for name in names:
             if names.count(name) > 1:
                 raise error("the weights of a network must differ in name", got=f"{name} twice", cure="rename a file")
-        if not subjects:
+        if not specs:
             raise error(f"{entry} must have weights", got="none", cure="add random to --weights")
-    return [subject for subjects in found.values() for subject in subjects]
+    return [spec for specs in found.values() for spec in specs]
 
 
-def available(subjects: Sequence[Subject]) -> tuple[list[Subject], dict[str, str]]:
+def available(specs: Sequence[NetworkSpec]) -> tuple[list[NetworkSpec], dict[str, str]]:
     """Return the networks whose weights are here, and what is wrong with the others.
 
     Args:
-        subjects: The networks.
+        specs: The networks.
 
     Raises:
         UserError: If weights are wrong that were not asked for by a word, or none are here.
     """
-    found, missing = list[Subject](), dict[str, str]()
-    for subject in subjects:
+    found, missing = list[NetworkSpec](), dict[str, str]()
+    for spec in specs:
         try:
-            backbones.resolve(subject.backbone, weights=subject.weights, **dict(subject.options))
-            found.append(subject)
+            backbones.resolve(spec.backbone, weights=spec.weights, **dict(spec.options))
+            found.append(spec)
         except UserError as problem:
-            if subject.weights not in _NOT_EVERYWHERE or len(subjects) == 1:
+            if spec.weights not in _NOT_EVERYWHERE or len(specs) == 1:
                 raise
-            missing[subject.name] = " ".join(str(problem).split())
+            missing[spec.name] = " ".join(str(problem).split())
     if not found:
         raise UserError(f"there must be a network with weights: {'; '.join(missing.values())}")
     return found, missing
 
 
-def names_of(subject: Subject) -> tuple[str, ...]:
+def names_of(spec: NetworkSpec) -> tuple[str, ...]:
     """Return what a network may be called: its name or, without switches, its backbone's.
 
     Args:
-        subject: The network.
+        spec: The network.
     """
-    return (subject.name,) if subject.options else (subject.name, subject.backbone)
+    return (spec.name,) if spec.options else (spec.name, spec.backbone)
 
 
-def _subjects_of(entry: str, options: dict[str, Any], weights: Sequence[str]) -> Iterator[Subject]:
+def _subjects_of(entry: str, options: dict[str, Any], weights: Sequence[str]) -> Iterator[NetworkSpec]:
     for words in weights:
         owner, equals, path = words.partition("=")
         own = bool(equals) and owner in NAMES
@@ -84,7 +84,7 @@ def _subjects_of(entry: str, options: dict[str, Any], weights: Sequence[str]) ->
             continue
         chosen = path if own else words
         name = entry if len(weights) == 1 else f"{entry}/{Path(chosen).name}"
-        yield Subject(name, entry.partition(":")[0], chosen, tuple(options.items()))
+        yield NetworkSpec(name, entry.partition(":")[0], chosen, tuple(options.items()))
 
 
 def read_network(entry: str) -> tuple[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""`swag-jax apply`: a trained generator on a picture, a folder, or the frames of a video."""
+"""`swag-jax apply`: a trained generator on an image, a folder, or the frames of a video."""
 
 import argparse
 import dataclasses
@@ -16,9 +16,9 @@ from swag_jax._checks import UserError, error
 from swag_jax._files import check_target, make_folder, real
 from swag_jax._types import AnyHostImage, HostAlpha
 from swag_jax.apply import (
+    ApplySettings,
     Content,
     Outcome,
-    Settings,
     Style,
     Stylizer,
     load_stylizer,
@@ -33,27 +33,27 @@ from swag_jax.backbones import PRECISIONS
 from swag_jax.cli._display import CountDisplay, clock
 from swag_jax.cli._flags import add_attributes, add_keep_colors, chosen_attributes
 from swag_jax.cli._outputs import check_outputs
-from swag_jax.cli._pairs import left_out_of, named, pictures_in
+from swag_jax.cli._pairs import images_in, left_out_of, named
 from swag_jax.cli._results import DONE, FAILED, Results, written
 from swag_jax.cli.stylize import stoppable, stopped_code
 from swag_jax.images import check_output, read_alpha, read_image, read_mask, resize, write_image
 from swag_jax.images.io import OUTPUT_FORMATS
 
 SOME_FAILED = 3
-"""Exit code when some of many pictures failed."""
+"""Exit code when some of many images failed."""
 
 WRITERS = 4
-"""Threads that write pictures while the next batch is at work."""
+"""Threads that write images while the next batch is at work."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One picture to be made.
+    """One image to be made.
 
     Attributes:
         name: Name of the output without its suffix.
-        content: The content picture.
-        styles: The style pictures that are mixed.
+        content: The content image.
+        styles: The style images that are mixed.
     """
 
     name: str
@@ -65,20 +65,20 @@ def add_parser(commands: Any) -> None:
     """Register the command."""
     parser = commands.add_parser(
         "apply",
-        help="a trained generator on a picture or a folder",
+        help="a trained generator on an image or a folder",
         usage="swag-jax apply CHECKPOINT CONTENT [STYLE ...] -o OUT [flags]",
-        description="Paint the CONTENT picture, or every picture of that folder, by a trained generator, in the manner "
+        description="Paint the CONTENT image, or every image of that folder, by a trained generator, in the manner "
         "of one STYLE, of several mixed, or of each in a folder. Johnson's networks take no STYLE. A folder of frames "
         "is a video: the style is read once, with one seed. The same command again does what is left of a folder.",
     )
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="A generator, or a training run's folder")
-    parser.add_argument("content", type=Path, metavar="CONTENT", help="The picture to repaint, or a folder")
+    parser.add_argument("content", type=Path, metavar="CONTENT", help="The image to repaint, or a folder")
     parser.add_argument("styles", type=Path, nargs="*", metavar="STYLE", help="A painting; several are mixed")
     suffixes = ", ".join(OUTPUT_FORMATS)
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT", help=f"The result: {suffixes}; of folders, a folder"
     )
-    add_attributes(parser, Settings())
+    add_attributes(parser, ApplySettings())
     add_keep_colors(parser)
     parser.add_argument(
         "--content-masks", type=Path, nargs="+", default=[], metavar="FILE", help="Where each style goes: white is all"
@@ -90,11 +90,11 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--weights", metavar="W", help="The encoder's weights: a name or a file (default: as trained)")
     parser.add_argument("--similarity", choices=SIMILARITIES, help="How AdaAttN compares (default: as trained)")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="Of the networks (default: float32)")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="Pictures at once, at most (default: by device)")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="Images at once, at most (default: by device)")
     parser.add_argument("--format", choices=("png", "jpg"), default="png", help="Of a folder's results (default: png)")
     parser.add_argument("--retry-failed", action="store_true", help="Try again what failed before")
     parser.add_argument(
-        "--export", type=Path, metavar="FILE", help="Also write a jax.export artifact for pictures of these sizes"
+        "--export", type=Path, metavar="FILE", help="Also write a jax.export artifact for images of these sizes"
     )
     parser.add_argument("--quiet", action="store_true", help="Print nothing but errors")
     parser.set_defaults(run=run)
@@ -102,7 +102,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check everything first, then work."""
-    settings = Settings(**chosen_attributes(arguments))
+    settings = ApplySettings(**chosen_attributes(arguments))
     many = arguments.content.is_dir() or any(style.is_dir() for style in arguments.styles)
     if many:
         return _run_many(arguments, settings)
@@ -141,7 +141,7 @@ def _check_output(arguments: argparse.Namespace) -> None:
 
 
 def _shared(arguments: argparse.Namespace) -> list[tuple[str, Path]]:
-    """Return what is read for all pictures."""
+    """Return what is read for all images."""
     masks = [*(("--content-masks", m) for m in arguments.content_masks)]
     masks += [("--style-masks", m) for m in arguments.style_masks]
     return [("CHECKPOINT", _generator_file(arguments)), *masks]
@@ -154,7 +154,7 @@ def _generator_file(arguments: argparse.Namespace) -> Path:
 
 @dataclass(frozen=True)
 class _File:
-    """Reads a picture."""
+    """Reads an image."""
 
     path: Path
 
@@ -163,7 +163,7 @@ class _File:
 
 
 def _masks(paths: Sequence[Path]) -> tuple[HostAlpha, ...]:
-    """Read masks: the luminance of pictures, times their opacity."""
+    """Read masks: the luminance of images, times their opacity."""
     return tuple(read_mask(path) for path in paths)
 
 
@@ -183,7 +183,11 @@ def _write(path: Path, image: AnyHostImage, content: Path) -> None:
 
 
 def _export(
-    arguments: argparse.Namespace, stylizer: Stylizer, settings: Settings, image: AnyHostImage, styles: Sequence[Style]
+    arguments: argparse.Namespace,
+    stylizer: Stylizer,
+    settings: ApplySettings,
+    image: AnyHostImage,
+    styles: Sequence[Style],
 ) -> None:
     shapes = [np.shape(style.image)[:2] for style in styles]
     save_artifact(
@@ -196,9 +200,9 @@ def _export(
     )
 
 
-def _run_many(arguments: argparse.Namespace, settings: Settings) -> int:
+def _run_many(arguments: argparse.Namespace, settings: ApplySettings) -> int:
     if arguments.export is not None:
-        raise error("--export is for one picture", cure="apply the generator to one content and its styles")
+        raise error("--export is for one image", cure="apply the generator to one content and its styles")
     tasks = _tasks(arguments)
     _check_folder(arguments, tasks)
     stylizer = _load(arguments)
@@ -209,7 +213,7 @@ def _run_many(arguments: argparse.Namespace, settings: Settings) -> int:
     left = [task for task in tasks if not _is_ended(task, prints, results, arguments)]
     devices.keep_memory()
     display, began = CountDisplay(arguments.output.name, quiet=arguments.quiet), time.perf_counter()
-    display.noun = "pictures"
+    display.noun = "images"
     for line in left_out_of(arguments.content, *arguments.styles):
         display.say(line)
     with stoppable(display.say, "at once; what is done is kept") as asked, display:
@@ -226,7 +230,7 @@ def _run_many(arguments: argparse.Namespace, settings: Settings) -> int:
     results.merge([task.name for task in tasks])
     statuses = [results.records.get(task.name, {}).get("status") for task in tasks]
     done, failed = statuses.count(DONE), statuses.count(FAILED)
-    line = f"{done} of {len(tasks)} pictures in {arguments.output}"
+    line = f"{done} of {len(tasks)} images in {arguments.output}"
     line += f", {failed} failed (see results.jsonl)" if failed else ""
     display.say(f"{line}, in {clock(time.perf_counter() - began)}")
     if asked:
@@ -237,7 +241,7 @@ def _run_many(arguments: argparse.Namespace, settings: Settings) -> int:
 def _tasks(arguments: argparse.Namespace) -> list[Task]:
     """Return every content in every style, or in all styles mixed, contents of one style side by side."""
     content: Path = arguments.content
-    contents = named(pictures_in(content, "CONTENT")) if content.is_dir() else {content.stem: content}
+    contents = named(images_in(content, "CONTENT")) if content.is_dir() else {content.stem: content}
     styles: list[Path] = arguments.styles
     folders = [style for style in styles if style.is_dir()]
     if not folders:
@@ -246,7 +250,7 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
         raise error("a folder of styles stands alone", got=f"{len(styles)} styles", cure="pass the folder only")
     if arguments.style_masks or arguments.content_masks:
         raise error("masks are for named styles", got="a folder of styles", cure="pass the styles one by one")
-    found = named(pictures_in(folders[0], "STYLE"))
+    found = named(images_in(folders[0], "STYLE"))
     return _unique([Task(f"{a}_{b}", c, (s,)) for b, s in found.items() for a, c in contents.items()])
 
 
@@ -254,7 +258,7 @@ def _unique(tasks: list[Task]) -> list[Task]:
     names = [task.name.lower() for task in tasks]
     for task in tasks:
         if names.count(task.name.lower()) > 1:
-            raise error("every picture must have a name of its own", got=repr(task.name), cure="rename a file")
+            raise error("every image must have a name of its own", got=repr(task.name), cure="rename a file")
     return tasks
 
 
@@ -265,13 +269,13 @@ def _check_folder(arguments: argparse.Namespace, tasks: Sequence[Task]) -> None:
         raise error("the output must not be a folder that is read", got=folder, cure="choose another -o")
     outputs = [(f"the result {task.name}", _output(task, arguments)) for task in tasks]
     outputs.append(("results.jsonl", folder / "results.jsonl"))
-    inputs = [("a picture", path) for task in tasks for path in (task.content, *task.styles)]
+    inputs = [("an image", path) for task in tasks for path in (task.content, *task.styles)]
     check_outputs(outputs, [*inputs, *_shared(arguments)], weights=[arguments.weights or "auto"])
     make_folder(folder)
 
 
-def _facts(arguments: argparse.Namespace, settings: Settings) -> dict[str, object]:
-    """Return what all pictures depend on beside themselves."""
+def _facts(arguments: argparse.Namespace, settings: ApplySettings) -> dict[str, object]:
+    """Return what all images depend on beside themselves."""
     return {
         "settings": dataclasses.asdict(settings),
         "generator": params.file_sha256(_generator_file(arguments)),
@@ -281,7 +285,7 @@ def _facts(arguments: argparse.Namespace, settings: Settings) -> dict[str, objec
 
 
 def _masks_fact(arguments: argparse.Namespace) -> list[object]:
-    """Return what pictures depend on by their masks, which version 0.1.0 read without their opacity."""
+    """Return what images depend on by their masks, which version 0.1.0 read without their opacity."""
     numbers: list[object] = [len(arguments.content_masks), len(arguments.style_masks)]
     return [*numbers, "luminance times opacity"] if any(numbers) else numbers
 
@@ -297,27 +301,27 @@ def _output(task: Task, arguments: argparse.Namespace) -> Path:
 
 
 def _outcomes(
-    tasks: Sequence[Task], stylizer: Stylizer, settings: Settings, arguments: argparse.Namespace
+    tasks: Sequence[Task], stylizer: Stylizer, settings: ApplySettings, arguments: argparse.Namespace
 ) -> Iterator[tuple[Task, Outcome]]:
     """Yield what becomes of every task; a style that cannot be read fails its own tasks only."""
     masks = _masks(arguments.content_masks)
     for styles in dict.fromkeys(task.styles for task in tasks):
         own = [task for task in tasks if task.styles == styles]
         try:
-            pictures = _styles(styles, arguments)
+            images = _styles(styles, arguments)
         except UserError as problem:
             if not arguments.styles[0].is_dir():
                 raise
             yield from ((task, Outcome(index, None, problem)) for index, task in enumerate(own))
             continue
         contents = [Content(_File(task.content), masks) for task in own]
-        outcomes = repaint_many(stylizer, contents, pictures, settings=settings, batch_size=arguments.batch_size)
+        outcomes = repaint_many(stylizer, contents, images, settings=settings, batch_size=arguments.batch_size)
         for outcome in outcomes:
             yield own[outcome.index], outcome
 
 
 def _save(task: Task, outcome: Outcome, fingerprint: str, results: Results, arguments: argparse.Namespace) -> None:
-    """Write a picture, then its record; in a thread, beside the devices."""
+    """Write an image, then its record; in a thread, beside the devices."""
     path, problem = _output(task, arguments), outcome.error
     kept: dict[str, object] = {}
     if outcome.image is not None:

@@ -27,24 +27,24 @@ SOME_FAILED = 3
 """Exit code when some of many pairs failed."""
 
 WRITERS = 4
-"""Threads that write pictures while the next batch is at work."""
+"""Threads that write images while the next batch is at work."""
 
 CELL, ROWS, COLUMNS = 256, 12, 12
-"""Pixels of a picture on the contact sheet, and rows and columns of one sheet."""
+"""Pixels of an image on the contact sheet, and rows and columns of one sheet."""
 
 
 def add_parser(commands: Any) -> None:
     """Register the command."""
     parser = commands.add_parser(
         "batch",
-        help="many pictures at once",
+        help="many images at once",
         usage="swag-jax batch --contents DIR --styles DIR -o DIR [flags]",
         description="Paint every content in the manner of every style, or the pairs of a file, many at once, on "
         "every device. The same command again does what is left. Exit code 3 says that some pairs failed, 130 "
         "and 143 that Ctrl-C or SIGTERM stopped it.",
     )
-    parser.add_argument("--contents", type=Path, metavar="DIR", help="A folder of content pictures")
-    parser.add_argument("--styles", type=Path, metavar="DIR", help="A folder of style pictures")
+    parser.add_argument("--contents", type=Path, metavar="DIR", help="A folder of content images")
+    parser.add_argument("--styles", type=Path, metavar="DIR", help="A folder of style images")
     parser.add_argument(
         "--zip", action="store_true", help="First content with first style and so on (default: every combination)"
     )
@@ -55,14 +55,14 @@ def add_parser(commands: Any) -> None:
         help="A .csv or .jsonl file with columns or keys content and style, perhaps name, and others named like flags",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="Folder of the results")
-    parser.add_argument("--format", choices=("png", "jpg"), default="png", help="Of the pictures (default: png)")
+    parser.add_argument("--format", choices=("png", "jpg"), default="png", help="Of the images (default: png)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="Pairs at once, at most (default: by memory)")
     parser.add_argument(
         "--max-shapes",
         type=int,
         metavar="N",
         help="Work at N aspect ratios at most and stretch the results back: fewer programs to compile where every "
-        "picture has another shape (default: each at its own)",
+        "image has another shape (default: each at its own)",
     )
     parser.add_argument(
         "--mapping",
@@ -71,7 +71,7 @@ def add_parser(commands: Any) -> None:
         help=f"How devices are put to work (default: {devices.MAPPINGS[0]})",
     )
     parser.add_argument(
-        "--sheet", action=argparse.BooleanOptionalAction, default=True, help="Write sheet.png with all pictures"
+        "--sheet", action=argparse.BooleanOptionalAction, default=True, help="Write sheet.png with all images"
     )
     parser.add_argument("--retry-failed", action="store_true", help="Try again what failed before")
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="Address of process 0, where there are several")
@@ -84,7 +84,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check everything first, then work; leave records and pictures such that the same command goes on."""
+    """Check everything first, then work; leave records and images such that the same command goes on."""
     began = time.perf_counter()
     several = devices.initialize(
         coordinator=arguments.coordinator, processes=arguments.processes, process=arguments.process
@@ -181,7 +181,7 @@ def _status(job: Job, results: Results) -> str | None:
 
 @dataclass(frozen=True)
 class _File:
-    """Reads a picture; equal for equal paths, so that each is read once."""
+    """Reads an image; equal for equal paths, so that each is read once."""
 
     path: Path
 
@@ -190,7 +190,7 @@ class _File:
 
 
 def _work(jobs: Sequence[Job], results: Results, arguments: argparse.Namespace, display: BatchDisplay) -> list:
-    """Make the pictures of all jobs; return the signals that asked to stop before the end."""
+    """Make the images of all jobs; return the signals that asked to stop before the end."""
     for settings in {(job.settings.backbone, job.settings.weights): job.settings for job in jobs}.values():
         for line in describe_weights(settings):
             display.say(line)
@@ -223,7 +223,7 @@ def _work(jobs: Sequence[Job], results: Results, arguments: argparse.Namespace, 
 
 
 def _save(outcome: Outcome, job: Job, results: Results, arguments: argparse.Namespace, display: BatchDisplay) -> None:
-    """Write a picture, then its record; in a thread, beside the solver."""
+    """Write an image, then its record; in a thread, beside the solver."""
     path, result, problem = _output(job, arguments), outcome.result, outcome.error
     kept: dict[str, object] = {}
     if result is not None:
@@ -268,9 +268,9 @@ def _write_sheets(jobs: Sequence[Job], results: Results, arguments: argparse.Nam
         ]
     else:
         parts = [_listed(done[i : i + ROWS], arguments) for i in range(0, len(done), ROWS)]
-    for number, picture in enumerate(parts, start=1):
+    for number, image in enumerate(parts, start=1):
         name = "sheet.png" if len(parts) == 1 else f"sheet-{number}.png"
-        write_image(arguments.output / name, picture)
+        write_image(arguments.output / name, image)
 
 
 def _grid(contents: Sequence[Path], styles: Sequence[tuple[Path, ...]], outputs: dict[Any, Path]) -> AnyHostImage:
@@ -286,7 +286,7 @@ def _listed(jobs: Sequence[Job], arguments: argparse.Namespace) -> AnyHostImage:
 
 
 def _small(path: Path | None) -> AnyHostImage | None:
-    """Return a picture for the sheet; none for one that cannot be read, which has been reported."""
+    """Return an image for the sheet; none for one that cannot be read, which has been reported."""
     try:
         return None if path is None else read_image(path, size=CELL)
     except UserError:
@@ -296,7 +296,7 @@ def _small(path: Path | None) -> AnyHostImage | None:
 def _closing(jobs: Sequence[Job], results: Results, stopped: bool, took: str) -> str:
     statuses = [_status(job, results) for job in jobs]
     done, failed = statuses.count(DONE), statuses.count(FAILED)
-    line = f"{done} of {len(jobs)} pictures in {results.folder}"
+    line = f"{done} of {len(jobs)} images in {results.folder}"
     line += f", {failed} failed (see results.jsonl)" if failed else ""
     line += f", {took}"
     return f"{line}; stopped: the same command goes on from here" if stopped else line

@@ -21,7 +21,7 @@ STYLES = {"astronaut": ("swirls", "mosaic"), "cat": ("embers", "woodcut"), "coff
 PAIRS = tuple((content, style) for content, styles in STYLES.items() for style in styles)
 
 PRESET, SIZE, STEPS = "swag-resnet50", 256, 60
-"""What finishes all six pictures in under 100 seconds on two CPU cores; VGG19 takes twice as long."""
+"""What finishes all six images in under 100 seconds on two CPU cores; VGG19 takes twice as long."""
 
 
 def add_parser(commands: Any) -> None:
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         results[content, style], opening = image, []
     write_image(sheet_path, _sheet(shown, results))
     seconds = clock(time.perf_counter() - began)
-    Display("demo", quiet=arguments.quiet).say(f"wrote {sheet_path} and {len(results)} pictures in {seconds}")
+    Display("demo", quiet=arguments.quiet).say(f"wrote {sheet_path} and {len(results)} images in {seconds}")
     return 0
 
 

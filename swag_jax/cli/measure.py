@@ -24,15 +24,15 @@ from swag_jax.cli._outputs import check_outputs
 from swag_jax.cli._pairs import each_row, paths_of
 from swag_jax.cli._results import read_records
 from swag_jax.images import read_image
-from swag_jax.measure import CANDIDATES, METRICS, Comparison, Estimate, Judge, Survey, load_inception, load_lpips
-from swag_jax.measure.judge import CFSD_LAYER
-from swag_jax.measure.survey import Estimates
+from swag_jax.measure import CANDIDATES, METRICS, Aggregate, Comparison, Estimate, Evaluator, load_inception, load_lpips
+from swag_jax.measure.aggregate import Estimates
+from swag_jax.measure.evaluator import CFSD_LAYER
 
 SOME_FAILED = 3
 """Exit code when some of many results could not be measured."""
 
 DEFAULT_BACKBONE = "resnet50"
-"""A network with embedded weights, and not the one that most pictures are made with."""
+"""A network with embedded weights, and not the one that most images are made with."""
 
 _FILES = {"lpips": "lpips_weights", "inception": "fid_weights"}
 """The flags for what a judge reads from files."""
@@ -52,8 +52,8 @@ class Triple:
 
     Attributes:
         name: What to call it.
-        content: The content picture.
-        styles: The style pictures.
+        content: The content image.
+        styles: The style images.
         output: The result; `None` where `batch` made none.
         backbone: The network that made it, where known.
     """
@@ -89,7 +89,7 @@ def add_parser(commands: Any) -> None:
         type=Path,
         nargs="*",
         metavar="PATH",
-        help="RESULTS: the folder of `batch`, or the report of `stylize`; or the pictures CONTENT STYLE OUT",
+        help="RESULTS: the folder of `batch`, or the report of `stylize`; or the images CONTENT STYLE OUT",
     )
     parser.add_argument(
         "--pairs",
@@ -109,7 +109,7 @@ def add_parser(commands: Any) -> None:
         "--backbone",
         default=DEFAULT_BACKBONE,
         metavar="NAME",
-        help=f"The network for content and style, not the one that made the pictures (default: {DEFAULT_BACKBONE})",
+        help=f"The network for content and style, not the one that made the images (default: {DEFAULT_BACKBONE})",
     )
     parser.add_argument(
         "--weights",
@@ -161,17 +161,17 @@ def run(arguments: argparse.Namespace) -> int:
     triples = _triples(arguments)
     metrics, missing = _available(arguments)
     _check(arguments, triples)
-    judge, sources = _judge(metrics, arguments)
+    evaluator, sources = _judge(metrics, arguments)
     warning = _warning(triples, sources, arguments)
     display = CountDisplay("measure", quiet=arguments.quiet, opening=_opening(sources, warning))
     with display:
-        found, survey = _measure(triples, judge, display)
-    estimates = survey.estimates()
+        found, aggregate = _measure(triples, evaluator, display)
+    estimates = aggregate.estimates()
     missing |= _impossible(metrics, estimates)
     if not arguments.quiet:
         _print(estimates, missing)
     if arguments.json is not None:
-        conditions = _conditions(judge, sources, warning, arguments.seed)
+        conditions = _conditions(evaluator, sources, warning, arguments.seed)
         _write(arguments.json, _report(found, estimates, missing) | conditions)
     display.say(_closing(arguments, found, time.perf_counter() - began))
     return SOME_FAILED if any(each.problem for each in found) else 0
@@ -257,11 +257,11 @@ def _check(arguments: argparse.Namespace, triples: Sequence[Triple]) -> None:
     inputs: list[tuple[str, Path | None]] = [("--pairs", arguments.pairs), *(("PATH", p) for p in arguments.paths)]
     inputs += [("the records", file) for p in arguments.paths for file in p.glob("results*.jsonl")]
     inputs += [("--lpips-weights", arguments.lpips_weights), ("--fid-weights", arguments.fid_weights)]
-    inputs += [(f"a picture of {t.name}", path) for t in triples for path in (t.content, *t.styles, t.output)]
+    inputs += [(f"an image of {t.name}", path) for t in triples for path in (t.content, *t.styles, t.output)]
     check_outputs([("--json", arguments.json)], inputs, weights=[arguments.weights, arguments.lpips_trunk])
 
 
-def _judge(metrics: tuple[str, ...], arguments: argparse.Namespace) -> tuple[Judge, dict[str, params.Source]]:
+def _judge(metrics: tuple[str, ...], arguments: argparse.Namespace) -> tuple[Evaluator, dict[str, params.Source]]:
     """Load what the metrics read; return also where each network's weights came from."""
     needed = {attribute for name in metrics for attribute in METRICS[name].reads}
     known = entry(arguments.backbone)
@@ -281,8 +281,8 @@ def _judge(metrics: tuple[str, ...], arguments: argparse.Namespace) -> tuple[Jud
     if "inception" in needed:
         loaded["inception"], sources["inception"] = load_inception(arguments.fid_weights)
     key = jax.random.key(arguments.seed)
-    judge = Judge(metrics, content_layer=content_layer, style_layers=tuple(style_layers), key=key, **loaded)
-    return judge, sources
+    evaluator = Evaluator(metrics, content_layer=content_layer, style_layers=tuple(style_layers), key=key, **loaded)
+    return evaluator, sources
 
 
 _ROLES = {"network": "content and style", "vgg19": "cfsd", "lpips": "lpips", "inception": "fid"}
@@ -298,24 +298,26 @@ def _opening(sources: Mapping[str, params.Source], warning: str | None) -> list[
 def _warning(
     triples: Sequence[Triple], sources: Mapping[str, params.Source], arguments: argparse.Namespace
 ) -> str | None:
-    """Say how many pictures were made through the network that is to judge them."""
+    """Say how many images were made through the network that is to judge them."""
     own = [triple for triple in triples if triple.backbone == arguments.backbone]
     if not own or "network" not in sources:
         return None
     other = next(name for name in (DEFAULT_BACKBONE, "vgg19") if name != arguments.backbone)
     return (
-        f"{arguments.backbone} made {len(own)} of {len(triples)} pictures itself: content and style in it say little; "
+        f"{arguments.backbone} made {len(own)} of {len(triples)} images itself: content and style in it say little; "
         f"pass --backbone {other}"
     )
 
 
-def _measure(triples: Sequence[Triple], judge: Judge, display: CountDisplay) -> tuple[list[Measured], Survey]:
+def _measure(
+    triples: Sequence[Triple], evaluator: Evaluator, display: CountDisplay
+) -> tuple[list[Measured], Aggregate]:
     """Measure all results; what is wrong with one of many is reported, and the rest goes on."""
-    survey, found, began = Survey(), list[Measured](), time.perf_counter()
+    aggregate, found, began = Aggregate(), list[Measured](), time.perf_counter()
     for triple in triples:
         try:
-            comparison, problem = _compare(triple, judge), None
-            survey.add(comparison)
+            comparison, problem = _compare(triple, evaluator), None
+            aggregate.add(comparison)
         except UserError as failure:
             if len(triples) == 1:
                 raise
@@ -323,14 +325,14 @@ def _measure(triples: Sequence[Triple], judge: Judge, display: CountDisplay) -> 
         found.append(Measured(triple, comparison, problem))
         named = None if problem is None else f"{triple.name}: {problem}"
         display.count(len(found), len(triples), time.perf_counter() - began, problem=named)
-    return found, survey
+    return found, aggregate
 
 
-def _compare(triple: Triple, judge: Judge) -> Comparison:
+def _compare(triple: Triple, evaluator: Evaluator) -> Comparison:
     if triple.output is None:
-        raise error("there must be a picture to measure", got="a pair that `batch` could not make")
+        raise error("there must be an image to measure", got="a pair that `batch` could not make")
     output, content, *styles = map(read_image, (triple.output, triple.content, *triple.styles))
-    return judge.compare(output, content, styles)
+    return evaluator.compare(output, content, styles)
 
 
 def _impossible(metrics: Sequence[str], estimates: Estimates) -> dict[str, str]:
@@ -380,13 +382,15 @@ def _report(found: Sequence[Measured], estimates: Estimates, missing: Mapping[st
     }
 
 
-def _conditions(judge: Judge, sources: Mapping[str, params.Source], warning: str | None, seed: int) -> dict[str, Any]:
+def _conditions(
+    evaluator: Evaluator, sources: Mapping[str, params.Source], warning: str | None, seed: int
+) -> dict[str, Any]:
     """Return what is needed to understand and repeat the numbers."""
     device = jax.devices()[0]
     return {
         "networks": {role: {**asdict(source), "description": source.describe()} for role, source in sources.items()},
-        "content_layer": judge.content_layer,
-        "style_layers": list(judge.style_layers),
+        "content_layer": evaluator.content_layer,
+        "style_layers": list(evaluator.style_layers),
         "seed": seed,
         "warning": warning,
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -415,6 +419,6 @@ def _write(path: Path, report: dict[str, Any]) -> None:
 
 def _closing(arguments: argparse.Namespace, found: Sequence[Measured], seconds: float) -> str:
     failed = sum(each.problem is not None for each in found)
-    line = f"measured {len(found) - failed} of {len(found)} pictures in {clock(seconds)}"
+    line = f"measured {len(found) - failed} of {len(found)} images in {clock(seconds)}"
     line += f", {failed} failed" if failed else ""
     return line if arguments.json is None else f"{line}, wrote {arguments.json}"

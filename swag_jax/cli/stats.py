@@ -21,7 +21,7 @@ from swag_jax.backbones import NAMES, SWITCHES
 from swag_jax.cli._display import PIPE_WIDTH, StatisticsDisplay, clock
 from swag_jax.cli._flags import listed, number_or
 from swag_jax.cli._outputs import check_outputs
-from swag_jax.cli._pairs import left_out_of, pictures_in
+from swag_jax.cli._pairs import images_in, left_out_of
 from swag_jax.cli._subjects import available, names_of, read_subjects
 from swag_jax.images import CONTENTS, STYLES, read_image, sample
 from swag_jax.measure.activations import (
@@ -33,14 +33,14 @@ from swag_jax.measure.activations import (
     activation_statistics,
     label,
 )
-from swag_jax.measure.subject import CHOICES, Subject
-from swag_jax.optimize import Settings
+from swag_jax.measure.network_spec import CHOICES, NetworkSpec
+from swag_jax.optimize import StylizeSettings
 from swag_jax.smoothing import Smoothing
 
 SOME_FAILED = 3
-"""Exit code when some of many pictures or networks failed."""
+"""Exit code when some of many images or networks failed."""
 
-SIZE = Settings().size
+SIZE = StylizeSettings().size
 
 _DEFAULT_NETWORKS = ("vgg19", "resnet50")
 _STARRED = "resnet50"
@@ -54,8 +54,8 @@ def add_parser(commands: Any) -> None:
         help="activation statistics of networks",
         usage="swag-jax stats [--images DIR|FILE ...] [--networks A,B] [--json FILE] [--plot FILE] [flags]",
         description="Measure maximum, normalized entropy and peak (maximum over root mean square) of the activations "
-        "and Gram matrices of networks, stage by stage, averaged over pictures: the SWAG paper's figure. Exit code 3 "
-        "says that some pictures or networks failed.",
+        "and Gram matrices of networks, stage by stage, averaged over images: the SWAG paper's figure. Exit code 3 "
+        "says that some images or networks failed.",
     )
     parser.add_argument(
         "--images",
@@ -88,7 +88,7 @@ def add_parser(commands: Any) -> None:
         help="stages (the last of each), all, or layers that every network has (default: stages)",
     )
     parser.add_argument(
-        "--size", type=int, default=SIZE, metavar="N", help=f"Longer side of the pictures in pixels (default: {SIZE})"
+        "--size", type=int, default=SIZE, metavar="N", help=f"Longer side of the images in pixels (default: {SIZE})"
     )
     parser.add_argument(
         "--smoothing",
@@ -105,9 +105,7 @@ def add_parser(commands: Any) -> None:
         help="Temperatures of a softmax; the plot shows the first (default: 1,auto)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="Seed of random weights (default: 0)")
-    parser.add_argument(
-        "--batch-size", type=int, metavar="N", help="Pictures at once, at most (default: by their size)"
-    )
+    parser.add_argument("--batch-size", type=int, metavar="N", help="Images at once, at most (default: by their size)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="Write all numbers here")
     parser.add_argument("--plot", type=Path, metavar="FILE", help=f"Draw them here: {', '.join(plots.FORMATS)}")
     parser.add_argument(
@@ -124,16 +122,16 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check everything first, then measure, then write."""
     smoothings = _smoothings(arguments)
-    subjects, missing = available(read_subjects(arguments.networks, arguments.weights))
+    specs, missing = available(read_subjects(arguments.networks, arguments.weights))
     files = _files(arguments.images)
-    starred = _starred(arguments, subjects, smoothings)
+    starred = _starred(arguments, specs, smoothings)
     _check_outputs(arguments, files)
-    pictures = {name: _Picture(path, arguments.size) for name, path in files.items()}
+    images = {name: _Image(path, arguments.size) for name, path in files.items()}
     display = StatisticsDisplay("stats", quiet=arguments.quiet, opening=_opening(missing, arguments))
     with display:
         found = activation_statistics(
-            pictures,
-            subjects,
+            images,
+            specs,
             layers=_layers(arguments),
             smoothings=smoothings,
             seed=arguments.seed,
@@ -179,7 +177,7 @@ def _files(asked: Sequence[str]) -> dict[str, Path | str]:
     for entry in asked:
         path = Path(entry)
         if path.is_dir():
-            found += pictures_in(path, "--images")
+            found += images_in(path, "--images")
         else:
             found.append(entry if entry in (*CONTENTS, *STYLES) and not path.exists() else path)
     names = [Path(each).name for each in found]
@@ -187,8 +185,8 @@ def _files(asked: Sequence[str]) -> dict[str, Path | str]:
 
 
 @dataclass(frozen=True)
-class _Picture:
-    """Reads a picture from its path, or the sample of a name, when its turn comes."""
+class _Image:
+    """Reads an image from its path, or the sample of a name, when its turn comes."""
 
     origin: Path | str
     size: int
@@ -199,19 +197,19 @@ class _Picture:
         return read_image(self.origin, size=self.size)
 
 
-def _starred(arguments: argparse.Namespace, subjects: Sequence[Subject], smoothings: Sequence[Smoothing]) -> list[str]:
+def _starred(arguments: argparse.Namespace, specs: Sequence[NetworkSpec], smoothings: Sequence[Smoothing]) -> list[str]:
     """Return the names of the networks that the plot also shows smoothed."""
     asked = arguments.starred
     if asked is None:
         asked = [_STARRED] if any(smoothing.kind != "none" for smoothing in smoothings) else []
     else:
-        known = dict.fromkeys(name for subject in subjects for name in names_of(subject))
+        known = dict.fromkeys(name for spec in specs for name in names_of(spec))
         asked = [check_name(name, known, what="network") for name in asked]
-    return [subject.name for subject in subjects if set(asked) & set(names_of(subject))]
+    return [spec.name for spec in specs if set(asked) & set(names_of(spec))]
 
 
 def _check_outputs(arguments: argparse.Namespace, files: dict[str, Path | str]) -> None:
-    """Raise unless all that will be written can be, and none of it over a picture that is read."""
+    """Raise unless all that will be written can be, and none of it over an image that is read."""
     check_range(arguments.size, what="size", low=1)
     if arguments.json is not None:
         check_target(arguments.json, what="--json")
@@ -225,7 +223,7 @@ def _check_outputs(arguments: argparse.Namespace, files: dict[str, Path | str]) 
 def _print(found: ActivationStatistics) -> None:
     """Print the means: a table for each network and smoothing, 80 columns wide."""
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
-    console.print(f"means over {len(found.pictures)} pictures")
+    console.print(f"means over {len(found.images)} images")
     for name, network in found.networks.items():
         for kind in network.smoothings:
             shown = name if kind == RAW else f"{name}, {kind}"
@@ -282,5 +280,5 @@ def _closing(arguments: argparse.Namespace, found: ActivationStatistics) -> str:
     outputs = [str(path) for path in (arguments.json, arguments.plot) if path is not None]
     wrote = f", wrote {' and '.join(outputs)}" if outputs else ""
     failed = f", {len(found.failures)} failed" if found.failures else ""
-    number = f"{len(found.networks)} networks on {len(found.pictures)} pictures"
+    number = f"{len(found.networks)} networks on {len(found.images)} images"
     return f"measured {number} in {clock(found.seconds)}{failed}{wrote}"

@@ -1,4 +1,4 @@
-"""`swag-jax stylize`: one picture by optimization."""
+"""`swag-jax stylize`: one image by optimization."""
 
 import argparse
 import contextlib
@@ -20,26 +20,26 @@ from swag_jax.cli._flags import add_init, add_keep_colors, add_settings, chosen_
 from swag_jax.cli._outputs import check_outputs
 from swag_jax.images import check_output, read_alpha, read_image, resize, write_image
 from swag_jax.images.io import OUTPUT_FORMATS
-from swag_jax.optimize import Progress, Result, Settings, stylize
+from swag_jax.optimize import Progress, Result, StylizeSettings, stylize
 
 
 def add_parser(commands: Any) -> None:
     """Register the command."""
     parser = commands.add_parser(
         "stylize",
-        help="one picture by optimization",
+        help="one image by optimization",
         usage="swag-jax stylize CONTENT STYLE [STYLE ...] -o OUT [flags]",
-        description="Paint the CONTENT picture in the manner of one or more STYLE pictures. Ctrl-C and "
-        "SIGTERM stop early and keep the picture so far, with exit codes 130 and 143.",
+        description="Paint the CONTENT image in the manner of one or more STYLE images. Ctrl-C and "
+        "SIGTERM stop early and keep the image so far, with exit codes 130 and 143.",
     )
-    parser.add_argument("content", type=Path, metavar="CONTENT", help="The picture to repaint")
+    parser.add_argument("content", type=Path, metavar="CONTENT", help="The image to repaint")
     parser.add_argument("styles", type=Path, nargs="+", metavar="STYLE", help="A painting; several are mixed")
     suffixes = ", ".join(OUTPUT_FORMATS)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=f"The result: {suffixes}")
     add_keep_colors(parser)
     add_init(parser)
     parser.add_argument(
-        "--every", type=int, metavar="N", help="Also write the picture after every N steps, as OUT-00N (default: no)"
+        "--every", type=int, metavar="N", help="Also write the image after every N steps, as OUT-00N (default: no)"
     )
     parser.add_argument(
         "--report", type=Path, metavar="FILE.json", help="Write settings, weights, losses, seconds and versions here"
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     writer = _Writer(arguments)
     display = Display(arguments.output.name, quiet=arguments.quiet, opening=describe_weights(settings), also=writer)
     devices.keep_memory()
-    with stoppable(display.say, "without a picture") as writer.asked:
+    with stoppable(display.say, "without an image") as writer.asked:
         with display:
             result = stylize(content, styles, settings=settings, init=start, callback=display, every=arguments.every)
         writer.write(arguments.output, result.image)
@@ -69,14 +69,14 @@ def run(arguments: argparse.Namespace) -> int:
     return stopped_code(writer.asked)
 
 
-def describe_weights(settings: Settings) -> list[str]:
+def describe_weights(settings: StylizeSettings) -> list[str]:
     """Say which weights are used, and how to get better ones."""
     source = params.resolve(settings.backbone, weights=settings.weights)
     advice = source.advice()
     return [f"weights: {source.describe()}", *([f"         {advice}"] if advice else [])]
 
 
-def _check_outputs(arguments: argparse.Namespace, settings: Settings, init: Path | None) -> None:
+def _check_outputs(arguments: argparse.Namespace, settings: StylizeSettings, init: Path | None) -> None:
     """Raise unless all that will be written can be, and none of it over a file that is read."""
     output, report, every = arguments.output, arguments.report, arguments.every
     check_output(output)
@@ -95,7 +95,7 @@ def _check_outputs(arguments: argparse.Namespace, settings: Settings, init: Path
 
 
 def snapshot(output: Path, step: int) -> Path:
-    """Return where `--every` writes the picture after a step.
+    """Return where `--every` writes the image after a step.
 
     Args:
         output: The result.
@@ -105,7 +105,7 @@ def snapshot(output: Path, step: int) -> Path:
 
 
 class _Writer:
-    """Writes the picture so far after every N steps with the content's transparency, and stops the run when asked."""
+    """Writes the image so far after every N steps with the content's transparency, and stops the run when asked."""
 
     def __init__(self, arguments: argparse.Namespace):
         self.output: Path = arguments.output
@@ -116,7 +116,7 @@ class _Writer:
 
     def __call__(self, progress: Progress) -> bool:
         if self.every and progress.step % self.every == 0 and progress.step < progress.steps:
-            self.write(snapshot(self.output, progress.step), progress.picture())
+            self.write(snapshot(self.output, progress.step), progress.image())
         return bool(self.asked)
 
     def write(self, path: Path, image: HostImage) -> None:

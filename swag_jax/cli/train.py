@@ -24,7 +24,7 @@ DIVERGED = 1
 
 def add_parser(commands: Any) -> None:
     """Register the command, with a command of its own for every kind of generator."""
-    parser = commands.add_parser("train", help="a generator of stylized pictures")
+    parser = commands.add_parser("train", help="a generator of stylized images")
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="GENERATOR")
     for kind in KINDS:
         _add_kind(kinds, kind)
@@ -41,8 +41,8 @@ def _add_kind(kinds: Any, kind: str) -> None:
         "stopped.",
         epilog="Recipes. " + " ".join(_describe(name) for name in names),
     )
-    styles = "The one style picture" if kind == "johnson" else "A folder of style pictures"
-    parser.add_argument("--contents", type=Path, required=True, metavar="DIR", help="A folder of content pictures")
+    styles = "The one style image" if kind == "johnson" else "A folder of style images"
+    parser.add_argument("--contents", type=Path, required=True, metavar="DIR", help="A folder of content images")
     parser.add_argument("--styles", type=Path, required=True, metavar="DIR", help=styles)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="The run's folder")
     parser.add_argument(

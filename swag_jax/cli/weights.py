@@ -19,7 +19,7 @@ from swag_jax._types import Images
 from swag_jax.cli._display import PIPE_WIDTH
 from swag_jax.cli._subjects import read_network
 from swag_jax.images import CONTENTS, NORMALIZATIONS, normalize, read_crop, sample
-from swag_jax.train.data import find_pictures
+from swag_jax.train.data import find_images
 
 _SOME_FAILED = 3
 _STORED = "store"
@@ -168,7 +168,7 @@ def run_convert(args: argparse.Namespace) -> int:
 def _check_apart(args: argparse.Namespace) -> None:
     """Raise if the output would replace a file that is read."""
     if args.output is not None:
-        images = find_pictures(args.images, what="--images") if args.unit_mean and args.images else []
+        images = find_images(args.images, what="--images") if args.unit_mean and args.images else []
         inputs = [*(("FILE", file) for file in args.files), *(("--images", path) for path in images)]
         check_apart([("-o", args.output)], inputs)
 
@@ -208,7 +208,7 @@ def _photographs(folder: Path | None) -> Images:
     if folder is None:
         whole = [sample(name, size=2 * UNIT_MEAN_SIZE) for name in CONTENTS]
         return jnp.stack([image[:UNIT_MEAN_SIZE, :UNIT_MEAN_SIZE] for image in whole])
-    files = find_pictures(folder, what="--images")[:UNIT_MEAN_IMAGES]
+    files = find_images(folder, what="--images")[:UNIT_MEAN_IMAGES]
     crops = [read_crop(file, size=UNIT_MEAN_SIZE, crop=UNIT_MEAN_SIZE) for file in files]
     return jnp.asarray(np.stack(crops), jnp.float32) / 255
 
@@ -221,7 +221,7 @@ def _convert_generator(args: argparse.Namespace) -> int:
     if args.input != "auto":
         raise error("--input is for networks", got=args.input, cure="leave it out")
     config = generators.convert_generator(args.files, args.generator, args.output)
-    reads = "pictures" if isinstance(config, generators.JohnsonConfig) else ", ".join(tap.layer for tap in config.taps)
+    reads = "images" if isinstance(config, generators.JohnsonConfig) else ", ".join(tap.layer for tap in config.taps)
     print(printable(f"{args.output}: {args.generator} generator, reads {reads}"))
     return 0
 

@@ -1,8 +1,8 @@
 """Networks that stylize in one pass: Johnson's, AdaIN, SANet and AdaAttN."""
 
 from swag_jax.generators._layers import VGG_TAPS as VGG_TAPS
+from swag_jax.generators._layers import EncoderGenerator as EncoderGenerator
 from swag_jax.generators._layers import Generator as Generator
-from swag_jax.generators._layers import Painter as Painter
 from swag_jax.generators.adaattn import AdaAttN as AdaAttN
 from swag_jax.generators.adaattn import AdaAttNConfig as AdaAttNConfig
 from swag_jax.generators.adain import AdaIN as AdaIN

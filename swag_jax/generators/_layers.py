@@ -1,7 +1,7 @@
 """What every generator is made of: reflecting convolutions, enlarging, and the class that they share.
 
 Activations are `batch rows columns channels`, kernels `height width in out`. Parameters are float32; convolutions are
-computed as `Operations` say.
+computed as `Compute` say.
 """
 
 import abc
@@ -16,22 +16,22 @@ from jaxtyping import Array, Bool, Float
 
 from swag_jax._checks import error
 from swag_jax._types import Activations, Images, Key
-from swag_jax.backbones import Operations
-from swag_jax.features import Tap
+from swag_jax.backbones import Compute
+from swag_jax.features import LayerSpec
 from swag_jax.images import nearest
 from swag_jax.statistics import instance_norm
 
 BatchFeatures: TypeAlias = Mapping[str, Activations]
-"""Activations of a batch of pictures by layer."""
+"""Activations of a batch of images by layer."""
 
 BatchMoments: TypeAlias = tuple[Float[Array, "batch channels"], Float[Array, "batch channels"]]
-"""Mean and standard deviation of each channel for each picture of a batch."""
+"""Mean and standard deviation of each channel for each image of a batch."""
 
 BatchMask: TypeAlias = Bool[Array, "batch _ _"]
-"""A region of each picture of a batch, at any size."""
+"""A region of each image of a batch, at any size."""
 
-Known: TypeAlias = Mapping[str, BatchMoments]
-"""What is known of the content pictures' moments, by the name of the norm: where pictures are parts of a larger one."""
+KnownMoments: TypeAlias = Mapping[str, BatchMoments]
+"""What is known of the content images' moments, by the name of the norm: where images are parts of a larger one."""
 
 Transferred: TypeAlias = tuple[Activations, ...]
 """What a decoder paints from: features in the style's manner, and those of a skip."""
@@ -40,38 +40,38 @@ Size: TypeAlias = tuple[int, int]
 """Height and width in pixels."""
 
 VGG_TAPS = (
-    Tap("relu1_1", 64, 1),
-    Tap("relu2_1", 128, 2),
-    Tap("relu3_1", 256, 4),
-    Tap("relu4_1", 512, 8),
-    Tap("relu5_1", 512, 16),
+    LayerSpec("relu1_1", 64, 1),
+    LayerSpec("relu2_1", 128, 2),
+    LayerSpec("relu3_1", 256, 4),
+    LayerSpec("relu4_1", 512, 8),
+    LayerSpec("relu5_1", 512, 16),
 )
 """What AdaIN, SANet and AdaAttN read of VGG19."""
 
 
 class Generator(nnx.Module):
-    """A network that makes pictures.
+    """A network that makes images.
 
-    It is a pytree: pass it to `jax.jit` as an argument. Pictures that it returns are float32 and may leave [0, 1]
+    It is a pytree: pass it to `jax.jit` as an argument. Images that it returns are float32 and may leave [0, 1]
     a little; clip them last.
 
     Attributes:
         config: What it is made of.
-        operations: Precision and kernels of its convolutions.
+        compute: Precision and kernels of its convolutions.
     """
 
     config: Any
-    operations: Operations
+    compute: Compute
     unbiased: ClassVar[bool] = True
     """Which variance its norms over the content divide by."""
 
-    def __init__(self, config: Any, *, operations: Operations | None = None):
+    def __init__(self, config: Any, *, compute: Compute | None = None):
         self.config = config
-        self.operations = operations or Operations()
+        self.compute = compute or Compute()
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The layers that it reads of the content and the style picture; empty if it reads pictures."""
+        """The layers that it reads of the content and the style image; empty if it reads images."""
         return tuple(tap.layer for tap in self.config.taps)
 
     @property
@@ -80,16 +80,16 @@ class Generator(nnx.Module):
         return max(tap.stride for tap in self.config.taps)
 
     @abc.abstractmethod
-    def normed(self, content: Any, known: Known) -> dict[str, Activations]:
+    def normed(self, content: Any, known: KnownMoments) -> dict[str, Activations]:
         """Return what its norms over the content see: of those that are not `known`, the ones that known ones decide.
 
         Args:
-            content: What a call takes: activations by layer, or pictures.
+            content: What a call takes: activations by layer, or images.
             known: Moments by the name of the norm.
         """
 
 
-class Painter(Generator):
+class EncoderGenerator(Generator):
     """A generator that reads a style, transfers it, and paints.
 
     A style is read once for many contents, and what is transferred from several can be mixed before it is painted.
@@ -99,43 +99,43 @@ class Painter(Generator):
 
     @abc.abstractmethod
     def read(self, style: BatchFeatures, *, key: Key | None = None, region: BatchMask | None = None) -> Any:
-        """Return what it keeps of style pictures.
+        """Return what it keeps of style images.
 
         Args:
-            style: Activations of the style pictures.
+            style: Activations of the style images.
             key: Draws the positions that are kept, where there are too many.
-            region: The part of each style picture to be used, at any size; one without any position restricts nothing.
+            region: The part of each style image to be used, at any size; one without any position restricts nothing.
 
         Raises:
             UserError: If a key is needed and not given.
         """
 
     @abc.abstractmethod
-    def transfer(self, content: BatchFeatures, kept: Any, *, known: Known | None = None) -> Transferred:
+    def transfer(self, content: BatchFeatures, kept: Any, *, known: KnownMoments | None = None) -> Transferred:
         """Return what the decoder paints from.
 
         Args:
-            content: Activations of the content pictures.
-            kept: What `read` returned of as many style pictures.
+            content: Activations of the content images.
+            kept: What `read` returned of as many style images.
             known: Moments of the content by the names that `normed` has; default: its own.
         """
 
-    def unstyled(self, content: BatchFeatures, own: Any, *, known: Known | None = None) -> Transferred:
+    def unstyled(self, content: BatchFeatures, own: Any, *, known: KnownMoments | None = None) -> Transferred:
         """Return what the decoder paints the unchanged content from: here, what is transferred in its own style.
 
         Args:
-            content: Activations of the content pictures.
+            content: Activations of the content images.
             own: What `read` returned of them.
             known: As in `transfer`.
         """
         return self.transfer(content, own, known=known)
 
     def decode(self, transferred: Transferred, *, size: Size) -> Images:
-        """Return pictures.
+        """Return images.
 
         Args:
             transferred: What `transfer` returned, or a mixture of several.
-            size: Height and width of the pictures wanted: the content pictures' own.
+            size: Height and width of the images wanted: the content images' own.
         """
         features, *skips = transferred
         return self.decoder(features, size=size, skip=skips[0] if skips else None)
@@ -175,13 +175,13 @@ class Conv(nnx.Module):
             self.bias = nnx.Param(jnp.zeros(channels_out, jnp.float32))
         self.stride = stride
 
-    def __call__(self, x: Activations, operations: Operations) -> Activations:
+    def __call__(self, x: Activations, compute: Compute) -> Activations:
         """Reflect, convolve, and add the bias."""
         kernel = self.kernel[...]
         half = kernel.shape[0] // 2
         around = (half, half), (half, half)
-        x = x.astype(operations.dtype)
-        y = operations.convolve(x, kernel, stride=self.stride, padding=around, border="reflect")
+        x = x.astype(compute.dtype)
+        y = compute.convolve(x, kernel, stride=self.stride, padding=around, border="reflect")
         return y + self.bias[...].astype(y.dtype)[None, None, None]
 
 
@@ -198,7 +198,7 @@ def enlarge(x: Activations, ratio: int, *, rows: int, columns: int) -> Activatio
 
 
 def normalized(x: Activations, *, known: BatchMoments | None = None) -> Activations:
-    """Apply `instance_norm` to each picture of a batch."""
+    """Apply `instance_norm` to each image of a batch."""
     return jax.vmap(lambda x, known: instance_norm(x, known=known))(x, known)
 
 
@@ -208,7 +208,7 @@ def fitted(mask: BatchMask, features: Activations) -> BatchMask:
     return jax.vmap(lambda m: nearest(m, *features.shape[1:3]))(floats)[..., 0] > 0
 
 
-def check_taps(taps: tuple[Tap, ...], count: int, *, or_more: bool = False) -> None:
+def check_taps(taps: tuple[LayerSpec, ...], count: int, *, or_more: bool = False) -> None:
     """Raise unless there are `count` taps, or more, shallow to deep."""
     if len(taps) < count or (len(taps) > count and not or_more):
         wanted = f"{count} layers or more" if or_more else f"{count} layers"

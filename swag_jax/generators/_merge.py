@@ -3,8 +3,8 @@
 from flax import nnx
 
 from swag_jax._types import Activations
-from swag_jax.backbones import Operations
-from swag_jax.features import Tap
+from swag_jax.backbones import Compute
+from swag_jax.features import LayerSpec
 from swag_jax.generators._layers import Conv, enlarge
 
 
@@ -21,16 +21,16 @@ class Merge(nnx.Module):
         rngs: Randomness for the initialization.
     """
 
-    def __init__(self, shallow: Tap, deep: Tap, *, deviation: float | None = None, rngs: nnx.Rngs):
+    def __init__(self, shallow: LayerSpec, deep: LayerSpec, *, deviation: float | None = None, rngs: nnx.Rngs):
         self.ratio = deep.stride // shallow.stride
         self.conv = Conv(shallow.channels, shallow.channels, deviation=deviation, rngs=rngs)
         self.fits = deep.channels == shallow.channels
         if not self.fits:
             self.project = Conv(deep.channels, shallow.channels, size=1, deviation=deviation, rngs=rngs)
 
-    def __call__(self, shallow: Activations, deep: Activations, operations: Operations) -> Activations:
+    def __call__(self, shallow: Activations, deep: Activations, compute: Compute) -> Activations:
         """Fuse them."""
         if not self.fits:
-            deep = self.project(deep, operations)
+            deep = self.project(deep, compute)
         deep = enlarge(deep, self.ratio, rows=shallow.shape[1], columns=shallow.shape[2])
-        return self.conv(shallow + deep, operations)
+        return self.conv(shallow + deep, compute)

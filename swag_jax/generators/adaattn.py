@@ -12,17 +12,17 @@ from flax import nnx
 
 from swag_jax._checks import check_name, check_range, error
 from swag_jax._types import Activations, Images, Key
-from swag_jax.attention import SIMILARITIES, Kept, Similarity, at_deepest, keep, key_features, restyle
-from swag_jax.backbones import Operations
-from swag_jax.features import Tap
+from swag_jax.attention import SIMILARITIES, Similarity, StyleKeys, at_deepest, keep, key_features, restyle
+from swag_jax.backbones import Compute
+from swag_jax.features import LayerSpec
 from swag_jax.generators._layers import (
     VGG_TAPS,
     BatchFeatures,
     BatchMask,
     BatchMoments,
     Conv,
-    Known,
-    Painter,
+    EncoderGenerator,
+    KnownMoments,
     Size,
     Transferred,
     check_taps,
@@ -32,7 +32,7 @@ from swag_jax.generators._merge import Merge
 from swag_jax.generators.decoder import Decoder
 
 BatchMasks: TypeAlias = tuple[BatchMask, BatchMask]
-"""`Masks` of a batch of pictures, at any size."""
+"""`Masks` of a batch of images, at any size."""
 
 _DEVIATION = 0.02
 """Of the initial kernels: `init_weights` of Huage001/AdaAttN."""
@@ -52,7 +52,7 @@ class AdaAttNConfig:
         skip_samples: The same for the layer of the skip.
     """
 
-    taps: tuple[Tap, ...] = VGG_TAPS
+    taps: tuple[LayerSpec, ...] = VGG_TAPS
     fused: bool = True
     skip: bool = True
     shallow: bool = True
@@ -69,11 +69,11 @@ class AdaAttNConfig:
         check_taps(self.taps, 1 + self.fused + self.skip, or_more=True)
 
     @property
-    def attended(self) -> tuple[Tap, ...]:
+    def attended(self) -> tuple[LayerSpec, ...]:
         """The taps with attention of their own, shallow to deep."""
         return self.taps[-1 - self.fused - self.skip :]
 
-    def compared(self, tap: Tap) -> tuple[Tap, ...]:
+    def compared(self, tap: LayerSpec) -> tuple[LayerSpec, ...]:
         """Return the taps by which the positions of `tap` are compared."""
         return self.taps[: self.taps.index(tap) + 1] if self.shallow else (tap,)
 
@@ -100,24 +100,24 @@ class AdaptiveAttention(nnx.Module):
     def read(
         self,
         style: BatchFeatures,
-        operations: Operations,
+        compute: Compute,
         *,
         layers: tuple[str, ...],
         key: Key | None,
         samples: int,
         region: BatchMask | None,
-    ) -> Kept:
-        """Return keys and values of every style picture at the last of `layers`, compared by all of them."""
+    ) -> StyleKeys:
+        """Return keys and values of every style image at the last of `layers`, compared by all of them."""
         keys = jax.vmap(lambda f: key_features(f, layers=layers))({layer: style[layer] for layer in layers})
-        keys, values = self.key(keys, operations), self.value(style[layers[-1]], operations)
+        keys, values = self.key(keys, compute), self.value(style[layers[-1]], compute)
         region = None if region is None else fitted(region, style[layers[-1]])
         return jax.vmap(lambda k, v, r: keep(k, v, key=key, samples=samples, region=r))(keys, values, region)
 
     def __call__(
         self,
         content: BatchFeatures,
-        kept: Kept,
-        operations: Operations,
+        kept: StyleKeys,
+        compute: Compute,
         *,
         layers: tuple[str, ...],
         similarity: Similarity,
@@ -134,22 +134,22 @@ class AdaptiveAttention(nnx.Module):
 
         region = None if region is None else fitted(region, content[own])
         of_own = None if known is None else known[own]
-        return jax.vmap(one)(content[own], self.query(queries, operations), kept, region, of_own)
+        return jax.vmap(one)(content[own], self.query(queries, compute), kept, region, of_own)
 
 
-class AdaAttN(Painter):
+class AdaAttN(EncoderGenerator):
     """The AdaAttN generator: attention of 9,066,752 and 468,096 parameters (the skip's), a decoder of 4,095,043.
 
     Args:
         config: What it is made of.
-        operations: Precision and kernels; attention's logits and weights are float32 in full precision anyway.
+        compute: Precision and kernels; attention's logits and weights are float32 in full precision anyway.
         rngs: Randomness for the initialization.
     """
 
     config: AdaAttNConfig
 
-    def __init__(self, config: AdaAttNConfig, *, operations: Operations | None = None, rngs: nnx.Rngs):
-        super().__init__(config, operations=operations)
+    def __init__(self, config: AdaAttNConfig, *, compute: Compute | None = None, rngs: nnx.Rngs):
+        super().__init__(config, compute=compute)
         for tap in config.attended:
             width = sum(compared.channels for compared in config.compared(tap))
             setattr(self, tap.layer, AdaptiveAttention(tap.channels, width, rngs=rngs))
@@ -162,7 +162,7 @@ class AdaAttN(Painter):
             whole=not config.fused,
             skip=skips[0] if skips else None,
             deviation=_DEVIATION,
-            operations=self.operations,
+            compute=self.compute,
             rngs=rngs,
         )
 
@@ -175,15 +175,15 @@ class AdaAttN(Painter):
         key: Key | None = None,
         masks: BatchMasks | None = None,
     ) -> Images:
-        """Return stylized pictures.
+        """Return stylized images.
 
         Args:
-            content: Activations of the content pictures.
-            style: Activations of as many style pictures.
-            size: Height and width of the pictures wanted: the content pictures' own.
+            content: Activations of the content images.
+            style: Activations of as many style images.
+            size: Height and width of the images wanted: the content images' own.
             key: Draws the style positions that are kept, the same for the whole batch; needed where a style has more
                 than the configured samples.
-            masks: Regions of the content and the style pictures, at any size: inside the content's, only the style's
+            masks: Regions of the content and the style images, at any size: inside the content's, only the style's
                 is attended to, elsewhere everything is.
 
         Raises:
@@ -193,34 +193,36 @@ class AdaAttN(Painter):
         kept = self.read(style, key=key, region=styles)
         return self.decode(self.transfer(content, kept, region=contents), size=size)
 
-    def read(self, style: BatchFeatures, *, key: Key | None = None, region: BatchMask | None = None) -> dict[str, Kept]:
+    def read(
+        self, style: BatchFeatures, *, key: Key | None = None, region: BatchMask | None = None
+    ) -> dict[str, StyleKeys]:
         """Return keys and values by attended layer."""
         return {tap.layer: self._read(tap, style, key, region) for tap in self.config.attended}
 
     def transfer(
         self,
         content: BatchFeatures,
-        kept: Mapping[str, Kept],
+        kept: Mapping[str, StyleKeys],
         *,
-        known: Known | None = None,
+        known: KnownMoments | None = None,
         region: BatchMask | None = None,
     ) -> Transferred:
         """Attend at every attended layer, and fuse the two deepest.
 
         Args:
-            content: Activations of the content pictures.
+            content: Activations of the content images.
             kept: What `read` returned.
-            known: As in `Painter.transfer`.
-            region: Where in each content picture only the style's region is attended to; default: everywhere.
+            known: As in `EncoderGenerator.transfer`.
+            region: Where in each content image only the style's region is attended to; default: everywhere.
         """
         found = [self._attend(tap, content, kept[tap.layer], known, region) for tap in self.config.attended]
         skips = tuple(found.pop(0) for _ in range(self.config.skip))
-        first = self.merge(found[0], found[1], self.operations) if self.config.fused else found[0]
+        first = self.merge(found[0], found[1], self.compute) if self.config.fused else found[0]
         return (first, *skips)
 
     def attend(
         self,
-        tap: Tap,
+        tap: LayerSpec,
         content: BatchFeatures,
         style: BatchFeatures,
         *,
@@ -231,7 +233,7 @@ class AdaAttN(Painter):
         contents, styles = masks or (None, None)
         return self._attend(tap, content, self._read(tap, style, key, styles), None, contents)
 
-    def normed(self, content: BatchFeatures, known: Known) -> dict[str, Activations]:
+    def normed(self, content: BatchFeatures, known: KnownMoments) -> dict[str, Activations]:
         """Return, for every attended layer, the layers that it is compared by at its size, as `attended/compared`."""
         found = {}
         for tap in self.config.attended:
@@ -240,27 +242,30 @@ class AdaAttN(Painter):
             found |= {f"{tap.layer}/{layer}": x for layer, x in sampled.items()}
         return {name: x for name, x in found.items() if name not in known}
 
-    def _compared(self, tap: Tap) -> tuple[str, ...]:
+    def _compared(self, tap: LayerSpec) -> tuple[str, ...]:
         return tuple(compared.layer for compared in self.config.compared(tap))
 
-    def _read(self, tap: Tap, style: BatchFeatures, key: Key | None, region: BatchMask | None) -> Kept:
+    def _read(self, tap: LayerSpec, style: BatchFeatures, key: Key | None, region: BatchMask | None) -> StyleKeys:
         config = self.config
         is_skip = config.skip and tap == config.attended[0]
         attention: AdaptiveAttention = getattr(self, tap.layer)
         samples = config.skip_samples if is_skip else config.samples
-        return attention.read(
-            style, self.operations, layers=self._compared(tap), key=key, samples=samples, region=region
-        )
+        return attention.read(style, self.compute, layers=self._compared(tap), key=key, samples=samples, region=region)
 
     def _attend(
-        self, tap: Tap, content: BatchFeatures, kept: Kept, known: Known | None, region: BatchMask | None
+        self,
+        tap: LayerSpec,
+        content: BatchFeatures,
+        kept: StyleKeys,
+        known: KnownMoments | None,
+        region: BatchMask | None,
     ) -> Activations:
         attention: AdaptiveAttention = getattr(self, tap.layer)
         layers = self._compared(tap)
         return attention(
             content,
             kept,
-            self.operations,
+            self.compute,
             layers=layers,
             similarity=self.config.similarity,
             region=region,

@@ -10,15 +10,15 @@ from flax import nnx
 
 from swag_jax import statistics
 from swag_jax._types import Activations, Images, Key, Scalar
-from swag_jax.backbones import Operations
-from swag_jax.features import Tap
+from swag_jax.backbones import Compute
+from swag_jax.features import LayerSpec
 from swag_jax.generators._layers import (
     VGG_TAPS,
     BatchFeatures,
     BatchMask,
     BatchMoments,
-    Known,
-    Painter,
+    EncoderGenerator,
+    KnownMoments,
     Size,
     Transferred,
     check_taps,
@@ -36,27 +36,27 @@ class AdaINConfig:
         taps: The one layer it reads; the papers' is VGG19's relu4_1.
     """
 
-    taps: tuple[Tap, ...] = VGG_TAPS[3:4]
+    taps: tuple[LayerSpec, ...] = VGG_TAPS[3:4]
 
     def __post_init__(self):
         check_taps(self.taps, 1)
 
 
-class AdaIN(Painter):
+class AdaIN(EncoderGenerator):
     """The AdaIN generator: 3,505,219 parameters behind relu4_1.
 
     Args:
         config: What it is made of.
-        operations: Precision and kernels.
+        compute: Precision and kernels.
         rngs: Randomness for the initialization.
     """
 
     config: AdaINConfig
 
-    def __init__(self, config: AdaINConfig, *, operations: Operations | None = None, rngs: nnx.Rngs):
-        super().__init__(config, operations=operations)
+    def __init__(self, config: AdaINConfig, *, compute: Compute | None = None, rngs: nnx.Rngs):
+        super().__init__(config, compute=compute)
         (tap,) = config.taps
-        self.decoder = Decoder(tap.channels, tap.stride, operations=self.operations, rngs=rngs)
+        self.decoder = Decoder(tap.channels, tap.stride, compute=self.compute, rngs=rngs)
 
     def __call__(
         self, content: BatchFeatures, style: BatchFeatures, *, size: Size, strength: float | Scalar = 1.0
@@ -64,9 +64,9 @@ class AdaIN(Painter):
         r"""Return :math:`\mathrm{Dec}(\alpha \, \mathrm{AdaIN}(F_c, F_s) + (1 - \alpha) F_c)`.
 
         Args:
-            content: Activations of the content pictures.
-            style: Activations of as many style pictures.
-            size: Height and width of the pictures wanted: the content pictures' own.
+            content: Activations of the content images.
+            style: Activations of as many style images.
+            size: Height and width of the images wanted: the content images' own.
             strength: :math:`\alpha`: 1 (as in training) is all style, 0 the content reconstructed.
         """
         transferred = self.transfer(content, self.read(style))
@@ -82,19 +82,19 @@ class AdaIN(Painter):
         region = None if region is None else fitted(region, style[layer])
         return jax.vmap(lambda x, r: statistics.moments(x, region=r))(style[layer], region)
 
-    def transfer(self, content: BatchFeatures, kept: BatchMoments, *, known: Known | None = None) -> Transferred:
+    def transfer(self, content: BatchFeatures, kept: BatchMoments, *, known: KnownMoments | None = None) -> Transferred:
         """Give the content the style's moments."""
         (layer,) = self.layers
         mean, deviation = (x[:, None, None] for x in kept)
         normed = normalized(content[layer], known=None if known is None else known[layer])
         return (deviation * normed + mean,)
 
-    def unstyled(self, content: BatchFeatures, own: object, *, known: Known | None = None) -> Transferred:
+    def unstyled(self, content: BatchFeatures, own: object, *, known: KnownMoments | None = None) -> Transferred:
         """Return the content's features, which is what its own moments make of them."""
         del own, known
         (layer,) = self.layers
         return (content[layer],)
 
-    def normed(self, content: BatchFeatures, known: Known) -> dict[str, Activations]:
+    def normed(self, content: BatchFeatures, known: KnownMoments) -> dict[str, Activations]:
         """Return the one layer."""
         return {layer: content[layer] for layer in self.layers if layer not in known}

@@ -17,8 +17,8 @@ from swag_jax import devices, params
 from swag_jax._checks import check_name, error, misfits_error
 from swag_jax._files import check_apart
 from swag_jax._limits import read_json
-from swag_jax.backbones import Operations
-from swag_jax.features import Tap
+from swag_jax.backbones import Compute
+from swag_jax.features import LayerSpec
 from swag_jax.generators._layers import Generator
 from swag_jax.generators.kinds import (
     KINDS,
@@ -62,12 +62,12 @@ def save_generator(path: Path | str, generator: Generator, *, notes: Mapping[str
 
 
 @devices.moves_arrays
-def load_generator(path: Path | str, *, operations: Operations | None = None) -> Generator:
+def load_generator(path: Path | str, *, compute: Compute | None = None) -> Generator:
     """Read a generator that `save_generator` or `swag-jax weights convert` wrote.
 
     Args:
         path: A safetensors file.
-        operations: Precision and kernels; default: float32.
+        compute: Precision and kernels; default: float32.
 
     Returns:
         The generator, of the configuration in the file.
@@ -85,7 +85,7 @@ def load_generator(path: Path | str, *, operations: Operations | None = None) ->
     if misfits or unusable:
         raise misfits_error(f"{path} must fit the {kind_of(config)} generator that it describes", misfits + unusable)
     _check_hash(path, tensors)
-    return with_parameters(config, tensors, operations=operations)
+    return with_parameters(config, tensors, compute=compute)
 
 
 def encoder_notes(source: params.Source, *, seed: int = 0, padding: str = "auto") -> dict[str, str]:
@@ -259,10 +259,10 @@ def _config(cls: type, fields: Any) -> Any:
 
 
 def _typed(value: Any, wanted: Any, name: str) -> Any:
-    if wanted == tuple[Tap, ...]:
+    if wanted == tuple[LayerSpec, ...]:
         if not isinstance(value, list) or len(value) > _LARGEST // 1000:
             raise ValueError(f"{name} must be a list of layers")
-        return tuple(_config(Tap, tap) for tap in value)
+        return tuple(_config(LayerSpec, tap) for tap in value)
     plain = wanted if isinstance(wanted, type) else str
     if type(value) is not plain or (plain is int and abs(value) > _LARGEST):
         raise ValueError(f"{name} must be {plain.__name__}, not {str(value)[:40]}")

@@ -1,7 +1,7 @@
 """The decoder that AdaIN, SANet and AdaAttN share: VGG19's convolutions, mirrored.
 
 Each convolution has the name of VGG19's that it goes back over: `conv4_1` takes 512 channels to 256 at an eighth of the
-picture's size, `conv1_1` ends in colors. After `conv4_1`, `conv3_1` and `conv2_1` the size doubles.
+image's size, `conv1_1` ends in colors. After `conv4_1`, `conv3_1` and `conv2_1` the size doubles.
 """
 
 import math
@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from swag_jax._types import Activations, Images
-from swag_jax.backbones import Operations
-from swag_jax.features import Tap
+from swag_jax.backbones import Compute
+from swag_jax.features import LayerSpec
 from swag_jax.generators._layers import Conv, Size, enlarge
 
 _DEPTHS = (2, 2, 4, 4, 4)
@@ -23,7 +23,7 @@ _WIDTHS = (64, 128, 256, 512, 512)
 
 
 class Decoder(nnx.Module):
-    """From features to pictures, by nearest up-sampling and convolutions without normalization.
+    """From features to images, by nearest up-sampling and convolutions without normalization.
 
     Args:
         channels: Of the features.
@@ -31,7 +31,7 @@ class Decoder(nnx.Module):
         whole: Whether all convolutions of VGG19's block stand at the features' own size, or its first one only.
         skip: A tap whose features are concatenated, behind the decoder's own, at the first convolution of its stride.
         deviation: As in `Conv`.
-        operations: Precision and kernels.
+        compute: Precision and kernels.
         rngs: Randomness for the initialization.
     """
 
@@ -41,31 +41,31 @@ class Decoder(nnx.Module):
         stride: int,
         *,
         whole: bool = False,
-        skip: Tap | None = None,
+        skip: LayerSpec | None = None,
         deviation: float | None = None,
-        operations: Operations,
+        compute: Compute,
         rngs: nnx.Rngs,
     ):
         self.names = _names(int(math.log2(stride)) + 1, whole)
         self.skip_at = None if skip is None else next(n for n in self.names if _stride(n) == skip.stride)
-        self.operations = operations
+        self.compute = compute
         for name in self.names:
             added = skip.channels if skip is not None and name == self.skip_at else 0
             setattr(self, name, Conv(channels + added, _channels_out(name), deviation=deviation, rngs=rngs))
             channels = _channels_out(name)
 
     def __call__(self, features: Activations, *, size: Size, skip: Activations | None = None) -> Images:
-        """Return pictures of `size`.
+        """Return images of `size`.
 
-        Every up-sampling doubles, and repeats the edge where the picture needs one more; what lies beyond `size` at
+        Every up-sampling doubles, and repeats the edge where the image needs one more; what lies beyond `size` at
         the end is cut. For an encoder whose pools keep odd edges these are the published decoder's pixels.
         """
         x = features
         for name in self.names:
             if name == self.skip_at and skip is not None:
                 same = enlarge(skip, 1, rows=x.shape[1], columns=x.shape[2])
-                x = jnp.concatenate([x.astype(self.operations.dtype), same.astype(self.operations.dtype)], -1)
-            x = getattr(self, name)(x, self.operations)
+                x = jnp.concatenate([x.astype(self.compute.dtype), same.astype(self.compute.dtype)], -1)
+            x = getattr(self, name)(x, self.compute)
             if name != self.names[-1]:
                 x = jax.nn.relu(x)
             if name.endswith("_1") and name != self.names[-1]:

@@ -1,4 +1,4 @@
-"""Johnson's network: one style, trained into a network that takes pictures to pictures.
+"""Johnson's network: one style, trained into a network that takes images to images.
 
 Johnson, Alahi and Fei-Fei, ECCV 2016. The layers are those of pytorch/examples, `fast_neural_style`, which differ from
 the paper's: instance norms (Ulyanov et al. 2016) for batch norms, nearest up-sampling and a convolution (Odena et al.
@@ -13,8 +13,8 @@ from flax import nnx
 
 from swag_jax._checks import check_range
 from swag_jax._types import Activations, Images
-from swag_jax.backbones import Operations
-from swag_jax.generators._layers import BatchMoments, Conv, Generator, Known, enlarge
+from swag_jax.backbones import Compute
+from swag_jax.generators._layers import BatchMoments, Conv, Generator, KnownMoments, enlarge
 from swag_jax.statistics import instance_norm
 
 
@@ -25,7 +25,7 @@ class JohnsonConfig:
     Attributes:
         channels: Of the first layer; the residual blocks have four times as many.
         blocks: Residual blocks.
-        bounded: Whether a hyperbolic tangent keeps pictures inside [0, 1], as in the paper; pytorch/examples has none.
+        bounded: Whether a hyperbolic tangent keeps images inside [0, 1], as in the paper; pytorch/examples has none.
     """
 
     channels: int = 32
@@ -80,15 +80,15 @@ class Johnson(Generator):
 
     Args:
         config: What it is made of.
-        operations: Precision and kernels.
+        compute: Precision and kernels.
         rngs: Randomness for the initialization.
     """
 
     config: JohnsonConfig
     unbiased = False
 
-    def __init__(self, config: JohnsonConfig, *, operations: Operations | None = None, rngs: nnx.Rngs):
-        super().__init__(config, operations=operations)
+    def __init__(self, config: JohnsonConfig, *, compute: Compute | None = None, rngs: nnx.Rngs):
+        super().__init__(config, compute=compute)
         channels = config.channels
         self.down1 = NormConv(3, channels, size=9, rngs=rngs)
         self.down2 = NormConv(channels, 2 * channels, stride=2, rngs=rngs)
@@ -101,7 +101,7 @@ class Johnson(Generator):
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """None: it reads pictures."""
+        """None: it reads images."""
         return ()
 
     @property
@@ -109,29 +109,29 @@ class Johnson(Generator):
         """Two doublings."""
         return 4
 
-    def __call__(self, images: Images, *, known: Known | None = None) -> Images:
-        """Return stylized pictures of the same size.
+    def __call__(self, images: Images, *, known: KnownMoments | None = None) -> Images:
+        """Return stylized images of the same size.
 
         Where height or width is no multiple of four, the last rows and columns are cut from the next larger one.
 
         Args:
-            images: Pictures, `batch height width 3` in [0, 1].
-            known: Moments by the name of the norm, such as `block1.conv2`, where they are not the pictures' own.
+            images: Images, `batch height width 3` in [0, 1].
+            known: Moments by the name of the norm, such as `block1.conv2`, where they are not the images' own.
         """
         return self._walk(images, known or {})[0]
 
-    def normed(self, content: Images, known: Known) -> dict[str, Activations]:
+    def normed(self, content: Images, known: KnownMoments) -> dict[str, Activations]:
         """Return what the first norm that is not known sees: those behind it depend on its moments."""
         seen = self._walk(content, known)[1]
         unknown = [name for name in seen if name not in known]
         return {name: seen[name] for name in unknown[:1]}
 
-    def _walk(self, images: Images, known: Known) -> tuple[Images, dict[str, Activations]]:
-        """Return pictures, and what every norm sees."""
+    def _walk(self, images: Images, known: KnownMoments) -> tuple[Images, dict[str, Activations]]:
+        """Return images, and what every norm sees."""
         seen: dict[str, Activations] = {}
 
         def apply(name: str, layer: NormConv, x: Activations) -> Activations:
-            seen[name] = layer.conv(x, self.operations)
+            seen[name] = layer.conv(x, self.compute)
             return layer.normalize(seen[name], known=known.get(name))
 
         x = images
@@ -144,5 +144,5 @@ class Johnson(Generator):
         for name in ("up1", "up2"):
             doubled = enlarge(x, 2, rows=2 * x.shape[1], columns=2 * x.shape[2])
             x = jax.nn.relu(apply(name, getattr(self, name), doubled))
-        painted = self.output(x, self.operations)[:, : images.shape[1], : images.shape[2]].astype(jnp.float32)
+        painted = self.output(x, self.compute)[:, : images.shape[1], : images.shape[2]].astype(jnp.float32)
         return (0.5 + 0.5 * jnp.tanh(painted) if self.config.bounded else painted), seen

@@ -10,7 +10,7 @@ from flax import nnx
 
 from swag_jax import devices
 from swag_jax._checks import check_name
-from swag_jax.backbones import Operations
+from swag_jax.backbones import Compute
 from swag_jax.generators._layers import Generator
 from swag_jax.generators.adaattn import AdaAttN, AdaAttNConfig
 from swag_jax.generators.adain import AdaIN, AdaINConfig
@@ -56,13 +56,13 @@ def kind_of(config: Config) -> str:
 
 
 @devices.moves_arrays
-def create(config: Config, *, seed: int = 0, operations: Operations | None = None) -> Generator:
+def create(config: Config, *, seed: int = 0, compute: Compute | None = None) -> Generator:
     """Build a generator with random weights, as its authors' code initializes it.
 
     Args:
         config: What it is made of; its type says which generator.
         seed: Seed of the initialization; equal seeds give equal weights.
-        operations: Precision and kernels; default: float32.
+        compute: Precision and kernels; default: float32.
 
     Returns:
         The generator, with float32 parameters.
@@ -72,7 +72,7 @@ def create(config: Config, *, seed: int = 0, operations: Operations | None = Non
         2
     """
     _, cls = _KINDS[kind_of(config)]
-    return cls(config, operations=operations, rngs=nnx.Rngs(seed))
+    return cls(config, compute=compute, rngs=nnx.Rngs(seed))
 
 
 def parameter_shapes(config: Config) -> dict[str, tuple[int, ...]]:
@@ -103,16 +103,16 @@ def _variables(generator: Generator) -> dict[str, nnx.Variable]:
 
 
 def with_parameters(
-    config: Config, arrays: Mapping[str, np.ndarray | jax.Array], *, operations: Operations | None = None
+    config: Config, arrays: Mapping[str, np.ndarray | jax.Array], *, compute: Compute | None = None
 ) -> Generator:
     """Return a generator made of its arrays.
 
     Args:
         config: What it is made of.
         arrays: An array for each of its flat names.
-        operations: Precision and kernels; default: float32.
+        compute: Precision and kernels; default: float32.
     """
-    definition, state = nnx.split(nnx.eval_shape(lambda: create(config, operations=operations)))
+    definition, state = nnx.split(nnx.eval_shape(lambda: create(config, compute=compute)))
     leaves = [
         (path, variable.replace(jnp.asarray(arrays[".".join(map(str, path))], jnp.float32)))
         for path, variable in nnx.to_flat_state(state)

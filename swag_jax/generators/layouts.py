@@ -27,8 +27,8 @@ class Published:
         modules: Our name of each convolution by its own.
         norms: Our name of each norm by its own.
         drops: A regular expression of keys left out on purpose.
-        scales: What tensors are multiplied by, by our flat name, where the generator's pictures are not in [0, 1].
-        reads: The checkpoint of its encoder by its name in the manifest; `None` for a generator that reads pictures.
+        scales: What tensors are multiplied by, by our flat name, where the generator's images are not in [0, 1].
+        reads: The checkpoint of its encoder by its name in the manifest; `None` for a generator that reads images.
     """
 
     config: Config
@@ -80,7 +80,7 @@ _JOHNSON_NORMED = {
 }
 
 PUBLISHED: Mapping[str, Published] = {
-    # Its pictures are in 0..255, in and out. PyTorch before 0.4 gave instance norms running statistics that these
+    # Its images are in 0..255, in and out. PyTorch before 0.4 gave instance norms running statistics that these
     # networks never used.
     "johnson": Published(
         JohnsonConfig(bounded=False),

@@ -11,17 +11,17 @@ import jax.numpy as jnp
 from flax import nnx
 
 from swag_jax._types import Activations, Images, Key
-from swag_jax.attention import Kept, Means, Queries, keep, weighted_mean
-from swag_jax.backbones import Operations
-from swag_jax.features import Tap
+from swag_jax.attention import Means, Queries, StyleKeys, keep, weighted_mean
+from swag_jax.backbones import Compute
+from swag_jax.features import LayerSpec
 from swag_jax.generators._layers import (
     VGG_TAPS,
     BatchFeatures,
     BatchMask,
     BatchMoments,
     Conv,
-    Known,
-    Painter,
+    EncoderGenerator,
+    KnownMoments,
     Size,
     Transferred,
     check_taps,
@@ -41,7 +41,7 @@ class SANetConfig:
         residual: Whether attention's result is added to the content's features or takes their place.
     """
 
-    taps: tuple[Tap, ...] = VGG_TAPS[3:]
+    taps: tuple[LayerSpec, ...] = VGG_TAPS[3:]
     residual: bool = True
 
     def __post_init__(self):
@@ -59,81 +59,85 @@ class StyleAttention(nnx.Module):
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
         self.query, self.key, self.value, self.output = (Conv(channels, channels, size=1, rngs=rngs) for _ in range(4))
 
-    def read(self, style: Activations, operations: Operations, *, region: BatchMask | None) -> Kept:
-        """Return keys and values of every style picture."""
-        keys, values = self.key(normalized(style), operations), self.value(style, operations)
+    def read(self, style: Activations, compute: Compute, *, region: BatchMask | None) -> StyleKeys:
+        """Return keys and values of every style image."""
+        keys, values = self.key(normalized(style), compute), self.value(style, compute)
         region = None if region is None else fitted(region, style)
         return jax.vmap(lambda k, v, r: keep(k, v, region=r))(keys, values, region)
 
     def __call__(
         self,
         content: Activations,
-        kept: Kept,
-        operations: Operations,
+        kept: StyleKeys,
+        compute: Compute,
         *,
         residual: bool,
         known: BatchMoments | None = None,
     ) -> Activations:
         """Attend to the style from every position of the content."""
-        queries = self.query(normalized(content, known=known), operations)
+        queries = self.query(normalized(content, known=known), compute)
         means = jax.vmap(_attended)(queries.reshape(len(queries), -1, queries.shape[-1]), kept)
-        found = self.output(means.reshape(content.shape), operations)
+        found = self.output(means.reshape(content.shape), compute)
         return content.astype(found.dtype) + found if residual else found
 
 
-def _attended(queries: Queries, kept: Kept) -> Means:
+def _attended(queries: Queries, kept: StyleKeys) -> Means:
     allowed = None if kept.allowed is None else (jnp.ones(len(queries), bool), kept.allowed)
     return weighted_mean(queries, kept.keys, kept.values, allowed=allowed)
 
 
-class SANet(Painter):
+class SANet(EncoderGenerator):
     """The SANet generator: 4,461,056 parameters of attention, and AdaIN's decoder.
 
     Args:
         config: What it is made of.
-        operations: Precision and kernels.
+        compute: Precision and kernels.
         rngs: Randomness for the initialization.
     """
 
     config: SANetConfig
 
-    def __init__(self, config: SANetConfig, *, operations: Operations | None = None, rngs: nnx.Rngs):
-        super().__init__(config, operations=operations)
+    def __init__(self, config: SANetConfig, *, compute: Compute | None = None, rngs: nnx.Rngs):
+        super().__init__(config, compute=compute)
         for tap in config.taps:
             setattr(self, tap.layer, StyleAttention(tap.channels, rngs=rngs))
         shallow, deep = config.taps
         self.merge = Merge(shallow, deep, rngs=rngs)
-        self.decoder = Decoder(shallow.channels, shallow.stride, operations=self.operations, rngs=rngs)
+        self.decoder = Decoder(shallow.channels, shallow.stride, compute=self.compute, rngs=rngs)
 
     def __call__(self, content: BatchFeatures, style: BatchFeatures, *, size: Size) -> Images:
-        """Return stylized pictures.
+        """Return stylized images.
 
         Args:
-            content: Activations of the content pictures.
-            style: Activations of as many style pictures.
-            size: Height and width of the pictures wanted: the content pictures' own.
+            content: Activations of the content images.
+            style: Activations of as many style images.
+            size: Height and width of the images wanted: the content images' own.
         """
         return self.decode(self.transfer(content, self.read(style)), size=size)
 
-    def read(self, style: BatchFeatures, *, key: Key | None = None, region: BatchMask | None = None) -> dict[str, Kept]:
+    def read(
+        self, style: BatchFeatures, *, key: Key | None = None, region: BatchMask | None = None
+    ) -> dict[str, StyleKeys]:
         """Return keys and values by layer; all positions are kept, so that nothing is drawn by a key."""
         del key
-        return {n: getattr(self, n).read(style[n], self.operations, region=region) for n in self.layers}
+        return {n: getattr(self, n).read(style[n], self.compute, region=region) for n in self.layers}
 
-    def transfer(self, content: BatchFeatures, kept: Mapping[str, Kept], *, known: Known | None = None) -> Transferred:
+    def transfer(
+        self, content: BatchFeatures, kept: Mapping[str, StyleKeys], *, known: KnownMoments | None = None
+    ) -> Transferred:
         """Attend at both layers, and fuse them."""
         shallow, deep = (
             getattr(self, layer)(
                 content[layer],
                 kept[layer],
-                self.operations,
+                self.compute,
                 residual=self.config.residual,
                 known=None if known is None else known[layer],
             )
             for layer in self.layers
         )
-        return (self.merge(shallow, deep, self.operations),)
+        return (self.merge(shallow, deep, self.compute),)
 
-    def normed(self, content: BatchFeatures, known: Known) -> dict[str, Activations]:
+    def normed(self, content: BatchFeatures, known: KnownMoments) -> dict[str, Activations]:
         """Return both layers."""
         return {layer: content[layer] for layer in self.layers if layer not in known}

@@ -1,4 +1,4 @@
-"""Pictures: files, sizes, the networks' normalization, and colors."""
+"""Images: files, sizes, the networks' normalization, and colors."""
 
 from swag_jax.images.color import luminance as luminance
 from swag_jax.images.color import match_color as match_color

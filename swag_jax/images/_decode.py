@@ -1,4 +1,4 @@
-"""From a file to an upright Pillow picture; the one place that meets broken, hostile or missing files.
+"""From a file to an upright Pillow image; the one place that meets broken, hostile or missing files.
 
 Every way a file can be wrong leaves as a `UserError` that names the file. The header is judged (sides, number
 of pixels) before any pixel is decoded.
@@ -28,7 +28,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", *_AVIF)
 """What is read. The list is closed: other Pillow plugins start programs (EPS). Some builds of Pillow lack AVIF."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".avif")
-"""The usual suffixes of pictures, by which those of a folder are found; reading goes by content."""
+"""The usual suffixes of images, by which those of a folder are found; reading goes by content."""
 
 _EXPORT = "export it as JPEG or PNG"
 
@@ -46,8 +46,8 @@ _SIGNS = (
     (0, b"<?xml", "SVG or other XML", _EXPORT),
     (0, b"\x00\x00\x01\x00", "icon", _EXPORT),
     (0, b"\x1aE\xdf\xa3", "video", "export its frames as PNG"),
-    (0, b"<!DOCTYPE", "web page", "download the picture itself"),
-    (0, b"<html", "web page", "download the picture itself"),
+    (0, b"<!DOCTYPE", "web page", "download the image itself"),
+    (0, b"<html", "web page", "download the image itself"),
     (0, b"version https://git-lfs", "Git LFS pointer", "fetch the file itself: git lfs pull"),
 )
 """Where and with what files of other formats begin, what they are called, and the cure."""
@@ -57,13 +57,13 @@ _BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"), "HEIC"),
     b"crx ": "Canon raw",
 }
-"""Brands of ISO media files (ISO/IEC 14496-12, 4.3) that hold pictures; the others hold videos."""
+"""Brands of ISO media files (ISO/IEC 14496-12, 4.3) that hold images; the others hold videos."""
 
 MINIMUM_SIDE = 16
 """Shortest side in pixels: VGG19 halves it four times before `conv5_1`, which leaves one position."""
 
 MAXIMUM_PIXELS = 2 * (1024**3 // 4 // 3)
-"""Most pixels of a picture, 178,956,970: where Pillow's default raises `DecompressionBombError`."""
+"""Most pixels of an image, 178,956,970: where Pillow's default raises `DecompressionBombError`."""
 
 _UPRIGHT = {
     2: Pillow.Transpose.FLIP_LEFT_RIGHT,
@@ -78,15 +78,15 @@ _UPRIGHT = {
 
 
 def decode(path: str | PathLike[str], size: int | None, *, shorter: int | None = None) -> Pillow.Image:
-    """Decode the first frame of a picture file and turn it upright; `size` is only checked, not applied.
+    """Decode the first frame of an image file and turn it upright; `size` is only checked, not applied.
 
     With `shorter`, a JPEG file may come smaller, by a power of two, if its shorter side keeps so many pixels.
 
     Raises:
-        UserError: If the file is missing, unreadable, no picture, broken, too small or too large.
+        UserError: If the file is missing, unreadable, no image, broken, too small or too large.
     """
     if not isinstance(path, str | PathLike):
-        raise error("a picture is read from a path", got=type(path).__name__, cure="pass arrays as they are")
+        raise error("an image is read from a path", got=type(path).__name__, cure="pass arrays as they are")
     path = Path(path)
     _check_size(size)
     _check_file(path)
@@ -110,13 +110,13 @@ def _silence_libtiff() -> None:
 def _decode_first_frame(path: Path, size: int | None, shorter: int | None) -> Pillow.Image:
     try:
         # From an open file, not a path: Pillow 13 memory-maps uncompressed TIFF by path and turns it wrongly.
-        with path.open("rb") as file, Pillow.open(file, formats=FORMATS) as picture:
-            _check_sides(path, *picture.size, size)
+        with path.open("rb") as file, Pillow.open(file, formats=FORMATS) as image:
+            _check_sides(path, *image.size, size)
             if shorter is not None:
-                factor = shorter / min(picture.size)
-                picture.draft(None, (math.ceil(picture.width * factor), math.ceil(picture.height * factor)))
-            picture.load()
-            return _turned_upright(picture)
+                factor = shorter / min(image.size)
+                image.draft(None, (math.ceil(image.width * factor), math.ceil(image.height * factor)))
+            image.load()
+            return _turned_upright(image)
     except UserError:
         raise
     except PermissionError as cause:
@@ -128,7 +128,7 @@ def _decode_first_frame(path: Path, size: int | None, shorter: int | None) -> Pi
     except Exception as cause:  # a broken file can raise nearly anything from inside Pillow's decoders
         if (found := _recognized(path)) and found[0] not in FORMATS:  # HEIC looks like AVIF at first
             raise _unknown_format(path) from cause
-        rule, got = f"{path} must be a whole, undamaged picture", f"a decoding failure ({cause!r})"
+        rule, got = f"{path} must be a whole, undamaged image", f"a decoding failure ({cause!r})"
         raise error(rule, got=got, cure="copy or export the file again") from cause
 
 
@@ -136,10 +136,10 @@ def _unknown_format(path: Path) -> UserError:
     """Explain what a file is that is not read, where its first bytes tell."""
     known = ", ".join(FORMATS)
     got = "content of no known format"
-    cure = f"name a picture file ({known}); renaming another file does not convert it"
+    cure = f"name an image file ({known}); renaming another file does not convert it"
     if found := _recognized(path):
         got, cure = f"content of another kind ({found[0]})", found[1]
-    return error(f"{path} must hold a picture", got=got, cure=cure)
+    return error(f"{path} must hold an image", got=got, cure=cure)
 
 
 def _recognized(path: Path) -> tuple[str, str] | None:
@@ -159,7 +159,7 @@ def _recognized(path: Path) -> tuple[str, str] | None:
 
 
 def left_out(folder: Path, *, deep: bool = False) -> str | None:
-    """Say in one line how many files of a folder are no pictures, and of which suffixes; nothing where all are.
+    """Say in one line how many files of a folder are no images, and of which suffixes; nothing where all are.
 
     Args:
         folder: The folder.
@@ -171,7 +171,7 @@ def left_out(folder: Path, *, deep: bool = False) -> str | None:
         ...     for name in ("a.png", "b.heic", "c.HEIC", "notes.txt"):
         ...         Path(folder, name).touch()
         ...     left_out(Path(folder)).partition(": ")[2]
-        '3 files that are no pictures (2 .heic: export as JPEG; 1 .txt)'
+        '3 files that are no images (2 .heic: export as JPEG; 1 .txt)'
     """
     entries = folder.rglob("*") if deep else folder.iterdir()
     others = [p for p in entries if p.suffix.lower() not in SUFFIXES and not p.name.startswith(".") and not p.is_dir()]
@@ -180,24 +180,24 @@ def left_out(folder: Path, *, deep: bool = False) -> str | None:
     counts = Counter(path.suffix.lower() or "without a suffix" for path in others).most_common()
     parts = [f"{n} {suffix}{': export as JPEG' * (suffix in _PHOTOGRAPHS)}" for suffix, n in counts[:_SHOWN]]
     more = [f"{len(counts) - _SHOWN} other suffixes"] * (len(counts) > _SHOWN)
-    files = "1 file that is no picture" if len(others) == 1 else f"{len(others)} files that are no pictures"
+    files = "1 file that is no image" if len(others) == 1 else f"{len(others)} files that are no images"
     return f"left out of {folder}: {files} ({'; '.join([*parts, *more])})"
 
 
 _PHOTOGRAPHS = (".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".psd")
-"""Suffixes of pictures that are not read."""
+"""Suffixes of images that are not read."""
 
 _SHOWN = 5
 """Suffixes that `left_out` names."""
 
 
-def _turned_upright(picture: Pillow.Image) -> Pillow.Image:
+def _turned_upright(image: Pillow.Image) -> Pillow.Image:
     try:
-        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # EXIF that cannot be parsed names no orientation; the pixels are fine
         orientation = 1
     transpose = _UPRIGHT.get(orientation)
-    return picture if transpose is None else picture.transpose(transpose)
+    return image if transpose is None else image.transpose(transpose)
 
 
 def _check_size(size: int | None) -> None:
@@ -208,13 +208,13 @@ def _check_size(size: int | None) -> None:
 def _check_file(path: Path) -> None:
     try:
         if path.is_dir():
-            raise error(f"{path} must be a picture file", got="a folder", cure="name one file in it")
+            raise error(f"{path} must be an image file", got="a folder", cure="name one file in it")
         if not path.exists():
             raise _missing(path)
         if not path.is_file():
             raise error(f"{path} must be a regular file", got="a device or pipe", cure="save it to a file")
         if path.stat().st_size == 0:
-            raise error(f"{path} must hold a picture", got="an empty file (0 bytes)", cure="copy it again")
+            raise error(f"{path} must hold an image", got="an empty file (0 bytes)", cure="copy it again")
     except PermissionError as cause:
         raise _no_permission(path) from cause
     except OSError as cause:
@@ -231,10 +231,10 @@ def _missing(path: Path) -> UserError:
         return error(f"{path} must exist", got=got, cure="mend the link, or name the file itself")
     if not path.parent.is_dir():
         return error(f"{path} must exist", got=f"no folder {path.parent}", cure="check the path")
-    pictures = [entry.name for entry in path.parent.iterdir() if entry.suffix.lower() in SUFFIXES]
-    if not pictures:
-        return error(f"{path} must exist", got=f"no picture at all in {path.parent}", cure="check the path")
-    closest = heapq.nlargest(5, pictures, key=lambda name: _similarity(name, path.name))
+    images = [entry.name for entry in path.parent.iterdir() if entry.suffix.lower() in SUFFIXES]
+    if not images:
+        return error(f"{path} must exist", got=f"no image at all in {path.parent}", cure="check the path")
+    closest = heapq.nlargest(5, images, key=lambda name: _similarity(name, path.name))
     return UserError(f"{path} does not exist; {near(path.name, closest)}")
 
 
@@ -248,11 +248,11 @@ def _no_permission(path: Path) -> UserError:
 
 
 def _check_sides(path: Path, width: int, height: int, size: int | None) -> None:
-    """Raise unless the picture, as it is and once fitted to `size`, is neither too small nor too large."""
+    """Raise unless the image, as it is and once fitted to `size`, is neither too small nor too large."""
     got = f"{width} x {height} (width x height)"
     if min(width, height) < MINIMUM_SIDE:
         rule = f"{path}: both sides must be at least {MINIMUM_SIDE} px"
-        raise error(rule, got=got, cure="choose a larger or less elongated picture")
+        raise error(rule, got=got, cure="choose a larger or less elongated image")
     if width * height > MAXIMUM_PIXELS:
         raise _too_many_pixels(path, got)
     if size is not None:
@@ -270,5 +270,5 @@ def _check_fitted(path: Path, width: int, height: int, size: int) -> None:
         raise _too_many_pixels(path, got, cure="pass a smaller size")
 
 
-def _too_many_pixels(path: Path, got: str, *, cure: str = "shrink the picture first") -> UserError:
-    return error(f"{path}: a picture may have at most {MAXIMUM_PIXELS:,} pixels", got=got, cure=cure)
+def _too_many_pixels(path: Path, got: str, *, cure: str = "shrink the image first") -> UserError:
+    return error(f"{path}: an image may have at most {MAXIMUM_PIXELS:,} pixels", got=got, cure=cure)

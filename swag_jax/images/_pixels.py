@@ -1,7 +1,7 @@
-"""From an upright Pillow picture to float32 arrays in [0, 1]: its sRGB colors and its opacity.
+"""From an upright Pillow image to float32 arrays in [0, 1]: its sRGB colors and its opacity.
 
 Colors are `height width 3`, the opacity (1 is opaque) is `height width`. Values are stored sRGB, never linear
-light. Pillow keeps 16 bits for gray pictures only; 16-bit color arrives here with 8 bits.
+light. Pillow keeps 16 bits for gray images only; 16-bit color arrives here with 8 bits.
 """
 
 import io
@@ -16,13 +16,13 @@ DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 """Pillow's gray modes of more than 8 bits."""
 
 INTEGER_WHITES = (2**8 - 1, 2**16 - 1, 2**31 - 1, 2**32 - 1)
-"""White of a 32-bit integer picture: the files do not say which, so the least that holds every pixel."""
+"""White of a 32-bit integer image: the files do not say which, so the least that holds every pixel."""
 
 FLOAT_WHITES = (2**8 - 1, 2**16 - 1)
-"""White of a floating-point picture, by the same rule; beyond the last, the brightest pixel is white."""
+"""White of a floating-point image, by the same rule; beyond the last, the brightest pixel is white."""
 
 UNIT_OVERSHOOT = 2.0
-"""Floating-point pictures up to this are read as [0, 1] with highlights beyond white, which are clipped."""
+"""Floating-point images up to this are read as [0, 1] with highlights beyond white, which are clipped."""
 
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
 """The TIFF tag PhotometricInterpretation and its value for inverted gray (TIFF 6.0, section 8)."""
@@ -31,78 +31,78 @@ SAMPLE_FORMAT, UNSIGNED = 339, 1
 """The TIFF tag SampleFormat and its default, unsigned integers (TIFF 6.0, section 19)."""
 
 
-def colors(picture: Pillow.Image) -> HostImage:
-    """Return the sRGB colors of a picture, ignoring its opacity.
+def colors(image: Pillow.Image) -> HostImage:
+    """Return the sRGB colors of an image, ignoring its opacity.
 
     Raises:
-        ValueError: If a pixel of a floating-point picture is not finite.
+        ValueError: If a pixel of a floating-point image is not finite.
     """
-    if picture.mode in DEEP_MODES:
-        return _deep_colors(picture)
-    return _unit(_to_srgb(_without_alpha(picture), picture.info.get("icc_profile")))
+    if image.mode in DEEP_MODES:
+        return _deep_colors(image)
+    return _unit(_to_srgb(_without_alpha(image), image.info.get("icc_profile")))
 
 
-def over_white(picture: Pillow.Image) -> Pillow.Image:
-    """Return the sRGB colors of a picture in 8 bits, over white where it is transparent.
+def over_white(image: Pillow.Image) -> Pillow.Image:
+    """Return the sRGB colors of an image in 8 bits, over white where it is transparent.
 
     Raises:
-        ValueError: If a pixel of a floating-point picture is not finite.
+        ValueError: If a pixel of a floating-point image is not finite.
     """
-    if picture.mode in DEEP_MODES:
-        return Pillow.fromarray(np.uint8(np.floor(colors(picture) * 255 + 0.5)))
-    color = _to_srgb(_without_alpha(picture), picture.info.get("icc_profile"))
-    if not picture.has_transparency_data:
+    if image.mode in DEEP_MODES:
+        return Pillow.fromarray(np.uint8(np.floor(colors(image) * 255 + 0.5)))
+    color = _to_srgb(_without_alpha(image), image.info.get("icc_profile"))
+    if not image.has_transparency_data:
         return color
-    white = Pillow.new("RGB", picture.size, "white")
-    return Pillow.composite(color, white, picture.convert("RGBA").getchannel("A"))
+    white = Pillow.new("RGB", image.size, "white")
+    return Pillow.composite(color, white, image.convert("RGBA").getchannel("A"))
 
 
-def opacity(picture: Pillow.Image) -> HostAlpha | None:
-    """Return the opacity of a picture, or `None` when every pixel is opaque."""
-    if not picture.has_transparency_data:
+def opacity(image: Pillow.Image) -> HostAlpha | None:
+    """Return the opacity of an image, or `None` when every pixel is opaque."""
+    if not image.has_transparency_data:
         return None
-    if picture.mode in DEEP_MODES:
-        alpha = (np.asarray(picture) != picture.info["transparency"]).astype(np.float32)
+    if image.mode in DEEP_MODES:
+        alpha = (np.asarray(image) != image.info["transparency"]).astype(np.float32)
     else:
-        alpha = _unit(picture.convert("RGBA").getchannel("A"))
+        alpha = _unit(image.convert("RGBA").getchannel("A"))
     return None if alpha.all() and alpha.min() == 1 else alpha
 
 
-def _unit(picture: Pillow.Image) -> np.ndarray:
+def _unit(image: Pillow.Image) -> np.ndarray:
     """Map 8-bit values to [0, 1]."""
-    return np.asarray(picture, np.float32) / np.float32(255)
+    return np.asarray(image, np.float32) / np.float32(255)
 
 
-def _without_alpha(picture: Pillow.Image) -> Pillow.Image:
+def _without_alpha(image: Pillow.Image) -> Pillow.Image:
     """Drop the opacity and the palette; stay in the color space that the embedded profile speaks of."""
-    if picture.mode in ("L", "CMYK", "LAB", "RGB"):
-        return picture
-    if picture.mode in ("1", "LA"):
-        return picture.convert("L")
-    return picture.convert("RGBA").convert("RGB") if picture.has_transparency_data else picture.convert("RGB")
+    if image.mode in ("L", "CMYK", "LAB", "RGB"):
+        return image
+    if image.mode in ("1", "LA"):
+        return image.convert("L")
+    return image.convert("RGBA").convert("RGB") if image.has_transparency_data else image.convert("RGB")
 
 
-def _to_srgb(picture: Pillow.Image, profile: bytes | None) -> Pillow.Image:
+def _to_srgb(image: Pillow.Image, profile: bytes | None) -> Pillow.Image:
     """Convert to sRGB by the embedded profile; one that is broken or of another color space is ignored."""
-    if picture.mode == "LAB":
-        return _converted(picture, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
+    if image.mode == "LAB":
+        return _converted(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
     if profile:
         try:
-            return _converted(_in_space_of(profile, picture), ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+            return _converted(_in_space_of(profile, image), ImageCms.ImageCmsProfile(io.BytesIO(profile)))
         except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
-            pass  # every viewer shows such a picture as if it had no profile
-    return picture.convert("RGB")
+            pass  # every viewer shows such an image as if it had no profile
+    return image.convert("RGB")
 
 
-def _in_space_of(profile: bytes, picture: Pillow.Image) -> Pillow.Image:
+def _in_space_of(profile: bytes, image: Pillow.Image) -> Pillow.Image:
     """Turn gray into RGB where the profile describes RGB, a common pair in gray JPEG files."""
     describes_rgb = profile[16:20] == b"RGB "  # ICC.1:2022, 7.2: the color space of the data
-    return picture.convert("RGB") if picture.mode == "L" and describes_rgb else picture
+    return image.convert("RGB") if image.mode == "L" and describes_rgb else image
 
 
-def _converted(picture: Pillow.Image, source: ImageCms.ImageCmsProfile) -> Pillow.Image:
+def _converted(image: Pillow.Image, source: ImageCms.ImageCmsProfile) -> Pillow.Image:
     converted = ImageCms.profileToProfile(
-        picture,
+        image,
         source,
         ImageCms.createProfile("sRGB"),
         renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
@@ -113,10 +113,10 @@ def _converted(picture: Pillow.Image, source: ImageCms.ImageCmsProfile) -> Pillo
     return converted
 
 
-def _deep_colors(picture: Pillow.Image) -> HostImage:
+def _deep_colors(image: Pillow.Image) -> HostImage:
     """Return deep gray as colors; an embedded profile acts through the 256 grays that Pillow can convert."""
-    gray = _deep_gray(picture)
-    profile = picture.info.get("icc_profile")
+    gray = _deep_gray(image)
+    profile = image.info.get("icc_profile")
     if profile is None:
         return np.repeat(gray[..., None], 3, axis=-1)
     ramp = Pillow.fromarray(np.arange(256, dtype=np.uint8)[None])
@@ -125,26 +125,26 @@ def _deep_colors(picture: Pillow.Image) -> HostImage:
     return np.stack(channels, axis=-1).astype(np.float32)
 
 
-def _deep_gray(picture: Pillow.Image) -> HostAlpha:
+def _deep_gray(image: Pillow.Image) -> HostAlpha:
     """Scale gray of 16 or 32 bits to [0, 1]."""
-    values = _deep_values(picture)
-    gray = np.clip(values / _white(picture.mode, float(values.max())), 0, 1).astype(np.float32)
-    return 1 - gray if _tiff_tag(picture, PHOTOMETRIC) == WHITE_IS_ZERO else gray
+    values = _deep_values(image)
+    gray = np.clip(values / _white(image.mode, float(values.max())), 0, 1).astype(np.float32)
+    return 1 - gray if _tiff_tag(image, PHOTOMETRIC) == WHITE_IS_ZERO else gray
 
 
-def _deep_values(picture: Pillow.Image) -> np.ndarray:
+def _deep_values(image: Pillow.Image) -> np.ndarray:
     """Return the stored numbers; Pillow keeps 32-bit unsigned integers as signed ones."""
-    values = np.asarray(picture)
-    if picture.mode == "I" and _tiff_tag(picture, SAMPLE_FORMAT) in (None, (UNSIGNED,)):
+    values = np.asarray(image)
+    if image.mode == "I" and _tiff_tag(image, SAMPLE_FORMAT) in (None, (UNSIGNED,)):
         values = values.view(np.uint32)
     if not np.isfinite(values).all():
         raise ValueError("some pixels are not finite numbers")
     return values.astype(np.float64)
 
 
-def _tiff_tag(picture: Pillow.Image, tag: int) -> object:
+def _tiff_tag(image: Pillow.Image, tag: int) -> object:
     """Read a tag of a TIFF file; `None` when it is absent, or the file of another format."""
-    return picture.tag_v2.get(tag) if isinstance(picture, TiffImagePlugin.TiffImageFile) else None
+    return image.tag_v2.get(tag) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
 
 
 def _white(mode: str, brightest: float) -> int | float:

@@ -1,8 +1,8 @@
-"""Colors of pictures: keep the content's colors, or give one picture the colors of another.
+"""Colors of images: keep the content's colors, or give one image the colors of another.
 
 Both methods are those of Gatys, Bethge, Hertzmann and Shechtman, "Preserving Color in Neural Artistic Style
-Transfer" (2016, https://arxiv.org/abs/1606.05897). Pictures are sRGB `height width 3` in [0, 1], and so are
-the results. All functions are written for one picture and work under `jax.jit` and `jax.vmap`.
+Transfer" (2016, https://arxiv.org/abs/1606.05897). Images are sRGB `height width 3` in [0, 1], and so are
+the results. All functions are written for one image and work under `jax.jit` and `jax.vmap`.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def luminance(image: Image) -> Float[Array, "height width"]:
     """Return the luminance Y = 0.299 R + 0.587 G + 0.114 B of every pixel, in [0, 1].
 
     Args:
-        image: A picture.
+        image: An image.
 
     Returns:
         The luminance, 0 is black and 1 is white.
@@ -42,10 +42,10 @@ def luminance(image: Image) -> Float[Array, "height width"]:
 
 
 def transfer_luminance(content: Image, stylized: Image) -> Image:
-    """Keep the content's colors: the luminance of the stylized picture with the chroma of the content.
+    """Keep the content's colors: the luminance of the stylized image with the chroma of the content.
 
     In YIQ a color is (Y, Y, Y) plus an offset that I and Q alone decide. So, with x the content, s the
-    stylized picture and Y the luminance::
+    stylized image and Y the luminance::
 
         result = Y(s) + t · (x - Y(x))
 
@@ -53,11 +53,11 @@ def transfer_luminance(content: Image, stylized: Image) -> Image:
     instead the largest factor that fits, so that both stay exact and only saturation yields: our addition.
 
     Args:
-        content: The picture that gives the colors.
-        stylized: The picture that gives the luminance, of the same shape.
+        content: The image that gives the colors.
+        stylized: The image that gives the luminance, of the same shape.
 
     Returns:
-        A picture with the luminance of `stylized` and the hues of `content`.
+        An image with the luminance of `stylized` and the hues of `content`.
 
     Example:
         >>> transfer_luminance(jnp.ones((2, 2, 3)), jnp.zeros((2, 2, 3))).max().item()
@@ -82,20 +82,20 @@ def _fitting(luma: Float[Array, "height width 1"], chroma: Image) -> Float[Array
 
 
 def match_color(image: Image, reference: Float[Array, "reference_height reference_width 3"]) -> Image:
-    """Give a picture the mean color and the color covariance of another.
+    """Give an image the mean color and the color covariance of another.
 
     With mean m and covariance S of the colors, each root symmetric::
 
         result = S_reference^(1/2) · S_image^(-1/2) · (image - m_image) + m_reference
 
-    Directions of color in which the image does not vary, such as all in a constant picture, stay constant.
+    Directions of color in which the image does not vary, such as all in a constant image, stay constant.
 
     Args:
-        image: The picture to change; classically the style, before stylization.
-        reference: The picture whose colors are matched; classically the content. Any size.
+        image: The image to change; classically the style, before stylization.
+        reference: The image whose colors are matched; classically the content. Any size.
 
     Returns:
-        The picture with matched colors, clipped to [0, 1]. Not meant for gradients.
+        The image with matched colors, clipped to [0, 1]. Not meant for gradients.
 
     Example:
         >>> match_color(jnp.zeros((2, 2, 3)), jnp.ones((4, 4, 3))).min().item()

@@ -1,4 +1,4 @@
-"""Crops for training: a random window of a picture, resized, in 8 bits, as fast as Pillow is."""
+"""Crops for training: a random window of an image, resized, in 8 bits, as fast as Pillow is."""
 
 import math
 from os import PathLike
@@ -22,23 +22,23 @@ def read_crop(
     squash: bool = False,
     flip: bool = False,
 ) -> UInt8[np.ndarray, "crop crop 3"]:
-    """Read a square of a picture that is resized first, as sRGB over white.
+    """Read a square of an image that is resized first, as sRGB over white.
 
     Only what the square shows is resized; JPEG files are decoded no larger than that needs.
 
     Args:
-        path: A picture file, as `read_image` takes it.
-        size: The shorter side that the picture is resized to, or both sides with `squash`.
+        path: An image file, as `read_image` takes it.
+        size: The shorter side that the image is resized to, or both sides with `squash`.
         crop: The side of the square, at most `size`.
         where: The square's place down and across: 0 is the first, 1 the last.
-        squash: Whether the picture becomes a square without keeping its aspect ratio.
+        squash: Whether the image becomes a square without keeping its aspect ratio.
         flip: Whether the square is mirrored.
 
     Returns:
         8-bit sRGB values.
 
     Raises:
-        UserError: If the file cannot be read as a picture, or a number is out of range.
+        UserError: If the file cannot be read as an image, or a number is out of range.
 
     Example:
         >>> from swag_jax import sample, write_image
@@ -48,24 +48,24 @@ def read_crop(
     """
     check_range(crop, what="crop", low=1)
     check_range(size, what="size", low=crop)
-    picture = _decoded(Path(path), size)
-    scale = (size / picture.width, size / picture.height)
+    image = _decoded(Path(path), size)
+    scale = (size / image.width, size / image.height)
     if not squash:
         scale = (max(scale), max(scale))
     box = []
-    for side, factor, place in zip(picture.size, scale, reversed(where), strict=True):
+    for side, factor, place in zip(image.size, scale, reversed(where), strict=True):
         check_range(place, what="a place", low=0, high=1)
         room = max(round(side * factor), crop) - crop
         start = min(math.floor(place * (room + 1)), room) / factor
         box.append((start, min(start + crop / factor, side)))
     (left, right), (upper, lower) = box
-    found = picture.resize((crop, crop), Pillow.Resampling.BICUBIC, box=(left, upper, right, lower))
+    found = image.resize((crop, crop), Pillow.Resampling.BICUBIC, box=(left, upper, right, lower))
     return np.asarray(found.transpose(Pillow.Transpose.FLIP_LEFT_RIGHT) if flip else found)
 
 
 def _decoded(path: Path, size: int) -> Pillow.Image:
-    picture = decode(path, None, shorter=size)
+    image = decode(path, None, shorter=size)
     try:
-        return _pixels.over_white(picture)
+        return _pixels.over_white(image)
     except (ValueError, OSError, MemoryError) as cause:
         raise error(f"{path} must hold readable colors", got=cause, cure="export the file again") from cause

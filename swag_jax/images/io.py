@@ -1,6 +1,6 @@
-"""Read and write picture files.
+"""Read and write image files.
 
-Pictures are float32 `height width 3` arrays of sRGB values in [0, 1]; the opacity of a file is read and
+Images are float32 `height width 3` arrays of sRGB values in [0, 1]; the opacity of a file is read and
 written apart from its colors, as `height width` in [0, 1] where 1 is opaque. Reading undoes what a file may
 carry (orientation, color profile, palette, CMYK, 16 bits, transparency); writing is all or nothing.
 """
@@ -20,8 +20,8 @@ from swag_jax._checks import check_range, error
 from swag_jax._files import target_of, write_whole
 from swag_jax._types import HostAlpha, HostImage
 from swag_jax.images import _pixels
+from swag_jax.images._arrays import to_write
 from swag_jax.images._decode import decode, unusable_path
-from swag_jax.images._picture import to_write
 from swag_jax.images.color import luminance
 from swag_jax.images.resize import fitted, resize
 
@@ -36,14 +36,14 @@ OUTPUT_FORMATS = {
 """The format that each suffix of an output file stands for."""
 
 DEFAULT_QUALITY = 95
-"""Pillow's documentation advises against JPEG qualities above 95: files grow, the picture hardly gains."""
+"""Pillow's documentation advises against JPEG qualities above 95: files grow, the image hardly gains."""
 
 _OPAQUE_SUFFIXES = (".jpg", ".jpeg")
 _ENCODING_FAILURES = (ValueError, SystemError, MemoryError, OSError, RuntimeError)
 
 
 def read_image(path: str | PathLike[str], *, size: int | None = None) -> HostImage:
-    """Read a picture as sRGB, upright, over white where it is transparent; the first frame of an animation.
+    """Read an image as sRGB, upright, over white where it is transparent; the first frame of an animation.
 
     Args:
         path: A PNG, JPEG, WebP, TIFF, GIF or BMP file of any Pillow mode.
@@ -53,7 +53,7 @@ def read_image(path: str | PathLike[str], *, size: int | None = None) -> HostIma
         A float32 array `height width 3` of sRGB values in [0, 1].
 
     Raises:
-        UserError: If the file is missing, unreadable, no picture, damaged, too small or too large.
+        UserError: If the file is missing, unreadable, no image, damaged, too small or too large.
 
     Example:
         >>> import tempfile
@@ -69,14 +69,14 @@ def read_image(path: str | PathLike[str], *, size: int | None = None) -> HostIma
 
 
 def read_alpha(path: str | PathLike[str], *, size: int | None = None) -> HostAlpha | None:
-    """Read the opacity of a picture, turned and sized as `read_image` does.
+    """Read the opacity of an image, turned and sized as `read_image` does.
 
     Args:
-        path: A picture file.
+        path: An image file.
         size: The longer side wanted in pixels; `None` keeps the size.
 
     Returns:
-        A float32 array `height width` in [0, 1], 1 is opaque; `None` when the whole picture is opaque.
+        A float32 array `height width` in [0, 1], 1 is opaque; `None` when the whole image is opaque.
 
     Raises:
         UserError: As `read_image` does.
@@ -94,10 +94,10 @@ def read_alpha(path: str | PathLike[str], *, size: int | None = None) -> HostAlp
 
 
 def read_mask(path: str | PathLike[str], *, size: int | None = None) -> HostAlpha:
-    """Read a picture as a mask: luminance times opacity, so that what is transparent counts as black.
+    """Read an image as a mask: luminance times opacity, so that what is transparent counts as black.
 
     Args:
-        path: A picture file.
+        path: An image file.
         size: The longer side wanted in pixels; `None` keeps the size.
 
     Returns:
@@ -120,9 +120,9 @@ def read_mask(path: str | PathLike[str], *, size: int | None = None) -> HostAlph
 
 
 def _read(path: str | PathLike[str], size: int | None) -> tuple[HostImage, HostAlpha | None]:
-    picture = decode(path, size)
+    image = decode(path, size)
     try:
-        return _pixels.colors(picture), _pixels.opacity(picture)
+        return _pixels.colors(image), _pixels.opacity(image)
     except (ValueError, OSError, MemoryError) as cause:
         raise error(f"{path} must hold readable colors", got=cause, cure="export the file again") from cause
 
@@ -133,11 +133,11 @@ def _fit(values: np.ndarray, size: int | None) -> np.ndarray:
 
 
 def check_output(path: str | PathLike[str], *, alpha: bool = False) -> None:
-    """Check, before long work starts, that a picture can be written to a path.
+    """Check, before long work starts, that an image can be written to a path.
 
     Args:
         path: The output file, which need not exist.
-        alpha: Whether an opacity will be written with the picture.
+        alpha: Whether an opacity will be written with the image.
 
     Raises:
         UserError: If the suffix is unknown or cannot hold the opacity, the path is a folder, or its folder is
@@ -157,7 +157,7 @@ def check_output(path: str | PathLike[str], *, alpha: bool = False) -> None:
 def _check_suffix(path: Path, alpha: bool) -> None:
     suffix = path.suffix.lower()
     if suffix not in OUTPUT_FORMATS:
-        rule = f"the name of an output picture must end in one of {', '.join(OUTPUT_FORMATS)}"
+        rule = f"the name of an output image must end in one of {', '.join(OUTPUT_FORMATS)}"
         raise error(rule, got=repr(path.name), cure="change the suffix, which chooses the format")
     if alpha and suffix in _OPAQUE_SUFFIXES:
         able = ", ".join(known for known in OUTPUT_FORMATS if known not in _OPAQUE_SUFFIXES)
@@ -182,7 +182,7 @@ def write_image(
     alpha: np.ndarray | jax.Array | None = None,
     quality: int = DEFAULT_QUALITY,
 ) -> None:
-    """Write a picture with 8 bits per channel and the sRGB profile, all or nothing.
+    """Write an image with 8 bits per channel and the sRGB profile, all or nothing.
 
     Args:
         path: The output file; its suffix, one of `OUTPUT_FORMATS`, chooses the format.
@@ -201,10 +201,10 @@ def write_image(
     """
     check_range(quality, what="quality", low=1, high=100)
     check_output(path, alpha=alpha is not None)
-    write_whole(Path(path), _encoded(_to_picture(image, alpha), quality, target=Path(path)))
+    write_whole(Path(path), _encoded(_to_image(image, alpha), quality, target=Path(path)))
 
 
-def _to_picture(image: np.ndarray | jax.Array, alpha: np.ndarray | jax.Array | None) -> Pillow.Image:
+def _to_image(image: np.ndarray | jax.Array, alpha: np.ndarray | jax.Array | None) -> Pillow.Image:
     channels = _to_bytes(to_write(image, "an image to write"))
     if alpha is None:
         return Pillow.fromarray(channels)
@@ -217,14 +217,14 @@ def _to_bytes(unit: np.ndarray) -> np.ndarray:
     return np.floor(unit * 255 + 0.5).astype(np.uint8)
 
 
-def _encoded(picture: Pillow.Image, quality: int, *, target: Path) -> bytes:
-    """Return a picture in the format and with the options of `target`.
+def _encoded(image: Pillow.Image, quality: int, *, target: Path) -> bytes:
+    """Return an image in the format and with the options of `target`.
 
     Into memory, since encoders that write to a file themselves ignore that a disk is full.
     """
     buffer = io.BytesIO()
     try:
-        picture.save(buffer, **_save_options(target, quality))
+        image.save(buffer, **_save_options(target, quality))
     except _ENCODING_FAILURES as cause:
         reason = f"{type(cause).__name__}: {cause}"
         raise error(

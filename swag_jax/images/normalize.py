@@ -1,6 +1,6 @@
-"""The input statistics of pretrained networks: from pictures to what a network was trained on, and back.
+"""The input statistics of pretrained networks: from images to what a network was trained on, and back.
 
-A picture holds RGB values in [0, 1] on its last axis; a normalized picture is whatever the network expects,
+An image holds RGB values in [0, 1] on its last axis; a normalized image is whatever the network expects,
 roughly centered at zero. Every function takes any leading dimensions and keeps the dtype.
 """
 
@@ -38,21 +38,21 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
     # torchvision's GoogLeNet and Inception v3, ported from TensorFlow: what their `transform_input` makes of the above,
     # (x std + mean - 0.5) / 0.5, is [0, 1] mapped to [-1, 1]; pytorch-fid's Inception has the same input
     "inception": Normalization(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
-    # networks that read pictures as they are, such as the VGG of the AdaIN, SANet and AdaAttN releases
+    # networks that read images as they are, such as the VGG of the AdaIN, SANet and AdaAttN releases
     "none": Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
 }
 """Every known normalization by name."""
 
 
 def normalize(image: Float[Array, "*batch 3"], normalization: str) -> Float[Array, "*batch 3"]:
-    """Map pictures to the input of a network.
+    """Map images to the input of a network.
 
     Args:
         image: RGB values in [0, 1] on the last axis.
         normalization: One of `NORMALIZATIONS`.
 
     Returns:
-        The normalized picture, of the same shape and dtype.
+        The normalized image, of the same shape and dtype.
 
     Raises:
         UserError: If the name is unknown.
@@ -68,14 +68,14 @@ def normalize(image: Float[Array, "*batch 3"], normalization: str) -> Float[Arra
 
 
 def denormalize(image: Float[Array, "*batch 3"], normalization: str) -> Float[Array, "*batch 3"]:
-    """Map the input of a network back to pictures: the inverse of `normalize`.
+    """Map the input of a network back to images: the inverse of `normalize`.
 
     Args:
         image: Normalized values, channels on the last axis.
         normalization: One of `NORMALIZATIONS`.
 
     Returns:
-        RGB values, in [0, 1] if the input came from a picture; same shape and dtype.
+        RGB values, in [0, 1] if the input came from an image; same shape and dtype.
 
     Raises:
         UserError: If the name is unknown.

@@ -1,6 +1,6 @@
-"""Sizes and resampling: fit a picture to a size, and the sequence of sizes from coarse to fine.
+"""Sizes and resampling: fit an image to a size, and the sequence of sizes from coarse to fine.
 
-A *size* is the length of the longer side in pixels; the aspect ratio is kept. Host pictures (numpy) are
+A *size* is the length of the longer side in pixels; the aspect ratio is kept. Host images (numpy) are
 float32 in [0, 1] and are resampled by Pillow; arrays on the device (jax) may hold any value and any trailing
 channels, and are resampled by `jax.image.resize`. Layout is `height width channels` throughout.
 """
@@ -27,7 +27,7 @@ METHODS = ("bicubic", "linear")
 
 
 def fitted(height: int, width: int, size: int) -> tuple[int, int]:
-    """Find the height and width of a picture whose longer side becomes `size`.
+    """Find the height and width of an image whose longer side becomes `size`.
 
     Args:
         height: The present height in pixels.
@@ -58,10 +58,10 @@ def _scaled(side: int, size: int, longer: int) -> int:
 def resize(
     image: Float[np.ndarray, "height width *channels"], height: int, width: int
 ) -> Float[np.ndarray, "new_height new_width *channels"]:
-    """Resample a host picture or its alpha with high quality, up or down.
+    """Resample a host image or its alpha with high quality, up or down.
 
     Each channel passes through Pillow's Lanczos filter in floating point: the sharpest of its filters, and
-    widened when it shrinks a picture, so nothing aliases. Its small overshoot beside edges is clipped.
+    widened when it shrinks an image, so nothing aliases. Its small overshoot beside edges is clipped.
 
     Args:
         image: Values in [0, 1]; 3 channels, or none for an alpha.
@@ -92,8 +92,8 @@ def resize(
 def _resize_channel(
     channel: Float[np.ndarray, "height width"], height: int, width: int
 ) -> Float[np.ndarray, "new_height new_width"]:
-    picture = Pillow.fromarray(np.ascontiguousarray(channel))
-    return np.clip(np.asarray(picture.resize((width, height), Pillow.Resampling.LANCZOS)), 0, 1)
+    image = Pillow.fromarray(np.ascontiguousarray(channel))
+    return np.clip(np.asarray(image.resize((width, height), Pillow.Resampling.LANCZOS)), 0, 1)
 
 
 def resample(
@@ -105,7 +105,7 @@ def resample(
         image: Any values, any trailing channels.
         height: The new height in pixels, static under `jax.jit`.
         width: The new width in pixels, static under `jax.jit`.
-        method: One of `METHODS`. Values are not clipped, since the array need not be a picture.
+        method: One of `METHODS`. Values are not clipped, since the array need not be an image.
 
     Returns:
         The resampled array, of the same dtype and trailing channels.

@@ -1,4 +1,4 @@
-"""Sample pictures that come with the package: photographs as contents, drawn works of art as styles.
+"""Sample images that come with the package: photographs as contents, drawn works of art as styles.
 
 They are WebP files in `_samples/`, of at most 512 pixels. `_samples/provenance.toml` says of each who made it, under
 which license it may be given away, where it comes from and what was done to it. The contents have one shape, so that
@@ -23,15 +23,15 @@ _SMALLEST, _LARGEST = 16, 4096
 
 
 def sample(name: str, *, size: int = 256) -> HostImage:
-    """Read one of the package's own pictures.
+    """Read one of the package's own images.
 
     Args:
         name: One of `CONTENTS` or `STYLES`.
-        size: The longer side in pixels, 16 to 4096; the shorter follows from the picture's own shape. Files have 512
+        size: The longer side in pixels, 16 to 4096; the shorter follows from the image's own shape. Files have 512
             (the cat 400); beyond that they are enlarged by `resize`, which adds no detail.
 
     Returns:
-        The picture, float32 `(height, width, 3)`, sRGB in [0, 1]; equal in every call.
+        The image, float32 `(height, width, 3)`, sRGB in [0, 1]; equal in every call.
 
     Raises:
         UserError: If there is no such sample, or the size is out of range.

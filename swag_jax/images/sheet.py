@@ -1,6 +1,6 @@
-"""Contact sheets: pictures in equal cells, with labels along the top and down the side, and captions below.
+"""Contact sheets: images in equal cells, with labels along the top and down the side, and captions below.
 
-Pictures are host pictures: float32 `(height, width, 3)`, sRGB in [0, 1]. Lengths are in pixels. A picture
+Images are host images: float32 `(height, width, 3)`, sRGB in [0, 1]. Lengths are in pixels. An image
 that fits its cell without scaling keeps its exact values.
 """
 
@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 from swag_jax import _checks
 from swag_jax.images.resize import resize
 
-Picture: TypeAlias = Float[np.ndarray, "_ _ 3"]
-"""A `HostImage` among others: pictures on one sheet need not be of one size."""
+CellImage: TypeAlias = Float[np.ndarray, "_ _ 3"]
+"""A `HostImage` among others: images on one sheet need not be of one size."""
 
 Color: TypeAlias = tuple[float, float, float]
 """One sRGB color, each channel in [0, 1]."""
@@ -69,7 +69,7 @@ class Layout:
 
 
 def sheet(
-    rows: Sequence[Sequence[Picture | None]],
+    rows: Sequence[Sequence[CellImage | None]],
     *,
     captions: Sequence[Sequence[str | None]] | None = None,
     row_labels: Sequence[str] | None = None,
@@ -78,19 +78,19 @@ def sheet(
     gap: int = 12,
     font_size: int | None = None,
     background: Color = (1.0, 1.0, 1.0),
-) -> Picture:
-    """Arrange pictures in a labeled grid.
+) -> CellImage:
+    """Arrange images in a labeled grid.
 
     With side, top and caption 0 where there are no labels and captions, the sheet is
     gap + side + columns · (cell width + gap) wide and gap + top + Σ (cell height + caption + gap) high.
 
     Args:
-        rows: The pictures, row by row; `None` leaves a cell empty, and short rows end in empty cells. Each is
+        rows: The images, row by row; `None` leaves a cell empty, and short rows end in empty cells. Each is
             scaled to fit its cell, keeps its aspect ratio, and stands in the middle.
-        captions: A text below each picture, in the shape of `rows`, wrapped to at most three lines.
+        captions: A text below each image, in the shape of `rows`, wrapped to at most three lines.
         row_labels: A text to the left of each row.
         column_labels: A text above each column.
-        cell: Height and width of every cell; by default those of the highest and of the widest picture.
+        cell: Height and width of every cell; by default those of the highest and of the widest image.
         gap: Space between cells and around the sheet.
         font_size: Height of the labels; captions are a little smaller. By default it follows the
             cell's width.
@@ -100,7 +100,7 @@ def sheet(
         The sheet, float32 `(height, width, 3)`, sRGB in [0, 1].
 
     Raises:
-        UserError: If there is no picture, or labels or captions do not match the rows and columns.
+        UserError: If there is no image, or labels or captions do not match the rows and columns.
 
     Example:
         >>> red, blue = np.zeros((2, 8, 8, 3), np.float32)
@@ -126,7 +126,7 @@ def sheet(
     )
     canvas = np.empty((layout.height, layout.width, 3), np.float32)
     canvas[:] = background
-    _place_pictures(canvas, rows, layout)
+    _place_images(canvas, rows, layout)
     _write(canvas, _label_marks(heads, sides, layout, label), label, background, _LABEL_INK)
     _write(canvas, _caption_marks(notes, layout, small, size // 3), small, background, _CAPTION_INK)
     return canvas
@@ -176,15 +176,15 @@ def _shorten(text: str, font: Font, width: int) -> str:
 
 
 def _check(
-    rows: Sequence[Sequence[Picture | None]],
+    rows: Sequence[Sequence[CellImage | None]],
     captions: Sequence[Sequence[str | None]] | None,
     row_labels: Sequence[str] | None,
     column_labels: Sequence[str] | None,
     columns: int,
 ) -> None:
-    """Raise unless there is a picture and every label and caption belongs to a row, column or cell."""
-    if all(picture is None for row in rows for picture in row):
-        raise _checks.error("a sheet needs at least one picture", cure="pass rows of pictures")
+    """Raise unless there is an image and every label and caption belongs to a row, column or cell."""
+    if all(image is None for row in rows for image in row):
+        raise _checks.error("a sheet needs at least one image", cure="pass rows of images")
     for what, texts, number in (("row", row_labels, len(rows)), ("column", column_labels, columns)):
         if texts is not None and len(texts) != number:
             raise _checks.error(f"a sheet of {number} {what}s needs {number} {what} labels", got=len(texts))
@@ -194,14 +194,14 @@ def _check(
             raise _checks.error(f"captions must match the rows, {expected} per row", got=f"{got} per row")
 
 
-def _largest(rows: Sequence[Sequence[Picture | None]]) -> tuple[int, int]:
-    """Height of the highest and width of the widest picture."""
-    pictures = [picture for row in rows for picture in row if picture is not None]
-    return max(picture.shape[0] for picture in pictures), max(picture.shape[1] for picture in pictures)
+def _largest(rows: Sequence[Sequence[CellImage | None]]) -> tuple[int, int]:
+    """Height of the highest and width of the widest image."""
+    images = [image for row in rows for image in row if image is not None]
+    return max(image.shape[0] for image in images), max(image.shape[1] for image in images)
 
 
-def _fit(image: Picture, cell: tuple[int, int]) -> Picture:
-    """Scale a picture until it touches its cell's border from inside; leave it alone if it does already."""
+def _fit(image: CellImage, cell: tuple[int, int]) -> CellImage:
+    """Scale an image until it touches its cell's border from inside; leave it alone if it does already."""
     height, width = image.shape[:2]
     scale = min(cell[0] / height, cell[1] / width)
     if scale == 1.0:
@@ -209,12 +209,12 @@ def _fit(image: Picture, cell: tuple[int, int]) -> Picture:
     return resize(image, max(1, round(height * scale)), max(1, round(width * scale)))
 
 
-def _place_pictures(canvas: Picture, rows: Sequence[Sequence[Picture | None]], layout: Layout) -> None:
-    """Put each picture in the middle of its cell; changes the canvas."""
+def _place_images(canvas: CellImage, rows: Sequence[Sequence[CellImage | None]], layout: Layout) -> None:
+    """Put each image in the middle of its cell; changes the canvas."""
     for i, row in enumerate(rows):
-        for j, picture in enumerate(row):
-            if picture is not None:
-                fitted, (down, right) = _fit(picture, layout.cell), layout.corner(i, j)
+        for j, image in enumerate(row):
+            if image is not None:
+                fitted, (down, right) = _fit(image, layout.cell), layout.corner(i, j)
                 down += (layout.cell[0] - fitted.shape[0]) // 2
                 right += (layout.cell[1] - fitted.shape[1]) // 2
                 canvas[down : down + fitted.shape[0], right : right + fitted.shape[1]] = fitted
@@ -277,7 +277,7 @@ def _coverage(shape: tuple[int, int], marks: Sequence[_Mark], font: Font) -> Flo
     return np.asarray(image, np.float32) / np.float32(255.0)
 
 
-def _write(canvas: Picture, marks: Sequence[_Mark], font: Font, background: Color, fade: float) -> None:
+def _write(canvas: CellImage, marks: Sequence[_Mark], font: Font, background: Color, fade: float) -> None:
     """Write lines of text in an ink that stands out from the background; changes the canvas."""
     if not marks:
         return

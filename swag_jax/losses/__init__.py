@@ -1,4 +1,4 @@
-"""Losses of one picture: content, style, total variation, what weighs them, and what generators are trained by."""
+"""Losses of one image: content, style, total variation, what weighs them, and what generators are trained by."""
 
 from swag_jax.losses import adaattn as adaattn
 from swag_jax.losses import adain as adain

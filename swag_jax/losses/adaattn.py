@@ -1,6 +1,6 @@
 """What an AdaAttN generator is trained by: Liu et al., ICCV 2021.
 
-Everything is written for one picture; `jax.vmap` makes the batch, over which losses are averaged.
+Everything is written for one image; `jax.vmap` makes the batch, over which losses are averaged.
 """
 
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from swag_jax._checks import check_name, check_range
 from swag_jax._types import AnyFeatures, Key, LayerFeatures, Scalar
 from swag_jax.attention import SIMILARITIES, Similarity, adaattn, key_features
 from swag_jax.backbones import entry
-from swag_jax.losses._recipe import (
+from swag_jax.losses._terms import (
     FEATURES,
     MOMENTS,
     Family,
@@ -95,8 +95,8 @@ def local_target(
     r"""Return :math:`S \circ \mathrm{Norm}(F_c) + M` of attention without parameters; no gradient flows through it.
 
     Args:
-        content: Activations of the content picture by layer.
-        style: Of the style picture.
+        content: Activations of the content image by layer.
+        style: Of the style image.
         layers: The layers by which positions are compared; the last one is the one returned.
         key: Draws the style positions that are kept; needed where there are more than `samples`.
         samples: The most style positions to attend to; `None` keeps all.
@@ -119,7 +119,7 @@ def evaluate(
     objective: AdaAttNObjective,
     key: Key | None = None,
 ) -> tuple[Scalar, Terms]:
-    r"""Return the total loss of a stylized picture and its weighted terms by name, which sum to the total.
+    r"""Return the total loss of a stylized image and its weighted terms by name, which sum to the total.
 
     .. math:: \lambda_g \sum_l m(F^l, F_s^l) + \lambda_l \sum_l d(F^l, \mathrm{AdaAttN}^*(F_c^l, F_s^l))
         + \lambda_c \sum_l d(\mathrm{Norm}(F^l), \mathrm{Norm}(F_c^l))
@@ -128,9 +128,9 @@ def evaluate(
     parameters (`local_target`).
 
     Args:
-        output: Activations of the stylized picture by layer.
-        content: Of the content picture.
-        style: Of the style picture.
+        output: Activations of the stylized image by layer.
+        content: Of the content image.
+        style: Of the style image.
         objective: Layers, weights, normalization, smoothing.
         key: Draws the style positions that the local loss keeps, the generator's own; needed where there are more than
             `objective.samples`.

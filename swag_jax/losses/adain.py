@@ -1,6 +1,6 @@
 """What an AdaIN generator is trained by: Huang and Belongie, ICCV 2017, section 6.
 
-Everything is written for one picture; `jax.vmap` makes the batch, over which losses are averaged.
+Everything is written for one image; `jax.vmap` makes the batch, over which losses are averaged.
 """
 
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ from jax import lax
 from swag_jax import statistics
 from swag_jax._types import LayerFeatures, Scalar
 from swag_jax.backbones import entry
-from swag_jax.losses._recipe import FEATURES, MOMENTS, Family, Normalization, check_objective, evaluate_families
+from swag_jax.losses._terms import FEATURES, MOMENTS, Family, Normalization, check_objective, evaluate_families
 from swag_jax.losses.objective import Terms
 from swag_jax.smoothing import Smoothing
 
@@ -60,7 +60,7 @@ RELEASED = AdaINObjective(style_weight=1e-2, normalization="summed")
 def evaluate(
     output: LayerFeatures, content: LayerFeatures, style: LayerFeatures, *, objective: AdaINObjective
 ) -> tuple[Scalar, Terms]:
-    r"""Return the total loss of a stylized picture and its weighted terms by name, which sum to the total.
+    r"""Return the total loss of a stylized image and its weighted terms by name, which sum to the total.
 
     .. math:: \alpha \, d(F^4, \mathrm{AdaIN}(F_c^4, F_s^4)) + \beta \sum_l m(F^l, F_s^l)
 
@@ -68,9 +68,9 @@ def evaluate(
     the target.
 
     Args:
-        output: Activations of the stylized picture by layer.
-        content: Of the content picture.
-        style: Of the style picture.
+        output: Activations of the stylized image by layer.
+        content: Of the content image.
+        style: Of the style image.
         objective: Layers, weights, normalization, smoothing.
 
     Returns:

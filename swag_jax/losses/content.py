@@ -1,4 +1,4 @@
-"""Content losses: how far a layer's features are from those of the content picture.
+"""Content losses: how far a layer's features are from those of the content image.
 
 `features` and `target` are `height width channels`, raw or smoothed; results are float32 numbers >= 0.
 """
@@ -11,8 +11,8 @@ def paper(features: Features, target: Features) -> Scalar:
     r"""Return :math:`\frac12 \|F - F_c\|^2` (SWAG eqs. 3 and 12; Gatys et al., CVPR 2016, eq. 1).
 
     Args:
-        features: Of the picture, `height width channels`.
-        target: Of the content picture, of the same shape.
+        features: Of the image, `height width channels`.
+        target: Of the content image, of the same shape.
 
     Example:
         >>> import jax.numpy as jnp
@@ -26,8 +26,8 @@ def released(features: Features, target: Features) -> Scalar:
     r"""Return the mean over all entries of :math:`(F - F_c)^2` (SWAG's released code).
 
     Args:
-        features: Of the picture, `height width channels`.
-        target: Of the content picture, of the same shape.
+        features: Of the image, `height width channels`.
+        target: Of the content image, of the same shape.
 
     Example:
         >>> import jax.numpy as jnp
@@ -44,8 +44,8 @@ def relative(features: Features, target: Features) -> Scalar:
     a constant, or adding one to both, changes nothing. Where the target is constant, see `spread`.
 
     Args:
-        features: Of the picture, `height width channels`.
-        target: Of the content picture, of the same shape.
+        features: Of the image, `height width channels`.
+        target: Of the content image, of the same shape.
 
     Example:
         >>> import jax.numpy as jnp

@@ -1,6 +1,6 @@
 """What a Johnson generator is trained by: the perceptual loss of Johnson, Alahi and Fei-Fei, ECCV 2016.
 
-It is the `Objective` that stylization minimizes too, over the generator's picture: squared distances of features and of
+It is the `Objective` that stylization minimizes too, over the generator's image: squared distances of features and of
 Gram matrices, with any smoothing. The style's Gram matrices are computed once.
 """
 

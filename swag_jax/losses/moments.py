@@ -1,7 +1,7 @@
-r"""Moment losses: how far each channel's mean and deviation are from those of the style picture.
+r"""Moment losses: how far each channel's mean and deviation are from those of the style image.
 
-The style losses of AdaIN, SANet and AdaAttN; pictures may differ in size. With :math:`\mu` and :math:`\sigma` the
-moments of the picture and :math:`\mu_s` and :math:`\sigma_s` those of the style, D numbers each:
+The style losses of AdaIN, SANet and AdaAttN; images may differ in size. With :math:`\mu` and :math:`\sigma` the
+moments of the image and :math:`\mu_s` and :math:`\sigma_s` those of the style, D numbers each:
 """
 
 from swag_jax._numerics import power_of_two, widen
@@ -10,7 +10,7 @@ from swag_jax.losses._distance import spread, squared_distance
 from swag_jax.statistics import moments
 
 _RELEASED_EPSILON = 1e-6
-"""`nn.Sqrt(1e-6)` in `lib/StyleINLossModule.lua` of xunhuang1995/AdaIN-style: in the picture's deviation only."""
+"""`nn.Sqrt(1e-6)` in `lib/StyleINLossModule.lua` of xunhuang1995/AdaIN-style: in the image's deviation only."""
 
 _RELATIVE_EPSILON = 1e-8
 """Added to variances of features whose largest entry, in the style, is about one: our choice."""
@@ -22,8 +22,8 @@ def averaged(features: Features, target: StyleFeatures) -> Scalar:
     Variances are the unbiased ones plus 1e-5: naoto0804/pytorch-AdaIN, GlebSBrykin/SANET and Huage001/AdaAttN.
 
     Args:
-        features: Of the picture, `height width channels`.
-        target: Of the style picture, with as many channels.
+        features: Of the image, `height width channels`.
+        target: Of the style image, with as many channels.
 
     Example:
         >>> import jax.numpy as jnp
@@ -38,11 +38,11 @@ def averaged(features: Features, target: StyleFeatures) -> Scalar:
 def summed(features: Features, target: StyleFeatures) -> Scalar:
     r"""Return :math:`\|\mu - \mu_s\|^2 + \|\sigma - \sigma_s\|^2`.
 
-    Variances are the biased ones; the picture's plus 1e-6, the style's as they are: the authors' code of AdaIN.
+    Variances are the biased ones; the image's plus 1e-6, the style's as they are: the authors' code of AdaIN.
 
     Args:
-        features: Of the picture, `height width channels`.
-        target: Of the style picture, with as many channels.
+        features: Of the image, `height width channels`.
+        target: Of the style image, with as many channels.
 
     Example:
         >>> import jax.numpy as jnp
@@ -65,8 +65,8 @@ def relative(features: Features, target: StyleFeatures) -> Scalar:
     `spread`.
 
     Args:
-        features: Of the picture, `height width channels`.
-        target: Of the style picture, with as many channels.
+        features: Of the image, `height width channels`.
+        target: Of the style image, with as many channels.
 
     Example:
         >>> import jax.numpy as jnp

@@ -3,7 +3,7 @@ r"""The objective: weighted content, style and variation terms, with every term 
 .. math:: L(x) = \alpha \sum_l v_l L^l_\text{content}(x) + \beta \sum_l w_l L^l_\text{style}(x) + \gamma L_\text{TV}(x)
 
 Content and style terms compare smoothed features (SWAG eqs. 12 and 13; `swag_jax.smoothing`). What depends on the
-content and the style pictures alone is computed once, as `Targets`. Everything is written for one image and is a pure
+content and the style images alone is computed once, as `Targets`. Everything is written for one image and is a pure
 function: `jax.vmap` over image and targets makes the batch.
 """
 
@@ -19,7 +19,7 @@ from swag_jax._pytree import pytree_dataclass
 from swag_jax._types import AnyFeatures, AnyImage, Features, Gram, Image, LayerFeatures, Scalar
 from swag_jax.backbones import Backbone, entry
 from swag_jax.features import extract
-from swag_jax.images._picture import as_image
+from swag_jax.images._arrays import as_image
 from swag_jax.losses import content, style
 from swag_jax.losses.variation import total_variation
 from swag_jax.smoothing import Smoothing, find_temperature, smooth, unit
@@ -116,18 +116,18 @@ class Target:
 @pytree_dataclass
 @dataclass(frozen=True)
 class Targets:
-    """Everything the objective needs of the content and the style pictures, by layer."""
+    """Everything the objective needs of the content and the style images, by layer."""
 
     content: dict[str, Target]
     style: dict[str, Target]
 
 
 def content_targets(network: Backbone, image: Image, *, objective: Objective) -> dict[str, Target]:
-    """Return the smoothed features of the content picture by content layer.
+    """Return the smoothed features of the content image by content layer.
 
     Args:
         network: The network to read.
-        image: The content picture, of the size that is optimized.
+        image: The content image, of the size that is optimized.
         objective: Layers and smoothing.
     """
     if not objective.content_weight:
@@ -143,16 +143,16 @@ def content_targets(network: Backbone, image: Image, *, objective: Objective) ->
 def style_targets(
     network: Backbone, images: Sequence[AnyImage], *, objective: Objective, blend: Float[Array, " styles"]
 ) -> dict[str, Target]:
-    """Return the blended Gram matrix of the style pictures by style layer.
+    """Return the blended Gram matrix of the style images by style layer.
 
     Several styles are mixed as the weighted mean of their Gram matrices, all smoothed at one temperature per layer:
     the weighted geometric mean of the temperatures that each of them asks for.
 
     Args:
         network: The network to read.
-        images: One or more style pictures, of any sizes.
+        images: One or more style images, of any sizes.
         objective: Layers and smoothing.
-        blend: A non-negative weight per style picture; only their ratios matter.
+        blend: A non-negative weight per style image; only their ratios matter.
     """
     if not objective.style_weight:
         return {}
@@ -172,11 +172,11 @@ def _style_target(features: list[AnyFeatures], weights: Float[Array, " styles"],
 
 
 def evaluate(network: Backbone, image: Image, targets: Targets, *, objective: Objective) -> tuple[Scalar, Terms]:
-    """Return the total loss of a picture and its weighted terms by name, which sum to the total.
+    """Return the total loss of an image and its weighted terms by name, which sum to the total.
 
     Args:
         network: The network to read.
-        image: The picture, `height width 3` in [0, 1].
+        image: The image, `height width 3` in [0, 1].
         targets: Of `content_targets` and `style_targets` for the same network and objective.
         objective: Layers, weights, normalization, smoothing.
 
@@ -184,7 +184,7 @@ def evaluate(network: Backbone, image: Image, targets: Targets, *, objective: Ob
         The total, and the terms, all float32. The form `jax.value_and_grad(..., has_aux=True)` expects.
 
     Raises:
-        UserError: If the array is no picture by its shape and type; its values are taken as they are.
+        UserError: If the array is no image by its shape and type; its values are taken as they are.
     """
     image = as_image(image, "evaluated", values=False)
     features = extract(network, image, layers=objective.layers)

@@ -1,6 +1,6 @@
 """What a SANet generator is trained by: Park and Lee, CVPR 2019, section 3.3.
 
-Everything is written for one picture; `jax.vmap` makes the batch, over which losses are averaged.
+Everything is written for one image; `jax.vmap` makes the batch, over which losses are averaged.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from swag_jax._pytree import pytree_dataclass
 from swag_jax._types import AnyImage, LayerFeatures, Scalar
 from swag_jax.backbones import entry
-from swag_jax.losses._recipe import (
+from swag_jax.losses._terms import (
     FEATURES,
     MOMENTS,
     Family,
@@ -29,10 +29,10 @@ class SANetObjective:
     Attributes:
         content_layers: Layers whose normalized features are compared with the content's.
         style_layers: Layers whose moments are compared with the style's.
-        identity_layers: Layers whose features are compared where content and style are one picture.
+        identity_layers: Layers whose features are compared where content and style are one image.
         content_weight: Weight of every content layer; 0 leaves them out.
         style_weight: Weight of every style layer; 0 leaves them out.
-        pixel_weight: Weight of the pixels where content and style are one picture; 0 leaves them out.
+        pixel_weight: Weight of the pixels where content and style are one image; 0 leaves them out.
         identity_weight: Weight of every identity layer; 0 leaves them out.
         normalization: averaged over entries and channels, as published; summed over the channels of moments; or
             relative (our choice: weights mean the same for every network and smoothing).
@@ -66,12 +66,12 @@ class SANetObjective:
 @pytree_dataclass
 @dataclass(frozen=True)
 class Identity:
-    """A picture that was its own style, and what the generator made of it.
+    """An image that was its own style, and what the generator made of it.
 
     Attributes:
-        image: The picture.
+        image: The image.
         found: What was made of it.
-        features: The picture's activations by layer.
+        features: The image's activations by layer.
         found_features: Those of what was made of it.
     """
 
@@ -89,19 +89,19 @@ def evaluate(
     *,
     objective: SANetObjective,
 ) -> tuple[Scalar, Terms]:
-    r"""Return the total loss of a stylized picture and its weighted terms by name, which sum to the total.
+    r"""Return the total loss of a stylized image and its weighted terms by name, which sum to the total.
 
     .. math:: \lambda_c \sum_l d(\mathrm{Norm}(F^l), \mathrm{Norm}(F_c^l)) + \lambda_s \sum_l m(F^l, F_s^l)
         + \lambda_1 \sum_I d(I', I) + \lambda_2 \sum_I \sum_l d(F_{I'}^l, F_I^l)
 
-    with d the squared distance, m that of moments (`swag_jax.losses.moments`), and I' what is made of the picture I in
+    with d the squared distance, m that of moments (`swag_jax.losses.moments`), and I' what is made of the image I in
     its own style, for the content and for the style.
 
     Args:
-        output: Activations of the stylized picture by layer.
-        content: Of the content picture.
-        style: Of the style picture.
-        identities: The content picture in its own style, and the style picture in its own.
+        output: Activations of the stylized image by layer.
+        content: Of the content image.
+        style: Of the style image.
+        identities: The content image in its own style, and the style image in its own.
         objective: Layers, weights, normalization, smoothing.
 
     Returns:

@@ -1,6 +1,6 @@
-"""Style losses: how far a layer's Gram matrix is from that of the style picture.
+"""Style losses: how far a layer's Gram matrix is from that of the style image.
 
-Both matrices are means over positions (`swag_jax.statistics.gram`), A = F F^T / M, so that the two pictures may
+Both matrices are means over positions (`swag_jax.statistics.gram`), A = F F^T / M, so that the two images may
 differ in size; D is the number of channels. Where both have M positions, the formulas equal the published ones.
 """
 
@@ -14,8 +14,8 @@ def paper(gram: Gram, target: Gram) -> Scalar:
     SWAG eqs. 4 and 13 for one layer of weight 1; Gatys et al., CVPR 2016, eqs. 4 and 5.
 
     Args:
-        gram: Of the picture, `channels channels`.
-        target: Of the style picture, of the same shape.
+        gram: Of the image, `channels channels`.
+        target: Of the style image, of the same shape.
 
     Example:
         >>> import jax.numpy as jnp
@@ -31,8 +31,8 @@ def released(gram: Gram, target: Gram) -> Scalar:
     SWAG's released code, whose Gram matrix is F F^T / (C H W): 4 / D² times `paper`.
 
     Args:
-        gram: Of the picture, `channels channels`.
-        target: Of the style picture, of the same shape.
+        gram: Of the image, `channels channels`.
+        target: Of the style image, of the same shape.
 
     Example:
         >>> import jax.numpy as jnp
@@ -49,8 +49,8 @@ def relative(gram: Gram, target: Gram) -> Scalar:
     activations' scale and the smoothing. Where the target is constant, see `spread`.
 
     Args:
-        gram: Of the picture, `channels channels`.
-        target: Of the style picture, of the same shape.
+        gram: Of the image, `channels channels`.
+        target: Of the style image, of the same shape.
 
     Example:
         >>> import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Total variation: how rough a picture is."""
+"""Total variation: how rough an image is."""
 
 from swag_jax._types import Image, Scalar
 

@@ -1,4 +1,4 @@
-r"""Peaks and entropies of activations and Gram matrices, stage by stage, averaged over pictures.
+r"""Peaks and entropies of activations and Gram matrices, stage by stage, averaged over images.
 
 The protocol of the SWAG paper's figure of activation statistics: the last layer of each stage of a network, raw and
 behind a smoothing. Of the activations F of a layer, and of their Gram matrix G, it measures
@@ -31,8 +31,8 @@ from swag_jax._checks import UserError, check_name, check_range, error
 from swag_jax._types import AnyHostImage, Features, Image, Images, Scalar
 from swag_jax.backbones import Backbone
 from swag_jax.features import extract
-from swag_jax.images._picture import Picture, as_picture, called
-from swag_jax.measure.subject import CHOICES, Choice, LoadedSubject, Subject, load_subject
+from swag_jax.images._arrays import ImageSource, called, host_image
+from swag_jax.measure.network_spec import CHOICES, Choice, LoadedNetwork, NetworkSpec, load_network
 from swag_jax.params import Source
 from swag_jax.smoothing import Smoothing, find_temperature, smooth, softmax
 from swag_jax.statistics import gram, normalized_entropy, peak
@@ -47,16 +47,16 @@ SMOOTHINGS = (Smoothing("softmax", temperature=1.0), Smoothing("softmax", temper
 """The paper's smoothing (eq. 11), and ours."""
 
 PIXELS_AT_ONCE = 2**18
-"""Pixels of the pictures that one call of a program takes, at least one picture. Our choice: VGG19, the hungriest
+"""Pixels of the images that one call of a program takes, at least one image. Our choice: VGG19, the hungriest
 network, takes 1.0 GiB for them."""
 
 PICTURES_WAITING = 64
-"""Pictures that wait for others of their shape, at most. Our choice: 200 MB at 512 pixels."""
+"""Images that wait for others of their shape, at most. Our choice: 200 MB at 512 pixels."""
 
 
 @dataclass(frozen=True)
-class MeasuredPicture:
-    """A picture that was measured.
+class MeasuredImage:
+    """An image that was measured.
 
     Attributes:
         name: Its name.
@@ -74,22 +74,22 @@ class NetworkStatistics:
     """The statistics of one network.
 
     Attributes:
-        subject: What was measured.
+        spec: What was measured.
         source: Where its weights came from.
         stages: The last layer of each stage, from stage 0, the stem, on; of weights that end inside a stage, the last
             of its default style layers that they reach.
         smoothings: Labels of the smoothings, `none` first.
-        values: By layer, shallow to deep: one number for each picture, smoothing and measure.
+        values: By layer, shallow to deep: one number for each image, smoothing and measure.
     """
 
-    subject: Subject
+    spec: NetworkSpec
     source: Source
     stages: Mapping[int, str]
     smoothings: tuple[str, ...]
-    values: Mapping[str, Float[np.ndarray, "pictures smoothings measures"]]
+    values: Mapping[str, Float[np.ndarray, "images smoothings measures"]]
 
     def mean(self, layer: str, measure: str, *, smoothing: str = RAW) -> float:
-        """Return a measure of a layer, averaged over the pictures.
+        """Return a measure of a layer, averaged over the images.
 
         Args:
             layer: A layer that was measured.
@@ -102,7 +102,7 @@ class NetworkStatistics:
         return float(self._column(layer, measure, smoothing).mean())
 
     def deviation(self, layer: str, measure: str, *, smoothing: str = RAW) -> float:
-        """Return the standard deviation of a measure over the pictures; 0 for a single one.
+        """Return the standard deviation of a measure over the images; 0 for a single one.
 
         Args:
             layer: A layer that was measured.
@@ -115,7 +115,7 @@ class NetworkStatistics:
         return float(self._column(layer, measure, smoothing).std())
 
     def line(self, measure: str, *, smoothing: str = RAW) -> dict[int, float]:
-        """Return a measure by stage, averaged over the pictures.
+        """Return a measure by stage, averaged over the images.
 
         Args:
             measure: One of `MEASURES`.
@@ -137,7 +137,7 @@ class NetworkStatistics:
         smoothed = {kind: numbers(kind) for kind in self.smoothings if kind != RAW}
         return {"layer": layer, **numbers(RAW), "smoothed": smoothed}
 
-    def _column(self, layer: str, measure: str, smoothing: str) -> Float[np.ndarray, " pictures"]:
+    def _column(self, layer: str, measure: str, smoothing: str) -> Float[np.ndarray, " images"]:
         check_name(layer, self.values, what="layer")
         kind = self.smoothings.index(check_name(smoothing, self.smoothings, what="smoothing"))
         return self.values[layer][:, kind, MEASURES.index(check_name(measure, MEASURES, what="measure"))]
@@ -145,17 +145,17 @@ class NetworkStatistics:
 
 @dataclass(frozen=True)
 class ActivationStatistics:
-    """The statistics of all networks over the same pictures.
+    """The statistics of all networks over the same images.
 
     Attributes:
         networks: By the names of the subjects, in their order.
-        pictures: The pictures that all networks were measured on, in their order.
-        failures: What was wrong with the other pictures, by name.
+        images: The images that all networks were measured on, in their order.
+        failures: What was wrong with the other images, by name.
         seconds: Seconds in all.
     """
 
     networks: Mapping[str, NetworkStatistics]
-    pictures: tuple[MeasuredPicture, ...]
+    images: tuple[MeasuredImage, ...]
     failures: Mapping[str, str]
     seconds: float
 
@@ -168,8 +168,8 @@ class ActivationStatistics:
         for name, network in self.networks.items():
             by_layer = {layer: network.as_dict(layer) for layer in network.values}
             found[name] = {
-                "backbone": network.subject.backbone,
-                "options": dict(network.subject.options),
+                "backbone": network.spec.backbone,
+                "options": dict(network.spec.options),
                 "weights": network.source.describe(),
                 "stages": {str(stage): by_layer[layer] for stage, layer in network.stages.items()},
             }
@@ -177,7 +177,7 @@ class ActivationStatistics:
                 found[name]["layers"] = by_layer
         return {
             "networks": found,
-            "images": [vars(picture) for picture in self.pictures],
+            "images": [vars(image) for image in self.images],
             "failures": [{"name": name, "error": problem} for name, problem in self.failures.items()],
         }
 
@@ -187,16 +187,16 @@ class StatisticsProgress:
     """The state of a measurement between two calls of a network.
 
     Attributes:
-        network: The network that has just measured a few pictures.
-        pictures: Pictures that all networks have measured, or that failed.
-        total: Pictures in all.
-        failed: Pictures that failed so far.
+        network: The network that has just measured a few images.
+        images: Images that all networks have measured, or that failed.
+        total: Images in all.
+        failed: Images that failed so far.
         seconds: Seconds since the networks were loaded.
         seconds_left: Expected seconds to the end, from the rate so far.
     """
 
     network: str
-    pictures: int
+    images: int
     total: int
     failed: int
     seconds: float
@@ -204,7 +204,7 @@ class StatisticsProgress:
 
 
 StatisticsCallback: TypeAlias = Callable[[StatisticsProgress], object]
-"""Called whenever a network has measured some pictures."""
+"""Called whenever a network has measured some images."""
 
 
 def label(smoothing: Smoothing) -> str:
@@ -258,8 +258,8 @@ def _measures(values: Float[Array, "..."]) -> tuple[Scalar, Scalar, Scalar]:
 @functools.partial(jax.jit, static_argnames=("layers", "smoothings"))
 def _program(
     network: Backbone, images: Images, *, layers: tuple[str, ...], smoothings: tuple[Smoothing, ...]
-) -> dict[str, Float[Array, "pictures smoothings measures"]]:
-    """Measure pictures of one shape; by layer."""
+) -> dict[str, Float[Array, "images smoothings measures"]]:
+    """Measure images of one shape; by layer."""
 
     def one(image: Image) -> dict[str, Any]:
         features = extract(network, image, layers=layers)
@@ -272,8 +272,8 @@ def _program(
 
 
 def activation_statistics(
-    pictures: Mapping[str, Picture],
-    networks: Sequence[str | Subject],
+    images: Mapping[str, ImageSource],
+    networks: Sequence[str | NetworkSpec],
     *,
     layers: Choice = "stages",
     smoothings: Sequence[Smoothing] = SMOOTHINGS,
@@ -281,24 +281,24 @@ def activation_statistics(
     batch_size: int | None = None,
     callback: StatisticsCallback | None = None,
 ) -> ActivationStatistics:
-    """Measure networks on pictures.
+    """Measure networks on images.
 
     Args:
-        pictures: By name: pictures, `height width 3` in [0, 1], of any sizes, or functions without arguments that
+        images: By name: images, `height width 3` in [0, 1], of any sizes, or functions without arguments that
             read them when their turn comes.
         networks: The networks; one given by its zoo name alone has random weights.
         layers: `stages` (the last layer of each), `all`, or layers by name, which every network must have.
         smoothings: Behind which to measure as well.
         seed: Seed of random weights.
-        batch_size: Pictures of one shape that are measured at once, at most; default: by their pixels.
-        callback: Called with a `StatisticsProgress` whenever a network has measured some pictures.
+        batch_size: Images of one shape that are measured at once, at most; default: by their pixels.
+        callback: Called with a `StatisticsProgress` whenever a network has measured some images.
 
     Returns:
-        The numbers of every picture. One that cannot be measured by all networks is named in `failures` and is part
+        The numbers of every image. One that cannot be measured by all networks is named in `failures` and is part
         of no average.
 
     Raises:
-        UserError: If a name is unknown, weights are missing or damaged, or no picture can be measured.
+        UserError: If a name is unknown, weights are missing or damaged, or no image can be measured.
 
     Example:
         >>> found = activation_statistics({"flat": jnp.full((16, 16, 3), 0.5)}, ["vgg19"], layers=("relu1_1",))
@@ -310,24 +310,24 @@ def activation_statistics(
     if not layers:
         raise error("at least one layer must be named", cure=f"or {' or '.join(CHOICES)}")
     began = time.perf_counter()
-    subjects = [Subject(each, each) if isinstance(each, str) else each for each in networks]
-    names = [subject.name for subject in subjects]
+    specs = [NetworkSpec(each, each) if isinstance(each, str) else each for each in networks]
+    names = [spec.name for spec in specs]
     if not names or len(set(names)) < len(names):
         raise error("there must be networks, each with a name of its own", got=", ".join(names) or "none")
     kinds = {label(smoothing): smoothing for smoothing in (Smoothing(), *smoothings)}
-    loaded = [load_subject(subject, layers, seed=seed) for subject in subjects]
-    run = _Run(loaded, tuple(kinds.values()), total=len(pictures), batch_size=batch_size, callback=callback)
-    run.measure(pictures)
+    loaded = [load_network(spec, layers, seed=seed) for spec in specs]
+    run = _Run(loaded, tuple(kinds.values()), total=len(images), batch_size=batch_size, callback=callback)
+    run.measure(images)
     found = {
-        each.subject.name: NetworkStatistics(each.subject, each.source, each.stages, tuple(kinds), run.values(each))
+        each.spec.name: NetworkStatistics(each.spec, each.source, each.stages, tuple(kinds), run.values(each))
         for each in loaded
     }
-    return ActivationStatistics(found, run.pictures, run.failures, time.perf_counter() - began)
+    return ActivationStatistics(found, run.images, run.failures, time.perf_counter() - began)
 
 
 @dataclass(frozen=True, eq=False)
 class _Waiting:
-    """A picture that waits for others of its shape."""
+    """An image that waits for others of its shape."""
 
     index: int
     name: str
@@ -335,11 +335,11 @@ class _Waiting:
 
 
 class _Run:
-    """One measurement: the pictures that wait, what was found so far, what failed."""
+    """One measurement: the images that wait, what was found so far, what failed."""
 
     def __init__(
         self,
-        networks: Sequence[LoadedSubject],
+        networks: Sequence[LoadedNetwork],
         smoothings: tuple[Smoothing, ...],
         *,
         total: int,
@@ -351,26 +351,26 @@ class _Run:
         self.failures: dict[str, str] = {}
         self._waiting: dict[tuple[int, int], list[_Waiting]] = {}
         self._sizes: dict[tuple[int, int], int] = {}
-        self._found: dict[int, tuple[MeasuredPicture, dict[str, Any]]] = {}
-        self._least = max((each.network.minimum_size(each.layers), each.subject.name) for each in networks)
+        self._found: dict[int, tuple[MeasuredImage, dict[str, Any]]] = {}
+        self._least = max((each.network.minimum_size(each.layers), each.spec.name) for each in networks)
         self._began = time.perf_counter()
-        self._calls = 0  # a picture takes one of each network
+        self._calls = 0  # an image takes one of each network
 
     @property
-    def pictures(self) -> tuple[MeasuredPicture, ...]:
-        """What was measured, in the order of the pictures."""
+    def images(self) -> tuple[MeasuredImage, ...]:
+        """What was measured, in the order of the images."""
         return tuple(self._found[index][0] for index in sorted(self._found))
 
-    def values(self, network: LoadedSubject) -> dict[str, Float[np.ndarray, "pictures smoothings measures"]]:
+    def values(self, network: LoadedNetwork) -> dict[str, Float[np.ndarray, "images smoothings measures"]]:
         """Return the numbers of a network by layer."""
-        found = [self._found[index][1][network.subject.name] for index in sorted(self._found)]
+        found = [self._found[index][1][network.spec.name] for index in sorted(self._found)]
         return {layer: np.stack([each[layer] for each in found]).astype(np.float64) for layer in network.layers}
 
-    def measure(self, pictures: Mapping[str, Picture]) -> None:
-        """Measure all pictures, as soon as enough of one shape are there."""
-        for index, (name, picture) in enumerate(pictures.items()):
+    def measure(self, images: Mapping[str, ImageSource]) -> None:
+        """Measure all images, as soon as enough of one shape are there."""
+        for index, (name, image) in enumerate(images.items()):
             try:
-                self._add(_Waiting(index, name, self._read(picture, name)))
+                self._add(_Waiting(index, name, self._read(image, name)))
             except UserError as problem:
                 self._fail(name, problem)
                 self._calls += len(self.networks)
@@ -378,51 +378,51 @@ class _Run:
             self._measure(shape)
         if not self._found:
             problems = "; ".join(self.failures.values()) or "none was given."
-            raise UserError(f"there must be a picture that can be measured: {problems}")
+            raise UserError(f"there must be an image that can be measured: {problems}")
 
-    def _read(self, picture: Picture, name: str) -> AnyHostImage:
-        image = as_picture(called(picture, name) if callable(picture) else picture, name)
+    def _read(self, source: ImageSource, name: str) -> AnyHostImage:
+        image = host_image(called(source, name) if callable(source) else source, name)
         least, network = self._least
         if min(image.shape[:2]) < least:
             rule = f"the shorter side of {name} must be at least {least} px for {network}"
             raise error(rule, got=f"{image.shape[1]} x {image.shape[0]}", cure="take it at a larger size")
         return image
 
-    def _add(self, picture: _Waiting) -> None:
-        shape = picture.image.shape[:2]
-        self._waiting.setdefault(shape, []).append(picture)
+    def _add(self, image: _Waiting) -> None:
+        shape = image.image.shape[:2]
+        self._waiting.setdefault(shape, []).append(image)
         if len(self._waiting[shape]) >= self._room(shape):
             self._measure(shape)
         elif sum(map(len, self._waiting.values())) >= PICTURES_WAITING:
             self._measure(max(self._waiting, key=lambda shape: len(self._waiting[shape])))
 
     def _room(self, shape: tuple[int, int]) -> int:
-        """Return how many pictures of a shape are measured at once: as many as the first time."""
+        """Return how many images of a shape are measured at once: as many as the first time."""
         height, width = shape
         by_pixels = max(1, PIXELS_AT_ONCE // (height * width))
         return self._sizes.get(shape, self.batch_size or by_pixels)
 
     def _measure(self, shape: tuple[int, int]) -> None:
-        """Measure the waiting pictures of a shape by every network; fill up with the last one."""
+        """Measure the waiting images of a shape by every network; fill up with the last one."""
         batch = self._waiting.pop(shape)
         size = self._sizes.setdefault(shape, len(batch))
         images = jnp.stack([each.image for each in batch + [batch[-1]] * (size - len(batch))])
         values = {}
         for place, network in enumerate(self.networks):
             try:
-                values[network.subject.name] = self._call(network, images)
+                values[network.spec.name] = self._call(network, images)
             except UserError as problem:
                 for each in batch:
                     self._fail(each.name, problem)
                 self._calls += len(batch) * (len(self.networks) - place)
                 return
             self._calls += len(batch)
-            self._tell(network.subject.name)
+            self._tell(network.spec.name)
         for place, each in enumerate(batch):
             own = {name: {layer: x[place] for layer, x in found.items()} for name, found in values.items()}
             self._record(each, own)
 
-    def _call(self, network: LoadedSubject, images: Images) -> dict[str, Float[np.ndarray, "size smoothings measures"]]:
+    def _call(self, network: LoadedNetwork, images: Images) -> dict[str, Float[np.ndarray, "size smoothings measures"]]:
         try:
             found = _program(network.network, images, layers=network.layers, smoothings=self.smoothings)
             return jax.device_get(found)
@@ -430,19 +430,19 @@ class _Run:
             if "RESOURCE_EXHAUSTED" not in str(failure):
                 raise
             got = f"{images.shape[0]} of {images.shape[2]} x {images.shape[1]}"
-            cure = "take smaller pictures, or fewer at once"
-            raise error(f"pictures must fit into memory with {network.subject.name}", got=got, cure=cure) from failure
+            cure = "take smaller images, or fewer at once"
+            raise error(f"images must fit into memory with {network.spec.name}", got=got, cure=cure) from failure
 
-    def _record(self, picture: _Waiting, values: dict[str, dict[str, np.ndarray]]) -> None:
+    def _record(self, image: _Waiting, values: dict[str, dict[str, np.ndarray]]) -> None:
         for network in self.networks:
-            name = network.subject.name
+            name = network.spec.name
             bad = [layer for layer in network.layers if not np.isfinite(values[name][layer]).all()]
             if bad:
-                rule, got = f"the activations of {picture.name} must be finite", f"others at {bad[0]} of {name}"
-                self._fail(picture.name, error(rule, got=got, cure="check its weights"))
+                rule, got = f"the activations of {image.name} must be finite", f"others at {bad[0]} of {name}"
+                self._fail(image.name, error(rule, got=got, cure="check its weights"))
                 return
-        height, width = picture.image.shape[:2]
-        self._found[picture.index] = MeasuredPicture(picture.name, height, width), values
+        height, width = image.image.shape[:2]
+        self._found[image.index] = MeasuredImage(image.name, height, width), values
 
     def _fail(self, name: str, problem: UserError) -> None:
         self.failures[name] = " ".join(str(problem).split())

@@ -13,7 +13,7 @@ from swag_jax._checks import error
 
 @dataclass(frozen=True)
 class Moments:
-    """Number, mean and scatter of the feature vectors of a set of pictures.
+    """Number, mean and scatter of the feature vectors of a set of images.
 
     Attributes:
         count: How many vectors have been added.
@@ -61,7 +61,7 @@ class Moments:
             UserError: If there are fewer than two vectors.
         """
         if self.count < 2:
-            raise error("the covariance of features needs at least 2 pictures", got=self.count)
+            raise error("the covariance of features needs at least 2 images", got=self.count)
         return self.scatter / (self.count - 1)
 
 
@@ -71,18 +71,18 @@ def frechet_distance(first: Moments, second: Moments) -> float:
     .. math:: \|m_1 - m_2\|^2 + \operatorname{tr}(C_1 + C_2 - 2 (C_1 C_2)^{1/2})
 
     With C = L L^T, the trace of the root is the sum of the singular values of L_1^T L_2: no matrix root has to
-    converge, nothing becomes complex, and singular covariances (fewer pictures than features) need no offset.
+    converge, nothing becomes complex, and singular covariances (fewer images than features) need no offset.
 
     Args:
         first: Of one set of features.
         second: Of the other, of the same length.
 
     Returns:
-        0 for equal moments; no upper bound. It is biased upward, the more the fewer pictures there are (Chong and
+        0 for equal moments; no upper bound. It is biased upward, the more the fewer images there are (Chong and
         Forsyth, CVPR 2020): compare at equal numbers only.
 
     Raises:
-        UserError: If one of the sets has fewer than two pictures.
+        UserError: If one of the sets has fewer than two images.
 
     Example:
         >>> x = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
@@ -112,8 +112,8 @@ def artfid(lpips: float, fid: float) -> float:
     """Return (1 + LPIPS) · (1 + FID): content kept and style matched in one number; at least 1, lower is better.
 
     Args:
-        lpips: Mean LPIPS (AlexNet) of the pictures from their contents.
-        fid: FID of the pictures from the styles.
+        lpips: Mean LPIPS (AlexNet) of the images from their contents.
+        fid: FID of the images from the styles.
 
     Example:
         >>> artfid(0.5, 19.0)

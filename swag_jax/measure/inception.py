@@ -1,4 +1,4 @@
-"""What the Fréchet inception distance reads of a picture."""
+"""What the Fréchet inception distance reads of an image."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from swag_jax._numerics import widen
 from swag_jax._types import Image
 from swag_jax.backbones import Backbone, load
 from swag_jax.features import extract
-from swag_jax.images._picture import as_image
+from swag_jax.images._arrays import as_image
 
 FID_LAYER = "mixed7c"
 """The last block of Inception v3, whose mean over places is TensorFlow's pool_3."""
 
 FID_SIDE = 299
-"""Height and width in pixels to which pictures are stretched: `resize_input` of pytorch-fid's InceptionV3."""
+"""Height and width in pixels to which images are stretched: `resize_input` of pytorch-fid's InceptionV3."""
 
 
 def fid_features(network: Backbone, image: Image, *, side: int = FID_SIDE) -> Float[Array, " channels"]:
@@ -24,7 +24,7 @@ def fid_features(network: Backbone, image: Image, *, side: int = FID_SIDE) -> Fl
 
     Args:
         network: Inception v3 with the weights that FID was defined with, built down to its last block.
-        image: A picture, which is stretched to a square, bilinearly and without a filter against aliasing, as
+        image: An image, which is stretched to a square, bilinearly and without a filter against aliasing, as
             pytorch-fid does (`F.interpolate(mode="bilinear", align_corners=False)`).
         side: Height and width of that square in pixels.
 

@@ -1,4 +1,4 @@
-"""LPIPS: how different two pictures look, by learned weights on the features of a network (Zhang et al. 2018, v0.1).
+"""LPIPS: how different two images look, by learned weights on the features of a network (Zhang et al. 2018, v0.1).
 
 The weights come from files: the linear ones from the `lpips` package (`weights/v0.1/alex.pth` or `vgg.pth`, with keys
 `lin0.model.1.weight` ...), the trunk's from torchvision's AlexNet or VGG16.
@@ -41,12 +41,12 @@ def lpips(features: LayerFeatures, reference: LayerFeatures, weights: LinearWeig
         \hat F_{ij} = F_{ij} / (\|F_{ij}\| + 10^{-10})
 
     Args:
-        features: Of a picture, by layer.
-        reference: Of the picture it is compared with, of the same shapes.
+        features: Of an image, by layer.
+        reference: Of the image it is compared with, of the same shapes.
         weights: A weight for each channel, by layer.
 
     Returns:
-        0 for equal features; about 1 for pictures that have nothing in common, with the published weights.
+        0 for equal features; about 1 for images that have nothing in common, with the published weights.
 
     References:
         Zhang, Isola, Efros, Shechtman and Wang, "The Unreasonable Effectiveness of Deep Features as a Perceptual
@@ -73,7 +73,7 @@ def _unit(features: AnyFeatures) -> AnyFeatures:
 @pytree_dataclass
 @dataclass(frozen=True)
 class LPIPS:
-    """LPIPS with its weights: a function of two pictures, and a pytree.
+    """LPIPS with its weights: a function of two images, and a pytree.
 
     The scaling layer of the lpips package takes (2 x - 1 + (.030, .088, .188)) / (.458, .448, .450), which is
     (x - mean) / std with ImageNet's statistics: the trunk's own normalization.
@@ -87,10 +87,10 @@ class LPIPS:
     weights: dict[str, Float[Array, " _"]]
 
     def __call__(self, image: Image, reference: Image) -> Scalar:
-        """Return the distance of two pictures of one shape.
+        """Return the distance of two images of one shape.
 
         Args:
-            image: A picture.
+            image: An image.
             reference: Another of the same shape.
 
         Raises:
@@ -99,10 +99,10 @@ class LPIPS:
         return lpips(self.read(image), self.read(reference), self.weights)
 
     def read(self, image: Image) -> LayerFeatures:
-        """Return the features of one picture that are compared.
+        """Return the features of one image that are compared.
 
         Args:
-            image: A picture.
+            image: An image.
 
         Raises:
             UserError: If it is too small for the trunk's deepest layer.

@@ -1,7 +1,7 @@
-"""How much of the content a picture keeps: structural similarity, and distances of features at one layer.
+"""How much of the content an image keeps: structural similarity, and distances of features at one layer.
 
 All of these compare position by position, so both sides have one shape. Features are `height width channels` of one
-picture; `jax.vmap` makes the batch. Results are float32 numbers.
+image; `jax.vmap` makes the batch. Results are float32 numbers.
 """
 
 import functools
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from swag_jax._checks import error
 from swag_jax._numerics import widen
 from swag_jax._types import Features, Image, Scalar
-from swag_jax.images._picture import as_image
+from swag_jax.images._arrays import as_image
 from swag_jax.losses import content
 
 WINDOW, WINDOW_DEVIATION = 11, 1.5
@@ -29,24 +29,24 @@ ROWS_AT_ONCE = 256
 
 
 def ssim(image: Image, reference: Image) -> Scalar:
-    r"""Return the mean structural similarity of two pictures.
+    r"""Return the mean structural similarity of two images.
 
     .. math:: \operatorname{mean} \frac{(2 \mu_x \mu_y + C_1) (2 \sigma_{xy} + C_2)}
         {(\mu_x^2 + \mu_y^2 + C_1) (\sigma_x^2 + \sigma_y^2 + C_2)}
 
     Means, variances and the covariance are those under a Gaussian window, at every position where it lies inside the
-    picture, for red, green and blue apart: what evaluations of style transfer report (`SSIM(channel=3)` of
-    pytorch-msssim, as in jiwoogit/StyleID; `channel_axis` of scikit-image). The paper itself has gray pictures.
+    image, for red, green and blue apart: what evaluations of style transfer report (`SSIM(channel=3)` of
+    pytorch-msssim, as in jiwoogit/StyleID; `channel_axis` of scikit-image). The paper itself has gray images.
 
     Args:
-        image: A picture, at least 11 pixels either way.
-        reference: The picture it is compared with, of the same shape.
+        image: An image, at least 11 pixels either way.
+        reference: The image it is compared with, of the same shape.
 
     Returns:
-        A number in [-1, 1]; 1 for equal pictures.
+        A number in [-1, 1]; 1 for equal images.
 
     Raises:
-        UserError: If a side is shorter than the window, or an array is no picture.
+        UserError: If a side is shorter than the window, or an array is no image.
 
     Example:
         >>> float(ssim(jnp.ones((16, 16, 3)), jnp.ones((16, 16, 3))))
@@ -87,11 +87,11 @@ def content_distance(features: Features, target: Features) -> Scalar:
     r"""Return :math:`\|F - F_c\|^2 / \|F_c - \bar F_c\|^2`, the bar being the mean over all entries.
 
     The content loss in its relative unit (`swag_jax.losses.content.relative`), which has the same meaning for every
-    layer, network and size, so that it can be read in a network that did not make the picture.
+    layer, network and size, so that it can be read in a network that did not make the image.
 
     Args:
-        features: Of the picture, `height width channels`.
-        target: Of the content picture, of the same shape.
+        features: Of the image, `height width channels`.
+        target: Of the content image, of the same shape.
 
     Returns:
         0 for equal features, 1 where all structure is lost; no upper bound.
@@ -105,19 +105,19 @@ def content_distance(features: Features, target: Features) -> Scalar:
 
 
 def cfsd(features: Features, target: Features) -> Scalar:
-    r"""Return the content feature structural distance: how far the likeness of a picture's places has changed.
+    r"""Return the content feature structural distance: how far the likeness of an image's places has changed.
 
     .. math:: \sum_i \operatorname{KL}(P_i \,\|\, Q_i), \quad P = \operatorname{softmax}_j(F_c F_c^T / C^2), \quad
         Q = \operatorname{softmax}_j(F F^T / C^2)
 
     The rows of F are the places, C is the number of channels. Meant for VGG19's relu3_1. The division by C² and the
     sum over places are those of StyleID's released code (`PatchSimi` in evaluation/image_metrics.py), which made the
-    published numbers, at 512 x 512 pixels: the sum grows with the picture, so compare at one size. The paper's own
+    published numbers, at 512 x 512 pixels: the sum grows with the image, so compare at one size. The paper's own
     formula was not at hand.
 
     Args:
-        features: Of the picture, `height width channels`.
-        target: Of the content picture, of the same shape.
+        features: Of the image, `height width channels`.
+        target: Of the content image, of the same shape.
 
     Returns:
         0 for equal features; no upper bound.

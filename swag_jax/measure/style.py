@@ -1,8 +1,8 @@
-r"""How near a picture comes to a style: distances that are blind to where things stand.
+r"""How near an image comes to a style: distances that are blind to where things stand.
 
-Features are given by layer, of one picture each, `height width channels`; the two pictures may differ in size. Each
+Features are given by layer, of one image each, `height width channels`; the two images may differ in size. Each
 distance is relative to the style's own at every layer, so that layers and networks can be compared and averaged, and
-is meant to be read in a network that did not make the picture. `jax.vmap` makes the batch.
+is meant to be read in a network that did not make the image. `jax.vmap` makes the batch.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from swag_jax._numerics import power_of_two, widen
 from swag_jax._types import AnyFeatures, AnyImage, Key, LayerFeatures, Scalar
-from swag_jax.images._picture import as_image
+from swag_jax.images._arrays import as_image
 from swag_jax.statistics import gram
 
 DIRECTIONS = 64
@@ -26,13 +26,13 @@ COLOR_DIRECTIONS = 63
 
 
 def gram_distance(features: LayerFeatures, target: LayerFeatures) -> Scalar:
-    r"""Return the relative squared distance of two pictures' Gram matrices, averaged over layers. Our choice of unit.
+    r"""Return the relative squared distance of two images' Gram matrices, averaged over layers. Our choice of unit.
 
     .. math:: \frac1L \sum_l \|G^l - G_s^l\|^2 \,/\, \|G_s^l\|^2
 
     Args:
-        features: Of the picture, by layer.
-        target: Of the style picture, at the same layers.
+        features: Of the image, by layer.
+        target: Of the style image, at the same layers.
 
     Returns:
         0 for the style itself, 1 for Gram matrices of zero; no upper bound.
@@ -61,8 +61,8 @@ def moment_distance(features: LayerFeatures, target: LayerFeatures) -> Scalar:
     and independent channels.
 
     Args:
-        features: Of the picture, by layer.
-        target: Of the style picture, at the same layers.
+        features: Of the image, by layer.
+        target: Of the style image, at the same layers.
 
     Returns:
         0 for the style itself, 1 for features of zero; no upper bound.
@@ -83,7 +83,7 @@ def moment_distance(features: LayerFeatures, target: LayerFeatures) -> Scalar:
 def sliced_wasserstein(
     key: Key, features: LayerFeatures, target: LayerFeatures, *, directions: int = DIRECTIONS
 ) -> Scalar:
-    r"""Return the relative squared sliced 2-Wasserstein distance of two pictures' features, averaged over layers.
+    r"""Return the relative squared sliced 2-Wasserstein distance of two images' features, averaged over layers.
 
     .. math:: \frac1L \sum_l \frac{\sum_\theta \int_0^1 (Q^l_\theta(t) - Q^l_{s,\theta}(t))^2 dt}
         {\sum_\theta \operatorname{Var}(\theta \cdot F_s^l)}
@@ -95,8 +95,8 @@ def sliced_wasserstein(
 
     Args:
         key: Draws the directions: equal keys, equal directions.
-        features: Of the picture, by layer.
-        target: Of the style picture, at the same layers.
+        features: Of the image, by layer.
+        target: Of the style image, at the same layers.
         directions: How many directions.
 
     Returns:
@@ -122,18 +122,18 @@ def sliced_wasserstein(
 
 
 def color_distance(key: Key, image: AnyImage, reference: AnyImage, *, directions: int = COLOR_DIRECTIONS) -> Scalar:
-    r"""Return the sliced 2-Wasserstein distance of two pictures' colors, as points of the RGB cube.
+    r"""Return the sliced 2-Wasserstein distance of two images' colors, as points of the RGB cube.
 
     .. math:: \sqrt{\textstyle\operatorname{mean}_\theta \int_0^1 (Q_\theta(t) - Q_{s,\theta}(t))^2 dt}
 
     Chosen over distances of histograms (StyleID's evaluation has HistoGAN's) because it has no bins to choose, sees how
-    far apart two colors are, and takes pictures of different sizes. Adding the same v to all colors moves them by the
+    far apart two colors are, and takes images of different sizes. Adding the same v to all colors moves them by the
     root mean square of v's channels.
 
     Args:
         key: Draws the directions: equal keys, equal directions.
-        image: A picture.
-        reference: The picture whose colors are wanted, of any size.
+        image: An image.
+        reference: The image whose colors are wanted, of any size.
         directions: How many directions; a multiple of three covers the cube evenly.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Optimization whose parameter is the picture."""
+"""Optimization whose parameter is the image."""
 
 from swag_jax.optimize.batch import stylize_batch as stylize_batch
 from swag_jax.optimize.batch import stylize_stream as stylize_stream
@@ -12,7 +12,7 @@ from swag_jax.optimize.result import Outcome as Outcome
 from swag_jax.optimize.result import OutOfMemoryError as OutOfMemoryError
 from swag_jax.optimize.result import Progress as Progress
 from swag_jax.optimize.result import Result as Result
-from swag_jax.optimize.settings import Settings as Settings
+from swag_jax.optimize.settings import StylizeSettings as StylizeSettings
 from swag_jax.optimize.single import solve as solve
 from swag_jax.optimize.single import stylize as stylize
 from swag_jax.optimize.solvers import Adam as Adam

@@ -1,9 +1,9 @@
-"""Many pictures at once: pairs in shape buckets, each bucket one compiled program over a batch on every device.
+"""Many images at once: pairs in shape buckets, each bucket one compiled program over a batch on every device.
 
 Pairs are made ready ahead by threads (`reader`) and wait in buckets: of one network, objective and solver, and of the
 same scales. Batches are cut from a bucket and solved together (`joint`): by `jax.vmap` on each device, side by side on
-all of them (`devices.spread`). Nothing is summed over pairs, so that each comes out as it would alone; one that fails
-ends in an error of its own.
+all of them (`devices.map_batch`). Nothing is summed over pairs, so that each comes out as it would alone; one that
+fails ends in an error of its own.
 
 A batch that is not full is solved at the next of a few sizes per device (1 to 8, then four for each doubling), so that
 the number of programs stays small and the copies of its last pair that fill it up are less than a fifth of it.
@@ -21,15 +21,15 @@ import numpy as np
 from swag_jax import devices
 from swag_jax._checks import UserError, check_name, check_range, error
 from swag_jax._types import Key, Keys
-from swag_jax.images._picture import Picture
+from swag_jax.images._arrays import ImageSource
 from swag_jax.optimize import memory
 from swag_jax.optimize.joint import Joint
 from swag_jax.optimize.preparation import chunk_length
 from swag_jax.optimize.programs import Programs
 from swag_jax.optimize.pyramid import Scale
-from swag_jax.optimize.reader import THREADS, Pair, Reader, Work
+from swag_jax.optimize.reader import THREADS, Pair, PreparedPair, Reader
 from swag_jax.optimize.result import BatchProgress, BatchResult, Outcome, OutOfMemoryError
-from swag_jax.optimize.settings import Settings
+from swag_jax.optimize.settings import StylizeSettings
 
 LARGEST = {"cpu": 4, "gpu": 64, "tpu": 64}
 """Pairs per device beyond which a larger batch is not tried. Our choice: on a CPU a pair costs the same in every
@@ -45,12 +45,12 @@ BatchCallback: TypeAlias = Callable[[BatchProgress], object]
 
 @devices.drives_devices
 def stylize_batch(
-    contents: Picture | Sequence[Picture],
-    styles: Picture | Sequence[Picture | Sequence[Picture]],
+    contents: ImageSource | Sequence[ImageSource],
+    styles: ImageSource | Sequence[ImageSource | Sequence[ImageSource]],
     *,
-    settings: Settings | Sequence[Settings] | None = None,
+    settings: StylizeSettings | Sequence[StylizeSettings] | None = None,
     keys: Keys | Sequence[Key] | None = None,
-    inits: Picture | Sequence[Picture | None] | None = None,
+    inits: ImageSource | Sequence[ImageSource | None] | None = None,
     callback: BatchCallback | None = None,
     batch_size: int | None = None,
     max_shapes: int | None = None,
@@ -59,16 +59,16 @@ def stylize_batch(
     """Stylize many pairs in compiled batches on every device; each comes out as from `stylize`.
 
     Args:
-        contents: One content picture per pair, `height width 3` in [0, 1]: an array of them or a list, where sizes
-            may differ. A single picture serves all pairs. Instead of a picture, a function that reads it.
-        styles: One style picture per pair, likewise; a list within the list is several styles to be mixed.
+        contents: One content image per pair, `height width 3` in [0, 1]: an array of them or a list, where sizes
+            may differ. A single image serves all pairs. Instead of an image, a function that reads it.
+        styles: One style image per pair, likewise; a list within the list is several styles to be mixed.
         settings: For all pairs, or one per pair.
         keys: Randomness of the initial noise, one per pair; default: from each pair's `settings.seed`.
-        inits: Pictures to start from, as `contents`; `None` for a pair that starts as its settings say.
+        inits: Images to start from, as `contents`; `None` for a pair that starts as its settings say.
         callback: Called with a `BatchProgress` between chunks of steps; returning True stops the run.
         batch_size: Pairs of one batch at most, over all devices; default: as many as fit into memory.
         max_shapes: Work at this many aspect ratios at most, from 1:2 to 2:1, which bounds the number of programs where
-            every picture has another shape: pictures are stretched to the nearest and the results back. Default:
+            every image has another shape: images are stretched to the nearest and the results back. Default:
             every pair is worked at its own, as by `stylize`.
         mapping: How a batch is mapped over the devices: `pmap` or `shard_map`.
 
@@ -81,11 +81,11 @@ def stylize_batch(
     Example:
         >>> import numpy as np
         >>> content, *styles = np.random.default_rng(0).random((3, 32, 48, 3))
-        >>> found = stylize_batch(content, styles, settings=Settings(size=48, steps=4))
+        >>> found = stylize_batch(content, styles, settings=StylizeSettings(size=48, steps=4))
         >>> [image.shape for image in found.images], found.failed
         ([(32, 48, 3), (32, 48, 3)], [])
     """
-    chosen = list(settings) if isinstance(settings, Sequence) else [settings or Settings()]
+    chosen = list(settings) if isinstance(settings, Sequence) else [settings or StylizeSettings()]
     columns = _broadcast({
         "contents": _as_list(contents),
         "styles": _as_list(styles),
@@ -129,7 +129,7 @@ def stylize_stream(
         callback: Called with a `BatchProgress` between chunks of steps; returning True stops the run.
         batch_size: Pairs of one batch at most, over all devices; default: as many as fit into memory.
         max_shapes: Work at this many aspect ratios at most, from 1:2 to 2:1, which bounds the number of programs where
-            every picture has another shape: pictures are stretched to the nearest and the results back. Default:
+            every image has another shape: images are stretched to the nearest and the results back. Default:
             every pair is worked at its own, as by `stylize`.
         ahead: How many pairs may wait for others of their shape, and how many are made ready meanwhile.
         mapping: How a batch is mapped over the devices: `pmap` or `shard_map`.
@@ -142,9 +142,9 @@ def stylize_stream(
 
     Example:
         >>> import numpy as np
-        >>> pictures = np.random.default_rng(0).random((3, 32, 48, 3))
-        >>> settings = Settings(size=48, steps=4)
-        >>> for outcome in stylize_stream([Pair(pictures[0], style, settings) for style in pictures[1:]]):
+        >>> images = np.random.default_rng(0).random((3, 32, 48, 3))
+        >>> settings = StylizeSettings(size=48, steps=4)
+        >>> for outcome in stylize_stream([Pair(images[0], style, settings) for style in images[1:]]):
         ...     outcome.index, outcome.result.image.shape
         (0, (32, 48, 3))
         (1, (32, 48, 3))
@@ -157,13 +157,13 @@ def stylize_stream(
     return run.outcomes(pairs)
 
 
-def _as_list(pictures: Any) -> list[Any]:
-    """Return pictures as a list; a single one, or what was taken for one, as a list of one."""
-    if callable(pictures) or isinstance(pictures, str | bytes | os.PathLike):
-        return [pictures]
-    if not isinstance(pictures, list | tuple) and np.ndim(pictures) in (2, 3):
-        return [pictures]
-    return list(pictures)
+def _as_list(images: Any) -> list[Any]:
+    """Return images as a list; a single one, or what was taken for one, as a list of one."""
+    if callable(images) or isinstance(images, str | bytes | os.PathLike):
+        return [images]
+    if not isinstance(images, list | tuple) and np.ndim(images) in (2, 3):
+        return [images]
+    return list(images)
 
 
 def _broadcast(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -208,7 +208,7 @@ class _Run:
 
     def outcomes(self, pairs: Iterable[Pair]) -> Iterator[Outcome]:
         """Yield the outcome of every pair as its batch ends."""
-        waiting: dict[Hashable, list[Work]] = {}
+        waiting: dict[Hashable, list[PreparedPair]] = {}
         pool = ThreadPoolExecutor(THREADS)
         try:
             for index, pair, found in self.reader.ahead(pairs, pool=pool, most=self.ahead):
@@ -232,7 +232,7 @@ class _Run:
         self.counts["failed" if outcome.error else "done"] += 1
         return outcome
 
-    def _full(self, waiting: dict[Hashable, list[Work]], bucket: Hashable) -> Iterator[Sequence[Work]]:
+    def _full(self, waiting: dict[Hashable, list[PreparedPair]], bucket: Hashable) -> Iterator[Sequence[PreparedPair]]:
         """Take the batches that are complete, and the largest that is not when too many pairs wait."""
         works = waiting[bucket]
         if len(works) >= min(self._largest(bucket) * devices.count(), self.batch_size or self.ahead):
@@ -243,7 +243,7 @@ class _Run:
             yield from self._cut(fullest)
             fullest.clear()
 
-    def _cut(self, works: Sequence[Work]) -> Iterator[Sequence[Work]]:
+    def _cut(self, works: Sequence[PreparedPair]) -> Iterator[Sequence[PreparedPair]]:
         """Cut pairs of one bucket into batches that fit into memory, by what is known of it as each is taken."""
         while works:
             room = min(self._fitting(works) * devices.count(), self.batch_size or self.ahead)
@@ -258,7 +258,7 @@ class _Run:
             most = LARGEST.get(jax.default_backend(), 64)
         return min(most, self.limits.get(bucket, most))
 
-    def _fitting(self, works: Sequence[Work]) -> int:
+    def _fitting(self, works: Sequence[PreparedPair]) -> int:
         """Return how many pairs per device to solve at once: all, or as many as fit into memory.
 
         Where all do not fit, what the programs for one pair and for all of them take tells how many do.
@@ -272,12 +272,12 @@ class _Run:
             self.limits[work.bucket] = size = _class_below(fitting)
         return size
 
-    def _needed(self, work: Work, size: int) -> int:
+    def _needed(self, work: PreparedPair, size: int) -> int:
         """Return the bytes that a batch takes on each device at the finest scale."""
         finest = work.scales[-1]
         return memory.needed_bytes(self.programs.chunk(work, finest, steps=chunk_length(finest.steps), size=size))
 
-    def _solve(self, works: Sequence[Work]) -> Iterator[Outcome]:
+    def _solve(self, works: Sequence[PreparedPair]) -> Iterator[Outcome]:
         """Solve one batch, in halves where it does not fit after all."""
         if self.stopped:
             return
@@ -292,7 +292,7 @@ class _Run:
             for batch in self._cut(works):
                 yield from self._solve(batch)
 
-    def _attempt(self, works: Sequence[Work], size: int) -> list[Outcome] | OutOfMemoryError:
+    def _attempt(self, works: Sequence[PreparedPair], size: int) -> list[Outcome] | OutOfMemoryError:
         """Solve one batch, or return the error that it did not fit; a traceback would keep its arrays alive."""
 
         def tell(scale: Scale, steps: int, seconds: float) -> bool:
@@ -319,7 +319,7 @@ class _Run:
         return BatchProgress(done, failed, self.total, rate, seconds, left, self.programs.compiled)
 
 
-def _per_device(works: Sequence[Work]) -> int:
+def _per_device(works: Sequence[PreparedPair]) -> int:
     return _class_above(-(-len(works) // devices.count()))
 
 

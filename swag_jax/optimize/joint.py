@@ -1,4 +1,4 @@
-"""Pairs of one bucket solved together: scale by scale and chunk by chunk like a single picture, with a batch axis."""
+"""Pairs of one bucket solved together: scale by scale and chunk by chunk like a single image, with a batch axis."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from swag_jax.optimize import memory
 from swag_jax.optimize.preparation import chunk_length, find_failure, finished
 from swag_jax.optimize.programs import Programs
 from swag_jax.optimize.pyramid import Scale
-from swag_jax.optimize.reader import Work
+from swag_jax.optimize.reader import PreparedPair
 from swag_jax.optimize.result import Outcome, Result
 
 
@@ -36,7 +36,7 @@ class Joint:
     """
 
     programs: Programs
-    works: Sequence[Work]
+    works: Sequence[PreparedPair]
     size: int
     tell: Callable[[Scale, int, float], bool]
     histories: list[dict[str, np.ndarray]] = field(default_factory=list)
@@ -57,14 +57,14 @@ class Joint:
                 state = self._solve_scale(place, scale, state)
         if self.stopped and self.step < sum(scale.steps for scale in self.first.scales):
             return []
-        images = devices.gather(self.programs.pictures(state, solver=self.first.solver), length=len(self.works))
+        images = devices.gather(self.programs.images(state, solver=self.first.solver), length=len(self.works))
         compiled = self.programs.seconds - compiling
         spent = time.perf_counter() - began - compiled
         seconds = {"compile": compiled / len(self.works), "optimize": spent / len(self.works)}
         return [self._outcome(place, image, seconds) for place, image in enumerate(images)]
 
     @property
-    def first(self) -> Work:
+    def first(self) -> PreparedPair:
         """A pair like all others in what programs depend on."""
         return self.works[0]
 
@@ -74,8 +74,8 @@ class Joint:
         return self.stopped or len(self.failures) == len(self.works)
 
     @property
-    def _filled(self) -> list[Work]:
-        return devices.filled(self.works, size=self.size)
+    def _filled(self) -> list[PreparedPair]:
+        return devices.pad(self.works, size=self.size)
 
     def _solve_scale(self, place: int, scale: Scale, previous: Any) -> Any:
         remaining = scale.steps

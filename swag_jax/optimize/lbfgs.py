@@ -1,6 +1,6 @@
-r"""L-BFGS on the picture, at exactly one value-and-gradient per step.
+r"""L-BFGS on the image, at exactly one value-and-gradient per step.
 
-A line search inside a step means several evaluations, and under `jax.vmap` every picture waits for the slowest one
+A line search inside a step means several evaluations, and under `jax.vmap` every image waits for the slowest one
 and pays for both branches of every condition (5 to 9 times dearer, measured). Here the line search is spread
 over the steps instead. The state holds a point, a direction d and a step length t; a step evaluates the trial point
 x + t d and either
@@ -118,7 +118,7 @@ class LBFGSState:
     """State of `LBFGS`.
 
     Attributes:
-        image: The accepted picture in the solver's basis, not clipped.
+        image: The accepted image in the solver's basis, not clipped.
         loss: Its loss; 0 while it is fresh.
         terms: Its terms; likewise.
         gradient: Its gradient.
@@ -153,11 +153,11 @@ class LBFGS:
     """Limited-memory BFGS with one evaluation per step.
 
     Attributes:
-        memory: Pairs of differences kept; each costs two pictures of memory. 20 did as well as torch's 100 and better
+        memory: Pairs of differences kept; each costs two images of memory. 20 did as well as torch's 100 and better
             than optax's 10 on the problem of `tests/reference/solver_problem.py`.
-        first_step: Root mean square change of the picture's coordinates, in units of its range, that the first
+        first_step: Root mean square change of the image's coordinates, in units of its range, that the first
             steepest-descent step tries. 0.03 did better than 0.01 on the same problem.
-        spectral_decay: p of the basis 1 / f^p that the picture is optimized in (`swag_jax.optimize.basis`); 0: pixels.
+        spectral_decay: p of the basis 1 / f^p that the image is optimized in (`swag_jax.optimize.basis`); 0: pixels.
     """
 
     memory: int = 20
@@ -247,9 +247,9 @@ class LBFGS:
         return -gradient * (self.first_step / jnp.maximum(size, jnp.finfo(jnp.float32).tiny))
 
     def resized(self, state: LBFGSState, height: int, width: int) -> LBFGSState:
-        """Resample picture and pairs; the next step evaluates the picture itself and is accepted.
+        """Resample image and pairs; the next step evaluates the image itself and is accepted.
 
-        A pixel of the larger picture carries a smaller share of the loss: gradient differences shrink by the ratio
+        A pixel of the larger image carries a smaller share of the loss: gradient differences shrink by the ratio
         of the areas, and the pairs' weights follow from the resampled pairs.
         """
         area = state.image.shape[0] * state.image.shape[1] / (height * width)
@@ -269,8 +269,8 @@ class LBFGS:
         start = self.init(jnp.clip(image, 0, 1), tuple(state.terms))
         return start.replace(pairs=Pairs(steps, changes, weights, old.count), failed=state.failed)
 
-    def picture(self, state: LBFGSState) -> Image:
-        """Return the accepted picture, clipped."""
+    def image(self, state: LBFGSState) -> Image:
+        """Return the accepted image, clipped."""
         return jnp.clip(to_image(state.image, decay=self.spectral_decay), 0, 1)
 
 

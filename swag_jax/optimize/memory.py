@@ -1,7 +1,7 @@
-"""Whether a run fits into the device's memory, and which picture size would.
+"""Whether a run fits into the device's memory, and which image size would.
 
 What a chunk of steps takes is what its compiled program says, and all of it but the network's weights grows with the
-picture's pixels. A program compiled for a small picture therefore tells what a large one will take, before anything
+image's pixels. A program compiled for a small image therefore tells what a large one will take, before anything
 large is computed, allocated or compiled.
 """
 
@@ -21,7 +21,7 @@ HEADROOM = 0.95
 """Share of the free memory that a run may ask for; the rest is left to the allocator's fragmentation."""
 
 ANALYZED_SIZE = 512
-"""Longer side of the picture that is analyzed in place of a larger one. Scaled up from 512 to 1024 pixels, what
+"""Longer side of the image that is analyzed in place of a larger one. Scaled up from 512 to 1024 pixels, what
 `gatys_vgg19` needs is overestimated by 0.4 %, what `swag_resnet50` needs by 7 %, since its Gram matrices do not grow;
 from 128 pixels it would be 12 % and 140 %."""
 
@@ -67,7 +67,7 @@ def check_fits(program: Program, scale: Scale, *, fixed: int, analyzed: Scale | 
     Args:
         program: That of one chunk of steps.
         scale: The scale to be run.
-        fixed: Bytes of it that do not grow with the picture: the network's weights.
+        fixed: Bytes of it that do not grow with the image: the network's weights.
         analyzed: The scale that it was compiled for; default: `scale` itself.
         sharing: How many devices run it on the same memory.
 

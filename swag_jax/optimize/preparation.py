@@ -1,4 +1,4 @@
-"""What every driver shares: the network, the pictures at each scale, one chunk of steps, how it fails."""
+"""What every driver shares: the network, the images at each scale, one chunk of steps, how it fails."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from swag_jax.images import fitted, match_color, resize, transfer_luminance
 from swag_jax.losses import Objective, Targets, content_targets, evaluate, style_targets
 from swag_jax.optimize.pyramid import Scale
 from swag_jax.optimize.result import NonFiniteLossError
-from swag_jax.optimize.settings import Settings
+from swag_jax.optimize.settings import StylizeSettings
 from swag_jax.optimize.solvers import Evaluate, History, Solver, State, run
 from swag_jax.params import Source
 
@@ -31,7 +31,7 @@ def chunk_length(remaining: int) -> int:
 
 
 def objective_with_gradient(network: Backbone, targets: Targets, objective: Objective) -> Evaluate:
-    """Return picture -> ((loss, terms), gradient), as solvers want it."""
+    """Return image -> ((loss, terms), gradient), as solvers want it."""
     return jax.value_and_grad(lambda image: evaluate(network, image, targets, objective=objective), has_aux=True)
 
 
@@ -43,14 +43,14 @@ def make_targets(
     objective: Objective,
     blend: ArrayLike | Sequence[float],
 ) -> Targets:
-    """Compute everything the objective needs of the content and the style pictures. Pure.
+    """Compute everything the objective needs of the content and the style images. Pure.
 
     Args:
         network: The network to read.
-        content: The content picture at the size that is optimized.
-        styles: One or more style pictures, of any sizes.
+        content: The content image at the size that is optimized.
+        styles: One or more style images, of any sizes.
         objective: Layers and smoothing.
-        blend: A non-negative weight per style picture.
+        blend: A non-negative weight per style image.
 
     Returns:
         The targets by layer.
@@ -75,37 +75,39 @@ def take_steps(
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """The pictures of a run at their own sizes, in host memory."""
+class Images:
+    """The images of a run at their own sizes, in host memory."""
 
     content: AnyHostImage
     styles: tuple[AnyHostImage, ...]
     init: AnyHostImage | None
 
 
-def style_shape(shape: tuple[int, int], scale: Scale, *, settings: Settings, minimum_size: int) -> tuple[int, int]:
+def style_shape(
+    shape: tuple[int, int], scale: Scale, *, settings: StylizeSettings, minimum_size: int
+) -> tuple[int, int]:
     """Return the height and width at `scale` of a style of a shape: never too small for the deepest layer."""
     height, width = shape
     least = math.ceil(minimum_size * max(height, width) / min(height, width))
     return fitted(height, width, max(round(scale.size * settings.style_scale), least))
 
 
-def initial(pictures: Pictures, scale: Scale, key: Key, *, settings: Settings) -> Image:
-    """Return the picture that the first scale starts from."""
+def initial(images: Images, scale: Scale, key: Key, *, settings: StylizeSettings) -> Image:
+    """Return the image that the first scale starts from."""
     shape = (scale.height, scale.width)
-    if pictures.init is not None:
-        return jnp.asarray(resize(pictures.init, *shape))
+    if images.init is not None:
+        return jnp.asarray(resize(images.init, *shape))
     if settings.init == "content":
-        return jnp.asarray(resize(pictures.content, *shape))
+        return jnp.asarray(resize(images.content, *shape))
     if settings.init == "noise":
         return jax.random.uniform(key, (*shape, 3), jnp.float32)
-    colors = jnp.asarray(pictures.styles[0]).reshape(-1, 3)
+    colors = jnp.asarray(images.styles[0]).reshape(-1, 3)
     noise = jax.random.normal(key, (*shape, 3), jnp.float32)
     return jnp.clip(colors.mean(0)[None, None] + colors.std(0)[None, None] * noise, 0, 1)
 
 
-def finished(image: HostImage, content: AnyHostImage, *, settings: Settings) -> HostImage:
-    """Give the picture the content's colors where that is asked for."""
+def finished(image: HostImage, content: AnyHostImage, *, settings: StylizeSettings) -> HostImage:
+    """Give the image the content's colors where that is asked for."""
     if settings.colors != "luminance":
         return image
     small = resize(content, *image.shape[:2])
@@ -130,7 +132,7 @@ def find_failure(history: dict[str, np.ndarray], *, before: int, source: Source)
     return NonFiniteLossError(step=before + first + 1, term=name, value=value, source=source)
 
 
-def load_network(settings: Settings) -> tuple[Backbone, Source]:
+def load_network(settings: StylizeSettings) -> tuple[Backbone, Source]:
     """Return the frozen network that the settings ask for, and where its weights came from.
 
     Raises:
@@ -157,13 +159,13 @@ def load_network(settings: Settings) -> tuple[Backbone, Source]:
     )
 
 
-def recolored(pictures: Pictures, settings: Settings) -> Pictures:
+def recolored(images: Images, settings: StylizeSettings) -> Images:
     """Give the styles the content's colors where that is asked for."""
     if settings.colors != "match":
-        return pictures
-    content = jnp.asarray(pictures.content)
-    styles = tuple(np.asarray(match_color(jnp.asarray(s), content)) for s in pictures.styles)
-    return Pictures(pictures.content, styles, pictures.init)
+        return images
+    content = jnp.asarray(images.content)
+    styles = tuple(np.asarray(match_color(jnp.asarray(s), content)) for s in images.styles)
+    return Images(images.content, styles, images.init)
 
 
 def listed(style: Any) -> Sequence[Any]:
@@ -171,10 +173,10 @@ def listed(style: Any) -> Sequence[Any]:
     return style if isinstance(style, (list, tuple)) else [style]
 
 
-def check_blend(settings: Settings, pictures: Pictures) -> None:
+def check_blend(settings: StylizeSettings, images: Images) -> None:
     """Raise unless there are styles, and a weight for each where any are given."""
-    if not pictures.styles:
-        raise error("there must be at least one style picture", got=0)
-    if settings.blend and len(settings.blend) != len(pictures.styles):
-        rule = f"there must be one blend weight per style picture ({len(pictures.styles)})"
+    if not images.styles:
+        raise error("there must be at least one style image", got=0)
+    if settings.blend and len(settings.blend) != len(images.styles):
+        rule = f"there must be one blend weight per style image ({len(images.styles)})"
         raise error(rule, got=len(settings.blend))

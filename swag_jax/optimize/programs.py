@@ -15,7 +15,7 @@ from swag_jax.losses import Targets, content_targets, style_targets
 from swag_jax.optimize.once import Once
 from swag_jax.optimize.preparation import make_targets, take_steps
 from swag_jax.optimize.pyramid import Scale
-from swag_jax.optimize.reader import Work
+from swag_jax.optimize.reader import PreparedPair
 from swag_jax.optimize.solvers import Solver
 
 REMEMBERED = 2**30
@@ -46,11 +46,11 @@ class Programs:
         self._of_size: Latest[Program] = Latest(most=_ANY)
         self._networks, self._targets = Once(capacity=REMEMBERED), Once(capacity=REMEMBERED)
 
-    def network(self, work: Work) -> Any:
+    def network(self, work: PreparedPair) -> Any:
         """Return the network of a pair, on every device."""
         return self._networks.get(work.loaded.key, lambda: devices.replicate(work.loaded.network))
 
-    def chunk(self, work: Work, scale: Scale, *, steps: int, size: int) -> Program:
+    def chunk(self, work: PreparedPair, scale: Scale, *, steps: int, size: int) -> Program:
         """Return the program that takes steps at one scale; what is asked for until the next one has the same sizes.
 
         Args:
@@ -65,20 +65,20 @@ class Programs:
         objective, solver = work.objective, work.solver
         shapes = tuple((each.height, each.width) for each in work.scales)
         self._of_size = self.kept.get(shapes, lambda: Latest(most=_ANY))
-        picture = jax.ShapeDtypeStruct((scale.height, scale.width, 3), jnp.float32)
+        image = jax.ShapeDtypeStruct((scale.height, scale.width, 3), jnp.float32)
 
         def make() -> Program:
             mixed = functools.partial(make_targets, objective=objective, blend=[1.0])
-            targets = jax.eval_shape(lambda n, p: mixed(n, p, [p]), work.loaded.network, picture)
-            state = jax.eval_shape(functools.partial(solver.init, terms=objective.terms), picture)
+            targets = jax.eval_shape(lambda n, p: mixed(n, p, [p]), work.loaded.network, image)
+            state = jax.eval_shape(functools.partial(solver.init, terms=objective.terms), image)
             chunk = functools.partial(take_steps, objective=objective, solver=solver, steps=steps)
-            program = devices.spread(chunk, shared=["network"], donated=["state"], mapping=self.mapping)
-            return compiled(program, self.network(work), *devices.stand_ins((targets, state), size=size))
+            program = devices.map_batch(chunk, shared=["network"], donated=["state"], mapping=self.mapping)
+            return compiled(program, self.network(work), *devices.abstract_batch((targets, state), size=size))
 
-        return self._get((work.loaded.structure, objective, solver, picture.shape, steps, size), make, self._of_size)
+        return self._get((work.loaded.structure, objective, solver, image.shape, steps, size), make, self._of_size)
 
     def start(self, images: Any, *, solver: Solver, terms: tuple[str, ...]) -> Any:
-        """Return the solver's states before the first step, `devices size ...` like the pictures."""
+        """Return the solver's states before the first step, `devices size ...` like the images."""
         return self._call("start", functools.partial(_initialized, solver=solver, terms=terms), images, solver, terms)
 
     def carry(self, state: Any, scale: Scale, *, solver: Solver) -> Any:
@@ -89,11 +89,11 @@ class Programs:
 
         return self._call("carry", resized, state, solver, scale.height, scale.width)
 
-    def pictures(self, state: Any, *, solver: Solver) -> Any:
-        """Return the pictures of the states."""
-        return self._call("pictures", solver.picture, state, solver)
+    def images(self, state: Any, *, solver: Solver) -> Any:
+        """Return the images of the states."""
+        return self._call("images", solver.image, state, solver)
 
-    def targets(self, work: Work, place: int) -> Targets:
+    def targets(self, work: PreparedPair, place: int) -> Targets:
         """Return the targets of a pair at one of its scales, in host memory.
 
         Those of a content, a style or a mixture of styles that several pairs have in common are computed once.
@@ -116,7 +116,9 @@ class Programs:
             style=self._targets.get((made, "style", work.style_key, shapes, blend), of_styles),
         )
 
-    def _target(self, what: str, work: Work, shapes: tuple, function: Callable[..., Any], *arguments: Any) -> Any:
+    def _target(
+        self, what: str, work: PreparedPair, shapes: tuple, function: Callable[..., Any], *arguments: Any
+    ) -> Any:
         key, network = (what, work.loaded.structure, work.objective, shapes), work.loaded.network
         program = self._get(key, lambda: compiled(jax.jit(function), network, *arguments), self._of_targets)
         return jax.device_get(program(network, *arguments))
@@ -125,7 +127,7 @@ class Programs:
         """Apply a function of one problem to all problems of a batch."""
         leaves, structure = jax.tree.flatten(argument)
         shapes = tuple(leaf.shape for leaf in leaves)
-        program = devices.spread(function, mapping=self.mapping)
+        program = devices.map_batch(function, mapping=self.mapping)
         return self._get((what, structure, shapes, *also), lambda: compiled(program, argument), self._of_size)(argument)
 
     def _get(self, key: Hashable, make: Callable[[], Program], kept: Latest[Program]) -> Program:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from swag_jax._checks import error
 from swag_jax.images import fitted, scales
-from swag_jax.optimize.settings import Settings
+from swag_jax.optimize.settings import StylizeSettings
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Scale:
 
     @property
     def pixels(self) -> int:
-        """Pixels of the picture, to which the memory is about proportional."""
+        """Pixels of the image, to which the memory is about proportional."""
         return self.height * self.width
 
     @property
@@ -34,11 +34,11 @@ class Scale:
         return self.pixels * self.steps
 
 
-def plan(shape: tuple[int, int], settings: Settings, *, minimum_size: int) -> tuple[Scale, ...]:
+def plan(shape: tuple[int, int], settings: StylizeSettings, *, minimum_size: int) -> tuple[Scale, ...]:
     """Lay out the scales of a run, coarse to fine.
 
     Args:
-        shape: Height and width of the content picture.
+        shape: Height and width of the content image.
         settings: Sizes and steps.
         minimum_size: The smallest side the network can take; coarser scales are left out.
 

@@ -1,4 +1,4 @@
-"""Pairs made ready: pictures decoded and resized to every scale, by threads that work ahead of the solver."""
+"""Pairs made ready: images decoded and resized to every scale, by threads that work ahead of the solver."""
 
 import hashlib
 import math
@@ -17,11 +17,11 @@ from swag_jax._checks import UserError
 from swag_jax._types import AnyHostImage, Key
 from swag_jax.backbones import Backbone
 from swag_jax.images import fitted, resize
-from swag_jax.images._picture import Picture, as_picture, called
+from swag_jax.images._arrays import ImageSource, called, host_image
 from swag_jax.losses import Objective
 from swag_jax.optimize.once import Once
 from swag_jax.optimize.preparation import (
-    Pictures,
+    Images,
     check_blend,
     initial,
     listed,
@@ -30,35 +30,35 @@ from swag_jax.optimize.preparation import (
     style_shape,
 )
 from swag_jax.optimize.pyramid import Scale, plan
-from swag_jax.optimize.settings import Settings
+from swag_jax.optimize.settings import StylizeSettings
 from swag_jax.optimize.solvers import Solver
 
 THREADS = 4
 """Threads that decode and resize; Pillow and JAX release Python's lock while they work."""
 
 REMEMBERED = 2**30
-"""Bytes of decoded pictures, and of networks, that are remembered for the next pair that asks for them."""
+"""Bytes of decoded images, and of networks, that are remembered for the next pair that asks for them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """One picture to be made.
+    """One image to be made.
 
     Attributes:
-        content: The content picture, `height width 3` in [0, 1], or a function without arguments that reads it.
-        styles: The style picture, or several to be mixed, each as `content`.
+        content: The content image, `height width 3` in [0, 1], or a function without arguments that reads it.
+        styles: The style image, or several to be mixed, each as `content`.
         settings: Network, losses, solver and sizes.
         key: Randomness of the initial noise; default: from `settings.seed`.
         name: What to call it.
-        init: The picture to start from, as `content`; default: what `settings.init` says.
+        init: The image to start from, as `content`; default: what `settings.init` says.
     """
 
-    content: Picture
-    styles: Picture | list[Picture] | tuple[Picture, ...]
-    settings: Settings
+    content: ImageSource
+    styles: ImageSource | list[ImageSource] | tuple[ImageSource, ...]
+    settings: StylizeSettings
     key: Key | None = None
     name: str = ""
-    init: Picture | None = None
+    init: ImageSource | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
+class PreparedPair:
     """A pair made ready.
 
     Attributes:
@@ -88,12 +88,12 @@ class Work:
         loaded: Its network.
         scales: Its scales, coarse to fine.
         shape: Height and width of the result; those of the finest scale, unless shapes are snapped.
-        contents: The content picture at each scale.
-        styles: The style pictures at each scale.
+        contents: The content image at each scale.
+        styles: The style images at each scale.
         start: Where the first scale starts.
-        content_key: What tells its content picture from others.
-        style_key: What tells its style pictures from others.
-        seconds: Seconds that this took, waiting for pictures that other pairs read included.
+        content_key: What tells its content image from others.
+        style_key: What tells its style images from others.
+        seconds: Seconds that this took, waiting for images that other pairs read included.
     """
 
     index: int
@@ -130,15 +130,15 @@ class Work:
 
 
 class Reader:
-    """Makes pairs ready. Pictures and networks that several pairs have in common are read once.
+    """Makes pairs ready. Images and networks that several pairs have in common are read once.
 
     Attributes:
-        max_shapes: How many aspect ratios pictures are worked at, see `snapped`; `None` for any number.
+        max_shapes: How many aspect ratios images are worked at, see `snapped`; `None` for any number.
     """
 
     def __init__(self, *, max_shapes: int | None = None):
         self.max_shapes = max_shapes
-        self._pictures, self._networks = Once(capacity=REMEMBERED), Once(capacity=REMEMBERED)
+        self._images, self._networks = Once(capacity=REMEMBERED), Once(capacity=REMEMBERED)
 
     def ahead(self, pairs: Iterable[Pair], *, pool: ThreadPoolExecutor, most: int) -> Iterator[tuple[int, Pair, Any]]:
         """Make pairs ready in the threads of a pool, at most `most` ahead of the one that is asked for.
@@ -149,7 +149,7 @@ class Reader:
             most: How many to begin at once.
 
         Yields:
-            The number of each pair in order, the pair, and its `Work` or the `UserError` that it ended in.
+            The number of each pair in order, the pair, and its `PreparedPair` or the `UserError` that it ended in.
         """
         numbered, begun = enumerate(pairs), deque[tuple[int, Pair, Future]]()
         while True:
@@ -162,7 +162,7 @@ class Reader:
             index, pair, future = begun.popleft()
             yield index, pair, future.result()
 
-    def load(self, settings: Settings) -> Loaded:
+    def load(self, settings: StylizeSettings) -> Loaded:
         """Return the network that the settings ask for.
 
         Raises:
@@ -188,26 +188,26 @@ class Reader:
 
         return self._networks.get(key, read)
 
-    def _try(self, index: int, pair: Pair) -> Work | UserError:
+    def _try(self, index: int, pair: Pair) -> PreparedPair | UserError:
         try:
             return self.prepare(index, pair)
         except UserError as problem:
             return problem
 
-    def prepare(self, index: int, pair: Pair) -> Work:
+    def prepare(self, index: int, pair: Pair) -> PreparedPair:
         """Make one pair ready.
 
         Raises:
-            UserError: If a picture or a setting is bad.
+            UserError: If an image or a setting is bad.
         """
         began = time.perf_counter()
         settings, loaded = pair.settings, self.load(pair.settings)
         minimum = loaded.network.minimum_size(settings.full_objective.layers)
-        content = self._picture(pair.content, "content")
-        styles = tuple(self._picture(style, "style") for style in listed(pair.styles))
-        init = None if pair.init is None else self._picture(pair.init, "init")
-        check_blend(settings, Pictures(content, styles, init))
-        pictures = recolored(Pictures(content, styles, init), settings)
+        content = self._image(pair.content, "content")
+        styles = tuple(self._image(style, "style") for style in listed(pair.styles))
+        init = None if pair.init is None else self._image(pair.init, "init")
+        check_blend(settings, Images(content, styles, init))
+        images = recolored(Images(content, styles, init), settings)
         scales = plan(self._working(content), settings, minimum_size=minimum)
         content_key, style_keys = identity(pair.content), tuple(identity(s) for s in listed(pair.styles))
         style_key = (style_keys, content_key if settings.colors == "match" else None)
@@ -217,7 +217,7 @@ class Reader:
             for scale in scales
         ]
         key = jax.random.key(settings.seed) if pair.key is None else pair.key
-        return Work(
+        return PreparedPair(
             index=index,
             pair=pair,
             loaded=loaded,
@@ -227,29 +227,29 @@ class Reader:
             styles=tuple(
                 tuple(
                     self._resized(style, (style_key, place), shape)
-                    for place, (style, shape) in enumerate(zip(pictures.styles, chosen, strict=True))
+                    for place, (style, shape) in enumerate(zip(images.styles, chosen, strict=True))
                 )
                 for chosen in style_shapes
             ),
-            start=np.asarray(initial(pictures, scales[0], key, settings=settings)),
+            start=np.asarray(initial(images, scales[0], key, settings=settings)),
             content_key=content_key,
             style_key=style_key,
             seconds=time.perf_counter() - began,
         )
 
-    def _working(self, picture: AnyHostImage) -> tuple[int, int]:
-        """Return the height and width whose aspect ratio a picture is worked at."""
-        height, width = picture.shape[:2]
+    def _working(self, image: AnyHostImage) -> tuple[int, int]:
+        """Return the height and width whose aspect ratio an image is worked at."""
+        height, width = image.shape[:2]
         return (height, width) if self.max_shapes is None else snapped(height, width, number=self.max_shapes)
 
-    def _picture(self, picture: Picture, what: str) -> AnyHostImage:
-        """Return a picture, read once."""
-        if not callable(picture):
-            return as_picture(picture, what)
-        return self._pictures.get((what, picture), lambda: as_picture(called(picture, what), what))
+    def _image(self, image: ImageSource, what: str) -> AnyHostImage:
+        """Return an image, read once."""
+        if not callable(image):
+            return host_image(image, what)
+        return self._images.get((what, image), lambda: host_image(called(image, what), what))
 
-    def _resized(self, picture: AnyHostImage, key: Hashable, shape: tuple[int, int]) -> AnyHostImage:
-        return self._pictures.get((key, shape), lambda: resize(picture, *shape))
+    def _resized(self, image: AnyHostImage, key: Hashable, shape: tuple[int, int]) -> AnyHostImage:
+        return self._images.get((key, shape), lambda: resize(image, *shape))
 
 
 def snapped(height: int, width: int, *, number: int) -> tuple[int, int]:
@@ -272,9 +272,9 @@ def snapped(height: int, width: int, *, number: int) -> tuple[int, int]:
     return max(1, round(longer / max(ratio, 1))), max(1, round(longer * min(ratio, 1)))
 
 
-def identity(picture: Picture) -> Hashable:
-    """Return what tells a picture from others: a reader itself, the values of an array."""
-    if callable(picture):
-        return picture
-    array = np.asarray(picture)
+def identity(image: ImageSource) -> Hashable:
+    """Return what tells an image from others: a reader itself, the values of an array."""
+    if callable(image):
+        return image
+    array = np.asarray(image)
     return array.shape, array.dtype.str, hashlib.blake2b(array.tobytes()).digest()

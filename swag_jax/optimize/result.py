@@ -7,7 +7,7 @@ import numpy as np
 
 from swag_jax._checks import UserError
 from swag_jax._types import AnyHostImage, HostImage
-from swag_jax.optimize.settings import Settings
+from swag_jax.optimize.settings import StylizeSettings
 from swag_jax.params import Source
 
 
@@ -24,7 +24,7 @@ class Progress:
         rate: Steps per second at the present scale.
         seconds: Seconds since the first step, compilation included.
         seconds_left: Expected seconds to the end, from the rate and the sizes of the scales ahead.
-        picture: Call it to fetch the picture so far, `height width 3` in [0, 1].
+        image: Call it to fetch the image so far, `height width 3` in [0, 1].
     """
 
     step: int
@@ -35,22 +35,22 @@ class Progress:
     rate: float
     seconds: float
     seconds_left: float
-    picture: Callable[[], HostImage]
+    image: Callable[[], HostImage]
 
 
 @dataclass(frozen=True)
 class Result:
-    """A stylized picture and how it came about.
+    """A stylized image and how it came about.
 
     Attributes:
-        image: The picture, `height width 3`, float32 in [0, 1].
+        image: The image, `height width 3`, float32 in [0, 1].
         history: The loss (`total`) and every weighted term by step, `steps` float32 numbers each.
         sizes: Height and width of each scale, coarse to fine.
         steps: Steps taken at each scale.
         status: `done`, or `stopped` by the callback.
         settings: What was asked for.
         source: Where the network's weights came from.
-        seconds: Seconds by phase: `load` (network and pictures), `compile` and `optimize`.
+        seconds: Seconds by phase: `load` (network and images), `compile` and `optimize`.
     """
 
     image: HostImage
@@ -58,7 +58,7 @@ class Result:
     sizes: tuple[tuple[int, int], ...]
     steps: tuple[int, ...]
     status: str
-    settings: Settings
+    settings: StylizeSettings
     source: Source
     seconds: dict[str, float]
 
@@ -70,7 +70,7 @@ class Outcome:
     Attributes:
         index: Its place among the pairs.
         name: Its name.
-        result: The picture and its record; `seconds` are the pair's share of its batch's. `None` if there is none.
+        result: The image and its record; `seconds` are the pair's share of its batch's. `None` if there is none.
         error: What was wrong with the pair; `None` if nothing was, also where the run was stopped before it.
     """
 
@@ -85,7 +85,7 @@ class BatchProgress:
     """The state of many pairs between two compiled chunks of steps.
 
     Attributes:
-        done: Pairs that have a picture.
+        done: Pairs that have an image.
         failed: Pairs that ended in an error.
         pairs: Pairs in all; `None` where that is not known.
         rate: Pairs times steps per second, at the present size.
@@ -105,7 +105,7 @@ class BatchProgress:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """Many stylized pictures and how they came about.
+    """Many stylized images and how they came about.
 
     Attributes:
         outcomes: How each pair ended, in the order of the pairs.
@@ -119,7 +119,7 @@ class BatchResult:
 
     @property
     def images(self) -> list[AnyHostImage | None]:
-        """The pictures in the order of the pairs; `None` for a pair without one."""
+        """The images in the order of the pairs; `None` for a pair without one."""
         return [None if outcome.result is None else outcome.result.image for outcome in self.outcomes]
 
     @property

@@ -1,7 +1,7 @@
 """Settings of a stylization: frozen, hashable, made of numbers, names and tuples.
 
-Presets are values of `Settings`; the flags of the command line, their defaults and their help come from it and from
-the `Objective` and `Smoothing` inside it.
+Presets are values of `StylizeSettings`; the flags of the command line, their defaults and their help come from it and
+from the `Objective` and `Smoothing` inside it.
 """
 
 import dataclasses
@@ -24,15 +24,15 @@ INITS: tuple[Init, ...] = ("content", "statistics", "noise")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How a picture is stylized.
+class StylizeSettings:
+    """How an image is stylized.
 
     Attributes:
         backbone: The network whose activations define content and style.
         weights: The network's weights: auto (the package's own; for a network without, torchvision's if fetched, else
             random), imagenet (torchvision's), embedded, random, a name that `swag-jax weights list` shows, or the path
             of a checkpoint.
-        pooling: A VGG's pooling: auto (average), average (times 2, which keeps the scale; smoother pictures) or max (as
+        pooling: A VGG's pooling: auto (average), average (times 2, which keeps the scale; smoother images) or max (as
             trained).
         padding: A VGG's padding: auto (as the weights were trained), zeros, replicate (at the first convolution) or
             reflect (everywhere).
@@ -42,19 +42,19 @@ class Settings:
         scale_ratio: Growth of the size from one scale to the next.
         steps: Steps in all, each one evaluation of loss and gradient; shared equally among the scales.
         solver: lbfgs or adam.
-        learning_rate: Adam's step size, in units of the picture's range.
-        averaging: Decay of the running mean of Adam's pictures that becomes the result; 0 returns the last picture.
+        learning_rate: Adam's step size, in units of the image's range.
+        averaging: Decay of the running mean of Adam's images that becomes the result; 0 returns the last image.
         memory: Pairs of differences that L-BFGS keeps.
         spectral_decay: Basis that L-BFGS optimizes in: 0 pixels; 1 frequencies weighted like those of natural images,
             so that large strokes come before fine noise; or between.
         init: Where to start: content, statistics (noise with the mean and deviation of the style's colors) or noise.
-        style_scale: Longer side of the style picture as a multiple of size: larger gives larger strokes.
-        blend: Weight of each style picture; empty: equal weights.
+        style_scale: Longer side of the style image as a multiple of size: larger gives larger strokes.
+        blend: Weight of each style image; empty: equal weights.
         colors: Whose colors the result has: style; luminance (the content's chroma under the result's luminance); or
             match (the style is first recolored to the content's mean and covariance).
         seed: Seed of random weights and of noise.
         precision: float32 (full), tf32 (the default of PyTorch's convolutions) or bfloat16 (network only; losses and
-            picture stay float32).
+            image stay float32).
     """
 
     backbone: str = "vgg19"
@@ -108,14 +108,14 @@ class Settings:
         """The objective with the backbone's default layers where none are given."""
         return self.objective.for_backbone(self.backbone)
 
-    def replace(self, **changes: Any) -> "Settings":
+    def replace(self, **changes: Any) -> "StylizeSettings":
         """Return a copy with attributes changed, those of the objective and its smoothing included.
 
         Raises:
             UserError: If an attribute is unknown or a value is out of range.
 
         Example:
-            >>> Settings().replace(size=256, style_weight=30.0, kind="softmax").objective.style_weight
+            >>> StylizeSettings().replace(size=256, style_weight=30.0, kind="softmax").objective.style_weight
             30.0
         """
         own, inner = _names(self), _names(self.objective)

@@ -1,4 +1,4 @@
-"""One picture by optimization: the pure solve of one scale, and the coarse-to-fine driver around it."""
+"""One image by optimization: the pure solve of one scale, and the coarse-to-fine driver around it."""
 
 import itertools
 import time
@@ -16,11 +16,11 @@ from swag_jax._programs import Program, Recent, compiled
 from swag_jax._types import AnyImage, HostImage, Image, Key
 from swag_jax.backbones import Backbone
 from swag_jax.images import resize
-from swag_jax.images._picture import as_image, as_picture
+from swag_jax.images._arrays import as_image, host_image
 from swag_jax.losses import Objective, Targets
 from swag_jax.optimize import memory
 from swag_jax.optimize.preparation import (
-    Pictures,
+    Images,
     check_blend,
     chunk_length,
     find_failure,
@@ -36,7 +36,7 @@ from swag_jax.optimize.preparation import (
 )
 from swag_jax.optimize.pyramid import Scale, plan
 from swag_jax.optimize.result import Progress, Result
-from swag_jax.optimize.settings import Settings
+from swag_jax.optimize.settings import StylizeSettings
 from swag_jax.optimize.solvers import History, Solver, State, run
 from swag_jax.params import Source
 
@@ -54,22 +54,22 @@ def solve(
     steps: int,
     init: Image | None = None,
 ) -> tuple[Image, History]:
-    """Stylize one picture at one scale, as a pure function to be jitted, vmapped or sharded.
+    """Stylize one image at one scale, as a pure function to be jitted, vmapped or sharded.
 
     Args:
         network: The network to read.
         content: `height width 3` in [0, 1].
-        styles: One or more style pictures, of any sizes, mixed equally.
+        styles: One or more style images, of any sizes, mixed equally.
         objective: What is minimized.
         solver: `LBFGS()` or `Adam()`.
         steps: Steps, each one evaluation of loss and gradient.
         init: Where to start; default: the content.
 
     Returns:
-        The picture in [0, 1], and the loss (`total`) and every weighted term by step.
+        The image in [0, 1], and the loss (`total`) and every weighted term by step.
 
     Raises:
-        UserError: If an array is no picture: by its shape and type and, outside of `jax.jit`, by its values.
+        UserError: If an array is no image: by its shape and type and, outside of `jax.jit`, by its values.
 
     Example:
         >>> import jax
@@ -78,7 +78,7 @@ def solve(
         >>> objective = Objective(content_layers=("relu1_1",), style_layers=("relu1_1",))
         >>> batch = jax.random.uniform(jax.random.key(0), (2, 32, 32, 3))
         >>> def one(content, style):
-        ...     return solve(network, content, [style], objective=objective, solver=Settings().method, steps=2)
+        ...     return solve(network, content, [style], objective=objective, solver=StylizeSettings().method, steps=2)
         >>> images, history = jax.vmap(one)(batch, batch[::-1])
         >>> images.shape, history["total"].shape
         ((2, 32, 32, 3), (2, 2))
@@ -90,7 +90,7 @@ def solve(
     evaluation = objective_with_gradient(network, targets, objective)
     state = solver.init(init, objective.terms)
     state, history = run(evaluation, solver, state, steps=steps)
-    return solver.picture(state), history
+    return solver.image(state), history
 
 
 @devices.drives_devices
@@ -98,26 +98,26 @@ def stylize(
     content: ArrayLike,
     style: ArrayLike | Sequence[ArrayLike],
     *,
-    settings: Settings | None = None,
+    settings: StylizeSettings | None = None,
     key: Key | None = None,
     init: ArrayLike | None = None,
     callback: Callback | None = None,
     every: int | None = None,
 ) -> Result:
-    """Paint `content` in the manner of `style` by optimizing a picture, coarse to fine.
+    """Paint `content` in the manner of `style` by optimizing an image, coarse to fine.
 
     Args:
-        content: The content picture, `height width 3` in [0, 1].
-        style: The style picture, or several to be mixed; any sizes.
+        content: The content image, `height width 3` in [0, 1].
+        style: The style image, or several to be mixed; any sizes.
         settings: Network, losses, solver and sizes; see `swag_jax.presets`.
         key: Randomness of the initial noise; default: from `settings.seed`.
-        init: A picture to start from, instead of what `settings.init` says.
+        init: An image to start from, instead of what `settings.init` says.
         callback: Called with a `Progress` between chunks of steps; returning True stops the run.
         every: Call `callback` at every multiple of this many steps, and at the end of each scale; default: after
             every 5 steps on the CPU, 20 elsewhere.
 
     Returns:
-        The picture at the content's aspect ratio with `settings.size` as its longer side, and the run's record.
+        The image at the content's aspect ratio with `settings.size` as its longer side, and the run's record.
 
     Raises:
         UserError: If an input or a setting is bad.
@@ -127,22 +127,22 @@ def stylize(
     Example:
         >>> import numpy as np
         >>> content, style = np.random.default_rng(0).random((2, 32, 48, 3))
-        >>> result = stylize(content, style, settings=Settings(size=48, steps=4))
+        >>> result = stylize(content, style, settings=StylizeSettings(size=48, steps=4))
         >>> result.image.shape
         (32, 48, 3)
     """
-    settings = settings or Settings()
+    settings = settings or StylizeSettings()
     started = time.perf_counter()
-    pictures = Pictures(
-        content=as_picture(content, "content"),
-        styles=tuple(as_picture(s, "style") for s in listed(style)),
-        init=None if init is None else as_picture(init, "init"),
+    images = Images(
+        content=host_image(content, "content"),
+        styles=tuple(host_image(s, "style") for s in listed(style)),
+        init=None if init is None else host_image(init, "init"),
     )
-    check_blend(settings, pictures)
+    check_blend(settings, images)
     network, source = load_network(settings)
     minimum = network.minimum_size(settings.full_objective.layers)
-    scales = plan(pictures.content.shape[:2], settings, minimum_size=minimum)
-    job = _Job(settings, network, source, recolored(pictures, settings), scales, callback, every)
+    scales = plan(images.content.shape[:2], settings, minimum_size=minimum)
+    job = _Job(settings, network, source, recolored(images, settings), scales, callback, every)
     job.seconds["load"] = time.perf_counter() - started
     return job.run(jax.random.key(settings.seed) if key is None else key)
 
@@ -151,10 +151,10 @@ def stylize(
 class _Job:
     """One run of `stylize`: what it works on, and what it has recorded so far."""
 
-    settings: Settings
+    settings: StylizeSettings
     network: Backbone
     source: Source
-    pictures: Pictures
+    images: Images
     scales: tuple[Scale, ...]
     callback: Callback | None
     every: int | None
@@ -174,7 +174,7 @@ class _Job:
             if self.stopped:
                 break
         assert state is not None  # plan() never returns an empty tuple
-        return self._result(self._picture(state))
+        return self._result(self._image(state))
 
     @property
     def _size(self) -> Hashable:
@@ -184,11 +184,11 @@ class _Job:
 
     @property
     def _sizes(self) -> Hashable:
-        """The same for programs that see the style pictures."""
-        return self._size, tuple(style.shape for style in self.pictures.styles), self.settings.style_scale
+        """The same for programs that see the style images."""
+        return self._size, tuple(style.shape for style in self.images.styles), self.settings.style_scale
 
-    def _picture(self, state: State) -> HostImage:
-        return np.asarray(_picture.of(self._size)(state, solver=self.settings.method))
+    def _image(self, state: State) -> HostImage:
+        return np.asarray(_image.of(self._size)(state, solver=self.settings.method))
 
     def _run_scale(self, scale: Scale, previous: State | None, key: Key) -> State:
         remaining = scale.steps
@@ -217,8 +217,8 @@ class _Job:
 
     def _targets(self, scale: Scale) -> Targets:
         settings = self.settings
-        content = jnp.asarray(resize(self.pictures.content, scale.height, scale.width))
-        styles = [jnp.asarray(resize(s, *self._style_shape(s, scale))) for s in self.pictures.styles]
+        content = jnp.asarray(resize(self.images.content, scale.height, scale.width))
+        styles = [jnp.asarray(resize(s, *self._style_shape(s, scale))) for s in self.images.styles]
         blend = jnp.asarray(settings.blend or [1.0] * len(styles), jnp.float32)
         return _targets.of(self._sizes)(self.network, content, styles, objective=settings.full_objective, blend=blend)
 
@@ -228,7 +228,7 @@ class _Job:
 
     def _start(self, scale: Scale, key: Key) -> State:
         settings = self.settings
-        image = initial(self.pictures, scale, key, settings=settings)
+        image = initial(self.images, scale, key, settings=settings)
         return _initialized.of(self._size)(image, solver=settings.method, terms=settings.full_objective.terms)
 
     def _carry(self, state: State, scale: Scale) -> State:
@@ -258,13 +258,13 @@ class _Job:
 
     def _compile(self, scale: Scale, length: int) -> Program:
         objective, solver = self.settings.full_objective, self.settings.method
-        picture, *styles = (
+        image, *styles = (
             jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
-            for shape in [(scale.height, scale.width), *(self._style_shape(s, scale) for s in self.pictures.styles)]
+            for shape in [(scale.height, scale.width), *(self._style_shape(s, scale) for s in self.images.styles)]
         )
         blend = jax.ShapeDtypeStruct((len(styles),), jnp.float32)
-        targets = _targets.of(self._sizes).eval_shape(self.network, picture, styles, objective=objective, blend=blend)
-        state = _initialized.of(self._size).eval_shape(picture, solver=solver, terms=objective.terms)
+        targets = _targets.of(self._sizes).eval_shape(self.network, image, styles, objective=objective, blend=blend)
+        state = _initialized.of(self._size).eval_shape(image, solver=solver, terms=objective.terms)
         chunk = _chunk.of(self._size)
         return compiled(chunk, self.network, targets, state, objective=objective, solver=solver, steps=length)
 
@@ -289,7 +289,7 @@ class _Job:
             rate=rate,
             seconds=self.seconds["compile"] + self.seconds["optimize"],
             seconds_left=(remaining * pixels + ahead) / (rate * pixels),
-            picture=lambda: self._finished(self._picture(state)),
+            image=lambda: self._finished(self._image(state)),
         )
         self.stopped = self.callback(progress) is True and self.step < self.settings.steps
 
@@ -313,7 +313,7 @@ class _Job:
         )
 
     def _finished(self, image: HostImage) -> HostImage:
-        return finished(image, self.pictures.content, settings=self.settings)
+        return finished(image, self.images.content, settings=self.settings)
 
 
 def _initialize(image: Image, *, solver: Solver, terms: tuple[str, ...]) -> State:
@@ -324,12 +324,12 @@ def _resize(state: State, *, solver: Solver, height: int, width: int) -> State:
     return solver.resized(state, height, width)
 
 
-def _picture_of(state: State, *, solver: Solver) -> Image:
-    return solver.picture(state)
+def _image_of(state: State, *, solver: Solver) -> Image:
+    return solver.image(state)
 
 
 _chunk = Recent(take_steps, static_argnames=("objective", "solver", "steps"), donate_argnames=("state",))
 _targets = Recent(make_targets, static_argnames=("objective",))
 _initialized = Recent(_initialize, static_argnames=("solver", "terms"))
 _resized = Recent(_resize, static_argnames=("solver", "height", "width"))
-_picture = Recent(_picture_of, static_argnames=("solver",))
+_image = Recent(_image_of, static_argnames=("solver",))

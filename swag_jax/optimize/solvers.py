@@ -1,6 +1,6 @@
-"""Solvers whose parameter is the picture: one protocol, and Adam.
+"""Solvers whose parameter is the image: one protocol, and Adam.
 
-A solver is a frozen value; its state is a pytree that always holds the picture. One step costs exactly one
+A solver is a frozen value; its state is a pytree that always holds the image. One step costs exactly one
 value-and-gradient of the objective, so that N steps of any solver are N evaluations, singly and under `jax.vmap`.
 
 A step whose loss or gradient is not finite marks the state as failed; a failed state no longer changes, and keeps a
@@ -25,7 +25,7 @@ from swag_jax.images import resample
 from swag_jax.losses import Terms
 
 Evaluate: TypeAlias = Callable[[Image], tuple[tuple[Scalar, Terms], Image]]
-"""Picture -> ((loss, terms), gradient): `jax.value_and_grad(..., has_aux=True)` of the objective."""
+"""Image -> ((loss, terms), gradient): `jax.value_and_grad(..., has_aux=True)` of the objective."""
 
 History: TypeAlias = dict[str, Float[Array, " steps"]]
 """The loss (`total`) and every term by step."""
@@ -37,7 +37,7 @@ class State(Protocol):
 
     @property
     def image(self) -> Image:
-        """The picture as optimized; not clipped to [0, 1] by every solver."""
+        """The image as optimized; not clipped to [0, 1] by every solver."""
         ...
 
     @property
@@ -61,7 +61,7 @@ S = TypeVar("S", bound=State)
 
 @runtime_checkable
 class Solver(Protocol[S]):
-    """A method that improves a picture, one evaluation per step."""
+    """A method that improves an image, one evaluation per step."""
 
     def init(self, image: Image, terms: tuple[str, ...]) -> S:
         """Return the state before the first step, for an objective with terms of these names."""
@@ -72,10 +72,10 @@ class Solver(Protocol[S]):
         ...
 
     def resized(self, state: S, height: int, width: int) -> S:
-        """Return the state carried to a picture of another size."""
+        """Return the state carried to an image of another size."""
         ...
 
-    def picture(self, state: S) -> Image:
+    def image(self, state: S) -> Image:
         """Return the result so far, in [0, 1]."""
         ...
 
@@ -106,7 +106,7 @@ def run(evaluate: Evaluate, solver: Solver[S], state: S, *, steps: int) -> tuple
 
 
 def evaluated(evaluate: Evaluate, image: Image) -> tuple[tuple[Scalar, Terms], Image]:
-    """Return what `evaluate` finds, in the type of the picture: a state's types must not change from step to step."""
+    """Return what `evaluate` finds, in the type of the image: a state's types must not change from step to step."""
     return jax.tree.map(lambda found: found.astype(image.dtype), evaluate(image))
 
 
@@ -131,11 +131,11 @@ class AdamState:
     """State of `Adam`.
 
     Attributes:
-        image: The picture, in [0, 1].
-        loss: Loss of the picture before the last step.
+        image: The image, in [0, 1].
+        loss: Loss of the image before the last step.
         terms: Its terms.
         moments: Optax's first and second moments and step count.
-        average: Exponential moving average of the picture, not yet corrected for its start at zero.
+        average: Exponential moving average of the image, not yet corrected for its start at zero.
         failed: Whether a loss or gradient was not finite.
     """
 
@@ -153,13 +153,13 @@ class AdamState:
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam on the picture, which is clipped to [0, 1] after every step.
+    """Adam on the image, which is clipped to [0, 1] after every step.
 
     Attributes:
-        learning_rate: Step size in units of the picture's range. 0.02: crowsonkb/style-transfer-pytorch.
+        learning_rate: Step size in units of the image's range. 0.02: crowsonkb/style-transfer-pytorch.
         decay_first: Decay of the gradient's running mean. 0.9, as there.
         decay_second: Decay of the squared gradient's running mean. 0.99, as there.
-        averaging: Decay of the running mean of the picture that is returned instead of the last one; 0 turns it
+        averaging: Decay of the running mean of the image that is returned instead of the last one; 0 turns it
             off. 0.99 there, where thousands of steps are taken.
     """
 
@@ -204,7 +204,7 @@ class Adam:
         return select(state.failed, state, after)
 
     def resized(self, state: AdamState, height: int, width: int) -> AdamState:
-        """Resample picture, moments and average; a second moment stays non-negative."""
+        """Resample image, moments and average; a second moment stays non-negative."""
         mean: Any = state.moments.mu
         square: Any = state.moments.nu
         moments = state.moments._replace(
@@ -217,8 +217,8 @@ class Adam:
             average=resample(state.average, height, width),
         )
 
-    def picture(self, state: AdamState) -> Image:
-        """Return the averaged picture, or the last one where averaging is off."""
+    def image(self, state: AdamState) -> Image:
+        """Return the averaged image, or the last one where averaging is off."""
         if not self.averaging:
             return state.image
         count: Any = state.moments.count

@@ -56,7 +56,7 @@ class Setup:
 
     Attributes:
         layout: The layout's name.
-        normalization: How pictures in [0, 1] become the network's input; `None` for what is the network's default.
+        normalization: How images in [0, 1] become the network's input; `None` for what is the network's default.
         padding: What convolutions see beyond the edge.
         architecture: What the network differs in from the zoo's of its name, such as `{"version": "v1"}`.
         deepest_layer: The last layer, such as `conv5_1`, that the checkpoint reaches.
@@ -106,7 +106,7 @@ class _Input:
     """What a checkpoint's network reads.
 
     Attributes:
-        normalization: How pictures in [0, 1] become its input; `None` for what is the network's default.
+        normalization: How images in [0, 1] become its input; `None` for what is the network's default.
         told_by: What that is known by, in words.
         is_turned: Whether the first kernel takes red first where the normalization has blue first.
     """
@@ -134,7 +134,7 @@ def convert(
         layout: How the file lays out its weights; `auto` tells by its keys.
         architecture: What its network differs in from the zoo's of that name, such as `{"version": "v1"}`; default:
             what a file of our own says, else nothing.
-        normalization: How pictures become the network's input, where that is known better than by `auto`: by the
+        normalization: How images become the network's input, where that is known better than by `auto`: by the
             layout, but for the original VGGs, which are told by their numbers (`swag_jax.params.originals`).
 
     Returns:

@@ -46,7 +46,7 @@ class Layout:
         signature: Regular expressions of keys that together identify it.
         rules: The table; the first match wins.
         drops: Regular expressions of keys left out on purpose.
-        normalization: How pictures in [0, 1] become the network's input; `None` for what is the network's default.
+        normalization: How images in [0, 1] become the network's input; `None` for what is the network's default.
         padding: What its convolutions see beyond the edge.
         axes: The order of a foreign kernel's axes that gives ours.
         folded: Shapes of foreign tensors that `prepare` folds into others.

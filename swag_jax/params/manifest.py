@@ -34,7 +34,7 @@ class Checkpoint:
         backbone: The network it is for.
         kind: How it gets here.
         layout: How its original file lays out the weights.
-        normalization: How pictures in [0, 1] become the network's input.
+        normalization: How images in [0, 1] become the network's input.
         padding: What convolutions see beyond the edge.
         architecture: What the network differs in from the zoo's of that name, such as `{"version": "v1"}`.
         deepest_layer: The last layer it reaches.
@@ -46,7 +46,7 @@ class Checkpoint:
         sha256: SHA-256 of the hub's, the embedded or the user's file.
         pinned_by: What makes sure that the file is the right one, in words.
         source: Where it comes from, in words.
-        trained_on: Its training pictures.
+        trained_on: Its training images.
         license: License of the weights.
         terms: What else binds their use.
         top1: Published top-1 accuracy on ImageNet, in percent.

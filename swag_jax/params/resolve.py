@@ -38,7 +38,7 @@ class Source:
         backbone: The network they are for.
         path: The file; `None` for random weights.
         sha256: SHA-256 of the original checkpoint; `None` for random weights.
-        normalization: How pictures in [0, 1] become the network's input; `None` for what is the network's default.
+        normalization: How images in [0, 1] become the network's input; `None` for what is the network's default.
         padding: What convolutions see beyond the edge.
         architecture: What the network differs in from the zoo's of its name, such as `{"version": "v1"}`.
         deepest_layer: The last layer they reach; `None` for the whole network.

@@ -1,7 +1,7 @@
 """Training of generators: the generator is the parameter."""
 
 from swag_jax.train import recipes as recipes
-from swag_jax.train.data import Damage as Damage
+from swag_jax.train.data import SkippedFiles as SkippedFiles
 from swag_jax.train.data import batches as batches
 from swag_jax.train.loop import Cadence as Cadence
 from swag_jax.train.loop import NonFiniteStepError as NonFiniteStepError
@@ -11,7 +11,7 @@ from swag_jax.train.loop import train_generator as train_generator
 from swag_jax.train.recipes import RECIPES as RECIPES
 from swag_jax.train.recipes import Recipe as Recipe
 from swag_jax.train.recipes import recipe as recipe
-from swag_jax.train.settings import Settings as Settings
+from swag_jax.train.settings import TrainSettings as TrainSettings
 from swag_jax.train.state import initial_state as initial_state
 from swag_jax.train.state import load_encoder as load_encoder
 from swag_jax.train.step import make_step as make_step

@@ -1,6 +1,6 @@
-"""Training pictures: two folders become batches of crops, in an order that only the seed decides.
+"""Training images: two folders become batches of crops, in an order that only the seed decides.
 
-Contents are shuffled anew in every epoch, each with a style drawn at random. Which pictures, crops and flips stand at a
+Contents are shuffled anew in every epoch, each with a style drawn at random. Which images, crops and flips stand at a
 place of the sequence depends on the seed and that place alone, so that a run goes on exactly where it was interrupted,
 and any number of processes reads the same batches together. Grain reads ahead in threads.
 """
@@ -19,25 +19,25 @@ from swag_jax._checks import UserError, error
 from swag_jax._files import real, what_is_missing
 from swag_jax.images import read_crop
 from swag_jax.images._decode import SUFFIXES, left_out
-from swag_jax.train.settings import Settings
+from swag_jax.train.settings import TrainSettings
 
 THREADS = 8
 """Threads that decode; Pillow releases Python's lock while it works."""
 
 AHEAD = 64
-"""Pairs of pictures that are decoded ahead."""
+"""Pairs of images that are decoded ahead."""
 
 TRIES = 100
-"""Pictures that are tried, where all before were damaged, until the folder is given up."""
+"""Images that are tried, where all before were damaged, until the folder is given up."""
 
 
-def find_pictures(path: Path, *, what: str, besides: Path | None = None) -> tuple[Path, ...]:
-    """Return all pictures of a folder and its folders, sorted; or the one picture that `path` is.
+def find_images(path: Path, *, what: str, besides: Path | None = None) -> tuple[Path, ...]:
+    """Return all images of a folder and its folders, sorted; or the one image that `path` is.
 
     Args:
-        path: A folder or a picture.
+        path: A folder or an image.
         what: What to call it.
-        besides: A folder whose pictures do not count: that of a run's samples, which may lie in `path`.
+        besides: A folder whose images do not count: that of a run's samples, which may lie in `path`.
 
     Raises:
         UserError: If there are none.
@@ -46,21 +46,21 @@ def find_pictures(path: Path, *, what: str, besides: Path | None = None) -> tupl
         return (path,)
     if not path.is_dir():
         got = what_is_missing(path) or path
-        raise error(f"{what} must be a folder of pictures", got=got, cure="pass an existing folder")
+        raise error(f"{what} must be a folder of images", got=got, cure="pass an existing folder")
     found = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     own = None if besides is None else real(besides)
-    if not (pictures := tuple(sorted(p for p in found if p.is_file() and real(p.parent) != own))):
-        rule = f"{what} must hold pictures ({', '.join(SUFFIXES)})"
+    if not (images := tuple(sorted(p for p in found if p.is_file() and real(p.parent) != own))):
+        rule = f"{what} must hold images ({', '.join(SUFFIXES)})"
         raise error(rule, got=f"none in {path}", cure=left_out(path, deep=True))
-    return pictures
+    return images
 
 
 @dataclass
-class Damage:
-    """Pictures that could not be read, each once.
+class SkippedFiles:
+    """Images that could not be read, each once.
 
     Attributes:
-        told: Why, by picture.
+        told: Why, by image.
     """
 
     told: dict[Path, str] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Damage:
     _new: list[str] = field(default_factory=list)
 
     def add(self, path: Path, problem: UserError) -> None:
-        """Remember a picture; from any thread."""
+        """Remember an image; from any thread."""
         with self._lock:
             if path not in self.told:
                 self.told[path] = str(problem)
@@ -86,37 +86,37 @@ class Cropped:
     """Makes training pairs: called with a content's place and a random generator.
 
     Attributes:
-        contents: The content pictures.
-        styles: The style pictures; none for a generator that knows one style.
+        contents: The content images.
+        styles: The style images; none for a generator that knows one style.
         settings: Sizes and flips.
-        damage: Where damaged pictures are reported.
+        damage: Where damaged images are reported.
     """
 
     contents: Sequence[Path]
     styles: Sequence[Path]
-    settings: Settings
-    damage: Damage
+    settings: TrainSettings
+    damage: SkippedFiles
 
     def __call__(self, place: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Return the 8-bit crops of one pair by name: `content` and, if there are styles, `style`.
 
-        A damaged picture gives way to another one, drawn at random.
+        A damaged image gives way to another one, drawn at random.
 
         Raises:
-            UserError: If no picture of a folder can be read.
+            UserError: If no image of a folder can be read.
         """
         pair = {"content": self._crop(self.contents, place, rng)}
         if self.styles:
             pair["style"] = self._crop(self.styles, int(rng.integers(len(self.styles))), rng)
         return pair
 
-    def _crop(self, pictures: Sequence[Path], place: int, rng: np.random.Generator) -> np.ndarray:
+    def _crop(self, images: Sequence[Path], place: int, rng: np.random.Generator) -> np.ndarray:
         s = self.settings
         for _ in range(TRIES):
             where, mirrored = rng.random(2), bool(rng.random() < 0.5)
             try:
                 return read_crop(
-                    pictures[place],
+                    images[place],
                     size=s.size,
                     crop=s.crop,
                     where=(where[0], where[1]),
@@ -124,10 +124,10 @@ class Cropped:
                     flip=s.flip and mirrored,
                 )
             except UserError as problem:
-                self.damage.add(pictures[place], problem)
-                place = int(rng.integers(len(pictures)))
-        folder = pictures[0].parent
-        raise error(f"pictures of {folder} must be readable", got=f"{TRIES} damaged ones, one after another")
+                self.damage.add(images[place], problem)
+                place = int(rng.integers(len(images)))
+        folder = images[0].parent
+        raise error(f"images of {folder} must be readable", got=f"{TRIES} damaged ones, one after another")
 
 
 class Feed:
@@ -135,7 +135,7 @@ class Feed:
 
     Attributes:
         state: Where the sequence stands behind the last batch taken.
-        waited: Seconds that were spent waiting for pictures.
+        waited: Seconds that were spent waiting for images.
 
     Args:
         batches: What `batches` returned.
@@ -162,16 +162,16 @@ class Feed:
         self._ahead = devices.split(batch), self._batches.get_state()
 
 
-def batches(contents: Sequence[Path], styles: Sequence[Path], *, settings: Settings, damage: Damage) -> Any:
+def batches(contents: Sequence[Path], styles: Sequence[Path], *, settings: TrainSettings, damage: SkippedFiles) -> Any:
     """Return an endless iterator over this process's share of the batches.
 
     Its `get_state` says where it stands, and `set_state` goes there.
 
     Args:
-        contents: The content pictures.
-        styles: The style pictures; none for a generator that knows one style.
+        contents: The content images.
+        styles: The style images; none for a generator that knows one style.
         settings: Sizes, batch size and seed.
-        damage: Where damaged pictures are reported.
+        damage: Where damaged images are reported.
 
     Raises:
         UserError: If Grain is missing, or the batch does not divide among the devices.
@@ -182,7 +182,7 @@ def batches(contents: Sequence[Path], styles: Sequence[Path], *, settings: Setti
         rule = f"the batch size must be a multiple of the number of devices ({processes * devices.count()})"
         raise error(rule, got=settings.batch_size, cure="pass another batch size")
     pairs = grain.MapDataset.source(range(len(contents))).seed(settings.seed).shuffle().repeat()
-    # Pictures are drawn before the processes share them out, so that the number of processes changes nothing.
+    # Images are drawn before the processes share them out, so that the number of processes changes nothing.
     own = pairs.random_map(Cropped(contents, styles, settings, damage))[process::processes]
     reading = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)
     return iter(own.to_iter_dataset(reading).batch(share * devices.count(), drop_remainder=True))
@@ -193,5 +193,5 @@ def _grain() -> Any:
         import grain
     except ModuleNotFoundError as problem:
         cure = "pip install 'swag-jax[train]'"
-        raise error("training reads pictures with Grain", got="no such package", cure=cure) from problem
+        raise error("training reads images with Grain", got="no such package", cure=cure) from problem
     return grain

@@ -22,9 +22,9 @@ from swag_jax._files import check_apart, make_folder, replacing, tells_of_no_roo
 from swag_jax.generators import Generator
 from swag_jax.images import read_image, write_image
 from swag_jax.params import Source
-from swag_jax.train.data import Damage, Feed, batches, find_pictures
+from swag_jax.train.data import Feed, SkippedFiles, batches, find_images
 from swag_jax.train.journal import Journal, find_event_writer
-from swag_jax.train.settings import Settings
+from swag_jax.train.settings import TrainSettings
 from swag_jax.train.sheets import Samples
 from swag_jax.train.state import State, initial_state, load_encoder
 from swag_jax.train.step import Report, StyleTargets, make_step
@@ -72,9 +72,9 @@ class TrainProgress:
         steps: Steps in all.
         losses: Means of the total and every weighted term since the last progress.
         rate: Steps per second since the last progress.
-        waiting: Share of the time since then that was spent waiting for pictures.
+        waiting: Share of the time since then that was spent waiting for images.
         seconds_left: Expected seconds to the end.
-        damaged: Pictures that could not be read, as they come up: one message each.
+        damaged: Images that could not be read, as they come up: one message each.
     """
 
     step: int
@@ -124,7 +124,7 @@ class NonFiniteStepError(UserError):
 
 @devices.drives_devices
 def train_generator(
-    settings: Settings,
+    settings: TrainSettings,
     contents: Path,
     styles: Path,
     folder: Path,
@@ -142,8 +142,8 @@ def train_generator(
 
     Args:
         settings: What is trained, and how.
-        contents: A folder of content pictures.
-        styles: A folder of style pictures; for Johnson's, one picture.
+        contents: A folder of content images.
+        styles: A folder of style images; for Johnson's, one image.
         folder: The run's folder, which is made if need be.
         cadence: How often losses, checkpoints and samples are written.
         tensorboard: Whether TensorBoard's events are written too.
@@ -176,7 +176,7 @@ class _Run:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: TrainSettings,
         contents: Path,
         styles: Path,
         folder: Path,
@@ -188,13 +188,13 @@ class _Run:
     ):
         self.settings, self.folder, self.cadence = settings, folder, cadence
         self.callback, self.interrupted, self.notice = callback, interrupted, notice
-        self.contents = find_pictures(contents, what="contents", besides=folder / SAMPLES)
-        self.styles = find_pictures(styles, what="styles", besides=folder / SAMPLES)
+        self.contents = find_images(contents, what="contents", besides=folder / SAMPLES)
+        self.styles = find_images(styles, what="styles", besides=folder / SAMPLES)
         self._check_files()
         if settings.kind == "johnson" and len(self.styles) > 1:
-            got = f"{len(self.styles)} pictures in {styles}"
-            raise error("a johnson generator learns one style", got=got, cure="pass one picture as the styles")
-        self.damage = Damage()
+            got = f"{len(self.styles)} images in {styles}"
+            raise error("a johnson generator learns one style", got=got, cure="pass one image as the styles")
+        self.damage = SkippedFiles()
         drawn = () if settings.kind == "johnson" else self.styles
         self.batches = batches(self.contents, drawn, settings=settings, damage=self.damage)
         self.encoder, self.source = load_encoder(settings)
@@ -270,7 +270,7 @@ class _Run:
 
     def _train(self, state: State, checkpoints: "Checkpoints", journal: Journal | None) -> State:
         advance = make_step(self.settings, self.config)
-        encoder, state = devices.everywhere((self.encoder, state))
+        encoder, state = devices.replicate_global((self.encoder, state))
         feed, watch, reports = Feed(self.batches), _Watch(), list[Report]()
         step, stops = int(state["step"]), False
         while step < self.settings.steps and not stops:
@@ -431,10 +431,10 @@ class _Watch:
         return steps / seconds, waiting
 
 
-def _fingerprint(pictures: Sequence[Path]) -> str:
+def _fingerprint(images: Sequence[Path]) -> str:
     # Names that are no UTF-8 count with the bytes that they have.
-    names = hashlib.sha256(b"\n".join(os.fsencode(path.name) for path in pictures)).hexdigest()
-    return f"{len(pictures)} pictures {names[:16]}"
+    names = hashlib.sha256(b"\n".join(os.fsencode(path.name) for path in images)).hexdigest()
+    return f"{len(images)} images {names[:16]}"
 
 
 def _facts_in(read: Callable[[], str | bytes]) -> tuple[dict[str, Any] | None, str]:

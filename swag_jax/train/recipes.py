@@ -1,7 +1,7 @@
 """The published recipes, each with its source, and what it needs; and two small ones of our own, for a processor.
 
 Where a paper and its public code differ, the code is followed and said so. Data of the published ones: MS-COCO
-train2014 (82,783 pictures) for contents, WikiArt (Kaggle's Painter by Numbers) for styles; Johnson's needs one style.
+train2014 (82,783 images) for contents, WikiArt (Kaggle's Painter by Numbers) for styles; Johnson's needs one style.
 Their encoder, but for Johnson's, is the normalized VGG19 of AdaIN's release (`swag-jax weights convert`). With other
 weights activations have other scales: `normalization="relative"` (our choice) keeps the losses' weights meaningful.
 """
@@ -14,7 +14,7 @@ from swag_jax.generators import VGG_TAPS, AdaAttNConfig, AdaINConfig, JohnsonCon
 from swag_jax.losses import AdaAttNObjective, SANetObjective
 from swag_jax.losses import adain as adain_losses
 from swag_jax.losses import johnson as johnson_losses
-from swag_jax.train.settings import Settings
+from swag_jax.train.settings import TrainSettings
 
 ENCODER = "vgg19-normalized-adain"
 """The encoder that AdaIN, SANet and AdaAttN were published with, by its name in the store."""
@@ -34,7 +34,7 @@ class Recipe:
         weights: The encoder's weights, by their name in the store or their kind.
     """
 
-    settings: Settings
+    settings: TrainSettings
     source: str
     hardware: str = "not published"
     name: str = ""
@@ -50,32 +50,32 @@ class Recipe:
             >>> adain.command
             'swag-jax train adain --contents COCO --styles WIKIART -o RUN --weights vgg19-normalized-adain'
         """
-        pictures = f"--contents {self.contents} --styles {self.styles}"
+        images = f"--contents {self.contents} --styles {self.styles}"
         given = f" --recipe {self.name}" if self.name else ""
-        return f"swag-jax train {self.settings.kind} {pictures} -o RUN{given} --weights {self.weights}"
+        return f"swag-jax train {self.settings.kind} {images} -o RUN{given} --weights {self.weights}"
 
 
 adain = Recipe(
-    Settings(AdaINConfig(), adain_losses.PORT, squash=True, decay=5e-5),
+    TrainSettings(AdaINConfig(), adain_losses.PORT, squash=True, decay=5e-5),
     "naoto0804/pytorch-AdaIN, train.py: Adam 1e-4 / (1 + 5e-5 t), batch 8, 160,000 steps, 512 squashed, crop 256, "
     "no flip",
 )
 
 adain_released = Recipe(
-    Settings(AdaINConfig(), adain_losses.RELEASED, decay=5e-5),
+    TrainSettings(AdaINConfig(), adain_losses.RELEASED, decay=5e-5),
     "xunhuang1995/AdaIN-style, train.lua: as adain, with summed moments at weight 0.01 and aspect ratios kept",
     "one Pascal Titan X, 10 GB: half a day for decent results, a week to convergence (its issue 5)",
     name="adain-released",
 )
 
 sanet = Recipe(
-    Settings(SANetConfig(), SANetObjective(), squash=True, decay=5e-5, batch_size=5),
+    TrainSettings(SANetConfig(), SANetObjective(), squash=True, decay=5e-5, batch_size=5),
     "GlebSBrykin/SANET, train.py: weights 1, 3, 50 and 1, Adam as AdaIN's, batch 5, 160,000 steps; the paper's printed "
     "weights are not known to us",
 )
 
 adaattn = Recipe(
-    Settings(
+    TrainSettings(
         AdaAttNConfig(),
         AdaAttNObjective(),
         squash=True,
@@ -90,7 +90,7 @@ adaattn = Recipe(
 )
 
 johnson = Recipe(
-    Settings(
+    TrainSettings(
         JohnsonConfig(),
         johnson_losses.PORT,
         batch_size=4,

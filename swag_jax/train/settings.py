@@ -1,7 +1,7 @@
 """Settings of a training: frozen, hashable, made of numbers, names and tuples.
 
-Published recipes are values of `Settings` (`swag_jax.train.recipes`); the flags of `swag-jax train` come from it and
-from what is inside it.
+Published recipes are values of `TrainSettings` (`swag_jax.train.recipes`); the flags of `swag-jax train` come from it
+and from what is inside it.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ _OBJECTIVES = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainSettings:
     """How a generator is trained.
 
     Attributes:
@@ -43,18 +43,18 @@ class Settings:
             likewise, but a decoder whose layers keep the scale) or the path of a checkpoint of such a generator.
         steps: Steps in all.
         batch_size: Contents, and as many styles, of one step on all devices together.
-        size: Shorter side in pixels that pictures are resized to before they are cropped.
+        size: Shorter side in pixels that images are resized to before they are cropped.
         crop: Side in pixels of the square that is cropped at random.
-        squash: Whether pictures are resized to a square, without keeping their aspect ratio.
-        flip: Whether every second picture, at random, is mirrored.
-        style_size: Longer side in pixels of the one style picture of a Johnson generator.
+        squash: Whether images are resized to a square, without keeping their aspect ratio.
+        flip: Whether every second image, at random, is mirrored.
+        style_size: Longer side in pixels of the one style image of a Johnson generator.
         learning_rate: Adam's step size at the start.
         decay: The step size at step t is divided by 1 + decay t.
         drops: Shares of all steps after which the step size is multiplied by drop.
         drop: The factor of each drop.
         precision: float32 (full), tf32 (the default of PyTorch's convolutions) or bfloat16 (encoder and generator;
             losses, parameters and optimizer stay float32).
-        seed: Seed of initial parameters, of the order and the crops of pictures, of sampled positions, and of the
+        seed: Seed of initial parameters, of the order and the crops of images, of sampled positions, and of the
             encoder's weights where they are random.
     """
 
@@ -106,7 +106,7 @@ class Settings:
 
     @property
     def read_layers(self) -> tuple[str, ...]:
-        """The layers that the generator reads, shallow to deep; none for Johnson's, which reads pictures."""
+        """The layers that the generator reads, shallow to deep; none for Johnson's, which reads images."""
         objective = self.objective
         if isinstance(objective, AdaINObjective):
             return (objective.content_layer,)
@@ -130,7 +130,7 @@ class Settings:
             changes |= {"shallow": self.objective.shallow, "similarity": self.objective.similarity}
         return dataclasses.replace(self.config, **changes)
 
-    def replace(self, **changes: Any) -> "Settings":
+    def replace(self, **changes: Any) -> "TrainSettings":
         """Return a copy with attributes changed, those of config, objective and smoothing included.
 
         Under another encoder, layers that are not named are that encoder's defaults.
@@ -139,7 +139,7 @@ class Settings:
             UserError: If an attribute is unknown or a value is out of range.
 
         Example:
-            >>> settings = Settings(AdaINConfig(), AdaINObjective())
+            >>> settings = TrainSettings(AdaINConfig(), AdaINObjective())
             >>> settings.replace(steps=100, style_weight=3.0, kind="softmax").objective.style_weight
             3.0
         """

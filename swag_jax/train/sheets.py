@@ -12,30 +12,30 @@ import numpy as np
 from swag_jax import generators
 from swag_jax._checks import UserError, error
 from swag_jax._types import AnyHostImage
-from swag_jax.backbones import Operations
+from swag_jax.backbones import Compute
 from swag_jax.generators import Config
 from swag_jax.images import read_crop, sheet
-from swag_jax.train.data import Damage
-from swag_jax.train.settings import Settings
+from swag_jax.train.data import SkippedFiles
+from swag_jax.train.settings import TrainSettings
 from swag_jax.train.step import paint
 
 TRIES = 20
-"""Pictures that are tried for a place of the sheet, where those before were damaged."""
+"""Images that are tried for a place of the sheet, where those before were damaged."""
 
 
 class Samples:
     """The pairs of a sheet: a few contents down the side, a few styles along the top.
 
     Args:
-        contents: The content pictures; those shown are evenly spread.
-        styles: The style pictures; one for Johnson's.
+        contents: The content images; those shown are evenly spread.
+        styles: The style images; one for Johnson's.
         settings: Sizes and precision.
         config: What the generator is made of.
         shown: How many contents, and styles.
-        damage: Where damaged pictures are reported.
+        damage: Where damaged images are reported.
 
     Raises:
-        UserError: If no picture can be read.
+        UserError: If no image can be read.
     """
 
     def __init__(
@@ -43,12 +43,12 @@ class Samples:
         contents: Sequence[Path],
         styles: Sequence[Path],
         *,
-        settings: Settings,
+        settings: TrainSettings,
         config: Config,
         shown: int,
-        damage: Damage,
+        damage: SkippedFiles,
     ):
-        self.contents, self.styles = (_spread(pictures, shown, settings, damage) for pictures in (contents, styles))
+        self.contents, self.styles = (_spread(images, shown, settings, damage) for images in (contents, styles))
         self._paint = _painter(settings, config)
 
     def draw(self, encoder: Any, parameters: dict[str, Any]) -> AnyHostImage:
@@ -65,30 +65,30 @@ class Samples:
         return sheet(rows)
 
 
-def _painter(settings: Settings, config: Config) -> Callable[..., Any]:
-    operations, key = Operations(precision=settings.precision), jax.random.key(settings.seed)
+def _painter(settings: TrainSettings, config: Config) -> Callable[..., Any]:
+    compute, key = Compute(precision=settings.precision), jax.random.key(settings.seed)
 
     @jax.jit
     def painted(encoder, parameters, contents, style):
-        generator = generators.with_parameters(config, parameters, operations=operations)
+        generator = generators.with_parameters(config, parameters, compute=compute)
         styles = None if settings.kind == "johnson" else jnp.broadcast_to(style[None], contents.shape)
         return jnp.clip(paint(generator, encoder, contents, styles, key=key), 0, 1)
 
     return painted
 
 
-def _spread(pictures: Sequence[Path], shown: int, settings: Settings, damage: Damage) -> list[AnyHostImage]:
-    """Return the middle of evenly spread pictures; a damaged one gives way to the next."""
+def _spread(images: Sequence[Path], shown: int, settings: TrainSettings, damage: SkippedFiles) -> list[AnyHostImage]:
+    """Return the middle of evenly spread images; a damaged one gives way to the next."""
     found = []
-    for start in dict.fromkeys(np.linspace(0, len(pictures) - 1, shown).astype(int).tolist()):
-        crops = (_middle(path, settings, damage) for path in pictures[start : start + TRIES])
+    for start in dict.fromkeys(np.linspace(0, len(images) - 1, shown).astype(int).tolist()):
+        crops = (_middle(path, settings, damage) for path in images[start : start + TRIES])
         found += list(itertools.islice((crop for crop in crops if crop is not None), 1))
     if not found:
-        raise error(f"pictures of {pictures[0].parent} must be readable", got="damaged ones wherever samples are taken")
+        raise error(f"images of {images[0].parent} must be readable", got="damaged ones wherever samples are taken")
     return found
 
 
-def _middle(path: Path, settings: Settings, damage: Damage) -> AnyHostImage | None:
+def _middle(path: Path, settings: TrainSettings, damage: SkippedFiles) -> AnyHostImage | None:
     try:
         return read_crop(path, size=settings.crop, crop=settings.crop).astype(np.float32) / 255
     except UserError as problem:

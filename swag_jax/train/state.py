@@ -16,7 +16,7 @@ from swag_jax._checks import error
 from swag_jax.backbones import Backbone
 from swag_jax.generators import Config
 from swag_jax.params import Source
-from swag_jax.train.settings import Settings
+from swag_jax.train.settings import TrainSettings
 
 START = "choose another checkpoint, or the layers and flags that it was trained with"
 
@@ -24,7 +24,7 @@ State: TypeAlias = dict[str, Any]
 """`parameters` by flat name, `optimizer`, `step`, and `key` as raw data; a pytree of arrays."""
 
 
-def load_encoder(settings: Settings) -> tuple[Backbone, Source]:
+def load_encoder(settings: TrainSettings) -> tuple[Backbone, Source]:
     """Return the frozen network that generator and losses read, and where its weights came from.
 
     Args:
@@ -45,7 +45,7 @@ def load_encoder(settings: Settings) -> tuple[Backbone, Source]:
     )
 
 
-def learning_rate(settings: Settings) -> optax.Schedule:
+def learning_rate(settings: TrainSettings) -> optax.Schedule:
     r"""Return the step size by step.
 
     .. math:: \eta_t = \frac{\eta_0}{1 + \delta t} \, d^{\,\#\{s : t \ge s T\}}
@@ -70,7 +70,7 @@ def learning_rate(settings: Settings) -> optax.Schedule:
     return rate
 
 
-def make_optimizer(settings: Settings) -> optax.GradientTransformation:
+def make_optimizer(settings: TrainSettings) -> optax.GradientTransformation:
     """Return Adam with PyTorch's defaults, which every published recipe uses.
 
     Args:
@@ -79,7 +79,7 @@ def make_optimizer(settings: Settings) -> optax.GradientTransformation:
     return optax.adam(learning_rate(settings), b1=0.9, b2=0.999, eps=1e-8)
 
 
-def initial_state(settings: Settings, config: Config) -> State:
+def initial_state(settings: TrainSettings, config: Config) -> State:
     """Return the state before the first step; equal seeds give equal states.
 
     Args:
@@ -107,7 +107,7 @@ def step_key(state: State) -> Any:
     return jax.random.fold_in(jax.random.wrap_key_data(state["key"]), state["step"])
 
 
-def _first_generator(settings: Settings, config: Config) -> generators.Generator:
+def _first_generator(settings: TrainSettings, config: Config) -> generators.Generator:
     if settings.init in ("random", "kaiming"):
         drawn = generators.create(config, seed=settings.seed)
         return drawn if settings.init == "random" else _scale_kept(drawn, seed=settings.seed)
@@ -121,7 +121,7 @@ def _scale_kept(generator: generators.Generator, *, seed: int) -> generators.Gen
     """Return it with a decoder of kernels of variance 2 over inputs (He et al. 2015, equation 10) and biases 0.
 
     PyTorch's defaults shrink its signal to about 0.41 per layer, 3e-4 behind the nine of AdaIN: it begins by painting
-    the same picture for all, and bfloat16 does not even see the differences.
+    the same image for all, and bfloat16 does not even see the differences.
     """
     arrays, key = generators.flat_parameters(generator), jax.random.key(seed)
     for i, name in enumerate(sorted(name for name in arrays if name.startswith("decoder."))):

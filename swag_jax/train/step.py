@@ -1,4 +1,4 @@
-"""One step of training: pictures through encoder and generator to losses, gradients averaged over devices."""
+"""One step of training: images through encoder and generator to losses, gradients averaged over devices."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from swag_jax import devices, generators
 from swag_jax._types import Activations, Images, Key, Scalar
-from swag_jax.backbones import Backbone, Operations
+from swag_jax.backbones import Backbone, Compute
 from swag_jax.generators import Config, Generator
 from swag_jax.images import normalize
 from swag_jax.losses import (
@@ -27,11 +27,11 @@ from swag_jax.losses import (
     objective,
     sanet,
 )
-from swag_jax.train.settings import Settings
+from swag_jax.train.settings import TrainSettings
 from swag_jax.train.state import State, make_optimizer, step_key
 
 BatchFeatures: TypeAlias = dict[str, Activations]
-"""Activations of a batch of pictures by layer."""
+"""Activations of a batch of images by layer."""
 
 StyleTargets: TypeAlias = dict[str, Target] | None
 """What a Johnson generator's one style is compared by; none for the others, which see styles."""
@@ -40,15 +40,15 @@ Report: TypeAlias = dict[str, Scalar]
 """The loss (`total`), every weighted term, and the `update`'s length."""
 
 BatchLosses: TypeAlias = tuple[Float[Array, " batch"], dict[str, Float[Array, " batch"]]]
-"""Total and terms of each picture."""
+"""Total and terms of each image."""
 
 
 def encode(encoder: Backbone, images: Images, *, layers: tuple[str, ...]) -> BatchFeatures:
-    """Return activations of a batch of pictures.
+    """Return activations of a batch of images.
 
     Args:
         encoder: The network to read.
-        images: Pictures, `batch height width 3` in [0, 1].
+        images: Images, `batch height width 3` in [0, 1].
         layers: The layers wanted.
 
     Returns:
@@ -60,13 +60,13 @@ def encode(encoder: Backbone, images: Images, *, layers: tuple[str, ...]) -> Bat
 
 
 def paint(generator: Any, encoder: Backbone, contents: Images, styles: Images | None, *, key: Key) -> Images:
-    """Return what a generator makes of pictures.
+    """Return what a generator makes of images.
 
     Args:
         generator: Any generator.
         encoder: The network that it reads.
-        contents: The content pictures.
-        styles: As many style pictures; none for Johnson's.
+        contents: The content images.
+        styles: As many style images; none for Johnson's.
         key: Draws the style positions that AdaAttN keeps.
     """
     if styles is None:
@@ -89,17 +89,17 @@ def evaluate(
     contents: Images,
     styles: Images | None,
     *,
-    settings: Settings,
+    settings: TrainSettings,
     key: Key,
 ) -> tuple[Scalar, Terms]:
-    """Return the loss of a batch and its weighted terms, averaged over the pictures.
+    """Return the loss of a batch and its weighted terms, averaged over the images.
 
     Args:
         generator: Of the settings' kind.
         encoder: The frozen network.
         style_targets: Of a Johnson generator's style.
-        contents: Content pictures, `batch height width 3` in [0, 1].
-        styles: As many style pictures; none for Johnson's.
+        contents: Content images, `batch height width 3` in [0, 1].
+        styles: As many style images; none for Johnson's.
         settings: The objective.
         key: Draws the style positions that AdaAttN keeps.
 
@@ -182,7 +182,7 @@ def _joined(*features: dict[str, Any]) -> dict[str, Any]:
     return {layer: jnp.concatenate([f[layer] for f in features]) for layer in features[0]}
 
 
-def make_step(settings: Settings, config: Config) -> Callable[..., tuple[State, Report]]:
+def make_step(settings: TrainSettings, config: Config) -> Callable[..., tuple[State, Report]]:
     """Return one step of training over all devices.
 
     Args:
@@ -190,17 +190,17 @@ def make_step(settings: Settings, config: Config) -> Callable[..., tuple[State, 
         config: What the generator is made of.
 
     Returns:
-        Encoder, style targets, state and a batch split over the devices (8-bit pictures `content` and, but for
+        Encoder, style targets, state and a batch split over the devices (8-bit images `content` and, but for
         Johnson's, `style`) to the next state and a report. The state's memory is given up.
     """
-    optimizer, operations = make_optimizer(settings), Operations(precision=settings.precision)
+    optimizer, compute = make_optimizer(settings), Compute(precision=settings.precision)
 
     def step(encoder: Backbone, style_targets: StyleTargets, state: State, batch: Any) -> tuple[State, Report]:
         contents, styles = _unit(batch["content"]), _unit(batch["style"]) if "style" in batch else None
         key = step_key(state)
 
         def loss(parameters):
-            generator = generators.with_parameters(config, parameters, operations=operations)
+            generator = generators.with_parameters(config, parameters, compute=compute)
             return evaluate(generator, encoder, style_targets, contents, styles, settings=settings, key=key)
 
         (total, terms), gradient = jax.value_and_grad(loss, has_aux=True)(state["parameters"])

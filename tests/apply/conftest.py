@@ -7,7 +7,7 @@ from flax import nnx
 
 from swag_jax import generators
 from swag_jax.apply import Stylizer
-from swag_jax.backbones import Backbone, Operations
+from swag_jax.backbones import Backbone, Compute
 from swag_jax.backbones._layers import Conv
 from swag_jax.features import taps
 
@@ -17,13 +17,13 @@ class Tiny(Backbone):
 
     def __init__(self, *, rngs):
         self.layers, self.strides = ("a", "b", "c"), (1, 2, 4)
-        self.normalization, self.operations = "imagenet", Operations()
+        self.normalization, self.compute = "imagenet", Compute()
         self.a, self.b, self.c = (Conv(m, n, size=3, rngs=rngs) for m, n in ((3, 4), (4, 5), (5, 6)))
 
     def _apply(self, name, x):
         if name != "a":
-            x = self.operations.max_pool(x, size=2, stride=2)
-        return jax.nn.relu(getattr(self, name)(x, self.operations))
+            x = self.compute.max_pool(x, size=2, stride=2)
+        return jax.nn.relu(getattr(self, name)(x, self.compute))
 
 
 def filled(config):
@@ -51,7 +51,7 @@ def stylizers():
 
 
 @pytest.fixture(scope="session")
-def pictures():
+def images():
     """A content of odd sides and two styles, smooth enough that nothing is clipped away."""
     random = np.random.default_rng(0)
     return [random.random(shape).astype(np.float32) for shape in ((27, 37, 3), (18, 14, 3), (12, 21, 3))]

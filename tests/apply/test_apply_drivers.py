@@ -1,4 +1,4 @@
-"""One picture and many: sizes, strength, blends, masks, colors; one that fails disturbs no other."""
+"""One image and many: sizes, strength, blends, masks, colors; one that fails disturbs no other."""
 
 import jax
 import jax.numpy as jnp
@@ -6,35 +6,35 @@ import numpy as np
 import pytest
 
 from swag_jax._checks import UserError
-from swag_jax.apply import Content, Settings, Style, painting, repaint, repaint_many, style_shape
+from swag_jax.apply import ApplySettings, Content, Style, painting, repaint, repaint_many, style_shape
 from swag_jax.images import match_color, resize, transfer_luminance
 
-SMALL = Settings(style_size=16)
+SMALL = ApplySettings(style_size=16)
 
 
 def close(a, b, atol=1e-5):
     np.testing.assert_allclose(a, b, rtol=0, atol=atol)
 
 
-def styles_of(kind, pictures):
-    return [] if kind == "johnson" else pictures[1:2]
+def styles_of(kind, images):
+    return [] if kind == "johnson" else images[1:2]
 
 
-def test_results_have_the_contents_size_or_the_one_asked_for(stylizers, pictures):
+def test_results_have_the_contents_size_or_the_one_asked_for(stylizers, images):
     for size, shape in ((0, (27, 37, 3)), (20, (15, 20, 3))):
-        settings = Settings(style_size=16, size=size)
-        found = repaint(stylizers["adain"], pictures[0], pictures[1:2], settings=settings)
+        settings = ApplySettings(style_size=16, size=size)
+        found = repaint(stylizers["adain"], images[0], images[1:2], settings=settings)
         assert (found.shape, found.dtype) == (shape, np.float32)
         assert 0 <= found.min() < found.max() <= 1
 
 
 @pytest.mark.parametrize("kind", ["johnson", "adaattn"])
-def test_many_are_each_as_alone_and_a_bad_one_disturbs_none(kind, stylizers, pictures):
+def test_many_are_each_as_alone_and_a_bad_one_disturbs_none(kind, stylizers, images):
     def broken():
         raise OSError("no such file")
 
-    contents = [pictures[0], pictures[0][::-1], pictures[2], broken, np.flip(pictures[0], 1), np.full((4, 4, 3), 2.0)]
-    styles = styles_of(kind, pictures)
+    contents = [images[0], images[0][::-1], images[2], broken, np.flip(images[0], 1), np.full((4, 4, 3), 2.0)]
+    styles = styles_of(kind, images)
     found = {o.index: o for o in repaint_many(stylizers[kind], contents, styles, settings=SMALL)}
     assert sorted(found) == list(range(6))
     for index in (0, 1, 4):
@@ -45,14 +45,14 @@ def test_many_are_each_as_alone_and_a_bad_one_disturbs_none(kind, stylizers, pic
     assert "must lie in [0, 1]" in str(found[5].error)
 
 
-def test_equal_frames_give_equal_pictures(stylizers, pictures):
+def test_equal_frames_give_equal_images(stylizers, images):
     """Positions that attention keeps are drawn once."""
     style = np.random.default_rng(5).random((24, 24, 3)).astype(np.float32)
-    settings = Settings(style_size=24)
-    found = list(repaint_many(stylizers["adaattn"], [pictures[0]] * 3, [style], settings=settings, batch_size=1))
+    settings = ApplySettings(style_size=24)
+    found = list(repaint_many(stylizers["adaattn"], [images[0]] * 3, [style], settings=settings, batch_size=1))
     for outcome in found[1:]:
         np.testing.assert_array_equal(outcome.image, found[0].image)
-    other = repaint(stylizers["adaattn"], pictures[0], [style], settings=Settings(style_size=24, seed=1))
+    other = repaint(stylizers["adaattn"], images[0], [style], settings=ApplySettings(style_size=24, seed=1))
     assert not np.allclose(other, found[0].image, atol=1e-4)
 
 
@@ -73,29 +73,29 @@ def unstyled(stylizer, content):
 
 
 @pytest.mark.parametrize("name", ["adain", "sanet", "adaattn"])
-def test_strength_zero_is_the_content_unstyled(name, stylizers, pictures):
-    content = pictures[0][:16]
-    found = repaint(stylizers[name], content, pictures[1:2], settings=Settings(style_size=16, strength=0))
+def test_strength_zero_is_the_content_unstyled(name, stylizers, images):
+    content = images[0][:16]
+    found = repaint(stylizers[name], content, images[1:2], settings=ApplySettings(style_size=16, strength=0))
     close(found, unstyled(stylizers[name], content))
 
 
-def test_johnsons_strength_mixes_pixels(stylizers, pictures):
-    full, half = (repaint(stylizers["johnson"], pictures[0], [], settings=Settings(strength=s)) for s in (1, 0.25))
-    close(half, 0.25 * full + 0.75 * pictures[0])
+def test_johnsons_strength_mixes_pixels(stylizers, images):
+    full, half = (repaint(stylizers["johnson"], images[0], [], settings=ApplySettings(strength=s)) for s in (1, 0.25))
+    close(half, 0.25 * full + 0.75 * images[0])
 
 
 @pytest.mark.parametrize("name", ["adain", "adaattn"])
-def test_blends_are_of_features_and_a_weight_of_zero_leaves_a_style_out(name, stylizers, pictures):
-    stylizer, content, styles = stylizers[name], pictures[0], pictures[1:]
+def test_blends_are_of_features_and_a_weight_of_zero_leaves_a_style_out(name, stylizers, images):
+    stylizer, content, styles = stylizers[name], images[0], images[1:]
     one = repaint(stylizer, content, styles[:1], settings=SMALL)
-    close(repaint(stylizer, content, styles, settings=Settings(style_size=16, blend=(2.0, 0.0))), one)
+    close(repaint(stylizer, content, styles, settings=ApplySettings(style_size=16, blend=(2.0, 0.0))), one)
     close(repaint(stylizer, content, [styles[0]] * 2, settings=SMALL), one)
     assert not np.allclose(repaint(stylizer, content, styles, settings=SMALL), one, atol=1e-3)
 
 
-def test_adain_blends_moments(stylizers, pictures):
+def test_adain_blends_moments(stylizers, images):
     """Equal weights: the mean of the styles' moments, worked out by hand."""
-    stylizer, content = stylizers["adain"], pictures[0][:16, :24]
+    stylizer, content = stylizers["adain"], images[0][:16, :24]
 
     @jax.jit
     def run(stylizer, content, styles):
@@ -104,14 +104,14 @@ def test_adain_blends_moments(stylizers, pictures):
         generator = stylizer.generator
         return generator.decode(generator.transfer(painting.encode(stylizer, content), mean), size=(16, 24))[0]
 
-    expected = run(stylizer, jnp.asarray(content), [jnp.asarray(s) for s in pictures[1:]])
-    settings = Settings(style_size=0, blend=(3.0, 1.0))
-    close(repaint(stylizer, content, pictures[1:], settings=settings), np.clip(expected, 0, 1))
+    expected = run(stylizer, jnp.asarray(content), [jnp.asarray(s) for s in images[1:]])
+    settings = ApplySettings(style_size=0, blend=(3.0, 1.0))
+    close(repaint(stylizer, content, images[1:], settings=settings), np.clip(expected, 0, 1))
 
 
-def test_masks_put_styles_side_by_side(stylizers, pictures):
+def test_masks_put_styles_side_by_side(stylizers, images):
     """Wide enough that the far columns see one style's side only; moments of the content are of all of it."""
-    stylizer, styles = stylizers["adain"], pictures[1:]
+    stylizer, styles = stylizers["adain"], images[1:]
     content = np.random.default_rng(3).random((16, 96, 3)).astype(np.float32)
     left = np.zeros((16, 96), np.float32)
     left[:, :48] = 1
@@ -121,20 +121,20 @@ def test_masks_put_styles_side_by_side(stylizers, pictures):
     close(both[:, -24:], second[:, -24:])
     outside = repaint(stylizer, Content(content, (left,)), styles[:1], settings=SMALL)
     close(outside[:, :24], first[:, :24])
-    plain = repaint(stylizer, content, styles[:1], settings=Settings(style_size=16, strength=0))
+    plain = repaint(stylizer, content, styles[:1], settings=ApplySettings(style_size=16, strength=0))
     close(outside[:, -24:], plain[:, -24:])
 
 
 @pytest.mark.parametrize("name", ["adain", "sanet", "adaattn"])
-def test_a_style_region_is_all_that_is_used(name, stylizers, pictures):
+def test_a_style_region_is_all_that_is_used(name, stylizers, images):
     """What lies outside may change; pixels near the region's edge are seen by positions inside, so it is kept off."""
-    stylizer, content = stylizers[name], pictures[0]
+    stylizer, content = stylizers[name], images[0]
     region = np.zeros((32, 32), np.float32)
     region[:12] = 1
     style = np.random.default_rng(4).random((32, 32, 3)).astype(np.float32)
     other = style.copy()
     other[24:] = style[24:][:, ::-1]  # the same colors elsewhere: norms over the style's keys stay nearly as they are
-    settings = Settings(style_size=32)
+    settings = ApplySettings(style_size=32)
     free = [repaint(stylizer, content, [s], settings=settings) for s in (style, other)]
     bound = [repaint(stylizer, content, [Style(s, region)], settings=settings) for s in (style, other)]
     if name == "adain":
@@ -143,24 +143,24 @@ def test_a_style_region_is_all_that_is_used(name, stylizers, pictures):
     assert np.abs(bound[0] - bound[1]).mean() < np.abs(free[0] - free[1]).mean()
 
 
-def test_a_region_that_leaves_nothing_is_refused(stylizers, pictures):
-    empty = Style(pictures[1], np.zeros(pictures[1].shape[:2], np.float32))
+def test_a_region_that_leaves_nothing_is_refused(stylizers, images):
+    empty = Style(images[1], np.zeros(images[1].shape[:2], np.float32))
     for name in ("adain", "sanet"):
         with pytest.raises(UserError, match=r"must leave a part of its style, got no value above 0\.5"):
-            repaint(stylizers[name], pictures[0], [empty], settings=SMALL)
+            repaint(stylizers[name], images[0], [empty], settings=SMALL)
 
 
-def test_colors_are_the_contents_or_given_to_the_style(stylizers, pictures):
-    stylizer, content = stylizers["adain"], pictures[0]
-    plain = repaint(stylizer, content, pictures[1:2], settings=SMALL)
-    kept = repaint(stylizer, content, pictures[1:2], settings=Settings(style_size=16, colors="luminance"))
+def test_colors_are_the_contents_or_given_to_the_style(stylizers, images):
+    stylizer, content = stylizers["adain"], images[0]
+    plain = repaint(stylizer, content, images[1:2], settings=SMALL)
+    kept = repaint(stylizer, content, images[1:2], settings=ApplySettings(style_size=16, colors="luminance"))
     close(kept, transfer_luminance(jnp.asarray(content), jnp.asarray(plain)))
-    matched = np.asarray(match_color(jnp.asarray(pictures[1]), jnp.asarray(content)))
-    found = repaint(stylizer, content, pictures[1:2], settings=Settings(style_size=16, colors="match"))
+    matched = np.asarray(match_color(jnp.asarray(images[1]), jnp.asarray(content)))
+    found = repaint(stylizer, content, images[1:2], settings=ApplySettings(style_size=16, colors="match"))
     close(found, repaint(stylizer, content, [matched], settings=SMALL))
 
 
-def test_pictures_that_do_not_fit_into_memory_are_halved_and_then_told(stylizers, pictures, monkeypatch):
+def test_images_that_do_not_fit_into_memory_are_halved_and_then_told(stylizers, images, monkeypatch):
     from swag_jax.apply import drivers
 
     sizes, paint = [], drivers._Run._paint
@@ -172,7 +172,7 @@ def test_pictures_that_do_not_fit_into_memory_are_halved_and_then_told(stylizers
         return paint(self, works)
 
     monkeypatch.setattr(drivers._Run, "_paint", limited)
-    found = list(repaint_many(stylizers["johnson"], [pictures[0]] * 3, [], settings=SMALL))
+    found = list(repaint_many(stylizers["johnson"], [images[0]] * 3, [], settings=SMALL))
     assert sizes[0] == 3
     assert [o.index for o in found if o.error is None] == [0, 1]
     assert "must fit into memory, which was used up at 37 x 27 pixels" in str(found[2].error)
@@ -181,23 +181,23 @@ def test_pictures_that_do_not_fit_into_memory_are_halved_and_then_told(stylizers
 @pytest.mark.parametrize(
     ("name", "arguments", "options", "message"),
     [
-        ("adain", [], {}, "needs a style picture"),
+        ("adain", [], {}, "needs a style image"),
         ("johnson", [1], {}, "has its one style in its weights, got 1 style"),
-        ("adain", [1, 2], {"blend": (1.0,)}, r"one blend weight per style picture \(2\), got 1"),
-        ("johnson", [], {"colors": "match"}, "colors can only be matched by style pictures"),
+        ("adain", [1, 2], {"blend": (1.0,)}, r"one blend weight per style image \(2\), got 1"),
+        ("johnson", [], {"colors": "match"}, "colors can only be matched by style images"),
     ],
 )
-def test_styles_and_settings_must_go_together(name, arguments, options, message, stylizers, pictures):
+def test_styles_and_settings_must_go_together(name, arguments, options, message, stylizers, images):
     with pytest.raises(UserError, match=message):
-        repaint(stylizers[name], pictures[0], [pictures[i] for i in arguments], settings=Settings(**options))
+        repaint(stylizers[name], images[0], [images[i] for i in arguments], settings=ApplySettings(**options))
 
 
-def test_masks_must_be_as_many_as_styles(stylizers, pictures):
+def test_masks_must_be_as_many_as_styles(stylizers, images):
     mask = np.ones((4, 4), np.float32)
     with pytest.raises(UserError, match=r"one mask per style \(1\), or none, got 2"):
-        repaint(stylizers["adain"], Content(pictures[0], (mask, mask)), pictures[1:2])
+        repaint(stylizers["adain"], Content(images[0], (mask, mask)), images[1:2])
     with pytest.raises(UserError, match="batch size must be at least 1"):
-        repaint_many(stylizers["adain"], pictures[:1], pictures[1:2], batch_size=0)
+        repaint_many(stylizers["adain"], images[:1], images[1:2], batch_size=0)
 
 
 @pytest.mark.parametrize(
@@ -212,11 +212,11 @@ def test_masks_must_be_as_many_as_styles(stylizers, pictures):
 )
 def test_bad_settings(options, message, unchecked):
     with pytest.raises(UserError, match=message):
-        Settings(**options)
+        ApplySettings(**options)
 
 
-def test_large_pictures_are_painted_in_tiles():
-    settings = Settings()
+def test_large_images_are_painted_in_tiles():
+    settings = ApplySettings()
     assert settings.tile_of(2048, 2048) is None
     assert settings.tile_of(2048, 2049) == 1024
-    assert Settings(tile=300).tile_of(200, 301) == 300
+    assert ApplySettings(tile=300).tile_of(200, 301) == 300

@@ -1,4 +1,4 @@
-"""An artifact gives the same pictures after it has been written and read."""
+"""An artifact gives the same images after it has been written and read."""
 
 import json
 import zipfile
@@ -8,34 +8,34 @@ import pytest
 from safetensors.numpy import load, save
 
 from swag_jax._checks import UserError
-from swag_jax.apply import Settings, load_artifact, repaint, save_artifact
+from swag_jax.apply import ApplySettings, load_artifact, repaint, save_artifact
 
 
 @pytest.mark.parametrize("kind", ["johnson", "adaattn"])
-def test_a_reloaded_artifact_gives_the_same_picture(kind, stylizers, pictures, tmp_path):
+def test_a_reloaded_artifact_gives_the_same_image(kind, stylizers, images, tmp_path):
     stylizer, path = stylizers[kind], tmp_path / "made.swag"
-    content, styles = pictures[0], [] if kind == "johnson" else pictures[1:]
+    content, styles = images[0], [] if kind == "johnson" else images[1:]
     blend = () if kind == "johnson" else (3.0, 1.0)
     save_artifact(path, stylizer, content.shape[:2], style_shapes=[s.shape[:2] for s in styles], batch=2)
     artifact = load_artifact(path)
     assert (artifact.shape, artifact.batch, artifact.platforms) == ((27, 37), 2, ("cpu",))
     found = artifact(np.stack([content, content[::-1]]), styles, blend=blend)
-    for image, picture in zip(found, (content, content[::-1]), strict=True):
-        expected = repaint(stylizer, picture, styles, settings=Settings(style_size=0, blend=blend))
+    for image, source in zip(found, (content, content[::-1]), strict=True):
+        expected = repaint(stylizer, source, styles, settings=ApplySettings(style_size=0, blend=blend))
         np.testing.assert_allclose(image, expected, rtol=0, atol=1e-5)
 
 
-def test_a_strength_is_heard_where_it_was_asked_for(stylizers, pictures, tmp_path):
-    content, style = pictures[0][:16, :24], pictures[1]
+def test_a_strength_is_heard_where_it_was_asked_for(stylizers, images, tmp_path):
+    content, style = images[0][:16, :24], images[1]
     for mixed in (True, False):
         path = tmp_path / f"{mixed}.swag"
         save_artifact(path, stylizers["adain"], (16, 24), style_shapes=[style.shape[:2]], mixed=mixed)
     found = load_artifact(tmp_path / "True.swag")(content[None], [style], strength=0.4)[0]
-    expected = repaint(stylizers["adain"], content, [style], settings=Settings(style_size=0, strength=0.4))
+    expected = repaint(stylizers["adain"], content, [style], settings=ApplySettings(style_size=0, strength=0.4))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
     with pytest.raises(UserError, match=r"paints at full strength, got 0\.4"):
         load_artifact(tmp_path / "False.swag")(content[None], [style], strength=0.4)
-    with pytest.raises(UserError, match=r"takes pictures of shapes \[\(1, 16, 24, 3\), \(18, 14, 3\)\]"):
+    with pytest.raises(UserError, match=r"takes images of shapes \[\(1, 16, 24, 3\), \(18, 14, 3\)\]"):
         load_artifact(tmp_path / "True.swag")(content[None], [style[:5]])
 
 

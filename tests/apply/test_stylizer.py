@@ -6,7 +6,7 @@ import pytest
 from swag_jax import backbones, generators, params
 from swag_jax._checks import UserError
 from swag_jax.apply import load_stylizer
-from swag_jax.features import Tap
+from swag_jax.features import LayerSpec
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def saved(tmp_path, monkeypatch):
     monkeypatch.setenv("SWAG_JAX_HOME", str(tmp_path / "home"))
 
     def write(config=None, *, name="g.safetensors", source=None, seed=0, **notes):
-        config = config or generators.AdaINConfig((Tap("relu1_1", 64, 1),))
+        config = config or generators.AdaINConfig((LayerSpec("relu1_1", 64, 1),))
         arrays = {n: np.zeros(shape, np.float32) for n, shape in generators.parameter_shapes(config).items()}
         known = {} if source is None else generators.encoder_notes(params.resolve("vgg19", weights=source), seed=seed)
         path = tmp_path / name
@@ -84,7 +84,7 @@ def test_an_encoder_of_another_hash_is_refused(saved):
 def test_an_encoder_of_other_layers_is_refused(saved):
     with pytest.raises(UserError, match="unknown layer 'relu1_1'"):
         load_stylizer(saved(source="random"), backbone="resnet50", weights="random")
-    narrow = saved(generators.AdaINConfig((Tap("relu1_1", 32, 1),)), source="random")
+    narrow = saved(generators.AdaINConfig((LayerSpec("relu1_1", 32, 1),)), source="random")
     with pytest.raises(
         UserError, match=r"must have the layers that the generator reads, relu1_1 \(32 channels, .*got relu1_1 \(64"
     ):
@@ -97,7 +97,7 @@ def test_johnsons_network_reads_no_encoder(saved):
 
 
 def test_the_similarity_can_be_another(saved):
-    config = generators.AdaAttNConfig((Tap("relu1_1", 64, 1),), fused=False, skip=False)
+    config = generators.AdaAttNConfig((LayerSpec("relu1_1", 64, 1),), fused=False, skip=False)
     found = load_stylizer(saved(config, source="random"), similarity="cosine").generator
     assert (config.similarity, found.config.similarity) == ("softmax", "cosine")
     with pytest.raises(UserError, match=r"only an AdaAttN generator compares positions .*got one of kind adain"):

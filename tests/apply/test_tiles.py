@@ -1,25 +1,25 @@
-"""Tiles equal the whole picture: windows reach as far as pixels depend on each other, and moments are the whole's."""
+"""Tiles equal the whole image: windows reach as far as pixels depend on each other, and moments are the whole's."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from swag_jax.apply import Content, Settings, Style, painting, repaint, tiles
-from swag_jax.apply.painting import Manner
+from swag_jax.apply import ApplySettings, Content, Style, painting, repaint, tiles
+from swag_jax.apply.painting import StyleConditioning
 from swag_jax.apply.tiles import Span, gather_moments, grid, reach, spans
 from swag_jax.statistics import moments
 
 
-def styles_of(kind, pictures):
-    return [] if kind == "johnson" else [pictures[1]]
+def styles_of(kind, images):
+    return [] if kind == "johnson" else [images[1]]
 
 
-def manner(stylizer, kind, pictures):
+def manner(stylizer, kind, images):
     key = jax.random.key(0)
     run = jax.jit(painting.read)
-    kept = tuple(run(stylizer, jnp.asarray(s), key=key) for s in styles_of(kind, pictures))
-    return Manner(kept, jnp.ones(1), jnp.ones(()))
+    kept = tuple(run(stylizer, jnp.asarray(s), key=key) for s in styles_of(kind, images))
+    return StyleConditioning(kept, jnp.ones(1), jnp.ones(()))
 
 
 def test_spans_cover_a_length_and_reach_beyond_every_tile_inside():
@@ -39,40 +39,40 @@ def test_tiles_and_windows_begin_at_multiples_of_the_stride():
     assert len(found.tiles) == 3 * 4
 
 
-def test_reach_is_the_sum_of_the_kernels(stylizers, pictures):
+def test_reach_is_the_sum_of_the_kernels(stylizers, images):
     """AdaIN at stride 4: from pixels through a, b, c to position p, and back through conv3_1 to conv1_1.
 
     A position of c sees 1 at stride 4, 1 at stride 2 and 1 at stride 1 beyond its pools' pixels: 7 to the left of its
     first pixel and, its window being 4 wide, 7 to the right of its last. The decoder's convolutions: 1 at stride 4, 2
     at stride 2 and 2 at stride 1.
     """
-    found = reach(stylizers["adain"], manner(stylizers["adain"], "adain", pictures))
+    found = reach(stylizers["adain"], manner(stylizers["adain"], "adain", images))
     encoder, decoder = 4 + 2 + 1, 4 + 2 * 2 + 2 * 1
     assert encoder + decoder <= found <= encoder + decoder + 4
 
 
 @pytest.mark.parametrize(("kind", "mixed"), [("johnson", True), ("adain", False), ("sanet", True), ("adaattn", True)])
-def test_tiles_equal_the_whole(kind, mixed, stylizers, pictures):
-    content, styles, options = Content(pictures[0]), styles_of(kind, pictures), {}
+def test_tiles_equal_the_whole(kind, mixed, stylizers, images):
+    content, styles, options = Content(images[0]), styles_of(kind, images), {}
     if mixed:
         mask = np.linspace(0, 1, 27 * 37, dtype=np.float32).reshape(27, 37)
-        content, options = Content(pictures[0], (mask,)), {"strength": 0.6}
+        content, options = Content(images[0], (mask,)), {"strength": 0.6}
         region = np.zeros((18, 14), np.float32)
         region[:9] = 1
         styles = [Style(s, region) for s in styles]
     whole, tiled = (
-        repaint(stylizers[kind], content, styles, settings=Settings(style_size=20, tile=tile, **options))
+        repaint(stylizers[kind], content, styles, settings=ApplySettings(style_size=20, tile=tile, **options))
         for tile in (0, 8)
     )
     assert float(whole.std()) > 0.01
     np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-4)
 
 
-def test_moments_of_all_tiles_are_the_moments_of_the_picture(stylizers):
-    picture = np.random.default_rng(1).random((32, 48, 3)).astype(np.float32)
+def test_moments_of_all_tiles_are_the_moments_of_the_image(stylizers):
+    image = np.random.default_rng(1).random((32, 48, 3)).astype(np.float32)
     stylizer = stylizers["adain"]
-    found = gather_moments(stylizer, picture, grid(32, 48, side=8, halo=8, stride=4))
-    expected = jax.jit(lambda s, x: moments(painting.encode(s, x)["c"][0]))(stylizer, jnp.asarray(picture))
+    found = gather_moments(stylizer, image, grid(32, 48, side=8, halo=8, stride=4))
+    expected = jax.jit(lambda s, x: moments(painting.encode(s, x)["c"][0]))(stylizer, jnp.asarray(image))
     for a, b in zip(found["c"], expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
 

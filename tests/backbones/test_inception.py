@@ -8,10 +8,10 @@ from flax import nnx
 
 from swag_jax import backbones
 from swag_jax._checks import UserError
-from swag_jax.backbones import Operations
+from swag_jax.backbones import Compute
 from swag_jax.backbones.inception import average_pool
 
-OPERATIONS = Operations()
+OPERATIONS = Compute()
 
 
 def test_neighbors_are_averaged_with_or_without_the_padding():

@@ -188,19 +188,19 @@ def test_initialization_follows_pytorch(kind):
 
 
 def sizes(kind, side):
-    """Rows of every layer for a picture of so many."""
-    picture = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-    shapes = jax.eval_shape(lambda n, x: n(x), skeleton(kind), picture)
+    """Rows of every layer for an image of so many."""
+    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    shapes = jax.eval_shape(lambda n, x: n(x), skeleton(kind), image)
     return np.array([shapes[layer].shape[1] for layer in skeleton(kind).layers])
 
 
 def test_strides_are_the_spacing_of_positions(name):
-    """A picture larger by a layer's stride has one position more there, wherever padding leaves off."""
+    """An image larger by a layer's stride has one position more there, wherever padding leaves off."""
     network = skeleton(name)
     np.testing.assert_array_equal(sizes(name, 160) - sizes(name, 128), 32 // np.array(network.strides))
 
 
-def test_the_smallest_picture_has_one_position_in_the_deepest_layer(name):
+def test_the_smallest_image_has_one_position_in_the_deepest_layer(name):
     network = skeleton(name)
     assert sizes(name, network.minimum_size(network.layers))[-1] == 1
 
@@ -215,8 +215,8 @@ def test_unknown_layer_offers_near_names(name):
 
 
 def test_bfloat16_stays_near_float32(kind):
-    operations = backbones.Operations(precision="bfloat16")
-    low = run(backbones.create(kind, until=EARLY[kind], operations=operations), BATCH[:1])
+    compute = backbones.Compute(precision="bfloat16")
+    low = run(backbones.create(kind, until=EARLY[kind], compute=compute), BATCH[:1])
     high = run(backbones.create(kind, until=EARLY[kind]), BATCH[:1])
     for layer in high:
         assert low[layer].dtype == jnp.bfloat16

@@ -9,17 +9,17 @@ import pytest
 from flax import nnx
 
 from swag_jax._checks import UserError
-from swag_jax.backbones import Operations
+from swag_jax.backbones import Compute
 from swag_jax.backbones._layers import ConvNorm
 
-PLAIN, CPU = Operations(kernels="plain"), Operations(kernels="cpu")
+PLAIN, CPU = Compute(kernels="plain"), Compute(kernels="cpu")
 
 
 def compare(function, *arguments, tolerance=2e-5):
     """Compare value and gradients of `function(operations, *arguments)` under both kinds of kernels."""
     results = []
-    for operations in (PLAIN, CPU):
-        value, pull = jax.vjp(lambda *xs, o=operations: function(o, *xs), *arguments)
+    for compute in (PLAIN, CPU):
+        value, pull = jax.vjp(lambda *xs, o=compute: function(o, *xs), *arguments)
         cotangent = jax.random.normal(jax.random.key(9), value.shape)
         results.append((value, *pull(cotangent)))
     for plain, cpu in zip(*results, strict=True):
@@ -55,8 +55,8 @@ def test_gradient_at_a_kernel_of_any_width(channels_in, channels_out):
 
 
 @pytest.mark.parametrize("shape", [(6, 8, 8), (5, 16, 16), (3, 30, 30)])
-def test_gradient_at_a_kernel_over_several_pictures(shape):
-    """Blocks of several whole pictures, and of one."""
+def test_gradient_at_a_kernel_over_several_images(shape):
+    """Blocks of several whole images, and of one."""
     x = jax.random.normal(jax.random.key(0), (*shape, 4))
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 4, 6))
     compare(lambda o, x, k: o.convolve(x, k, padding=((1, 1), (1, 1))), x, kernel)
@@ -141,11 +141,11 @@ def test_max_pool_with_partial_windows(size, shape, expected):
 
 def test_max_pool_worked_out_by_hand():
     x = jnp.array([[1.0, 5.0, 2.0], [3.0, 4.0, 9.0], [7.0, 0.0, 6.0]])[None, :, :, None]
-    for operations in (PLAIN, CPU):
-        assert operations.max_pool(x, size=2, stride=2)[0, ..., 0].tolist() == [[5]]
-        assert operations.max_pool(x, size=3, stride=2, padding=1)[0, ..., 0].tolist() == [[5, 9], [7, 9]]
-        assert operations.max_pool(x, size=2, stride=2, partial=True)[0, ..., 0].tolist() == [[5, 9], [7, 6]]
-        gradient = jax.grad(lambda x, o=operations: o.max_pool(x, size=3, stride=2, padding=1).sum())(x)
+    for compute in (PLAIN, CPU):
+        assert compute.max_pool(x, size=2, stride=2)[0, ..., 0].tolist() == [[5]]
+        assert compute.max_pool(x, size=3, stride=2, padding=1)[0, ..., 0].tolist() == [[5, 9], [7, 9]]
+        assert compute.max_pool(x, size=2, stride=2, partial=True)[0, ..., 0].tolist() == [[5, 9], [7, 6]]
+        gradient = jax.grad(lambda x, o=compute: o.max_pool(x, size=3, stride=2, padding=1).sum())(x)
         assert gradient[0, ..., 0].tolist() == [[0, 1, 0], [0, 0, 2], [1, 0, 0]]
 
 
@@ -164,17 +164,17 @@ def test_scan_over_gradients_equals_python_loop():
 
 def test_names_are_checked(unchecked):
     with pytest.raises(UserError, match="unknown precision 'float23': did you mean float32"):
-        Operations(precision="float23")
+        Compute(precision="float23")
     with pytest.raises(UserError, match="unknown kernels 'fast'"):
-        Operations(kernels="fast")
+        Compute(kernels="fast")
 
 
 def test_convolution_with_norm_folds():
     layer = ConvNorm(3, 4, size=3, rngs=nnx.Rngs(0))
     layer.norm.mean[...], layer.norm.variance[...] = jnp.arange(4.0), jnp.arange(1.0, 5.0)
     x = jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
-    evaluated = layer(x, Operations())
-    np.testing.assert_allclose(evaluated, layer.frozen(Operations())(x, Operations()), rtol=1e-6)
+    evaluated = layer(x, Compute())
+    np.testing.assert_allclose(evaluated, layer.frozen(Compute())(x, Compute()), rtol=1e-6)
     a, b = layer.norm.affine()
     plain = CPU.convolve(x, layer.kernel[...], padding=((1, 1), (1, 1)))
     np.testing.assert_allclose(evaluated, np.asarray(a) * np.asarray(plain) + np.asarray(b), rtol=1e-4, atol=1e-5)

@@ -10,10 +10,10 @@ from flax import nnx
 
 from swag_jax import backbones
 from swag_jax._checks import UserError
-from swag_jax.backbones import Architecture, Operations, ResNet
+from swag_jax.backbones import Architecture, Compute, ResNet
 
 IMAGES = jax.random.normal(jax.random.key(0), (1, 33, 40, 3))
-OPERATIONS = Operations()
+OPERATIONS = Compute()
 TINY = {"channels": 4, "depths": (2, 1, 1, 1)}
 
 

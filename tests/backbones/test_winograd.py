@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from swag_jax.backbones import Operations, _cpu, _winograd
+from swag_jax.backbones import Compute, _cpu, _winograd
 
 HIGHEST = lax.Precision.HIGHEST
 
@@ -45,7 +45,7 @@ def test_whole_numbers_come_out_exact():
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 5, 9), (4, 3, 3), (6, 12, 4)])
 @pytest.mark.parametrize("block", [2**20, 40, 1])
 def test_equals_the_definition(shape, padding, block, monkeypatch):
-    """For even and odd sizes, in one block, in blocks of whole pictures, of rows, and of one row each."""
+    """For even and odd sizes, in one block, in blocks of whole images, of rows, and of one row each."""
     monkeypatch.setattr(_winograd, "BLOCK", block)
     x, kernel = drawn(0, *shape, 4), drawn(1, 3, 3, 4, 2)
     expected, pull = jax.vjp(lambda k: definition(x, k, padding), kernel)
@@ -68,9 +68,9 @@ def test_wide_convolutions_on_the_cpu_take_it(channels_in, channels_out, monkeyp
     def run(size, *channels, stride=1):
         calls.clear()
         x, kernel = jnp.zeros((1, size, size, channels[0])), jnp.zeros((3, 3, *channels))
-        operations = Operations(kernels="cpu")
+        compute = Compute(kernels="cpu")
         around = ((1, 1), (1, 1))
-        total = lambda x, k: operations.convolve(x, k, stride=stride, padding=around).sum()  # noqa: E731
+        total = lambda x, k: compute.convolve(x, k, stride=stride, padding=around).sum()  # noqa: E731
         jax.jit(jax.value_and_grad(total, (0, 1))).lower(x, kernel)
         return sorted(calls)
 
@@ -80,18 +80,18 @@ def test_wide_convolutions_on_the_cpu_take_it(channels_in, channels_out, monkeyp
     assert run(15, channels_in, channels_out) == []
 
 
-def test_mapped_pictures_are_one_batch(monkeypatch):
-    """Pictures too small for it take it together under `jax.vmap`, with the same values and gradients."""
-    operations, around = Operations(kernels="cpu"), ((1, 1), (1, 1))
+def test_mapped_images_are_one_batch(monkeypatch):
+    """Images too small for it take it together under `jax.vmap`, with the same values and gradients."""
+    compute, around = Compute(kernels="cpu"), ((1, 1), (1, 1))
     x, kernel = drawn(0, 4, 1, 6, 6, 128), drawn(1, 3, 3, 128, 256) / 30
     seen = []
     real = _winograd.correlate
     monkeypatch.setattr(_winograd, "correlate", lambda x, *rest: seen.append(x.shape) or real(x, *rest))
 
     def total(x):
-        return jnp.sin(operations.convolve(x, kernel, padding=around)).sum()
+        return jnp.sin(compute.convolve(x, kernel, padding=around)).sum()
 
-    alone = jnp.stack([jax.grad(total)(picture) for picture in x])
+    alone = jnp.stack([jax.grad(total)(image) for image in x])
     assert seen == []
     monkeypatch.setattr(_cpu, "WINOGRAD_SIZE", 4 * 36 * 128 * 256)
     together = jax.vmap(jax.grad(total))(x)
@@ -102,9 +102,9 @@ def test_mapped_pictures_are_one_batch(monkeypatch):
 @pytest.mark.parametrize("axes", [(None, 0), (0, 0)])
 def test_mapped_kernels(axes):
     """Kernels that differ are convolved with one by one."""
-    operations, around = Operations(kernels="cpu"), ((1, 1), (1, 1))
+    compute, around = Compute(kernels="cpu"), ((1, 1), (1, 1))
     x, kernels = drawn(0, 2, 1, 6, 6, 3), drawn(1, 2, 3, 3, 3, 4)
-    run = lambda x, kernel: operations.convolve(x, kernel, padding=around)  # noqa: E731
+    run = lambda x, kernel: compute.convolve(x, kernel, padding=around)  # noqa: E731
     found = jax.vmap(run, axes)(x if axes[0] == 0 else x[0], kernels)
     expected = [run(x[i if axes[0] == 0 else 0], kernels[i]) for i in range(2)]
     np.testing.assert_allclose(found, jnp.stack(expected), rtol=1e-5, atol=1e-5)

@@ -84,7 +84,7 @@ def process(tmp_path):
 
 @pytest.fixture(scope="session")
 def drawn():
-    """Pictures by name: content 48x64 (landscape), style and other of other shapes."""
+    """Images by name: content 48x64 (landscape), style and other of other shapes."""
     return {
         "content": sample("coffee", size=64),
         "style": sample("swirls", size=56)[:, :40],
@@ -93,9 +93,9 @@ def drawn():
 
 
 @pytest.fixture
-def pictures(drawn, tmp_path):
+def images(drawn, tmp_path):
     """A folder with content.png, style.png and other.png, and glass.png, which is half transparent."""
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for name, image in drawn.items():
         write_image(folder / f"{name}.png", image)
@@ -106,12 +106,12 @@ def pictures(drawn, tmp_path):
 
 
 @pytest.fixture
-def stylize(command, pictures, tmp_path):
+def stylize(command, images, tmp_path):
     """Run a small `stylize` of content.png in the manner of style.png; flags given here win over the small ones."""
 
     def run(*flags, content=None, styles=None, output=None):
-        content = pictures / "content.png" if content is None else content
-        styles = [pictures / "style.png"] if styles is None else styles
+        content = images / "content.png" if content is None else content
+        styles = [images / "style.png"] if styles is None else styles
         output = tmp_path / "out.png" if output is None else output
         small = ("--size", 48, "--steps", 4, *SHALLOW)
         return command("stylize", content, *styles, "-o", output, *over(small, flags))

@@ -1,4 +1,4 @@
-"""`swag-jax apply`: one picture, folders that go on where they stopped, and what is refused."""
+"""`swag-jax apply`: one image, folders that go on where they stopped, and what is refused."""
 
 import json
 import shutil
@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from swag_jax import generators, params, read_image, sample, write_image
-from swag_jax.apply import Content, Settings, Style, load_artifact, load_stylizer, repaint
-from swag_jax.features import Tap
+from swag_jax.apply import ApplySettings, Content, Style, load_artifact, load_stylizer, repaint
+from swag_jax.features import LayerSpec
 from swag_jax.images import read_alpha
 
 
@@ -26,7 +26,7 @@ def filled(path, config):
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    config = generators.AdaINConfig((Tap("relu1_1", 64, 1),))
+    config = generators.AdaINConfig((LayerSpec("relu1_1", 64, 1),))
     return filled(tmp_path_factory.mktemp("trained") / "adain.safetensors", config)
 
 
@@ -42,10 +42,10 @@ def shown():
 
 @pytest.fixture
 def folders(tmp_path, shown):
-    for folder, pictures in shown.items():
+    for folder, images in shown.items():
         (tmp_path / folder).mkdir()
-        for name, picture in pictures.items():
-            write_image(tmp_path / folder / f"{name}.png", picture)
+        for name, image in images.items():
+            write_image(tmp_path / folder / f"{name}.png", image)
     return tmp_path
 
 
@@ -53,7 +53,7 @@ def records(folder):
     return {r["name"]: r for r in map(json.loads, (folder / "results.jsonl").read_text().splitlines())}
 
 
-def test_one_picture_with_everything(command, checkpoint, folders):
+def test_one_image_with_everything(command, checkpoint, folders):
     content, style = folders / "contents/one.png", folders / "styles/dots.png"
     height, width = read_image(content).shape[:2]
     mask, half = np.zeros((height, width, 3), np.float32), np.zeros((32, 32, 3), np.float32)
@@ -66,16 +66,16 @@ def test_one_picture_with_everything(command, checkpoint, folders):
     assert ended.code == 0, ended.err
     assert "wrote" in ended.err
     stylizer = load_stylizer(checkpoint)
-    settings = Settings(strength=0.8, style_size=24, colors="luminance")
+    settings = ApplySettings(strength=0.8, style_size=24, colors="luminance")
     pair = Content(read_image(content), (mask[..., 0],)), [Style(read_image(style), half[..., 0])]
     expected = repaint(stylizer, *pair, settings=settings)
     np.testing.assert_allclose(read_image(folders / "out.png"), expected, rtol=0, atol=1.01 / 255)
 
 
-def test_transparency_is_kept(command, checkpoint, folders, pictures):
+def test_transparency_is_kept(command, checkpoint, folders, images):
     style = folders / "styles/dots.png"
     for output in ("out.png", "out.jpg"):
-        ended = command("apply", checkpoint, pictures / "glass.png", style, "-o", folders / output, "--style-size", 24)
+        ended = command("apply", checkpoint, images / "glass.png", style, "-o", folders / output, "--style-size", 24)
         assert (ended.code, ended.out) == (0, ""), ended.err
     assert read_alpha(folders / "out.png")[:, :30].max() == 0
     assert read_alpha(folders / "out.jpg") is None
@@ -93,11 +93,11 @@ def test_several_styles_are_mixed_and_exported(command, checkpoint, folders):
 
 def test_a_folder_goes_on_where_it_stopped(command, checkpoint, folders):
     """Every content in every style; one that is damaged fails alone, and only what has changed is done again."""
-    (folders / "contents" / "broken.png").write_bytes(b"no picture")
+    (folders / "contents" / "broken.png").write_bytes(b"no image")
     words = ("apply", checkpoint, folders / "contents", folders / "styles", "-o", folders / "out", "--style-size", 24)
     ended = command(*words)
     assert ended.code == 3, ended.err
-    assert "6 of 8 pictures" in ended.err
+    assert "6 of 8 images" in ended.err
     found = records(folders / "out")
     names = [f"{c}_{s}" for s in ("dots", "mosaic") for c in ("broken", "cat", "one", "two")]
     assert list(found) == names
@@ -107,7 +107,7 @@ def test_a_folder_goes_on_where_it_stopped(command, checkpoint, folders):
         load_stylizer(checkpoint),
         read_image(folders / "contents/two.png"),
         [read_image(folders / "styles/mosaic.png")],
-        settings=Settings(style_size=24),
+        settings=ApplySettings(style_size=24),
     )
     np.testing.assert_allclose(read_image(folders / "out/two_mosaic.png"), alone, rtol=0, atol=1.01 / 255)
 
@@ -121,8 +121,8 @@ def test_a_folder_goes_on_where_it_stopped(command, checkpoint, folders):
     assert command(*words, "--retry-failed").code == 0
 
 
-def test_a_style_that_is_damaged_fails_its_own_pictures(command, checkpoint, folders):
-    (folders / "styles" / "dots.png").write_bytes(b"no picture")
+def test_a_style_that_is_damaged_fails_its_own_images(command, checkpoint, folders):
+    (folders / "styles" / "dots.png").write_bytes(b"no image")
     content = folders / "contents" / "cat.png"
     ended = command("apply", checkpoint, content, folders / "styles", "-o", folders / "out", "--style-size", 24)
     assert ended.code == 3, ended.err
@@ -157,17 +157,17 @@ def test_transparent_masks_equal_painted_ones(command, checkpoint, folders):
         palette.putdata((mask // 255).ravel().tolist())
         palette.putpalette([255] * 6)
         palette.save(folders / f"palette_{side}.png", transparency=b"\0\xff")
-    pictures = {}
+    images = {}
     for kind in ("gray", "la", "rgba", "palette"):
         masks = ("--content-masks", *(folders / f"{kind}_{side}.png" for side in ("left", "right")))
         output = folders / f"{kind}.png"
         ended = command("apply", checkpoint, content, *styles, "-o", output, "--style-size", 24, *masks)
         assert ended.code == 0, ended.err
-        pictures[kind] = read_image(output)
+        images[kind] = read_image(output)
     for kind in ("la", "rgba", "palette"):
-        np.testing.assert_array_equal(pictures[kind], pictures["gray"])
+        np.testing.assert_array_equal(images[kind], images["gray"])
     assert command("apply", checkpoint, content, *styles, "-o", folders / "no.png", "--style-size", 24).code == 0
-    assert not np.array_equal(read_image(folders / "no.png"), pictures["gray"])
+    assert not np.array_equal(read_image(folders / "no.png"), images["gray"])
 
 
 def test_frames_keep_their_names(command, folders, tmp_path):
@@ -186,7 +186,7 @@ def test_frames_keep_their_names(command, folders, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("contents/one.png", "-o", "out.png"), "the generator needs a style picture"),
+        (("contents/one.png", "-o", "out.png"), "the generator needs a style image"),
         (("contents/one.png", "styles/dots.png", "-o", "out.gif"), "out.gif"),
         (("contents/one.png", "styles/dots.png", "-o", "styles/dots.png"), "files that are read (STYLE)"),
         (("contents/none.png", "styles/dots.png", "-o", "out.png"), "none.png"),
@@ -196,7 +196,7 @@ def test_frames_keep_their_names(command, folders, tmp_path):
         (("contents", "styles/dots.png", "-o", "contents"), "must not be a folder that is read"),
         (("contents", "styles/none.png", "-o", "out"), "none.png"),
         (("contents", "styles", "-o", "out", "--style-masks", "contents/one.png"), "masks are for named styles"),
-        (("contents", "styles/dots.png", "-o", "out", "--export", "a.swag"), "--export is for one picture"),
+        (("contents", "styles/dots.png", "-o", "out", "--export", "a.swag"), "--export is for one image"),
         (
             *(("contents/one.png", "styles/dots.png", "-o", "out.png", "--style-masks", *["contents/one.png"] * 2),),
             "one style mask per style (1)",

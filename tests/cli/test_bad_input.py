@@ -52,18 +52,18 @@ def _bomb():
 
 
 @pytest.fixture
-def bad(pictures, drawn, tmp_path):
-    """A folder of what is no usable picture."""
+def bad(images, drawn, tmp_path):
+    """A folder of what is no usable image."""
     folder = tmp_path / "bad"
     folder.mkdir()
-    (folder / "text.jpg").write_text("not a picture\n" * 50)
+    (folder / "text.jpg").write_text("not an image\n" * 50)
     (folder / "empty.png").touch()
     (folder / "bomb.png").write_bytes(_bomb())
     (folder / "folder").mkdir()
     Image.new("RGB", (1, 1)).save(folder / "dot.png")
     Image.new("RGB", (20000, 1)).save(folder / "line.png")
-    picture = Image.fromarray((drawn["content"] * 255).astype(np.uint8))
-    picture.save(folder / "cut.jpg")
+    image = Image.fromarray((drawn["content"] * 255).astype(np.uint8))
+    image.save(folder / "cut.jpg")
     whole = (folder / "cut.jpg").read_bytes()
     (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     return folder
@@ -71,21 +71,21 @@ def bad(pictures, drawn, tmp_path):
 
 PICTURES = [
     ("cut.png", r"cut\.png does not exist; did you mean cut\.jpg or .*\?"),
-    ("folder", r"folder must be a picture file, got a folder: name one file in it\."),
-    ("text.jpg", r"text\.jpg must hold a picture, got content of no known format: name a picture file .*"),
-    ("cut.jpg", r"cut\.jpg must be a whole, undamaged picture, got a decoding failure .*: copy or export .*"),
-    ("empty.png", r"empty\.png must hold a picture, got an empty file \(0 bytes\): copy it again\."),
+    ("folder", r"folder must be an image file, got a folder: name one file in it\."),
+    ("text.jpg", r"text\.jpg must hold an image, got content of no known format: name an image file .*"),
+    ("cut.jpg", r"cut\.jpg must be a whole, undamaged image, got a decoding failure .*: copy or export .*"),
+    ("empty.png", r"empty\.png must hold an image, got an empty file \(0 bytes\): copy it again\."),
     ("dot.png", r"dot\.png: both sides must be at least 16 px, got 1 x 1 .*: choose a larger .*"),
     ("line.png", r"line\.png: both sides must be at least 16 px, got 20000 x 1 .*: choose .*"),
-    ("bomb.png", r"bomb\.png: a picture may have at most 178,956,970 pixels, got .*: shrink the picture first\."),
+    ("bomb.png", r"bomb\.png: an image may have at most 178,956,970 pixels, got .*: shrink the image first\."),
 ]
 
 
 @pytest.mark.parametrize(("name", "message"), PICTURES)
-def test_bad_picture_as_content_style_and_init(refused, bad, pictures, name, message):
+def test_bad_image_as_content_style_and_init(refused, bad, images, name, message):
     message = rf"swag-jax: {re.escape(str(bad))}/{message}"
     assert re.fullmatch(message, refused(content=bad / name))
-    assert re.fullmatch(message, refused(styles=[pictures / "style.png", bad / name]))
+    assert re.fullmatch(message, refused(styles=[images / "style.png", bad / name]))
     assert re.fullmatch(message, refused("--init", bad / name))
 
 
@@ -94,14 +94,14 @@ def test_bad_picture_as_content_style_and_init(refused, bad, pictures, name, mes
     [
         ("none/out.png", "the folder of {path} must exist, got no such folder: create {parent}."),
         ("folder.png", "{path} must be a file to write, got a folder: name a file in it."),
-        ("out.bmp", "the name of an output picture must end in one of .png, .jpg, .jpeg, .webp, .tif, .tiff, got"),
-        ("out", "the name of an output picture must end in one of"),
+        ("out.bmp", "the name of an output image must end in one of .png, .jpg, .jpeg, .webp, .tif, .tiff, got"),
+        ("out", "the name of an output image must end in one of"),
         ("file/out.png", "the folder of {path} must be a folder, got a file"),
         (
-            "pictures/content.png",
+            "images/content.png",
             "-o must not be one of the files that are read (CONTENT), got {path}: choose",
         ),
-        ("pictures/../pictures/style.png", "-o must not be one of the files that are read (STYLE)"),
+        ("images/../images/style.png", "-o must not be one of the files that are read (STYLE)"),
     ],
 )
 def test_unwritable_output(stylize, tmp_path, output, message):
@@ -114,7 +114,7 @@ def test_unwritable_output(stylize, tmp_path, output, message):
     assert _files(tmp_path) == files
 
 
-@pytest.mark.parametrize("report", ["none/r.json", ".", "kept.png", "pictures/../kept.png"])
+@pytest.mark.parametrize("report", ["none/r.json", ".", "kept.png", "images/../kept.png"])
 def test_unwritable_report(refused, tmp_path, report):
     assert "--report " in refused("--report", tmp_path / report)
 
@@ -141,7 +141,7 @@ def test_unwritable_report(refused, tmp_path, report):
         (("--steps", 0), "steps must be at least 1, got 0"),
         (("--every", 0), "--every must be at least 1, got 0"),
         (("--every", -2), "--every must be at least 1, got -2"),
-        (("--blend", "1,2"), "there must be one blend weight per style picture (1), got 2"),
+        (("--blend", "1,2"), "there must be one blend weight per style image (1), got 2"),
         (("--blend", "-1"), "a blend weight must be at least 0, got -1.0"),
         (("--memory", 0), "L-BFGS memory must be at least 1, got 0"),
         (("--solver", "adam", "--learning-rate", 0), "learning rate must be greater than 0, got 0.0"),
@@ -243,14 +243,14 @@ def test_other_failures_of_the_runtime_are_not_hidden(stylize, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("{pictures}/none.png", "{pictures}/style.png", "-o", "{out}"), "none.png does not exist"),
-        (("{pictures}/content.png", "{pictures}/style.png", "-o", "{out}", "--steps", "0"), "steps must be at least 1"),
-        (("{pictures}/content.png", "{pictures}/style.png", "-o", "{out}", "--size", "30000"), "must fit into memory"),
-        (("{pictures}/content.png", "{pictures}/style.png"), "the following arguments are required: -o/--output"),
+        (("{images}/none.png", "{images}/style.png", "-o", "{out}"), "none.png does not exist"),
+        (("{images}/content.png", "{images}/style.png", "-o", "{out}", "--steps", "0"), "steps must be at least 1"),
+        (("{images}/content.png", "{images}/style.png", "-o", "{out}", "--size", "30000"), "must fit into memory"),
+        (("{images}/content.png", "{images}/style.png"), "the following arguments are required: -o/--output"),
     ],
 )
-def test_as_a_process(process, pictures, tmp_path, words, message):
-    filled = [word.format(pictures=pictures, out=tmp_path / "out.png") for word in words]
+def test_as_a_process(process, images, tmp_path, words, message):
+    filled = [word.format(images=images, out=tmp_path / "out.png") for word in words]
     assert message in process("stylize", *filled).problem
     assert not list(tmp_path.glob("*"))[1:]
 

@@ -43,10 +43,10 @@ def shown():
 @pytest.fixture
 def folders(tmp_path, shown):
     """Two contents of two shapes and three styles."""
-    for folder, pictures in shown.items():
+    for folder, images in shown.items():
         (tmp_path / folder).mkdir()
-        for name, picture in pictures.items():
-            write_image(tmp_path / folder / f"{name}.png", picture)
+        for name, image in images.items():
+            write_image(tmp_path / folder / f"{name}.png", image)
     return tmp_path
 
 
@@ -93,11 +93,11 @@ def test_every_combination_of_two_folders(run, folders):
     assert record["seconds"] > 0
     lines = ended.err.splitlines()
     assert lines[0] == "weights: random (not trained)"
-    assert lines[-1].startswith(f"6 of 6 pictures in {out}, in 0:")
+    assert lines[-1].startswith(f"6 of 6 images in {out}, in 0:")
     assert lines[-1].endswith(", 9 programs compiled")
 
 
-def test_the_commands_pictures_are_the_librarys(run, folders):
+def test_the_commands_images_are_the_librarys(run, folders):
     assert run("--solver", "adam", "--quiet").code == 0
     settings = swag_jax.presets.gatys_vgg19.replace(
         size=32, smallest_size=32, steps=2, weights="random", precision="float32", style_layers=("relu1_1",),
@@ -158,7 +158,7 @@ def test_nothing_is_done_twice(run, folders, monkeypatch):
     solved = count_solved(monkeypatch)
     ended = run()
     assert (ended.code, solved) == (0, [])
-    assert ended.err.startswith("6 of 6 pictures in ")
+    assert ended.err.startswith("6 of 6 images in ")
     assert {name: (folders / "out" / name).stat().st_mtime_ns for name in before} == before
 
 
@@ -196,7 +196,7 @@ def test_what_has_changed_is_done_again(run, folders, monkeypatch, change):
 
 
 def test_an_output_that_is_no_longer_what_was_written_is_made_again(run, folders, monkeypatch):
-    """Records of version 0.1.0 have neither size nor hash: a whole picture is trusted then."""
+    """Records of version 0.1.0 have neither size nor hash: a whole image is trusted then."""
     assert run("--no-sheet").code == 0
     out = folders / "out"
     written = {name: (out / f"{name}.png").read_bytes() for name in ALL}
@@ -216,7 +216,7 @@ def test_an_output_that_is_no_longer_what_was_written_is_made_again(run, folders
 
 
 def test_what_is_no_regular_file_fails_alone(run, folders):
-    """None of them is waited for or read without end; folders and other files are no pictures."""
+    """None of them is waited for or read without end; folders and other files are no images."""
     contents = folders / "contents"
     os.mkfifo(contents / "pipe.png")
     (contents / "zero.jpg").symlink_to("/dev/zero")
@@ -228,7 +228,7 @@ def test_what_is_no_regular_file_fails_alone(run, folders):
     ended = run("--zip", "--no-sheet", source=("--contents", contents, "--styles", six_styles(folders)))
     assert ended.code == 3
     assert "left out of" in ended.err
-    assert "3 files that are no pictures (2 .heic: export as JPEG; 1 .txt)" in ended.err
+    assert "3 files that are no images (2 .heic: export as JPEG; 1 .txt)" in ended.err
     found = {record["content"].rpartition("/")[2]: record for record in records(folders / "out").values()}
     assert {name: record["status"] for name, record in found.items()} == {
         "cat.png": "done",
@@ -248,8 +248,8 @@ def six_styles(folders):
     return folders / "styles"
 
 
-def test_a_bad_picture_is_reported_and_the_rest_goes_on(run, folders, monkeypatch):
-    (folders / "contents" / "bad.jpg").write_text("not a picture\n" * 20)
+def test_a_bad_image_is_reported_and_the_rest_goes_on(run, folders, monkeypatch):
+    (folders / "contents" / "bad.jpg").write_text("not an image\n" * 20)
     ended = run()
     assert ended.code == 3
     assert [name for name in names(folders / "out") if "_" in name] == [f"{name}.png" for name in ALL]
@@ -258,10 +258,10 @@ def test_a_bad_picture_is_reported_and_the_rest_goes_on(run, folders, monkeypatc
     assert [name for name, record in found.items() if record["status"] == "failed"] == [
         "bad_dots", "bad_mosaic", "bad_swirls",
     ]  # fmt: skip
-    assert "must hold a picture" in found["bad_dots"]["error"]
+    assert "must hold an image" in found["bad_dots"]["error"]
     assert found["bad_dots"]["output"] is None
     assert sum(line.startswith("failed: bad_") for line in ended.err.splitlines()) == 3
-    assert "6 of 9 pictures" in ended.err
+    assert "6 of 9 images" in ended.err
     assert "3 failed (see results.jsonl)" in ended.err
 
     solved = count_solved(monkeypatch)
@@ -285,7 +285,7 @@ def test_a_run_whose_records_cannot_be_written_ends_early(run, folders, monkeypa
     assert len(solved) < len(ALL)
 
 
-def test_a_picture_that_cannot_be_written_is_a_failure(run, folders):
+def test_a_image_that_cannot_be_written_is_a_failure(run, folders):
     (folders / "out" / "cat_dots.png").mkdir(parents=True)
     assert run().code == 3
     assert "must be a file to write, got a folder" in records(folders / "out")["cat_dots"]["error"]
@@ -316,8 +316,8 @@ def test_pairs_of_a_csv_file(run, pairs, folders):
     assert read_image(folders / "out" / "first.png").shape == (32, 32, 3)
 
 
-def test_pairs_start_from_pictures(run, pairs, folders, monkeypatch):
-    """Of a line, relative to its file; of the flag, for the lines that name none; anew when the picture changes."""
+def test_pairs_start_from_images(run, pairs, folders, monkeypatch):
+    """Of a line, relative to its file; of the flag, for the lines that name none; anew when the image changes."""
     inits = {"own": "styles/swirls.png", "content": "content", "flag": "", "none": "styles/no.png"}
     lines = [f"contents/cat.png,styles/dots.png,{name},{init}" for name, init in inits.items()]
     source, first = pairs("\n".join(["content,style,name,init", *lines])), folders / "first.png"
@@ -380,8 +380,8 @@ def test_bad_pairs_are_refused_with_their_line(run, pairs, folders, unchecked, t
     [
         (("--contents", "{c}"), "there must be --contents and --styles, or --pairs."),
         (("--contents", "{c}", "--styles", "{s}", "--pairs", "x.csv"), "--pairs stands alone: leave out --contents"),
-        (("--contents", "{c}", "--styles", "{none}"), "--styles must be a folder of pictures, got"),
-        (("--contents", "{c}", "--styles", "{empty}"), "--styles must hold pictures (.png, .jpg"),
+        (("--contents", "{c}", "--styles", "{none}"), "--styles must be a folder of images, got"),
+        (("--contents", "{c}", "--styles", "{empty}"), "--styles must hold images (.png, .jpg"),
         (("--contents", "{c}", "--styles", "{s}", "--zip"), "as many contents as styles, got 2 and 3: leave out --zip"),
         (("--contents", "{c}", "--styles", "{s}", "--batch-size", "0"), "--batch-size must be at least 1, got 0."),
         (("--contents", "{c}", "--styles", "{s}", "--init", "nois"), "unknown init 'nois': did you mean noise?"),
@@ -445,7 +445,7 @@ def start(folders, output, *flags, **changes):
     )
 
 
-def pictures(folder):
+def images(folder):
     return {path.name: path.read_bytes() for path in folder.glob("*_*.png")}
 
 
@@ -459,19 +459,19 @@ def test_a_killed_run_goes_on_and_ends_like_an_unbroken_one(folders):
     killed.send_signal(signal.SIGKILL)
     killed.communicate(timeout=60)
     assert killed.returncode == -signal.SIGKILL
-    half = pictures(folders / "out")
+    half = images(folders / "out")
     assert 2 <= len(half) < 6
     for output in ("out", "unbroken"):
         ended = start(folders, output, *flags)
         _, printed = ended.communicate(timeout=240)
         assert (ended.returncode, printed) == (0, "")
     assert names(folders / "out") == names(folders / "unbroken")
-    assert pictures(folders / "out") == pictures(folders / "unbroken") != half
+    assert images(folders / "out") == images(folders / "unbroken") != half
     assert list(records(folders / "out")) == list(records(folders / "unbroken")) == ALL
 
 
 def test_two_processes_share_the_pairs(run, folders):
-    (folders / "contents" / "bad.jpg").write_text("not a picture\n" * 20)
+    (folders / "contents" / "bad.jpg").write_text("not an image\n" * 20)
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
@@ -484,7 +484,7 @@ def test_two_processes_share_the_pairs(run, folders):
     assert [process.returncode for process in both] == [3, 3], printed
     assert run(output="alone").code == 3
     assert names(folders / "out") == names(folders / "alone")
-    for name in pictures(folders / "alone"):
+    for name in images(folders / "alone"):
         difference = read_image(folders / "out" / name) - read_image(folders / "alone" / name)
         assert np.abs(difference).max() <= 1.01 / 255
     facts = [
@@ -493,7 +493,7 @@ def test_two_processes_share_the_pairs(run, folders):
     ]
     assert facts[0] == facts[1]
     assert list(facts[0]) == list(facts[1])
-    assert "6 of 9 pictures" in printed[0]
+    assert "6 of 9 images" in printed[0]
 
 
 def test_records_of_other_pairs_stay(run, folders):

@@ -49,12 +49,12 @@ def test_sheet_holds_contents_styles_and_results(written):
         assert _holds(sheet, np.round(resize(sample(name, size=48), height, width) * 255) / 255)
 
 
-def _holds(sheet, picture):
-    """Tell whether a picture stands somewhere in the sheet, unscaled."""
-    height, width = picture.shape[:2]
+def _holds(sheet, image):
+    """Tell whether an image stands somewhere in the sheet, unscaled."""
+    height, width = image.shape[:2]
     windows = np.lib.stride_tricks.sliding_window_view(sheet, (height, width, 3))[:, :, 0]
-    corners = np.argwhere(np.abs(windows[..., 0, 0, :] - picture[0, 0]).max(-1) < 2 / 255)
-    return any(np.abs(windows[y, x] - picture).max() < 2 / 255 for y, x in corners)
+    corners = np.argwhere(np.abs(windows[..., 0, 0, :] - image[0, 0]).max(-1) < 2 / 255)
+    return any(np.abs(windows[y, x] - image).max() < 2 / 255 for y, x in corners)
 
 
 def _check_lines(ended, folder):
@@ -62,7 +62,7 @@ def _check_lines(ended, folder):
     assert ended.out == ""
     assert lines[0].startswith("weights: resnet50-caffe")
     assert [line.split(":")[0] for line in lines[1:-1]] == [f"{content} + {style}" for content, style in demo.PAIRS]
-    assert re.fullmatch(rf"wrote {re.escape(str(folder / 'sheet.png'))} and 6 pictures in [\d:]+", lines[-1])
+    assert re.fullmatch(rf"wrote {re.escape(str(folder / 'sheet.png'))} and 6 images in [\d:]+", lines[-1])
 
 
 def test_quiet(command, tmp_path):
@@ -83,6 +83,6 @@ def test_folder_that_cannot_be_made(command, tmp_path):
         (("--preset", "swag"), "unknown preset 'swag'"),
     ],
 )
-def test_bad_input_makes_no_picture(command, unchecked, tmp_path, flags, message):
+def test_bad_input_makes_no_image(command, unchecked, tmp_path, flags, message):
     assert message in command("demo", "-o", tmp_path / "demo", *over(SMALL, flags)).problem
     assert not list(tmp_path.rglob("*.png"))

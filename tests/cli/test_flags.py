@@ -8,11 +8,11 @@ from swag_jax._checks import UserError
 from swag_jax.cli import _flags, _parser, demo
 from swag_jax.cli._flags import Parser, add_settings, attribute_help, chosen_init, chosen_settings, default_text
 from swag_jax.losses import Objective
-from swag_jax.optimize import Settings
+from swag_jax.optimize import StylizeSettings
 from swag_jax.presets import PRESETS, of_backbone
 from swag_jax.smoothing import Smoothing
 
-OWNERS = (Settings, Objective, Smoothing)
+OWNERS = (StylizeSettings, Objective, Smoothing)
 
 
 @pytest.fixture
@@ -67,9 +67,9 @@ def test_attribute_help_joins_lines():
 
 
 def test_default_text():
-    assert default_text(Settings, "backbone") == "vgg19"
-    assert default_text(Settings, "steps") == "by preset; gatys-vgg19: 200"
-    assert default_text(Settings, "blend") == "none given"
+    assert default_text(StylizeSettings, "backbone") == "vgg19"
+    assert default_text(StylizeSettings, "steps") == "by preset; gatys-vgg19: 200"
+    assert default_text(StylizeSettings, "blend") == "none given"
     assert default_text(Smoothing, "layers") == "by preset; gatys-vgg19: all"
     assert default_text(Objective, "style_weight") == "by preset; gatys-vgg19: 60.0"
 
@@ -164,7 +164,7 @@ def test_bad_values(parser, unchecked, line, message):
         ("--stlye-weight=3", "unknown flag --stlye-weight: did you mean --style-weight"),
         ("--siz 3", "unknown flag --siz: did you mean --size?"),
         ("--qqqq 3", "unknown flag --qqqq: known: "),
-        ("a b", "unexpected a b: name all pictures together"),
+        ("a b", "unexpected a b: name all images together"),
         ("--size big", "argument --size: invalid int value: 'big'"),
         ("--size", "argument --size: expected one argument"),
         ("--blend 1,x", "argument --blend: invalid comma-separated numbers value: '1,x'"),
@@ -219,7 +219,7 @@ def test_version(command):
         (("stylize", "a.png", "b.png"), "swag-jax stylize: error: the following arguments are required: -o/--output"),
         (("stylize", "a.png", "-o", "c.png"), "swag-jax stylize: error: the following arguments are required: STYLE"),
         (("stylize", "a", "b", "-o", "c.png", "--stye-weight", "3"), "swag-jax stylize: error: unknown flag --stye-w"),
-        (("stylize", "a", "b", "-o", "c.png", "d"), "swag-jax stylize: error: unexpected d: name all pictures"),
+        (("stylize", "a", "b", "-o", "c.png", "d"), "swag-jax stylize: error: unexpected d: name all images"),
         (("demo", "a"), "swag-jax demo: error: unexpected a"),
         (("demo", "--size", "48", "--size", "64"), "swag-jax demo: error: --size is given twice"),
         (("demo", "--size=48", "--steps=2", "--size=64"), "swag-jax demo: error: --size is given twice"),
@@ -258,5 +258,5 @@ def test_every_commands_flags_start_with_a_capital():
 
 def test_a_folder_named_like_a_start_is_not_meant(tmp_path):
     (tmp_path / "noise").mkdir()
-    settings, path = chosen_init("noise", Settings(), folder=tmp_path)
+    settings, path = chosen_init("noise", StylizeSettings(), folder=tmp_path)
     assert (settings.init, path) == ("noise", None)

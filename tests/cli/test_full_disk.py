@@ -11,7 +11,7 @@ import pytest
 from swag_jax import generators, read_image, write_image
 
 LIMIT = 1500
-"""Bytes of a file, at most, in the process below: less than any picture or checkpoint, more than a record."""
+"""Bytes of a file, at most, in the process below: less than any image or checkpoint, more than a record."""
 
 SCRIPT = f"""
 import json, resource, sys
@@ -31,8 +31,8 @@ def text(path):
         temporary.write_text("x" * 5000)
 
 
-pictures = [f"out.{{suffix}}" for suffix in ("png", "jpg", "jpeg", "webp", "tif", "tiff")]
-writers = dict.fromkeys(pictures, lambda path: write_image(path, noise))
+images = [f"out.{{suffix}}" for suffix in ("png", "jpg", "jpeg", "webp", "tif", "tiff")]
+writers = dict.fromkeys(images, lambda path: write_image(path, noise))
 writers |= {{f"plot.{{suffix}}": lambda path: plots.write(path, figure) for suffix in ("png", "svg", "pdf")}}
 writers |= {{"johnson.safetensors": lambda path: generators.save_generator(path, johnson), "report.json": text}}
 for name in writers:

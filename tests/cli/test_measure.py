@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from swag_jax import backbones, read_image, sample, write_image
 from swag_jax.cli import measure as measure_command
-from swag_jax.measure import METRICS, Judge
+from swag_jax.measure import METRICS, Evaluator
 from swag_jax.params import Source
 
 # A network that is quick to compile, at its first activations.
@@ -30,8 +30,8 @@ def shown():
 
 @pytest.fixture
 def folder(tmp_path, shown):
-    for name, picture in shown.items():
-        write_image(tmp_path / f"{name}.png", picture)
+    for name, image in shown.items():
+        write_image(tmp_path / f"{name}.png", image)
     return tmp_path
 
 
@@ -57,10 +57,10 @@ def rows(out):
 def test_one_result(measure, folder, shown):
     ended = measure()
     assert ended.code == 0, ended.err
-    pictures = {name: read_image(folder / f"{name}.png") for name in shown}
+    images = {name: read_image(folder / f"{name}.png") for name in shown}
     network = backbones.create("alexnet", until="relu1")
-    judge = Judge(("ssim", "gram"), network=network, style_layers=("relu1",))
-    expected = judge.compare(pictures["out"], pictures["content"], [pictures["style"]]).values
+    evaluator = Evaluator(("ssim", "gram"), network=network, style_layers=("relu1",))
+    expected = evaluator.compare(images["out"], images["content"], [images["style"]]).values
     report = found(folder)
     assert report["pairs"] == [
         {
@@ -86,7 +86,7 @@ def test_one_result(measure, folder, shown):
     assert shown_rows["gram"].split()[-2:] == ["0", "1"]
     lines = ended.err.splitlines()
     assert lines[0] == "content and style: alexnet, random (not trained)"
-    assert lines[-1].startswith("measured 1 of 1 pictures in 0:")
+    assert lines[-1].startswith("measured 1 of 1 images in 0:")
     assert lines[-1].endswith(f", wrote {folder / 'found.json'}")
 
 
@@ -95,7 +95,7 @@ def test_the_folder_of_a_batch(command, measure, folder):
         (folder / name).mkdir()
     for place in ("contents/coffee", "contents/cat", "styles/dots", "styles/mosaic"):
         write_image(folder / f"{place}.png", sample(place.split("/")[1], size=32))
-    (folder / "styles" / "bad.png").write_text("not a picture\n" * 20)
+    (folder / "styles" / "bad.png").write_text("not an image\n" * 20)
     sources = ("--contents", folder / "contents", "--styles", folder / "styles")
     assert command("batch", *sources, "-o", folder / "made", *TINY).code == 3
     (folder / "made").rename(folder / "moved")
@@ -106,15 +106,15 @@ def test_the_folder_of_a_batch(command, measure, folder):
     assert set(pairs) == {f"{content}_{style}" for content in ("coffee", "cat") for style in ("bad", "dots", "mosaic")}
     assert {pair["backbone"] for pair in pairs.values()} == {"vgg19"}
     assert pairs["cat_dots"]["output"] == str(folder / "moved" / "cat_dots.png")
-    assert pairs["cat_bad"]["error"] == "there must be a picture to measure, got a pair that `batch` could not make."
+    assert pairs["cat_bad"]["error"] == "there must be an image to measure, got a pair that `batch` could not make."
     assert pairs["cat_bad"]["values"] == {}
     values = [pair["values"]["ssim"]["output"] for pair in pairs.values() if pair["values"]]
     estimate = report["metrics"]["ssim"]["output"]
     assert estimate["mean"] == pytest.approx(np.mean(values))
     assert estimate["standard_error"] == pytest.approx(np.std(values, ddof=1) / 2)
     assert report["metrics"]["ssim"]["content"] == {"mean": 1.0, "standard_error": 0.0, "count": 4}
-    assert "failed: cat_bad: there must be a picture" in ended.err
-    assert "measured 4 of 6 pictures" in ended.err
+    assert "failed: cat_bad: there must be an image" in ended.err
+    assert "measured 4 of 6 images" in ended.err
     assert "2 failed" in ended.err
 
 
@@ -131,14 +131,14 @@ def line(**keys):
     return json.dumps({"content": "content.png", "style": "style.png", "output": "out.png", **keys})
 
 
-def test_a_broken_picture_among_good_ones(measure, pairs, folder):
-    (folder / "broken.png").write_text("not a picture\n" * 20)
+def test_a_broken_image_among_good_ones(measure, pairs, folder):
+    (folder / "broken.png").write_text("not an image\n" * 20)
     ended = measure(*pairs(line(), line(output="broken.png"), line(content="none.png", name="third"), line(name="4th")))
     assert ended.code == 3
     problems = {pair["name"]: pair["error"] for pair in found(folder)["pairs"]}
     assert list(problems) == ["out", "broken", "third", "4th"]
     assert (problems["out"], problems["4th"]) == (None, None)
-    assert "must hold a picture" in problems["broken"]
+    assert "must hold an image" in problems["broken"]
     assert "none.png does not exist" in problems["third"]
     assert found(folder)["metrics"]["ssim"]["output"]["count"] == 2
     assert [text for text in ended.err.splitlines() if text.startswith("failed: ")] == [
@@ -159,11 +159,11 @@ def test_pairs_of_a_csv_file_with_several_styles(measure, pairs, folder):
     assert pair["values"]["ssim"]["style"] > 0.5
 
 
-def test_the_network_that_made_the_pictures_is_warned_of(measure, pairs, folder):
+def test_the_network_that_made_the_images_is_warned_of(measure, pairs, folder):
     made = pairs(line(backbone="alexnet"), line(name="other", backbone="vgg19"))
     ended = measure(*made)
     warning = (
-        "alexnet made 1 of 2 pictures itself: content and style in it say little; pass --backbone resnet50"
+        "alexnet made 1 of 2 images itself: content and style in it say little; pass --backbone resnet50"
     )  # fmt: skip
     assert f"warning: {warning}" in ended.err.splitlines()
     assert found(folder)["warning"] == warning
@@ -176,7 +176,7 @@ def test_the_report_of_a_stylization(measure, folder):
     (folder / "report.json").write_text(json.dumps({**report, "settings": {"backbone": "alexnet"}}))
     ended = measure(folder / "report.json")
     assert ended.code == 0
-    assert "warning: alexnet made 1 of 1 pictures itself" in ended.err
+    assert "warning: alexnet made 1 of 1 images itself" in ended.err
     assert found(folder)["pairs"][0]["backbone"] == "alexnet"
 
 
@@ -199,8 +199,8 @@ def test_the_identity_test(measure, folder, shown):
         *(folder / f"{name}.png" for name in ("content", "content", "out")), flags=("--metrics", "identity")
     )
     assert ended.code == 0
-    pictures = [read_image(folder / f"{name}.png") for name in ("content", "out")]
-    expected = np.sqrt(np.mean((pictures[0] - pictures[1]) ** 2))
+    images = [read_image(folder / f"{name}.png") for name in ("content", "out")]
+    expected = np.sqrt(np.mean((images[0] - images[1]) ** 2))
     assert found(folder)["metrics"]["identity"]["output"]["mean"] == pytest.approx(expected, rel=1e-5)
     assert found(folder)["networks"] == {}
 
@@ -232,7 +232,7 @@ def test_lpips_fid_and_artfid(measure, pairs, folder, monkeypatch):
     metrics = found(folder)["metrics"]
     assert list(metrics) == ["lpips", "fid", "artfid"]
     assert metrics["fid"]["style"]["mean"] == pytest.approx(0, abs=1e-9)
-    assert metrics["fid"]["output"]["mean"] == pytest.approx(0, abs=1e-5)  # the same two pictures, in another order
+    assert metrics["fid"]["output"]["mean"] == pytest.approx(0, abs=1e-5)  # the same two images, in another order
     assert metrics["fid"]["content"]["mean"] > 1e-3
     assert metrics["lpips"]["content"]["mean"] == pytest.approx(0, abs=1e-9)
     for candidate in ("output", "content", "style"):

@@ -16,12 +16,12 @@ COMMANDS = {
     "init": ("stylize", "style.png", "style.png", "-o", "o.png", "--init", "{odd}.png", *SMALL),
     "weights": ("stylize", "style.png", "style.png", "-o", "o.png", "--weights", "{odd}.png", *SMALL[2:]),
     "checkpoint": ("apply", "{odd}.png", "style.png", "-o", "o.png"),
-    "picture": ("apply", "johnson.safetensors", "{odd}.png", "-o", "o.png"),
+    "image": ("apply", "johnson.safetensors", "{odd}.png", "-o", "o.png"),
     "mask": ("apply", "johnson.safetensors", "style.png", "-o", "o.png", "--content-masks", "{odd}.png"),
     "result": ("measure", "style.png", "style.png", "{odd}.png", "--metrics", "ssim"),
     "contents": ("batch", "--contents", "{odd}.png", "--styles", "styles", "-o", "out", *SMALL),
     "training": ("train", "johnson", "--contents", "{odd}.png", "--styles", "style.png", "-o", "run"),
-    "image": ("stats", "--images", "{odd}.png", "--networks", "vgg19", "--layers", "relu1_1"),
+    "statistics": ("stats", "--images", "{odd}.png", "--networks", "vgg19", "--layers", "relu1_1"),
 }
 WRITTEN = {
     "stylize": ("stylize", "style.png", "style.png", "-o", "{odd}.png", *SMALL),
@@ -67,7 +67,7 @@ def test_what_cannot_be_read(command, folder, unchecked, place, odd):
     before = names(folder)
     problem = command(*(str(word).format(odd=odd) for word in COMMANDS[place])).problem
     if place not in ("contents", "training", "image") or odd in ("gone", "loop"):
-        assert ODD[odd] in problem or (place == "image" and "picture that can be measured" in problem)
+        assert ODD[odd] in problem or (place == "image" and "image that can be measured" in problem)
     assert names(folder) == before
 
 

@@ -1,4 +1,4 @@
-"""`swag-jax stats`: the table, the JSON and the plot, which networks and pictures they are of, and what fails."""
+"""`swag-jax stats`: the table, the JSON and the plot, which networks and images they are of, and what fails."""
 
 import json
 import shutil
@@ -21,11 +21,11 @@ SMALL = ("--networks", "vgg19", "--layers", "relu1_1", "--size", "32", "--temper
 
 
 @pytest.fixture
-def run(command, pictures, tmp_path):
+def run(command, folder, tmp_path):
     """Run a small `stats` on content.png and other.png; flags given here win over the small ones."""
 
     def run(*flags, images=None):
-        images = [pictures / "content.png", pictures / "other.png"] if images is None else images
+        images = [folder / "content.png", folder / "other.png"] if images is None else images
         return command("stats", "--images", *images, *over(("--json", tmp_path / "out.json", *SMALL), flags))
 
     return run
@@ -37,11 +37,11 @@ def written(tmp_path):
     return lambda: json.loads((tmp_path / "out.json").read_text())
 
 
-def test_the_numbers_are_the_librarys(run, written, pictures):
-    images = [pictures / "content.png", "coffee"]
+def test_the_numbers_are_the_librarys(run, written, folder):
+    images = [folder / "content.png", "coffee"]
     ended = run("--seed", 3, "--layers", "relu1_1,relu2_1", "--temperature", "1,auto", "--size", 40, images=images)
     assert ended.code == 0, ended.err
-    shown = {"content.png": read_image(pictures / "content.png", size=40), "coffee": sample("coffee", size=40)}
+    shown = {"content.png": read_image(folder / "content.png", size=40), "coffee": sample("coffee", size=40)}
     expected = measure.activation_statistics(shown, ["vgg19"], layers=("relu1_1", "relu2_1"), seed=3)
     report = written()
     assert report["networks"] == expected.as_dict()["networks"]
@@ -78,7 +78,7 @@ def test_the_report_tells_how_it_came_about(run, written):
 def test_the_table(run, written):
     ended = run()
     lines = ended.out.splitlines()
-    assert lines[0] == "means over 2 pictures"
+    assert lines[0] == "means over 2 images"
     assert lines[2] == "vgg19: random (not trained)"
     heads = "stage layer max entropy peak gram max gram entropy gram peak"
     assert " ".join(lines[3].split()) == heads
@@ -88,7 +88,7 @@ def test_the_table(run, written):
     assert [float(cell) for cell in cells[2:]] == pytest.approx([stage[name] for name in MEASURES], rel=5e-3)
     assert [line for line in lines if "T=" in line] == ["vgg19, softmax T=1: random (not trained)"]
     assert max(map(len, lines)) <= 80
-    assert ended.err.splitlines()[-1].startswith("measured 1 networks on 2 pictures in 0:")
+    assert ended.err.splitlines()[-1].startswith("measured 1 networks on 2 images in 0:")
 
 
 def test_quiet(run, written):
@@ -97,20 +97,20 @@ def test_quiet(run, written):
     assert written()["networks"]
 
 
-def test_samples_and_folders(command, pictures, tmp_path, written):
+def test_samples_and_folders(command, folder, tmp_path, written):
     """By default all samples; a folder, a file and a sample may be mixed."""
     assert _parser().parse_args(["stats"]).images == [*CONTENTS, *STYLES]
     folder = tmp_path / "folder"
     folder.mkdir()
-    shutil.copy(pictures / "content.png", folder / "content.png")
+    shutil.copy(folder / "content.png", folder / "content.png")
     (folder / "notes.txt").touch()
     ended = command(
-        "stats", "--images", folder, pictures / "content.png", "coffee", "--json", tmp_path / "out.json", *SMALL
+        "stats", "--images", folder, folder / "content.png", "coffee", "--json", tmp_path / "out.json", *SMALL
     )
     assert ended.code == 0, ended.err
     names = [image["name"] for image in written()["images"]]
-    assert names == [str(folder / "content.png"), str(pictures / "content.png"), "coffee"]
-    shown = stats._Picture("coffee", 32)()
+    assert names == [str(folder / "content.png"), str(folder / "content.png"), "coffee"]
+    shown = stats._Image("coffee", 32)()
     np.testing.assert_array_equal(shown, sample("coffee", size=32))
 
 
@@ -142,17 +142,17 @@ def test_switched_networks(run, written):
     assert switched["options"] == {**plain["options"], "residual": False, "downsampling": "pool"}
     assert [stage["layer"] for stage in switched["stages"].values()] == ["conv1", *(f"conv{n}_1" for n in (2, 3, 4, 5))]
     options = {"channels": 2, "depths": (1, 1, 1, 1), "residual": False, "downsampling": "pool"}
-    by_hand = measure.Subject("by hand", "resnet50", options=tuple(options.items()))
+    by_hand = measure.NetworkSpec("by hand", "resnet50", options=tuple(options.items()))
     expected = measure.activation_statistics({"coffee": sample("coffee", size=64)}, [by_hand], smoothings=())
     assert switched["stages"] == expected.as_dict()["networks"]["by hand"]["stages"]
 
 
 def test_the_star_of_switched_networks():
-    subjects = read_subjects(["resnet50", "resnet50:residual=false"], ["random"])
+    specs = read_subjects(["resnet50", "resnet50:residual=false"], ["random"])
     arguments = _parser().parse_args(["stats"])
-    assert stats._starred(arguments, subjects, [Smoothing("softmax")]) == ["resnet50"]
+    assert stats._starred(arguments, specs, [Smoothing("softmax")]) == ["resnet50"]
     arguments.starred = ("resnet50:residual=false",)
-    assert stats._starred(arguments, subjects, []) == ["resnet50:residual=false"]
+    assert stats._starred(arguments, specs, []) == ["resnet50:residual=false"]
 
 
 def test_weights_that_some_networks_do_not_have(run, written):
@@ -167,23 +167,23 @@ def test_weights_that_some_networks_do_not_have(run, written):
     assert both.startswith("swag-jax: there must be a network with weights: vgg19-imagenet is not in the local store")
 
 
-def test_a_broken_picture_is_named_and_the_others_are_measured(run, written, pictures):
-    (pictures / "poem.png").write_text("Whose woods these are")
-    ended = run(images=[pictures / "content.png", pictures / "poem.png", pictures / "gone.png"])
+def test_a_broken_image_is_named_and_the_others_are_measured(run, written, folder):
+    (folder / "poem.png").write_text("Whose woods these are")
+    ended = run(images=[folder / "content.png", folder / "poem.png", folder / "gone.png"])
     assert ended.code == 3
     assert [image["name"] for image in written()["images"]] == ["content.png"]
     assert [failure["name"] for failure in written()["failures"]] == ["poem.png", "gone.png"]
     assert "failed: poem.png:" in ended.err
-    assert "poem.png must hold a picture" in written()["failures"][0]["error"]
+    assert "poem.png must hold an image" in written()["failures"][0]["error"]
     assert ", 2 failed, wrote " in ended.err.splitlines()[-1]
 
 
-def test_the_plot(run, pictures, tmp_path, monkeypatch):
+def test_the_plot(run, folder, tmp_path, monkeypatch):
     """ResNet50 is starred unless others are named, or nothing was smoothed; --peaks adds panels."""
     shown = []
     draw = plots.activation_statistics
     monkeypatch.setattr(plots, "activation_statistics", lambda *a, **o: shown.append(o) or draw(*a, **o))
-    plot, one = ("--plot", tmp_path / "plot.png"), [pictures / "content.png"]
+    plot, one = ("--plot", tmp_path / "plot.png"), [folder / "content.png"]
     resnet = ("--networks", "resnet50", "--layers", "conv1")
     assert run(*plot, *resnet, "--smoothing", "scale", images=one).code == 0
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
@@ -247,18 +247,18 @@ def test_numbers_need_no_matplotlib(run, written, tmp_path, monkeypatch):
         (("--plot", "out.jpg"), "the name of a plot must end in one of .png, .svg, .pdf, got 'out.jpg'"),
         (("--json", "none/out.json"), "--json must name a file in an existing, writable folder, got none/out.json"),
         (("--json", "same.png", "--plot", "same.png"), "--plot and --json must be two files, got same.png"),
-        (("--json", "pictures/content.png"), "--json must not be one of the files that are read (--images)"),
+        (("--json", "images/content.png"), "--json must not be one of the files that are read (--images)"),
     ],
 )
-def test_bad_input_writes_nothing(run, unchecked, pictures, tmp_path, monkeypatch, flags, message):
+def test_bad_input_writes_nothing(run, unchecked, folder, tmp_path, monkeypatch, flags, message):
     monkeypatch.chdir(tmp_path)
-    before = (pictures / "content.png").read_bytes()
+    before = (folder / "content.png").read_bytes()
     assert message in run(*flags).problem
     assert not (tmp_path / "out.json").exists()
-    assert (pictures / "content.png").read_bytes() == before
+    assert (folder / "content.png").read_bytes() == before
 
 
-def test_folders_without_pictures(run, tmp_path):
+def test_folders_without_images(run, tmp_path):
     (tmp_path / "bare").mkdir()
-    assert "--images must hold pictures" in run(images=[tmp_path / "bare"]).problem
-    assert "there must be a picture that can be measured" in run(images=[tmp_path / "none.png"]).problem
+    assert "--images must hold images" in run(images=[tmp_path / "bare"]).problem
+    assert "there must be an image that can be measured" in run(images=[tmp_path / "none.png"]).problem

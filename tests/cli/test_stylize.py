@@ -26,13 +26,13 @@ TERMS = {"total", "content/relu2_1", "style/relu1_1", "style/relu2_1"}
 def test_output_has_the_contents_shape_in_every_format(stylize, tmp_path, suffix, kind):
     output = tmp_path / f"out{suffix}"
     assert stylize(output=output).code == 0
-    with Image.open(output) as picture:
-        assert (picture.format, picture.mode, picture.size) == (kind, "RGB", (48, 36))
+    with Image.open(output) as image:
+        assert (image.format, image.mode, image.size) == (kind, "RGB", (48, 36))
 
 
-def test_portrait_and_enlargement(stylize, pictures, tmp_path):
-    assert stylize("--size", 80, content=pictures / "style.png").code == 0
-    assert read_image(tmp_path / "out.png").shape == (*_fitted(pictures / "style.png", 80), 3)
+def test_portrait_and_enlargement(stylize, images, tmp_path):
+    assert stylize("--size", 80, content=images / "style.png").code == 0
+    assert read_image(tmp_path / "out.png").shape == (*_fitted(images / "style.png", 80), 3)
 
 
 def _fitted(path, size):
@@ -56,7 +56,7 @@ def test_quiet_prints_nothing(stylize):
     assert (ended.code, ended.out, ended.err) == (0, "", "")
 
 
-def test_every_writes_pictures_at_its_multiples(stylize, tmp_path):
+def test_every_writes_images_at_its_multiples(stylize, tmp_path):
     flags = ("--size", 64, "--smallest-size", 32, "--steps", 8, "--every", 3, "--quiet")
     assert stylize(*flags).code == 0
     written = {path.name: read_image(path) for path in tmp_path.glob("*.png")}
@@ -64,18 +64,18 @@ def test_every_writes_pictures_at_its_multiples(stylize, tmp_path):
     assert [written[name].shape[1] for name in sorted(written)] == [32, 64, 64]
 
 
-def test_every_keeps_transparency_and_format(stylize, pictures, tmp_path):
-    assert stylize("--every", 2, content=pictures / "glass.png", output=tmp_path / "out.webp").code == 0
+def test_every_keeps_transparency_and_format(stylize, images, tmp_path):
+    assert stylize("--every", 2, content=images / "glass.png", output=tmp_path / "out.webp").code == 0
     assert read_alpha(tmp_path / "out-00002.webp").shape == (36, 48)
 
 
-def test_report(stylize, pictures, tmp_path):
+def test_report(stylize, images, tmp_path):
     flags = ("--steps", 6, "--seed", 7, "--tv-weight", 0.5, "--keep-colors", "--report", tmp_path / "report.json")
     assert stylize(*flags).code == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["status"] == "done"
-    assert report["content"] == str(pictures / "content.png")
-    assert report["styles"] == [str(pictures / "style.png")]
+    assert report["content"] == str(images / "content.png")
+    assert report["styles"] == [str(images / "style.png")]
     assert report["output"] == str(tmp_path / "out.png")
     settings = report["settings"]
     assert (settings["size"], settings["steps"], settings["seed"], settings["colors"]) == (48, 6, 7, "luminance")
@@ -96,7 +96,7 @@ def test_report(stylize, pictures, tmp_path):
     assert report["versions"]["jax"] == jax.__version__
 
 
-def test_equal_seeds_equal_pictures(stylize, tmp_path):
+def test_equal_seeds_equal_images(stylize, tmp_path):
     def bytes_of(*flags):
         assert stylize("--quiet", *flags).code == 0
         return (tmp_path / "out.png").read_bytes()
@@ -107,52 +107,52 @@ def test_equal_seeds_equal_pictures(stylize, tmp_path):
     assert bytes_of() == bytes_of("--seed", 2)  # from the content, nothing is drawn
 
 
-def test_the_command_gives_the_librarys_picture(stylize, pictures, tmp_path):
+def test_the_command_gives_the_librarys_image(stylize, images, tmp_path):
     stylize("--solver", "adam", "--smoothing", "softmax", "--style-weight", 3)
     settings = swag_jax.presets.gatys_vgg19.replace(
         size=48, steps=4, style_layers=("relu1_1", "relu2_1"), content_layers=("relu2_1",), solver="adam",
         kind="softmax", style_weight=3.0,
     )  # fmt: skip
-    content, style = read_image(pictures / "content.png"), read_image(pictures / "style.png")
+    content, style = read_image(images / "content.png"), read_image(images / "style.png")
     expected = swag_jax.stylize(content, style, settings=settings).image
     np.testing.assert_allclose(read_image(tmp_path / "out.png"), expected, atol=0.5 / 255 + 1e-6)
 
 
-def test_two_styles_and_their_blend(stylize, pictures, tmp_path):
+def test_two_styles_and_their_blend(stylize, images, tmp_path):
     def losses(*flags, **inputs):
         assert stylize("--report", tmp_path / "r.json", *flags, **inputs).code == 0
         return json.loads((tmp_path / "r.json").read_text())["losses"]["total"]
 
-    both = [pictures / "style.png", pictures / "other.png"]
+    both = [images / "style.png", images / "other.png"]
     one, mixed = losses(), losses(styles=both)
     assert losses("--blend", "1,0", styles=both) == pytest.approx(one, rel=1e-4)
     assert losses("--blend", "2,2", styles=both) == mixed
     assert mixed != pytest.approx(one, rel=1e-2)
 
 
-def test_keep_colors_keeps_the_contents_chroma_under_the_results_luminance(stylize, pictures, tmp_path):
+def test_keep_colors_keeps_the_contents_chroma_under_the_results_luminance(stylize, images, tmp_path):
     stylize(output=tmp_path / "plain.png")
     stylize("--keep-colors", output=tmp_path / "kept.png")
     plain, kept = (read_image(tmp_path / name) for name in ("plain.png", "kept.png"))
     np.testing.assert_allclose(luminance(jnp.asarray(kept)), luminance(jnp.asarray(plain)), atol=3 / 255)
-    content = resize(read_image(pictures / "content.png"), 36, 48)
+    content = resize(read_image(images / "content.png"), 36, 48)
     expected = swag_jax.images.transfer_luminance(jnp.asarray(content), jnp.asarray(plain))
     np.testing.assert_allclose(kept, expected, atol=3 / 255)
     stylize("--colors", "luminance", output=tmp_path / "same.png")
     assert (tmp_path / "same.png").read_bytes() == (tmp_path / "kept.png").read_bytes()
 
 
-def test_init_from_a_picture(stylize, pictures, tmp_path):
+def test_init_from_a_image(stylize, images, tmp_path):
     def first_loss(*flags):
         assert stylize("--steps", 1, "--report", tmp_path / "r.json", *flags).code == 0
         return json.loads((tmp_path / "r.json").read_text())["losses"]
 
-    assert first_loss("--init", pictures / "content.png") == first_loss("--init", "content") == first_loss()
-    assert first_loss("--init", pictures / "other.png")["content/relu2_1"][0] > 0
+    assert first_loss("--init", images / "content.png") == first_loss("--init", "content") == first_loss()
+    assert first_loss("--init", images / "other.png")["content/relu2_1"][0] > 0
 
 
-def test_transparency_is_kept_where_the_format_can(stylize, pictures, tmp_path):
-    glass, opaque = pictures / "glass.png", ("--steps", 1, "--every", 1)
+def test_transparency_is_kept_where_the_format_can(stylize, images, tmp_path):
+    glass, opaque = images / "glass.png", ("--steps", 1, "--every", 1)
     for suffix in (".png", ".webp", ".tiff"):
         assert stylize(*opaque, content=glass, output=tmp_path / f"out{suffix}").code == 0
         alpha = read_alpha(tmp_path / f"out{suffix}")
@@ -160,7 +160,7 @@ def test_transparency_is_kept_where_the_format_can(stylize, pictures, tmp_path):
         assert (alpha[:, :20].max(), alpha[:, 28:].min()) == (0, 1)
     assert stylize(*opaque, content=glass, output=tmp_path / "out.jpg").code == 0
     assert read_alpha(tmp_path / "out.jpg") is None
-    # One step evaluates only: the picture is the content over white.
+    # One step evaluates only: the image is the content over white.
     assert read_image(tmp_path / "out.jpg")[:, :20].min() > 0.9
 
 
@@ -192,7 +192,7 @@ def interrupting(monkeypatch):
     return arm
 
 
-def test_ctrl_c_stops_after_the_chunk_and_keeps_the_picture(stylize, interrupting, tmp_path):
+def test_ctrl_c_stops_after_the_chunk_and_keeps_the_image(stylize, interrupting, tmp_path):
     interrupting(1)
     printed = stylize("--steps", 40, "--every", 2, "--report", tmp_path / "r.json")
     assert printed.code == 130
@@ -205,7 +205,7 @@ def test_ctrl_c_stops_after_the_chunk_and_keeps_the_picture(stylize, interruptin
     assert read_image(tmp_path / "out.png").shape == (36, 48, 3)
 
 
-def test_second_ctrl_c_quits_without_a_picture(stylize, interrupting, tmp_path):
+def test_second_ctrl_c_quits_without_a_image(stylize, interrupting, tmp_path):
     interrupting(2)
     printed = stylize("--steps", 40, "--every", 2)
     assert printed.code == 130
@@ -228,10 +228,10 @@ def test_a_stop_is_one_line_where_nothing_else_is_printed(stylize, interrupting,
     assert (tmp_path / "out.png").exists() == (presses == 1)
 
 
-def test_a_process_stops_on_sigint(process, pictures, tmp_path):
+def test_a_process_stops_on_sigint(process, images, tmp_path):
     output = tmp_path / "out.png"
     printed = process(
-        *("stylize", pictures / "content.png", pictures / "style.png", "-o", output, "--report", tmp_path / "r.json"),
+        *("stylize", images / "content.png", images / "style.png", "-o", output, "--report", tmp_path / "r.json"),
         *("--size", 64, "--steps", 100_000, "--every", 5),
         *("--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_1"),
         stop_at=tmp_path / "out-00005.png",
@@ -244,9 +244,9 @@ def test_a_process_stops_on_sigint(process, pictures, tmp_path):
     assert read_image(output).shape == (48, 64, 3)
 
 
-def test_compiled_programs_are_kept_for_the_next_process(process, pictures, tmp_path, monkeypatch):
+def test_compiled_programs_are_kept_for_the_next_process(process, images, tmp_path, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
-    words = ("stylize", pictures / "content.png", pictures / "style.png", "-o", tmp_path / "out.png", "--quiet")
+    words = ("stylize", images / "content.png", images / "style.png", "-o", tmp_path / "out.png", "--quiet")
     small = ("--size", 32, "--steps", 2, "--style-layers", "relu1_1", "--content-layers", "relu1_1")
     assert process(*words, *small, SWAG_JAX_HOME=str(tmp_path / "home")).code == 0
     assert list((tmp_path / "home" / "compiled").iterdir())
@@ -264,10 +264,10 @@ def test_the_oldest_compiled_programs_are_removed(tmp_path):
     prune(tmp_path / "none", most=0)
 
 
-def test_works_where_nothing_can_be_kept(process, pictures, tmp_path, monkeypatch):
+def test_works_where_nothing_can_be_kept(process, images, tmp_path, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     (tmp_path / "file").touch()
-    words = ("stylize", pictures / "content.png", pictures / "style.png", "-o", tmp_path / "out.png", "--quiet")
+    words = ("stylize", images / "content.png", images / "style.png", "-o", tmp_path / "out.png", "--quiet")
     small = ("--size", 32, "--steps", 2, "--style-layers", "relu1_1", "--content-layers", "relu1_1")
     ended = process(*words, *small, SWAG_JAX_HOME=str(tmp_path / "file" / "home"))
     assert (ended.code, ended.err) == (0, "")
@@ -277,7 +277,7 @@ def progress(**changes):
     facts = {
         "step": 120, "steps": 300, "height": 384, "width": 512, "rate": 25.31, "seconds": 9.0, "seconds_left": 75.2,
         "losses": {"total": 1.5, "content/a": 0.5, "style/a": 0.25, "style/b": 0.5, "variation": 0.25},
-        "picture": lambda: np.zeros((1, 1, 3), np.float32),
+        "image": lambda: np.zeros((1, 1, 3), np.float32),
     }  # fmt: skip
     return Progress(**{**facts, **changes})
 
@@ -304,17 +304,17 @@ def test_live_line_stays_on_one_line(monkeypatch, capsys, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
-    with Display("a [red] picture with quite a long name.png", quiet=False) as display:
+    with Display("a [red] image with quite a long name.png", quiet=False) as display:
         display(progress())
     shown = capsys.readouterr().err
     visible = [_plain(line) for line in shown.replace("\r", "\n").splitlines()]
     assert max(map(len, visible)) <= columns
-    assert any(line.startswith("a [red] picture wit…") and "120/300" in line for line in visible)
+    assert any(line.startswith("a [red] image wit…") and "120/300" in line for line in visible)
 
 
 def _plain(line):
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line)
 
 
-def test_main_returns_the_code(pictures):
-    assert main(["stylize", str(pictures / "none.png"), "x.png", "-o", "y.png"]) == 2
+def test_main_returns_the_code(images):
+    assert main(["stylize", str(images / "none.png"), "x.png", "-o", "y.png"]) == 2

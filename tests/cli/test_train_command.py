@@ -89,7 +89,7 @@ def test_quiet(run):
         (("--style-layers", "relu9_9"), "unknown layer 'relu9_9'"),
         (("--encoder", "vgg20"), "unknown backbone 'vgg20'"),
         (("--save", "0"), "save must be at least 1"),
-        (("--contents", "nowhere"), "contents must be a folder of pictures, got nowhere"),
+        (("--contents", "nowhere"), "contents must be a folder of images, got nowhere"),
         (("--smoothing", "softmux"), "unknown smoothing 'softmux'"),
         (("--processes", "2"), "coordinator, processes and process belong together"),
         (("--global-weight", "2"), "unknown flag --global-weight"),
@@ -138,7 +138,7 @@ def test_sigterm_keeps_a_checkpoint_and_the_command_goes_on(run, folders, monkey
 def test_the_line_makes_room():
     losses = {"content/a": 1.0, "style/a": 2.0, "style/b": 3.0, "total": 6.0, "update": 0.1}
     progress = TrainProgress(5, 10, losses, 2.0, 0.25, 2.5, ())
-    whole = "5/10  content 1  style 5  total 6  2 steps/s  25% waiting for pictures  0:02 left"
+    whole = "5/10  content 1  style 5  total 6  2 steps/s  25% waiting for images  0:02 left"
     assert _display.train_summary(progress) == whole
     assert _display.train_summary(progress, width=50) == "5/10  style 5  total 6  2 steps/s  0:02 left"
     assert _display.train_summary(progress, width=10) == "5/10  0:02 left"

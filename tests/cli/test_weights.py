@@ -305,7 +305,7 @@ def test_convert_a_generator(decoder, tmp_path, capsys):
 def test_convert_johnsons_network(tmp_path, capsys):
     save_file(transformer_weights(0), tmp_path / "mosaic.safetensors")
     assert run("convert", tmp_path / "mosaic.safetensors", "--generator", "johnson", "-o", tmp_path / "out.x") == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'out.x'}: johnson generator, reads pictures\n"
+    assert capsys.readouterr().out == f"{tmp_path / 'out.x'}: johnson generator, reads images\n"
 
 
 @pytest.mark.parametrize(

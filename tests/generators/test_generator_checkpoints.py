@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from swag_jax import generators, params
 from swag_jax._checks import UserError
-from swag_jax.features import Tap
+from swag_jax.features import LayerSpec
 from swag_jax.generators import (
     AdaAttNConfig,
     AdaINConfig,
@@ -30,9 +30,11 @@ FILES = {
 
 CONFIGS = (
     JohnsonConfig(channels=2, blocks=1, bounded=False),
-    AdaINConfig((Tap("conv2_3", 3, 2),)),
-    SANetConfig((Tap("conv1", 2, 2), Tap("conv2_3", 3, 2)), residual=False),
-    AdaAttNConfig((Tap("a", 2, 1), Tap("b", 2, 2)), skip=False, shallow=False, similarity="cosine", samples=7),
+    AdaINConfig((LayerSpec("conv2_3", 3, 2),)),
+    SANetConfig((LayerSpec("conv1", 2, 2), LayerSpec("conv2_3", 3, 2)), residual=False),
+    AdaAttNConfig(
+        (LayerSpec("a", 2, 1), LayerSpec("b", 2, 2)), skip=False, shallow=False, similarity="cosine", samples=7
+    ),
 )
 
 

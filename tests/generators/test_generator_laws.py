@@ -11,12 +11,12 @@ from flax import nnx
 
 from swag_jax import backbones, generators
 from swag_jax._checks import UserError
-from swag_jax.backbones import Operations
-from swag_jax.features import Tap, taps
+from swag_jax.backbones import Compute
+from swag_jax.features import LayerSpec, taps
 from swag_jax.generators import AdaAttNConfig, AdaINConfig, JohnsonConfig, SANetConfig
 from swag_jax.generators._layers import Conv, enlarge
 
-TAPS = (Tap("a", 3, 1), Tap("b", 4, 2), Tap("c", 5, 2), Tap("d", 6, 4))
+TAPS = (LayerSpec("a", 3, 1), LayerSpec("b", 4, 2), LayerSpec("c", 5, 2), LayerSpec("d", 6, 4))
 
 SMALL = {
     "johnson": JohnsonConfig(channels=4, blocks=1),
@@ -41,11 +41,11 @@ def create(config, precision="float32"):
     for name, shape in generators.parameter_shapes(config).items():
         scale = np.prod(shape[:3]) ** -0.5 if len(shape) == 4 else 0.5
         arrays[name] = np.asarray(random.normal(scale=scale, size=shape), np.float32)
-    return generators.with_parameters(config, arrays, operations=Operations(precision))
+    return generators.with_parameters(config, arrays, compute=Compute(precision))
 
 
 def features(config, size, seed, *, batch=2):
-    """Random positive activations of pictures of that size, whose pools keep odd edges."""
+    """Random positive activations of images of that size, whose pools keep odd edges."""
     shapes = {tap.layer: (batch, *(-(-side // tap.stride) for side in size), tap.channels) for tap in config.taps}
     random = np.random.default_rng(seed)
     return {layer: jnp.asarray(random.random(shape), jnp.float32) for layer, shape in shapes.items()}
@@ -75,7 +75,7 @@ def slopes(generator, arguments):
     return jax.grad(lambda state: (paint(nnx.merge(definition, state), arguments) ** 2).mean())(state)
 
 
-def test_pictures_have_the_size_asked_for_and_a_batch_is_its_pictures(kind):
+def test_images_have_the_size_asked_for_and_a_batch_is_its_images(kind):
     generator, arguments = create(SMALL[kind]), inputs(kind)
     found = run(generator, arguments)
     assert (found.shape, found.dtype) == ((2, *SIZE, 3), jnp.float32)
@@ -100,9 +100,9 @@ def test_bfloat16_stays_near_float32(kind):
 
 
 def test_parameters_are_float32_and_follow_the_seed():
-    config, half = SMALL["adain"], Operations("bfloat16")
+    config, half = SMALL["adain"], Compute("bfloat16")
     first, again, other = (
-        generators.flat_parameters(generators.create(config, seed=seed, operations=half)) for seed in (3, 3, 4)
+        generators.flat_parameters(generators.create(config, seed=seed, compute=half)) for seed in (3, 3, 4)
     )
     assert {name: array.shape for name, array in first.items()} == generators.parameter_shapes(config)
     for name, array in first.items():
@@ -164,7 +164,7 @@ def test_parameter_counts_are_the_published_ones(config, prefixes, expected):
 
 
 def activations(network, size):
-    """The shapes of a network's activations of one picture of `size`."""
+    """The shapes of a network's activations of one image of `size`."""
     images = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
     return jax.eval_shape(lambda n, x: n(x), network, images)
 
@@ -221,8 +221,8 @@ def test_keys_choose_among_style_positions_and_are_asked_for():
 
 
 def test_outside_a_region_nothing_changes():
-    """One position of attention each: the masked half of the first picture differs, the second is as it was."""
-    config = AdaAttNConfig((Tap("a", 3, 1),), fused=False, skip=False)
+    """One position of attention each: the masked half of the first image differs, the second is as it was."""
+    config = AdaAttNConfig((LayerSpec("a", 3, 1),), fused=False, skip=False)
     generator, size = create(config), (8, 8)
     content, style = features(config, size, 0), features(config, size, 1)
     half, none = jnp.zeros((2, 16, 16), bool).at[0, :8].set(True), jnp.zeros((2, 4, 4), bool).at[:, 0].set(True)

@@ -37,13 +37,13 @@ def close(case, array):
     assert np.linalg.norm(sampled - values) <= 1e-4 * np.linalg.norm(values)
 
 
-def picture(size, seed):
+def image(size, seed):
     return jnp.asarray(reference_image(*size, seed))
 
 
 @pytest.fixture(scope="module")
 def encode(tmp_path_factory):
-    """The activations of a picture, computed once."""
+    """The activations of an image, computed once."""
     path = tmp_path_factory.mktemp("encoder") / "vgg_normalised.safetensors"
     save_file(generator_weights("encoder", SEED), path)
     network, _ = backbones.load("vgg19", weights=str(path), layers=LAYERS)
@@ -51,7 +51,7 @@ def encode(tmp_path_factory):
 
     def features(size, seed):
         if (size, seed) not in known:
-            known[size, seed] = {layer: x[None] for layer, x in run(network, picture(size, seed)).items()}
+            known[size, seed] = {layer: x[None] for layer, x in run(network, image(size, seed)).items()}
         return known[size, seed]
 
     return features
@@ -88,12 +88,12 @@ def test_sanet(encode):
 
     @jax.jit
     def run(generator, content, style):
-        operations, kept = generator.operations, generator.read(style)
+        compute, kept = generator.compute, generator.read(style)
         shallow, deep = (
-            getattr(generator, layer)(content[layer], kept[layer], operations, residual=True)
+            getattr(generator, layer)(content[layer], kept[layer], compute, residual=True)
             for layer in ("relu4_1", "relu5_1")
         )
-        return shallow, generator.merge(shallow, deep, operations), generator(content, style, size=(48, 32))
+        return shallow, generator.merge(shallow, deep, compute), generator(content, style, size=(48, 32))
 
     for case, found in zip(("relu4_1", "merged", "image"), run(generator, content, style), strict=True):
         close(f"sanet.{case}", found[0])
@@ -107,7 +107,7 @@ def test_adaattn(encode):
     def run(generator, content, style):
         taps = generator.config.attended
         skip, shallow, deep = (generator.attend(tap, content, style) for tap in taps)
-        merged = generator.merge(shallow, deep, generator.operations)
+        merged = generator.merge(shallow, deep, generator.compute)
         return skip, merged, generator(content, style, size=(48, 32))
 
     for case, found in zip(("relu3_1", "merged", "image"), run(generator, content, style), strict=True):
@@ -132,13 +132,13 @@ def test_johnson():
         arrays[name.replace("output.conv", "output")] = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
     for bounded, case in ((False, "image"), (True, "bounded")):
         generator = generators.with_parameters(generators.JohnsonConfig(bounded=bounded), arrays)
-        found = jax.jit(lambda g, x: g(x))(generator, picture(*ODD_CONTENT)[None])
+        found = jax.jit(lambda g, x: g(x))(generator, image(*ODD_CONTENT)[None])
         close(f"johnson.{case}", found[0])
 
 
 def test_johnsons_published_network(tmp_path):
-    """Converted from a file as pytorch/examples publishes them; theirs takes and gives pictures in 0..255."""
+    """Converted from a file as pytorch/examples publishes them; theirs takes and gives images in 0..255."""
     source = write_torch(tmp_path / "mosaic.pth", transformer_weights(SEED))
     generators.convert_generator([source], "johnson", tmp_path / "johnson.safetensors")
     generator = generators.load_generator(tmp_path / "johnson.safetensors")
-    close("transformer.image", jax.jit(lambda g, x: g(x))(generator, picture(*CONTENT)[None])[0])
+    close("transformer.image", jax.jit(lambda g, x: g(x))(generator, image(*CONTENT)[None])[0])

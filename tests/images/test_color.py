@@ -8,7 +8,7 @@ from swag_jax.images import luminance, match_color, transfer_luminance
 YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 
 
-def picture(seed: int, *, low: float = 0.0, high: float = 1.0, shape: tuple[int, ...] = (16, 24)) -> jnp.ndarray:
+def image(seed: int, *, low: float = 0.0, high: float = 1.0, shape: tuple[int, ...] = (16, 24)) -> jnp.ndarray:
     random = np.random.default_rng(seed)
     return jnp.asarray(random.uniform(low, high, (*shape, 3)).astype(np.float32))
 
@@ -38,15 +38,15 @@ def test_luminance(color, expected):
 
 
 def test_luminance_is_transferred_even_where_the_color_does_not_fit():
-    result = transfer_luminance(picture(0), picture(1))
-    np.testing.assert_allclose(luminance(result), luminance(picture(1)), atol=1e-6)
+    result = transfer_luminance(image(0), image(1))
+    np.testing.assert_allclose(luminance(result), luminance(image(1)), atol=1e-6)
     assert result.min() >= 0
     assert result.max() <= 1
 
 
 def test_chroma_is_kept_where_it_fits():
-    """The published rule: Y of the stylized picture, I and Q of the content."""
-    content, stylized = picture(0, low=0.4, high=0.6), picture(1, low=0.4, high=0.6)
+    """The published rule: Y of the stylized image, I and Q of the content."""
+    content, stylized = image(0, low=0.4, high=0.6), image(1, low=0.4, high=0.6)
     yiq = np.einsum("hwc,dc->hwd", content, YIQ)
     yiq[..., 0] = np.einsum("hwc,dc->hwd", stylized, YIQ)[..., 0]
     expected = np.einsum("hwc,dc->hwd", yiq, np.linalg.inv(YIQ))
@@ -62,18 +62,18 @@ def test_hue_is_kept_where_the_color_does_not_fit():
 
 def test_luminance_of_black_and_white():
     for value in (0.0, 1.0):
-        result = transfer_luminance(picture(0, shape=(8, 8)), constant(value, value, value))
+        result = transfer_luminance(image(0, shape=(8, 8)), constant(value, value, value))
         np.testing.assert_allclose(result, value, atol=1e-6)
 
 
 def test_gray_content_gives_gray():
-    result = transfer_luminance(constant(0.3, 0.3, 0.3), picture(1, shape=(8, 8)))
-    expected = np.repeat(luminance(picture(1, shape=(8, 8)))[..., None], 3, axis=-1)
+    result = transfer_luminance(constant(0.3, 0.3, 0.3), image(1, shape=(8, 8)))
+    expected = np.repeat(luminance(image(1, shape=(8, 8)))[..., None], 3, axis=-1)
     np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("function", [transfer_luminance, match_color])
-@pytest.mark.parametrize("image", [picture(0), tinted(1), constant(0.2, 0.4, 0.6)], ids=["any", "tinted", "constant"])
+@pytest.mark.parametrize("image", [image(0), tinted(1), constant(0.2, 0.4, 0.6)], ids=["any", "tinted", "constant"])
 def test_identity_when_equal(function, image):
     np.testing.assert_allclose(function(image, image), image, atol=1e-5)
 
@@ -94,7 +94,7 @@ def test_match_color_scales_a_single_channel():
 
 
 def test_match_color_stays_in_range():
-    result = match_color(tinted(1), picture(2, low=-3.0, high=3.0))
+    result = match_color(tinted(1), image(2, low=-3.0, high=3.0))
     assert result.min() == 0
     assert result.max() == 1
 
@@ -112,21 +112,21 @@ def test_a_constant_image_takes_the_mean():
 
 def test_rounding_is_not_amplified():
     """Gray in 8 bits, with one last bit of blue flipped here and there, gains no color noise."""
-    gray = jnp.repeat(jnp.round(picture(0)[..., :1] * 255), 3, axis=-1)
+    gray = jnp.repeat(jnp.round(image(0)[..., :1] * 255), 3, axis=-1)
     noisy = gray.at[::4, ::4, 2].add(1) / 255
     np.testing.assert_allclose(match_color(noisy, tinted(1)), match_color(gray / 255, tinted(1)), atol=2 / 255)
 
 
 @pytest.mark.parametrize("function", [transfer_luminance, match_color])
 def test_jit_and_vmap_agree_with_singles(function):
-    first = jnp.stack([picture(0), tinted(1), picture(2)])
-    second = jnp.stack([picture(3), tinted(4), tinted(5)])
+    first = jnp.stack([image(0), tinted(1), image(2)])
+    second = jnp.stack([image(3), tinted(4), tinted(5)])
     singles = jnp.stack([function(one, other) for one, other in zip(first, second, strict=True)])
     np.testing.assert_allclose(jax.jit(jax.vmap(function))(first, second), singles, atol=2e-5)
 
 
 @pytest.mark.parametrize("function", [transfer_luminance, match_color])
 def test_keeps_the_dtype(function):
-    result = function(picture(0).astype(jnp.bfloat16), picture(1).astype(jnp.bfloat16))
+    result = function(image(0).astype(jnp.bfloat16), image(1).astype(jnp.bfloat16))
     assert result.dtype == jnp.bfloat16
     assert jnp.isfinite(result).all()

@@ -32,7 +32,7 @@ OTHERS = {
     "layers.psd": (b"8BPS\0\1" + bytes(40), "content of another kind (Photoshop)"),
     "scan.pdf": (b"%PDF-1.7\n", "content of another kind (PDF)"),
     "drawing.svg": (b'<svg xmlns="x"></svg>', "content of another kind (SVG)"),
-    "photo.jpg": (b"<!doctype html><html></html>", "content of another kind (web page): download the picture itself"),
+    "photo.jpg": (b"<!doctype html><html></html>", "content of another kind (web page): download the image itself"),
     "pointer.png": (b"version https://git-lfs.github.com/spec/v1\n", "content of another kind (Git LFS pointer)"),
     "text.png": (b"just some words " * 4, "content of no known format"),
 }
@@ -44,7 +44,7 @@ def test_other_formats_have_names(tmp_path, name):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(UserError) as caught:
         read_image(tmp_path / name)
-    assert f"{name} must hold a picture, got {part}" in str(caught.value)
+    assert f"{name} must hold an image, got {part}" in str(caught.value)
 
 
 def test_avif_is_read_where_pillow_can_and_named_elsewhere(tmp_path):
@@ -58,20 +58,20 @@ def test_avif_is_read_where_pillow_can_and_named_elsewhere(tmp_path):
             read_image(path)
 
 
-def test_what_is_no_picture_in_a_folder_is_counted(tmp_path):
+def test_what_is_no_image_in_a_folder_is_counted(tmp_path):
     assert left_out(tmp_path) is None
     for name in ("a.png", "b.AVIF", ".hidden.txt", "sub"):
         (tmp_path / name).touch() if name != "sub" else (tmp_path / name).mkdir()
     assert left_out(tmp_path) is None
     (tmp_path / "notes.txt").touch()
-    assert left_out(tmp_path) == f"left out of {tmp_path}: 1 file that is no picture (1 .txt)"
+    assert left_out(tmp_path) == f"left out of {tmp_path}: 1 file that is no image (1 .txt)"
     for name in ("a.heic", "b.HEIC", "c.dng", "README", "sub/d.txt", "sub/e.x", "sub/f.y", "sub/g.z"):
         (tmp_path / name).touch()
     flat, deep = left_out(tmp_path), left_out(tmp_path, deep=True)
-    assert ": 5 files that are no pictures (2 .heic: export as JPEG; " in flat
+    assert ": 5 files that are no images (2 .heic: export as JPEG; " in flat
     assert "1 .dng: export as JPEG" in flat
     assert "1 without a suffix" in flat
-    assert ": 9 files that are no pictures (" in deep
+    assert ": 9 files that are no images (" in deep
     assert "2 other suffixes)" in deep
 
 
@@ -91,7 +91,7 @@ def test_a_mask_is_luminance_times_opacity(tmp_path):
         ("zero.png", "/dev/zero", "must be a regular file, got a device or pipe"),
     ],
 )
-def test_links_that_lead_to_no_picture(tmp_path, name, target, part):
+def test_links_that_lead_to_no_image(tmp_path, name, target, part):
     (tmp_path / name).symlink_to(target)
     with pytest.raises(UserError) as caught:
         read_image(tmp_path / name)

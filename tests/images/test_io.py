@@ -1,4 +1,4 @@
-"""Every picture is made here: exact pixels after reading, every bad file, writing that is all or nothing."""
+"""Every image is made here: exact pixels after reading, every bad file, writing that is all or nothing."""
 
 import contextlib
 import io
@@ -32,8 +32,8 @@ def smooth(height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
     return np.stack([rows, columns, (rows + columns) / 2], axis=-1).astype(np.float32)
 
 
-def save(path: Path, picture: Pillow.Image, **options) -> Path:
-    picture.save(path, **({"lossless": True, "exact": True} if path.suffix == ".webp" else {}), **options)
+def save(path: Path, image: Pillow.Image, **options) -> Path:
+    image.save(path, **({"lossless": True, "exact": True} if path.suffix == ".webp" else {}), **options)
     return path
 
 
@@ -80,25 +80,25 @@ def test_one_bit(tmp_path):
     np.testing.assert_array_equal(image, np.repeat(bits[..., None], 3, axis=-1).astype(np.float32))
 
 
-def palette_picture() -> tuple[Pillow.Image, np.ndarray]:
+def palette_image() -> tuple[Pillow.Image, np.ndarray]:
     indices = (np.arange(HEIGHT * WIDTH) % 3).reshape(HEIGHT, WIDTH).astype(np.uint8)
-    picture = Pillow.fromarray(indices)
-    picture.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 51])
-    return picture, indices
+    image = Pillow.fromarray(indices)
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 51])
+    return image, indices
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "gif"])
 def test_palette(tmp_path, suffix):
-    picture, indices = palette_picture()
-    path = save(tmp_path / f"a.{suffix}", picture)
+    image, indices = palette_image()
+    path = save(tmp_path / f"a.{suffix}", image)
     np.testing.assert_array_equal(read_image(path), np.float32([[1, 0, 0], [0, 1, 0], [0, 0, 0.2]])[indices])
     assert read_alpha(path) is None
 
 
 @pytest.mark.parametrize(("transparency", "opacities"), [(b"\x00\x33\xff", (0, 0.2, 1)), (1, (1, 0, 1))])
 def test_palette_with_transparency(tmp_path, transparency, opacities):
-    picture, indices = palette_picture()
-    path = save(tmp_path / "a.png", picture, transparency=transparency)
+    image, indices = palette_image()
+    path = save(tmp_path / "a.png", image, transparency=transparency)
     alpha = np.float32(opacities)[indices]
     np.testing.assert_array_equal(read_alpha(path), alpha)
     color = np.float32([[1, 0, 0], [0, 1, 0], [0, 0, 0.2]])[indices]
@@ -139,8 +139,8 @@ def test_fully_opaque_alpha_is_none(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["jpg", "tif"])
 def test_cmyk_without_profile(tmp_path, suffix):
-    picture = Pillow.new("CMYK", (WIDTH, HEIGHT), (255, 0, 0, 0))
-    image = read_image(save(tmp_path / f"a.{suffix}", picture))
+    stored = Pillow.new("CMYK", (WIDTH, HEIGHT), (255, 0, 0, 0))
+    image = read_image(save(tmp_path / f"a.{suffix}", stored))
     np.testing.assert_allclose(image, np.broadcast_to(np.float32([0, 1, 1]), image.shape), atol=2 * STEP)
 
 
@@ -211,8 +211,8 @@ def test_floating_point_that_is_not_finite_is_refused(tmp_path):
 def test_first_frame_of_an_animation(tmp_path, suffix):
     first, second = Pillow.new("RGB", (WIDTH, HEIGHT), (255, 0, 0)), Pillow.new("RGB", (WIDTH, HEIGHT))
     path = save(tmp_path / f"a.{suffix}", first, save_all=True, append_images=[second])
-    with Pillow.open(path) as picture:
-        assert picture.n_frames == 2
+    with Pillow.open(path) as opened:
+        assert opened.n_frames == 2
     image = read_image(path)
     np.testing.assert_array_equal(image, np.broadcast_to(np.float32([1, 0, 0]), image.shape))
 
@@ -329,8 +329,8 @@ def test_a_profile_leaves_the_opacity_alone(tmp_path):
 
 
 def test_a_profile_with_a_palette(tmp_path):
-    picture, indices = palette_picture()
-    path = save(tmp_path / "a.png", picture, icc_profile=swapped_profile())
+    image, indices = palette_image()
+    path = save(tmp_path / "a.png", image, icc_profile=swapped_profile())
     expected = np.float32([[0, 0, 1], [0, 1, 0], [0.2, 0, 0]])[indices]
     np.testing.assert_allclose(read_image(path), expected, atol=1.01 * STEP)
 
@@ -353,8 +353,8 @@ def test_gray_with_an_rgb_profile(tmp_path, depth):
 @pytest.mark.parametrize(("ink", "expected"), [((255, 0, 0, 0), 0), ((0, 255, 255, 0), 1)])
 @pytest.mark.parametrize("suffix", ["jpg", "tif"])
 def test_cmyk_with_a_profile(tmp_path, suffix, ink, expected):
-    picture = Pillow.new("CMYK", (WIDTH, HEIGHT), ink)
-    image = read_image(save(tmp_path / f"a.{suffix}", picture, icc_profile=cyan_only_profile()))
+    stored = Pillow.new("CMYK", (WIDTH, HEIGHT), ink)
+    image = read_image(save(tmp_path / f"a.{suffix}", stored, icc_profile=cyan_only_profile()))
     np.testing.assert_allclose(image, expected, atol=2 * STEP)
 
 
@@ -411,19 +411,19 @@ def test_size_too_large(tmp_path):
 
 def test_missing_file_names_its_neighbors(tmp_path):
     saved(tmp_path / "bridge.png", colorful())
-    (tmp_path / "bridge.txt").write_text("no picture")
+    (tmp_path / "bridge.txt").write_text("no image")
     message = rejected(read_image, tmp_path / "bridg.png")
     assert message == f"{tmp_path / 'bridg.png'} does not exist; did you mean bridge.png?"
 
 
 def test_missing_file_in_a_large_folder_stays_short(tmp_path):
     for index in range(40):
-        (tmp_path / f"picture{index}.png").touch()
+        (tmp_path / f"image{index}.png").touch()
     assert len(rejected(read_image, tmp_path / "zzz.jpg")) < len(str(tmp_path)) + 150
 
 
 def test_missing_file_without_neighbors(tmp_path):
-    assert "no picture at all" in rejected(read_image, tmp_path / "a.png")
+    assert "no image at all" in rejected(read_image, tmp_path / "a.png")
 
 
 def test_missing_folder(tmp_path):
@@ -444,9 +444,9 @@ def test_impossible_path(path):
 
 
 def test_text_renamed(tmp_path):
-    (tmp_path / "a.jpg").write_text("This is no picture, whatever its name says. " * 10)
+    (tmp_path / "a.jpg").write_text("This is no image, whatever its name says. " * 10)
     message = rejected(read_image, tmp_path / "a.jpg")
-    assert "a.jpg must hold a picture, got content of no known format" in message
+    assert "a.jpg must hold an image, got content of no known format" in message
     assert "PNG, JPEG" in message
 
 
@@ -478,7 +478,7 @@ def test_half_a_file_is_refused(tmp_path, suffix):
     path = saved(tmp_path / f"a.{suffix}", colorful(64, 64))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     message = rejected(read_image, path)
-    assert f"a.{suffix} must be a whole, undamaged picture" in message
+    assert f"a.{suffix} must be a whole, undamaged image" in message
     assert "truncated" in message
     assert message.endswith("copy or export the file again.")
 
@@ -521,7 +521,7 @@ def png_header(width: int, height: int) -> bytes:
 def test_a_bomb_is_refused_by_its_header(tmp_path, side):
     (tmp_path / "a.png").write_bytes(png_header(side, side))
     message = rejected(read_image, tmp_path / "a.png")
-    assert "a.png: a picture may have at most 178,956,970 pixels" in message
+    assert "a.png: an image may have at most 178,956,970 pixels" in message
 
 
 def test_below_the_limit_no_warning_escapes(tmp_path):
@@ -556,8 +556,8 @@ def test_lossless_there_and_back(tmp_path, suffix):
 def test_lossy_there_and_back(tmp_path, suffix, format):  # noqa: A002
     write_image(tmp_path / f"a.{suffix}", smooth())
     np.testing.assert_allclose(read_image(tmp_path / f"a.{suffix}"), smooth(), atol=8 * STEP)
-    with Pillow.open(tmp_path / f"a.{suffix}") as picture:
-        assert picture.format == format
+    with Pillow.open(tmp_path / f"a.{suffix}") as image:
+        assert image.format == format
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
@@ -584,8 +584,8 @@ def test_writes_device_arrays(tmp_path, dtype):
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
 def test_embeds_srgb_and_repeats_to_the_byte(tmp_path, suffix, monkeypatch):
     write_image(tmp_path / f"a.{suffix}", smooth())
-    with Pillow.open(tmp_path / f"a.{suffix}") as picture:
-        embedded = ImageCms.ImageCmsProfile(io.BytesIO(picture.info["icc_profile"]))
+    with Pillow.open(tmp_path / f"a.{suffix}") as image:
+        embedded = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
     assert "sRGB" in ImageCms.getProfileDescription(embedded)
     later = srgb_profile()[:24] + struct.pack(">6H", 2001, 2, 3, 4, 5, 6) + srgb_profile()[36:]
     monkeypatch.setattr(ImageCms.ImageCmsProfile, "tobytes", lambda _: later)
@@ -625,7 +625,7 @@ def test_refuses_what_is_not_finite(tmp_path, bad):
         (smooth(), colorful()[..., 0], "an alpha to write must have floating-point"),
     ],
 )
-def test_refuses_arrays_that_are_no_picture(tmp_path, image, alpha, part):
+def test_refuses_arrays_that_are_no_image(tmp_path, image, alpha, part):
     assert part in rejected(write_image, tmp_path / "a.png", image, alpha=alpha)
 
 

@@ -7,7 +7,7 @@ from swag_jax._checks import UserError
 from swag_jax.images import NORMALIZATIONS, denormalize, normalize
 
 
-def picture(*leading: int) -> jnp.ndarray:
+def noise(*leading: int) -> jnp.ndarray:
     return jnp.asarray(np.random.default_rng(0).random((*leading, 3), np.float32))
 
 
@@ -31,15 +31,15 @@ def test_known_colors(normalization, color, expected):
 
 def test_inception_is_what_transform_input_makes_of_imagenet():
     """torchvision/models/googlenet.py and inception.py, `_transform_input`, written as there."""
-    x = np.asarray(normalize(picture(4, 5), "imagenet"))
+    x = np.asarray(normalize(noise(4, 5), "imagenet"))
     std, mean = np.float32([0.229, 0.224, 0.225]), np.float32([0.485, 0.456, 0.406])
-    np.testing.assert_allclose(normalize(picture(4, 5), "inception"), x * (std / 0.5) + (mean - 0.5) / 0.5, atol=1e-6)
+    np.testing.assert_allclose(normalize(noise(4, 5), "inception"), x * (std / 0.5) + (mean - 0.5) / 0.5, atol=1e-6)
 
 
 @pytest.mark.parametrize("leading", [(), (5,), (4, 5), (2, 4, 5), (2, 1, 4, 5)])
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 def test_there_and_back(normalization, leading):
-    image = picture(*leading)
+    image = noise(*leading)
     there = jax.jit(normalize, static_argnums=1)(image, normalization)
     back = jax.jit(denormalize, static_argnums=1)(there, normalization)
     np.testing.assert_allclose(back, image, atol=1e-6)
@@ -49,22 +49,22 @@ def test_there_and_back(normalization, leading):
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 def test_keeps_the_dtype(function, normalization, dtype):
-    assert function(picture(4, 5).astype(dtype), normalization).dtype == dtype
+    assert function(noise(4, 5).astype(dtype), normalization).dtype == dtype
 
 
 def test_low_precision_is_rounded_only_once():
-    image = picture(4, 5).astype(jnp.bfloat16)
+    image = noise(4, 5).astype(jnp.bfloat16)
     expected = normalize(image.astype(jnp.float32), "caffe").astype(jnp.bfloat16)
     np.testing.assert_array_equal(normalize(image, "caffe"), expected)
 
 
 def test_none_changes_nothing():
-    np.testing.assert_array_equal(normalize(picture(4, 5), "none"), picture(4, 5))
-    np.testing.assert_array_equal(denormalize(picture(4, 5), "none"), picture(4, 5))
+    np.testing.assert_array_equal(normalize(noise(4, 5), "none"), noise(4, 5))
+    np.testing.assert_array_equal(denormalize(noise(4, 5), "none"), noise(4, 5))
 
 
 def test_batch_equals_singles():
-    images = picture(3, 4, 5)
+    images = noise(3, 4, 5)
     singles = jnp.stack([normalize(image, "caffe") for image in images])
     np.testing.assert_array_equal(normalize(images, "caffe"), singles)
 
@@ -72,4 +72,4 @@ def test_batch_equals_singles():
 @pytest.mark.parametrize("function", [normalize, denormalize])
 def test_unknown_name(function):
     with pytest.raises(UserError, match="unknown normalization 'imagnet': did you mean imagenet"):
-        function(picture(4, 5), "imagnet")
+        function(noise(4, 5), "imagnet")

@@ -104,7 +104,7 @@ def test_resample_agrees_with_pillow_on_a_ramp():
     np.testing.assert_allclose(ours[:, 6:-6], resize(image, 24, 48)[:, 6:-6], atol=2e-3)
 
 
-def test_resample_keeps_values_beyond_a_picture():
+def test_resample_keeps_values_beyond_a_image():
     assert resample(jnp.full((4, 4, 3), -7.5), 8, 8).min() == pytest.approx(-7.5, rel=1e-6)
 
 

@@ -72,7 +72,7 @@ def test_other_sizes_are_the_file_resized(name, size):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_picture_is_float32_in_range_with_contrast_and_texture(name):
+def test_image_is_float32_in_range_with_contrast_and_texture(name):
     image = sample(name, size=96)
     assert image.dtype == np.float32
     assert image.min() >= 0.0
@@ -94,7 +94,7 @@ def test_samples_differ_from_each_other():
                 assert np.abs(tiny[first] - tiny[second]).mean() > 0.1, (first, second)
 
 
-def test_a_change_of_one_picture_leaves_the_next_as_it_was():
+def test_a_change_of_one_image_leaves_the_next_as_it_was():
     first = sample("mosaic", size=32)
     kept = first.copy()
     first[:] = 0

@@ -131,7 +131,7 @@ def test_released_content_is_the_mean_of_what_the_paper_halves_and_sums():
     assert float(content.released(FEATURES, TARGET)) == pytest.approx(expected, rel=1e-6)
 
 
-def test_style_compares_pictures_of_different_sizes():
+def test_style_compares_images_of_different_sizes():
     tiled = jnp.tile(TARGET, (2, 3, 1))
     for loss in ("style_paper", "style_released", "style_relative"):
         assert float(measure(loss, tiled, TARGET)) == pytest.approx(0, abs=1e-10)
@@ -167,7 +167,7 @@ def test_relative_does_not_depend_on_the_resolution(smoothing):
         assert float(measure(loss, features, target, smoothing)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_relative_is_one_for_a_picture_without_structure():
+def test_relative_is_one_for_a_image_without_structure():
     flat = jnp.full_like(TARGET, TARGET.mean())
     assert float(content.relative(flat, TARGET)) == pytest.approx(1, rel=1e-6)
     target = gram(TARGET)

@@ -107,10 +107,10 @@ def test_terms_are_named_by_family_and_layer():
 
 def test_moments_by_hand():
     """Channels (1, 3) and (5, 5) against 5s: means 2 and 5, squares off by 2; deviations 0 in the target."""
-    picture, target = jnp.array([[[1.0, 5.0], [3.0, 5.0]]]), jnp.full((3, 1, 2), 5.0)
-    assert float(moments.summed(picture, target)) == pytest.approx(9 + 1, rel=1e-4)
+    image, target = jnp.array([[[1.0, 5.0], [3.0, 5.0]]]), jnp.full((3, 1, 2), 5.0)
+    assert float(moments.summed(image, target)) == pytest.approx(9 + 1, rel=1e-4)
     floor = 1e-5**0.5
-    assert float(moments.averaged(picture, target)) == pytest.approx((9 + ((2 + 1e-5) ** 0.5 - floor) ** 2) / 2)
+    assert float(moments.averaged(image, target)) == pytest.approx((9 + ((2 + 1e-5) ** 0.5 - floor) ** 2) / 2)
 
 
 @pytest.mark.parametrize("loss", [moments.averaged, moments.summed, moments.relative])
@@ -193,7 +193,7 @@ def test_pixels_are_not_smoothed():
         assert list(terms) == ["identity/pixels"]
 
 
-def test_a_batch_is_its_pictures():
+def test_a_batch_is_its_images():
     batch = jax.tree.map(lambda *x: jnp.stack(x), OUTPUT, CONTENT)
     run = jax.jit(jax.vmap(lambda x: adaattn.evaluate(x, CONTENT, STYLE, objective=AdaAttNObjective())[0]))
     expected = measure(RECIPES["adaattn"], OUTPUT, CONTENT, STYLE)[0][0]

@@ -46,8 +46,8 @@ def targets(objective=OBJECTIVE, *, content=CONTENT, styles=(STYLE,), blend=None
 evaluate_compiled = jax.jit(evaluate, static_argnames="objective")
 
 
-def measure(objective=OBJECTIVE, image=IMAGE, **pictures):
-    total, terms = evaluate_compiled(NETWORK, image, targets(objective, **pictures), objective=objective)
+def measure(objective=OBJECTIVE, image=IMAGE, **images):
+    total, terms = evaluate_compiled(NETWORK, image, targets(objective, **images), objective=objective)
     return float(total), {name: float(term) for name, term in terms.items()}
 
 
@@ -64,7 +64,7 @@ def test_terms_are_positive_and_sum_to_the_total():
     assert total == pytest.approx(sum(terms.values()), rel=1e-6)
 
 
-def test_content_and_style_terms_vanish_where_all_pictures_are_one():
+def test_content_and_style_terms_vanish_where_all_images_are_one():
     total, terms = measure(image=CONTENT, styles=(CONTENT,))
     assert terms.pop("variation") == pytest.approx(total, rel=1e-6)
     assert max(terms.values()) < 1e-9
@@ -189,7 +189,7 @@ BATCH = jax.random.uniform(jax.random.key(5), (8, 3, 32, 40, 3))
 
 
 def total_of_one(network, images):
-    """The loss of one picture, with a content and a style of its own."""
+    """The loss of one image, with a content and a style of its own."""
     image, content, style = images
     found = Targets(
         content=content_targets(network, content, objective=OBJECTIVE),
@@ -219,7 +219,7 @@ def test_batch_on_eight_devices_equals_one_device():
 
 
 def test_bfloat16_network_gives_nearly_the_same_total():
-    low = backbones.create("vgg19", until="relu2_1", operations=backbones.Operations(precision="bfloat16"))
+    low = backbones.create("vgg19", until="relu2_1", compute=backbones.Compute(precision="bfloat16"))
     total, terms = jax.jit(total_of_one)(low, BATCH[0])
     expected, _ = jax.jit(total_of_one)(NETWORK, BATCH[0])
     assert {term.dtype for term in (total, *terms.values())} == {jnp.dtype("float32")}

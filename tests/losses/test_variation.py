@@ -13,7 +13,7 @@ GOLDEN = dict(np.load(Path(__file__).parents[1] / "reference" / "losses.npz"))
 IMAGE = jax.random.uniform(jax.random.key(0), (7, 9, 3))
 
 
-def test_zero_with_zero_gradient_where_the_picture_is_flat():
+def test_zero_with_zero_gradient_where_the_image_is_flat():
     value, gradient = jax.value_and_grad(total_variation)(jnp.full((5, 6, 3), 0.25))
     assert float(value) == 0
     np.testing.assert_array_equal(gradient, np.zeros((5, 6, 3)))
@@ -39,7 +39,7 @@ def test_ramp_does_not_depend_on_the_resolution():
 
 
 def test_value_and_gradient_match_pytorch():
-    value, gradient = jax.value_and_grad(total_variation)(jnp.asarray(GOLDEN["picture"]))
+    value, gradient = jax.value_and_grad(total_variation)(jnp.asarray(GOLDEN["image"]))
     np.testing.assert_allclose(value, GOLDEN["variation_squared_mean"], rtol=1e-6)
     np.testing.assert_allclose(gradient, GOLDEN["gradient_variation_squared_mean"], rtol=1e-5, atol=1e-7)
 

@@ -1,4 +1,4 @@
-"""Activation statistics: numbers by hand, pictures of any shapes in batches as alone, and what fails."""
+"""Activation statistics: numbers by hand, images of any shapes in batches as alone, and what fails."""
 
 import itertools
 import json
@@ -14,13 +14,13 @@ from swag_jax.measure.activations import (
     MEASURES,
     SMOOTHINGS,
     ActivationStatistics,
-    MeasuredPicture,
+    MeasuredImage,
     NetworkStatistics,
     activation_statistics,
     label,
     layer_statistics,
 )
-from swag_jax.measure.subject import Subject
+from swag_jax.measure.network_spec import NetworkSpec
 from swag_jax.params import Source
 from swag_jax.smoothing import KINDS, Smoothing
 
@@ -33,15 +33,15 @@ def empty_store(monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def pictures():
-    """Five pictures of two shapes, and one of a third."""
+def images():
+    """Five images of two shapes, and one of a third."""
     wide = sample("coffee", size=32)
     square = sample("cat", size=28)[:20, :20]
     return {"a": wide, "b": square, "c": 1 - wide, "d": wide**2, "e": square**2, "f": sample("swirls", size=24)}
 
 
-def measure(pictures, networks=("vgg19",), **options):
-    return activation_statistics(pictures, networks, **{"layers": (LAYER,), "smoothings": (), **options})
+def measure(images, networks=("vgg19",), **options):
+    return activation_statistics(images, networks, **{"layers": (LAYER,), "smoothings": (), **options})
 
 
 def by_measure(numbers):
@@ -94,11 +94,11 @@ def test_labels_tell_smoothings_apart():
     assert len({label(smoothing) for smoothing in kinds}) == 3 * 3 + 2
 
 
-def test_numbers_are_those_of_the_layer(pictures):
-    """Raw and smoothed, with trained weights: as from each picture's features alone."""
-    chosen = {name: pictures[name] for name in "ac"}
-    found = measure(chosen, [Subject("net", "vgg19", "embedded")], smoothings=SMOOTHINGS)
-    assert [(p.name, p.height, p.width) for p in found.pictures] == [("a", 24, 32), ("c", 24, 32)]
+def test_numbers_are_those_of_the_layer(images):
+    """Raw and smoothed, with trained weights: as from each image's features alone."""
+    chosen = {name: images[name] for name in "ac"}
+    found = measure(chosen, [NetworkSpec("net", "vgg19", "embedded")], smoothings=SMOOTHINGS)
+    assert [(p.name, p.height, p.width) for p in found.images] == [("a", 24, 32), ("c", 24, 32)]
     assert found.failures == {}
     assert found.networks["net"].smoothings == ("none", "softmax T=1", "softmax T=auto")
     network, source = backbones.load("vgg19", weights="embedded", layers=(LAYER,))
@@ -109,32 +109,32 @@ def test_numbers_are_those_of_the_layer(pictures):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
-def test_batches_are_filled_up_and_their_size_changes_nothing(pictures, batch_size):
-    """Three pictures of a shape in batches of two: the last one is filled up, and no program more is compiled."""
-    expected = measure(pictures).networks["vgg19"].values
+def test_batches_are_filled_up_and_their_size_changes_nothing(images, batch_size):
+    """Three images of a shape in batches of two: the last one is filled up, and no program more is compiled."""
+    expected = measure(images).networks["vgg19"].values
     activations._program.clear_cache()
-    found = measure(pictures, batch_size=batch_size).networks["vgg19"].values
+    found = measure(images, batch_size=batch_size).networks["vgg19"].values
     assert activations._program._cache_size() == 3
     np.testing.assert_allclose(found[LAYER], expected[LAYER], rtol=2e-5)
 
 
-def test_pictures_do_not_pile_up(pictures, monkeypatch):
+def test_images_do_not_pile_up(images, monkeypatch):
     """With two that may wait, shapes are measured before they are complete; the first size of a shape stays."""
-    expected = measure(pictures).networks["vgg19"].values
+    expected = measure(images).networks["vgg19"].values
     monkeypatch.setattr(activations, "PICTURES_WAITING", 2)
     monkeypatch.setattr(activations, "PIXELS_AT_ONCE", 10**6)
-    found = measure(pictures).networks["vgg19"].values
+    found = measure(images).networks["vgg19"].values
     np.testing.assert_allclose(found[LAYER], expected[LAYER], rtol=2e-5)
 
 
 @pytest.fixture
 def by_hand():
-    """Statistics of two layers of a stage and one of another, behind one smoothing, over four pictures."""
+    """Statistics of two layers of a stage and one of another, behind one smoothing, over four images."""
     values = {layer: np.zeros((4, 2, len(MEASURES))) for layer in ("relu1_1", "pool1", "relu2_1")}
     values["relu2_1"][:, 1, MEASURES.index("entropy")] = [0.0, 0.5, 0.5, 1.0]
     source = Source("random", "random", "vgg19", note="not trained")
-    stages, subject = {0: "relu1_1", 1: "relu2_1"}, Subject("net", "vgg19", options=(("batch_norm", True),))
-    return NetworkStatistics(subject, source, stages, ("none", "softmax T=1"), values)
+    stages, spec = {0: "relu1_1", 1: "relu2_1"}, NetworkSpec("net", "vgg19", options=(("batch_norm", True),))
+    return NetworkStatistics(spec, source, stages, ("none", "softmax T=1"), values)
 
 
 def test_means_and_deviations(by_hand):
@@ -148,8 +148,8 @@ def test_means_and_deviations(by_hand):
 
 
 def test_as_dict_holds_the_stages_in_order(by_hand):
-    pictures = (MeasuredPicture("a", 20, 30),)
-    written = json.loads(json.dumps(ActivationStatistics({"net": by_hand}, pictures, {"b": "gone"}, 1.0).as_dict()))
+    images = (MeasuredImage("a", 20, 30),)
+    written = json.loads(json.dumps(ActivationStatistics({"net": by_hand}, images, {"b": "gone"}, 1.0).as_dict()))
     network = written["networks"]["net"]
     assert (network["backbone"], network["weights"]) == ("vgg19", "random (not trained)")
     assert network["options"] == {"batch_norm": True}
@@ -169,12 +169,12 @@ def test_as_dict_holds_the_stages_in_order(by_hand):
     assert written["failures"] == [{"name": "b", "error": "gone"}]
 
 
-def test_as_dict_names_layers_only_where_there_are_more_than_stages(pictures):
-    assert "layers" not in measure(pictures).as_dict()["networks"]["vgg19"]
+def test_as_dict_names_layers_only_where_there_are_more_than_stages(images):
+    assert "layers" not in measure(images).as_dict()["networks"]["vgg19"]
 
 
-def test_random_weights_follow_the_seed(pictures):
-    one, two, three = (measure(pictures, seed=seed).networks["vgg19"].mean(LAYER, "max") for seed in (0, 0, 1))
+def test_random_weights_follow_the_seed(images):
+    one, two, three = (measure(images, seed=seed).networks["vgg19"].mean(LAYER, "max") for seed in (0, 0, 1))
     assert one == two != three
 
 
@@ -183,47 +183,47 @@ def unreadable():
 
 
 def refused():
-    raise UserError("no picture, but a poem.")
+    raise UserError("no image, but a poem.")
 
 
-def test_a_broken_picture_is_named_and_the_others_are_measured(pictures):
+def test_a_broken_image_is_named_and_the_others_are_measured(images):
     bad = {"poem": refused, "gone": unreadable, "bytes": np.zeros((20, 20, 3), np.uint8), "empty": np.zeros((0, 9, 3))}
-    found = measure({"read": lambda: pictures["a"], **bad, "b": pictures["b"]})
-    assert [picture.name for picture in found.pictures] == ["read", "b"]
-    assert found.failures["poem"] == "no picture, but a poem."
-    assert found.failures["gone"] == "the gone picture must be readable, got OSError: gone."
+    found = measure({"read": lambda: images["a"], **bad, "b": images["b"]})
+    assert [image.name for image in found.images] == ["read", "b"]
+    assert found.failures["poem"] == "no image, but a poem."
+    assert found.failures["gone"] == "the gone image must be readable, got OSError: gone."
     assert "floating-point values in [0, 1], got uint8" in found.failures["bytes"]
     assert "shape (height, width, 3), got (0, 9, 3)" in found.failures["empty"]
-    alone = measure({"read": pictures["a"], "b": pictures["b"]})
+    alone = measure({"read": images["a"], "b": images["b"]})
     np.testing.assert_array_equal(found.networks["vgg19"].values[LAYER], alone.networks["vgg19"].values[LAYER])
 
 
-def test_a_picture_too_small_for_the_deepest_layer():
+def test_a_image_too_small_for_the_deepest_layer():
     rule = "the shorter side of tiny must be at least 2 px for vgg19, got 40 x 1: take it at a larger size"
     with pytest.raises(UserError, match=rule):
         measure({"tiny": np.zeros((1, 40, 3), np.float32)}, layers=("pool1",))
 
 
-def test_no_picture_at_all():
-    with pytest.raises(UserError, match="there must be a picture that can be measured: no picture, but a poem"):
+def test_no_image_at_all():
+    with pytest.raises(UserError, match="there must be an image that can be measured: no image, but a poem"):
         measure({"poem": refused})
-    with pytest.raises(UserError, match="there must be a picture that can be measured: none was given"):
+    with pytest.raises(UserError, match="there must be an image that can be measured: none was given"):
         measure({})
 
 
-def test_activations_that_are_not_finite(pictures, monkeypatch):
-    monkeypatch.setattr(activations, "as_picture", lambda picture, what: np.float32(picture))
-    broken = np.where(np.arange(3) == 1, np.nan, pictures["a"])
-    found = measure({"a": pictures["a"], "broken": broken})
-    assert [picture.name for picture in found.pictures] == ["a"]
+def test_activations_that_are_not_finite(images, monkeypatch):
+    monkeypatch.setattr(activations, "host_image", lambda image, what: np.float32(image))
+    broken = np.where(np.arange(3) == 1, np.nan, images["a"])
+    found = measure({"a": images["a"], "broken": broken})
+    assert [image.name for image in found.images] == ["a"]
     rule = "the activations of broken must be finite, got others at relu1_1 of vgg19: check its weights."
     assert found.failures == {"broken": rule}
-    expected = measure({"a": pictures["a"]}).networks["vgg19"].values[LAYER]
+    expected = measure({"a": images["a"]}).networks["vgg19"].values[LAYER]
     np.testing.assert_allclose(found.networks["vgg19"].values[LAYER], expected, rtol=2e-5)
 
 
-def test_memory_that_is_used_up(pictures, monkeypatch):
-    """The pictures of that batch fail; other failures of the device are passed on."""
+def test_memory_that_is_used_up(images, monkeypatch):
+    """The images of that batch fail; other failures of the device are passed on."""
     program = activations._program
 
     def short(network, images, **options):
@@ -233,25 +233,25 @@ def test_memory_that_is_used_up(pictures, monkeypatch):
 
     monkeypatch.setattr(activations, "_program", short)
     shown = []
-    found = measure(pictures, [Subject("one", "vgg19"), Subject("two", "vgg19")], callback=shown.append)
+    found = measure(images, [NetworkSpec("one", "vgg19"), NetworkSpec("two", "vgg19")], callback=shown.append)
     assert set(found.failures) == {"b", "e"}
-    rule = "pictures must fit into memory with one, got 2 of 20 x 20: take smaller pictures, or fewer at once."
+    rule = "images must fit into memory with one, got 2 of 20 x 20: take smaller images, or fewer at once."
     assert found.failures["b"] == rule
-    assert [picture.name for picture in found.pictures] == ["a", "c", "d", "f"]
-    assert (shown[-1].pictures, shown[-1].failed) == (6, 2)
+    assert [image.name for image in found.images] == ["a", "c", "d", "f"]
+    assert (shown[-1].images, shown[-1].failed) == (6, 2)
 
     def dead(*_, **__):
         raise jax.errors.JaxRuntimeError("INTERNAL: lost")
 
     monkeypatch.setattr(activations, "_program", dead)
     with pytest.raises(jax.errors.JaxRuntimeError, match="lost"):
-        measure(pictures)
+        measure(images)
 
 
-def test_progress_counts_pictures_of_all_networks(pictures):
+def test_progress_counts_images_of_all_networks(images):
     shown = []
-    measure({"poem": refused, **pictures}, [Subject("x", "vgg19"), Subject("y", "vgg19")], callback=shown.append)
-    assert [(p.network, p.pictures, p.total, p.failed) for p in shown] == [
+    measure({"poem": refused, **images}, [NetworkSpec("x", "vgg19"), NetworkSpec("y", "vgg19")], callback=shown.append)
+    assert [(p.network, p.images, p.total, p.failed) for p in shown] == [
         ("x", 2, 7, 1), ("y", 4, 7, 1), ("x", 5, 7, 1), ("y", 6, 7, 1), ("x", 6, 7, 1), ("y", 7, 7, 1),
     ]  # fmt: skip
     assert shown[-1].seconds_left == 0
@@ -268,10 +268,14 @@ def test_progress_counts_pictures_of_all_networks(pictures):
         (["vgg19"], {"layers": ("relu11",)}, "unknown layer 'relu11': did you mean relu1_1"),
         (["vgg19"], {"layers": ()}, "at least one layer must be named"),
         (["vgg19"], {"batch_size": 0}, "batch size must be at least 1, got 0"),
-        ([Subject("net", "vgg19", "imagenet")], {}, "vgg19-imagenet is not in the local store"),
-        ([Subject("net", "resnet50", options=(("residul", False),))], {}, "unknown option of resnet50 'residul': did"),
+        ([NetworkSpec("net", "vgg19", "imagenet")], {}, "vgg19-imagenet is not in the local store"),
+        (
+            [NetworkSpec("net", "resnet50", options=(("residul", False),))],
+            {},
+            "unknown option of resnet50 'residul': did",
+        ),
     ],
 )
-def test_bad_requests(pictures, networks, options, message):
+def test_bad_requests(images, networks, options, message):
     with pytest.raises(UserError, match=message):
-        measure(pictures, networks, **options)
+        measure(images, networks, **options)

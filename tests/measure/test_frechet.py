@@ -76,8 +76,8 @@ def test_distance_laws():
     assert frechet_distance(x, Moments(x.count, x.mean + step, x.scatter)) == pytest.approx(2, rel=1e-9)
 
 
-def test_one_picture_has_no_covariance():
-    with pytest.raises(UserError, match="the covariance of features needs at least 2 pictures, got 1"):
+def test_one_image_has_no_covariance():
+    with pytest.raises(UserError, match="the covariance of features needs at least 2 images, got 1"):
         frechet_distance(moments(draw(0, 1, 3)), moments(draw(1, 9, 3)))
 
 

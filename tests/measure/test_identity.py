@@ -8,7 +8,7 @@ from swag_jax.measure import identity_distance, rms_difference
 IMAGE = jax.random.uniform(jax.random.key(0), (5, 4, 3))
 
 
-def test_a_method_that_gives_the_picture_back():
+def test_a_method_that_gives_the_image_back():
     assert float(identity_distance(lambda content, style: content, IMAGE)) == 0
     assert float(identity_distance(lambda content, style: style, IMAGE)) == 0
 

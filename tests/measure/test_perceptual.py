@@ -37,8 +37,8 @@ def measure(request, tmp_path_factory):
 
 
 @jax.jit
-def distances(found, pictures, reference):
-    return jax.vmap(found, in_axes=(0, None))(pictures, reference)
+def distances(found, images, reference):
+    return jax.vmap(found, in_axes=(0, None))(images, reference)
 
 
 def test_equals_pytorch(measure):
@@ -52,14 +52,14 @@ def test_laws(measure):
     found, expected = measure
     first, second = IMAGES
     noise = jax.random.normal(jax.random.key(0), first.shape)
-    pictures = jnp.stack([first, second, *(jnp.clip(first + s * noise, 0, 1) for s in (0.02, 0.05, 0.1))])
-    batch = distances(found, pictures, first)
+    images = jnp.stack([first, second, *(jnp.clip(first + s * noise, 0, 1) for s in (0.02, 0.05, 0.1))])
+    batch = distances(found, images, first)
     assert float(batch[0]) == pytest.approx(0, abs=1e-9)
     assert float(batch[1]) == pytest.approx(expected, rel=1e-4)
     assert bool((jnp.diff(batch[2:]) > 0).all())
 
 
-def test_too_small_a_picture(measure):
+def test_too_small_a_image(measure):
     found, _ = measure
     smallest = 31 if found.trunk.layers[-1] == "relu5" else 16
     image = jax.ShapeDtypeStruct((smallest, smallest, 3), jnp.float32)

@@ -43,7 +43,7 @@ def test_ssim_laws():
     noisy = jnp.stack([jnp.clip(x + strength * noise, 0, 1) for strength in (0.0, 0.05, 0.1, 0.2, 0.4)])
     values = jax.jit(jax.vmap(ssim, in_axes=(0, None)))(noisy, x)
     assert bool((jnp.diff(values) < 0).all())
-    np.testing.assert_allclose(values, [ssim(picture, x) for picture in noisy], rtol=1e-5)
+    np.testing.assert_allclose(values, [ssim(image, x) for image in noisy], rtol=1e-5)
 
 
 def test_ssim_needs_a_window():

@@ -62,7 +62,7 @@ def test_blind_to_repetition_and_size(distance):
 
 @pytest.mark.parametrize(("first", "second"), [(100, 0.01), (1e-11, 1e12), (1e20, 1e-20)])
 def test_has_no_unit(distance, first, second):
-    """A factor on a layer's features, in both pictures, changes nothing: also where float32 has none of its squares.
+    """A factor on a layer's features, in both images, changes nothing: also where float32 has none of its squares.
 
     A random GoogLeNet ends in activations of 2e-11, a random Inception v3 in 2e12; Gram matrices square them twice.
     """
@@ -92,10 +92,10 @@ def test_grows_with_noise(distance):
 
 
 def test_batch_equals_single(distance):
-    style, pictures = features(0), [features(seed) for seed in (1, 2, 3)]
-    batch = jax.tree.map(lambda *x: jnp.stack(x), *pictures)
+    style, images = features(0), [features(seed) for seed in (1, 2, 3)]
+    batch = jax.tree.map(lambda *x: jnp.stack(x), *images)
     found = jax.vmap(distance, in_axes=(0, None))(batch, style)
-    np.testing.assert_allclose(found, [distance(x, style) for x in pictures], rtol=1e-5)
+    np.testing.assert_allclose(found, [distance(x, style) for x in images], rtol=1e-5)
 
 
 def test_gram_distance_by_hand():
@@ -147,7 +147,7 @@ def rows(features):
     params=[((6, 7), (6, 7)), ((5, 9), (8, 3)), ((2, 2), (1, 5))], ids=["equal sizes", "other sizes", "few positions"]
 )
 def pair(request):
-    """Random features of two pictures: 3 channels and 24, each with a mean and a deviation of its own."""
+    """Random features of two images: 3 channels and 24, each with a mean and a deviation of its own."""
     rng = np.random.default_rng(0)
     return [
         {
@@ -185,9 +185,9 @@ def test_sliced_distance_over_many_directions_is_that_over_numpys():
     directions = rng.standard_normal((4000, 4))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     expected = sliced_reference(found, style, directions)
-    pictures = ({"a": jnp.asarray(f, jnp.float32).reshape(6, 10, 4)} for f in (found, style))
+    images = ({"a": jnp.asarray(f, jnp.float32).reshape(6, 10, 4)} for f in (found, style))
     many = jax.jit(functools.partial(measure.sliced_wasserstein, directions=1000))
-    assert float(many(KEY, *pictures)) == pytest.approx(expected, rel=0.05)
+    assert float(many(KEY, *images)) == pytest.approx(expected, rel=0.05)
 
 
 @pytest.mark.parametrize(("size", "other"), [((9, 8), (9, 8)), ((7, 9), (5, 1))])

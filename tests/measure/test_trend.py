@@ -1,8 +1,8 @@
 """What the SWAG paper reports of the activations of random networks, at the smallest size that shows it.
 
-At 64 pixels every bound held on each of three drawn pictures with each of six seeds (growths of 39 and 136 or more,
+At 64 pixels every bound held on each of three drawn images with each of six seeds (growths of 39 and 136 or more,
 last entropies of 0.035 and 0.07 or less). At 48 pixels it did so narrowly, and at 32, where ResNet50 ends in a single
-position, it did not. The bounds of peaks held on each of two pictures with each of three seeds; the numbers beside them
+position, it did not. The bounds of peaks held on each of two images with each of three seeds; the numbers beside them
 are what was found there.
 """
 
@@ -22,8 +22,8 @@ STAGES = list(range(5))
 
 @pytest.fixture(scope="module")
 def networks():
-    pictures = {name: sample(name, size=64) for name in ("cat", "embers")}
-    return activation_statistics(pictures, [*RESIDUAL, *PLAIN]).networks
+    images = {name: sample(name, size=64) for name in ("cat", "embers")}
+    return activation_statistics(images, [*RESIDUAL, *PLAIN]).networks
 
 
 @pytest.mark.parametrize("name", [*RESIDUAL, *PLAIN])

@@ -15,7 +15,7 @@ from swag_jax.images import sample
 from swag_jax.optimize import (
     OutOfMemoryError,
     Pair,
-    Settings,
+    StylizeSettings,
     batch,
     memory,
     preparation,
@@ -31,7 +31,7 @@ from swag_jax.optimize.reader import Reader
 COFFEE, CAT, ASTRONAUT = sample("coffee", size=64), sample("cat", size=64)[:, :48], sample("astronaut", size=64)
 SWIRLS, MOSAIC, DOTS = sample("swirls", size=64), sample("mosaic", size=50), sample("dots", size=40)[:30]
 
-TWO_SCALES = Settings(size=48, smallest_size=24, steps=4, weights="random", precision="float32").replace(
+TWO_SCALES = StylizeSettings(size=48, smallest_size=24, steps=4, weights="random", precision="float32").replace(
     content_layers=("relu1_2",), style_layers=("relu1_1", "relu1_2")
 )
 TINY = TWO_SCALES.replace(size=32, smallest_size=32, steps=2, content_layers=("relu1_1",), style_layers=("relu1_1",))
@@ -82,15 +82,15 @@ def test_neighbors_do_not_matter_bit_by_bit():
 
 
 def test_a_pair_with_nan_disturbs_no_other(monkeypatch):
-    """Pictures with NaN are refused as they are read; here one is let through, to see it fail in the solver."""
+    """Images with NaN are refused as they are read; here one is let through, to see it fail in the solver."""
     broken = np.where(ASTRONAUT > 0.5, np.nan, ASTRONAUT)
     refused = stylize_batch([COFFEE, broken], SWIRLS, settings=TINY)
     assert refused.images[1] is None
-    assert str(refused.failed[0].error).startswith("the content picture must be finite, got ")
+    assert str(refused.failed[0].error).startswith("the content image must be finite, got ")
 
-    monkeypatch.setattr("swag_jax.optimize.reader.as_picture", lambda picture, what: np.float32(picture))
-    monkeypatch.setattr("swag_jax.optimize.reader.resize", lambda picture, *shape: picture[: shape[0], : shape[1]])
-    monkeypatch.setattr("swag_jax.optimize.preparation.resize", lambda picture, *shape: picture[: shape[0], : shape[1]])
+    monkeypatch.setattr("swag_jax.optimize.reader.host_image", lambda image, what: np.float32(image))
+    monkeypatch.setattr("swag_jax.optimize.reader.resize", lambda image, *shape: image[: shape[0], : shape[1]])
+    monkeypatch.setattr("swag_jax.optimize.preparation.resize", lambda image, *shape: image[: shape[0], : shape[1]])
     found = stylize_batch([COFFEE, broken, ASTRONAUT], SWIRLS, settings=TINY)
     clean = stylize_batch([COFFEE, ASTRONAUT, ASTRONAUT], SWIRLS, settings=TINY)
     assert [outcome.index for outcome in found.failed] == [1]
@@ -111,13 +111,13 @@ def test_each_pair_has_its_own_seed():
         check_equal(keyed.outcomes[1].result, stylize(COFFEE, SWIRLS, settings=settings, key=keys[1]))
 
 
-def test_a_pair_may_start_from_a_picture():
+def test_a_pair_may_start_from_a_image():
     found = stylize_batch(COFFEE, SWIRLS, settings=TINY, inits=[None, ASTRONAUT, lambda: CAT[..., :2]])
     check_equal(found.outcomes[1].result, stylize(COFFEE, SWIRLS, settings=TINY, init=ASTRONAUT))
-    # The basis gives a picture back to rounding.
+    # The basis gives an image back to rounding.
     assert found.outcomes[0].result.history["content/relu1_1"][0] < 1e-10
     assert found.outcomes[1].result.history["content/relu1_1"][0] > 0.01
-    assert "the init picture must have shape (height, width, 3)" in str(found.outcomes[2].error)
+    assert "the init image must have shape (height, width, 3)" in str(found.outcomes[2].error)
 
 
 def test_random_weights_by_seed_share_their_programs():
@@ -138,7 +138,7 @@ def test_objectives_of_one_shape_do_not_meet():
 
 
 def test_compilations_depend_on_shapes_not_on_pairs():
-    # targets of content and style, start, chunk, picture
+    # targets of content and style, start, chunk, image
     assert stylize_batch(COFFEE, SWIRLS, settings=TINY).compilations == 5
     assert stylize_batch([COFFEE, ASTRONAUT] * 4, [SWIRLS, SWIRLS[::-1]] * 4, settings=TINY).compilations == 5
     # another shape of style: its targets only; another shape of content: everything but the style's
@@ -146,7 +146,7 @@ def test_compilations_depend_on_shapes_not_on_pairs():
     assert stylize_batch([COFFEE, CAT], SWIRLS, settings=TINY).compilations == 9
 
 
-def test_targets_are_computed_once_per_picture(monkeypatch):
+def test_targets_are_computed_once_per_image(monkeypatch):
     computed = []
     original = Programs._target
 
@@ -161,11 +161,11 @@ def test_targets_are_computed_once_per_picture(monkeypatch):
     assert sorted(computed) == ["content"] * 2 + ["style"] * 3
 
 
-def test_pictures_are_read_once():
+def test_images_are_read_once():
     reads = []
 
-    def reading(name, picture):
-        return lambda: reads.append(name) or picture
+    def reading(name, image):
+        return lambda: reads.append(name) or image
 
     content, styles = reading("content", COFFEE), [reading("a", SWIRLS), reading("b", MOSAIC)]
     found = stylize_batch(content, styles, settings=TINY)
@@ -199,10 +199,10 @@ def test_a_batch_size_below_the_devices_is_kept(monkeypatch):
     ("shapes", "number"),
     [((3, 1), 3), ((1, 3), 3), ((3, 3), 3), ((1, 1), 1), ((None, 2), 2), ((2, None), 2), ((None, None), 1)],
 )
-def test_one_picture_serves_all(shapes, number):
+def test_one_image_serves_all(shapes, number):
     contents, styles = (
-        picture if count is None else np.stack([picture] * count)
-        for picture, count in zip((COFFEE, SWIRLS), shapes, strict=True)
+        array if count is None else np.stack([array] * count)
+        for array, count in zip((COFFEE, SWIRLS), shapes, strict=True)
     )
     assert [image.shape for image in stylize_batch(contents, styles, settings=TINY).images] == [(24, 32, 3)] * number
 
@@ -228,7 +228,7 @@ def test_bad_usage_is_refused_before_any_work(unchecked, change, message):
 
 
 def unreadable():
-    raise error("a picture must be a picture", got="text")
+    raise error("a source must be an image", got="text")
 
 
 def missing():
@@ -238,14 +238,14 @@ def missing():
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (unreadable, "a picture must be a picture, got text."),
-        (missing, "the content picture must be readable, got FileNotFoundError: no such file: x.png."),
-        (COFFEE[..., :2], "the content picture must have shape (height, width, 3), got (48, 64, 2)."),
-        ("x.png", "the content picture must be an array, got the path 'x.png': read it with swag_jax.read_image."),
+        (unreadable, "a source must be an image, got text."),
+        (missing, "the content image must be readable, got FileNotFoundError: no such file: x.png."),
+        (COFFEE[..., :2], "the content image must have shape (height, width, 3), got (48, 64, 2)."),
+        ("x.png", "the content image must be an array, got the path 'x.png': read it with swag_jax.read_image."),
         (np.zeros((1, 64, 3), np.float32), "the shorter side must be at least 2 pixels for the deepest layer"),
     ],
 )
-def test_a_bad_picture_is_one_pairs_failure(unchecked, bad, message):
+def test_a_bad_image_is_one_pairs_failure(unchecked, bad, message):
     settings = TINY.replace(content_layers=("relu2_1",))
     found = stylize_batch([COFFEE, bad], SWIRLS, settings=settings)
     assert [outcome.index for outcome in found.failed] == [1]
@@ -334,7 +334,7 @@ def test_a_callback_stops_the_run(monkeypatch):
     assert (found.outcomes[1].result, found.outcomes[1].error, found.failed) == (None, None, [])
 
 
-def test_a_stop_at_the_last_step_keeps_the_picture():
+def test_a_stop_at_the_last_step_keeps_the_image():
     found = stylize_batch(COFFEE, SWIRLS, settings=TINY, callback=lambda progress: True)
     assert found.images[0] is not None
 

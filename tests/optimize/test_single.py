@@ -1,4 +1,4 @@
-"""`stylize` and `solve`: one picture by optimization."""
+"""`stylize` and `solve`: one image by optimization."""
 
 import gc
 
@@ -17,7 +17,7 @@ from swag_jax.optimize import (
     Adam,
     NonFiniteLossError,
     OutOfMemoryError,
-    Settings,
+    StylizeSettings,
     memory,
     single,
     solve,
@@ -27,7 +27,7 @@ from swag_jax.optimize import (
 CONTENT = sample("coffee", size=64)
 STYLE = sample("swirls", size=64)
 
-FAST = Settings(size=48, smallest_size=24, steps=8, weights="random").replace(
+FAST = StylizeSettings(size=48, smallest_size=24, steps=8, weights="random").replace(
     content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1"), tv_weight=0.0
 )
 
@@ -60,7 +60,7 @@ def test_result(solver):
     assert set(result.seconds) == {"load", "compile", "optimize"}
 
 
-def test_equal_settings_give_equal_pictures():
+def test_equal_settings_give_equal_images():
     np.testing.assert_array_equal(run().image, run().image)
 
 
@@ -104,7 +104,7 @@ def test_callback_sees_every_chunk_and_can_stop():
 
     def callback(progress):
         seen.append((progress.step, progress.height, progress.width))
-        assert progress.picture().shape == (progress.height, progress.width, 3)
+        assert progress.image().shape == (progress.height, progress.width, 3)
         assert set(progress.losses) == {"total", "content/relu2_1", "style/relu1_1", "style/relu2_1"}
         assert progress.rate > 0
         assert progress.seconds_left >= 0
@@ -116,7 +116,7 @@ def test_callback_sees_every_chunk_and_can_stop():
     assert result.history["total"].shape == (6,)
 
 
-def test_chunk_length_does_not_change_the_picture():
+def test_chunk_length_does_not_change_the_image():
     np.testing.assert_allclose(run(every=1).image, run(every=3).image, atol=1e-4)
 
 
@@ -137,8 +137,8 @@ def test_inits():
     assert abs(start["noise"].mean() - 0.5) < 0.02
     clipped_mean = STYLE.reshape(-1, 3).mean(0)
     np.testing.assert_allclose(start["statistics"].reshape(-1, 3).mean(0), clipped_mean, atol=0.08)
-    picture = sample("mosaic", size=48)
-    np.testing.assert_allclose(run(settings, init=picture).image, resize(picture, 36, 48), atol=1e-6)
+    image = sample("mosaic", size=48)
+    np.testing.assert_allclose(run(settings, init=image).image, resize(image, 36, 48), atol=1e-6)
     again = run(settings.replace(init="noise", seed=1)).image
     assert np.abs(again - start["noise"]).max() > 0.5
     keyed = run(settings.replace(init="noise"), key=jax.random.key(1)).image
@@ -180,23 +180,23 @@ def test_total_variation_is_a_term():
 
 
 def test_precisions():
-    pictures = {
+    images = {
         p: run(FAST.replace(precision=p, steps=4, smallest_size=48)).image for p in ("float32", "tf32", "bfloat16")
     }
-    np.testing.assert_allclose(pictures["tf32"], pictures["float32"], atol=1e-4)  # the CPU has no TF32
-    assert 0 < np.abs(pictures["bfloat16"] - pictures["float32"]).mean() < 0.02
+    np.testing.assert_allclose(images["tf32"], images["float32"], atol=1e-4)  # the CPU has no TF32
+    assert 0 < np.abs(images["bfloat16"] - images["float32"]).mean() < 0.02
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"content": CONTENT[..., :2]}, r"content picture must have shape \(height, width, 3\), got \(48, 64, 2\)"),
+        ({"content": CONTENT[..., :2]}, r"content image must have shape \(height, width, 3\), got \(48, 64, 2\)"),
         ({"content": (CONTENT * 255).astype(np.uint8)}, r"got uint8: divide by 255"),
-        ({"content": CONTENT * 255}, r"content picture must lie in \[0, 1\], got .*: divide by 255"),
+        ({"content": CONTENT * 255}, r"content image must lie in \[0, 1\], got .*: divide by 255"),
         ({"content": np.where(CONTENT > 0.5, np.nan, CONTENT)}, r"must be finite, got \d+ of 9216 values that are NaN"),
-        ({"style": STYLE - 0.5}, r"style picture must lie in \[0, 1\], got .*: clip it"),
-        ({"style": []}, "at least one style picture, got 0"),
-        ({"settings": FAST.replace(blend=(1.0, 2.0))}, r"one blend weight per style picture \(1\), got 2"),
+        ({"style": STYLE - 0.5}, r"style image must lie in \[0, 1\], got .*: clip it"),
+        ({"style": []}, "at least one style image, got 0"),
+        ({"settings": FAST.replace(blend=(1.0, 2.0))}, r"one blend weight per style image \(1\), got 2"),
         ({"settings": FAST.replace(backbone="resnet50", pooling="max")}, "can only be chosen for a VGG, got resnet50"),
         ({"settings": FAST.replace(content_layers=("relu21",))}, "unknown layer 'relu21': did you mean .*relu2_1"),
         ({"settings": FAST.replace(size=1)}, "shorter side must be at least 2 pixels"),
@@ -257,7 +257,7 @@ def test_out_of_memory_names_a_size_that_fits(monkeypatch):
 
 def test_programs_of_the_last_sizes_are_kept(monkeypatch):
     """The device holds no more programs after many sizes than after as many as are kept."""
-    kinds = (single._chunk, single._targets, single._initialized, single._picture)
+    kinds = (single._chunk, single._targets, single._initialized, single._image)
     for kind in kinds:  # of other tests, none
         monkeypatch.setattr(kind, "kept", Latest(most=KEPT))
     tiny = FAST.replace(smallest_size=48, steps=1, content_layers=("relu1_1",), style_layers=("relu1_1",))

@@ -33,7 +33,7 @@ def solve(evaluate, solver, start, steps, terms=("distance",)):
 
 def test_quadratic_is_solved(solver):
     state, history = solve(quadratic(TARGET), solver, START, 120)
-    np.testing.assert_allclose(solver.picture(state), TARGET, atol=2e-3)
+    np.testing.assert_allclose(solver.image(state), TARGET, atol=2e-3)
     assert history["total"].shape == (120,)
     assert not bool(state.failed)
 
@@ -64,7 +64,7 @@ def test_chunks_equal_one_run(solver):
     state = solver.init(START, ("distance",))
     for steps in (3, 3, 4):
         state, _ = jax.jit(lambda s, n=steps: run(evaluate, solver, s, steps=n))(state)
-    np.testing.assert_allclose(solver.picture(state), solver.picture(whole), atol=1e-6)
+    np.testing.assert_allclose(solver.image(state), solver.image(whole), atol=1e-6)
 
 
 def test_vmap_equals_singles(solver):
@@ -74,7 +74,7 @@ def test_vmap_equals_singles(solver):
     def one(target, stiffness):
         state = solver.init(START, ("distance",))
         state, history = run(quadratic(target, stiffness=stiffness), solver, state, steps=15)
-        return solver.picture(state), history["total"]
+        return solver.image(state), history["total"]
 
     images, losses = jax.jit(jax.vmap(one))(targets, stiffness)
     for i in range(4):
@@ -89,7 +89,7 @@ def test_a_pair_that_fails_changes_no_other(solver):
     def one(target):
         state = solver.init(START, ("distance",))
         state, _ = run(quadratic(target), solver, state, steps=10)
-        return solver.picture(state), state.failed
+        return solver.image(state), state.failed
 
     images, failed = jax.jit(jax.vmap(one))(targets)
     assert failed.tolist() == [False, True]
@@ -102,7 +102,7 @@ def test_batch_split_over_devices_equals_one_device_without_collectives(solver):
 
     def one(target):
         state = solver.init(START, ("distance",))
-        return solver.picture(run(quadratic(target), solver, state, steps=8)[0])
+        return solver.image(run(quadratic(target), solver, state, steps=8)[0])
 
     mesh = jax.make_mesh((8,), ("pairs",), axis_types=(AxisType.Auto,))
     split = jax.device_put(targets, NamedSharding(mesh, PartitionSpec("pairs")))
@@ -121,7 +121,7 @@ def test_first_failure_is_kept(solver):
     state, history = solve(evaluate, solver, START, 4)
     assert bool(state.failed)
     assert np.isnan(history["distance"]).all()
-    np.testing.assert_array_equal(solver.picture(state), START)
+    np.testing.assert_array_equal(solver.image(state), START)
 
 
 def test_infinite_gradient_fails(solver):
@@ -135,21 +135,21 @@ def test_infinite_gradient_fails(solver):
     assert np.isfinite(history["distance"]).all()
 
 
-def test_resized_keeps_a_constant_picture_and_goes_on(solver):
+def test_resized_keeps_a_constant_image_and_goes_on(solver):
     state, _ = solve(quadratic(jnp.full((6, 7, 3), 0.4)), solver, START, 12)
     larger = solver.resized(state, 12, 14)
     assert larger.image.shape == (12, 14, 3)
-    np.testing.assert_allclose(solver.picture(larger), np.full((12, 14, 3), solver.picture(state).mean()), atol=0.02)
+    np.testing.assert_allclose(solver.image(larger), np.full((12, 14, 3), solver.image(state).mean()), atol=0.02)
     state, history = jax.jit(lambda s: run(quadratic(jnp.full((12, 14, 3), 0.7)), solver, s, steps=80))(larger)
-    np.testing.assert_allclose(solver.picture(state), 0.7, atol=1e-2)
+    np.testing.assert_allclose(solver.image(state), 0.7, atol=1e-2)
     assert np.isfinite(history["total"]).all()
 
 
-def test_pictures_stay_in_range(solver):
+def test_images_stay_in_range(solver):
     state, _ = solve(quadratic(jnp.full((6, 7, 3), 3.0)), solver, START, 60)
-    picture = np.asarray(solver.picture(state))
-    assert picture.min() >= 0
-    assert picture.max() <= 1
+    image = np.asarray(solver.image(state))
+    assert image.min() >= 0
+    assert image.max() <= 1
 
 
 # --- L-BFGS
@@ -172,7 +172,7 @@ def test_lbfgs_survives_a_cliff():
     solver = LBFGS(first_step=0.5)
     state, history = solve(evaluate, solver, START, 60)
     assert not bool(state.failed)
-    np.testing.assert_allclose(solver.picture(state), 0.85, atol=1e-3)
+    np.testing.assert_allclose(solver.image(state), 0.85, atol=1e-3)
     assert np.isfinite(history["total"]).all()
 
 
@@ -236,7 +236,7 @@ def _optax_losses(evaluate, start) -> dict[int, float]:
 
 
 def test_adam_stays_near_torch():
-    """With torch's decays; torch does not clip the picture, so the losses agree to a few percent only."""
+    """With torch's decays; torch does not clip the image, so the losses agree to a few percent only."""
     evaluate, start = style_transfer()
     solver = Adam(learning_rate=reference.ADAM_RATE, decay_second=0.999)
     _, history = solve(evaluate, solver, start, 25, ("content", "style"))
@@ -244,10 +244,10 @@ def test_adam_stays_near_torch():
     assert float(history["total"][9]) == pytest.approx(torch["10"], rel=0.05)
 
 
-def test_averaging_is_the_mean_of_pictures_corrected_for_its_start():
+def test_averaging_is_the_mean_of_images_corrected_for_its_start():
     constant = quadratic(START)
     state, _ = solve(constant, Adam(averaging=0.9), START, 3)
-    np.testing.assert_allclose(Adam(averaging=0.9).picture(state), START, atol=1e-6)
+    np.testing.assert_allclose(Adam(averaging=0.9).image(state), START, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def row(*values):
 
 def report(**changes):
     rows = {
-        "another picture": row(3.0, 5.0),
+        "another image": row(3.0, 5.0),
         "p: raw": row(1.0, 2.0),
         "p: SWAG": row(1.5, 2.6),
         "r: raw": row(1.0, None),
@@ -55,7 +55,7 @@ def test_markdown_says_what_failed_and_who_judged_itself():
     assert table.markdown(report()).splitlines() == [
         "| method | SSIM ↑ | content, VGG19 ↓ | content, ResNet50 ↓ |",
         "| --- | --- | --- | --- |",
-        "| another picture | 4.00 ± 1.00 | 4.00 ± 1.00 | 4.00 ± 1.00 |",
+        "| another image | 4.00 ± 1.00 | 4.00 ± 1.00 | 4.00 ± 1.00 |",
         "| p: raw | 1.50 ± 0.50 | 1.50 ± 0.50* | 1.50 ± 0.50 |",
         "| p: SWAG | 2.05 ± 0.55 | 2.05 ± 0.55* | 2.05 ± 0.55 |",
         "| r: raw (1 of 2 failed) | 1.00 | 1.00 | 1.00 |",
@@ -118,5 +118,5 @@ def test_an_experiment_is_painted_measured_and_found_again(tiny, capsys):
     assert "0 programs compiled" in capsys.readouterr().err
 
     alone = run(dataclasses.replace(experiment, name="alone", pairs="styles"), tiny)
-    assert list(alone["table"]) == ["another picture", *methods]
+    assert list(alone["table"]) == ["another image", *methods]
     assert list(alone["table"]["r: raw"]) == list(table.SHOWN["styles"])

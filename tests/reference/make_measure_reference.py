@@ -68,7 +68,7 @@ class Lpips(nn.Module):
         assert all(key.startswith(("net.", "scaling_layer.")) for key in missing)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Of two pictures in [-1, 1]."""
+        """Of two images in [-1, 1]."""
         features = [self.net(self.scaling_layer(x), self.layers) for x in (first, second)]
         total = torch.zeros((), dtype=first.dtype)
         for i, layer in enumerate(self.layers):
@@ -78,13 +78,13 @@ class Lpips(nn.Module):
 
 
 def lpips(trunk: str) -> np.ndarray:
-    pictures = [
+    images = [
         torch.from_numpy(reference_image(*SHAPE, seed).astype(np.float64).transpose(2, 0, 1).copy()[None])
         for seed in IMAGE_SEEDS
     ]
     network = Lpips(trunk, linear_weights(trunk, WEIGHTS_SEED)).double().eval()
     with torch.no_grad():
-        return network(*(2 * x - 1 for x in pictures)).numpy()
+        return network(*(2 * x - 1 for x in images)).numpy()
 
 
 def patch_similarity(features: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ def cfsd() -> dict[str, np.ndarray]:
     generator = np.random.default_rng(WEIGHTS_SEED)
     features, target = np.maximum(2.0 * generator.standard_normal((2, *FEATURES_SHAPE)), 0.0).astype(np.float32)
     found, wanted = (patch_similarity(torch.from_numpy(x).double()) for x in (features, target))
-    # `batchmean` of the released code divides by its batch of one picture: a sum over places.
+    # `batchmean` of the released code divides by its batch of one image: a sum over places.
     value = functional.kl_div(found.log_softmax(-1), wanted.softmax(-1), reduction="sum")
     return {"features": features, "target": target, "cfsd": value.numpy()}
 

@@ -38,7 +38,7 @@ from reference.weights import SWITCHES, fingerprint, random_weights, reference_i
 
 WEIGHTS_SEED = 7
 IMAGE_SEED = 11
-# A picture without a unit so near to zero that float32 and float64 see it on different sides of a ReLU's kink.
+# An image without a unit so near to zero that float32 and float64 see it on different sides of a ReLU's kink.
 SMOOTH_SEED = 13
 # The layers whose mean squared activations make the scalar that the gradient is taken of.
 # Of residual networks they are the stem and the end of every stage.
@@ -64,7 +64,7 @@ SWITCHED = {
 
 @dataclass(frozen=True)
 class Case:
-    """One network file: which network, with which options, on which picture, how many entries a layer."""
+    """One network file: which network, with which options, on which image, how many entries a layer."""
 
     backbone: str
     height: int
@@ -163,7 +163,7 @@ CAFFE_MEAN = (103.939, 116.779, 123.68)
 
 
 def normalize(case: Case, images: Tensor) -> Tensor:
-    """Map pictures in [0, 1] to what the network was trained on; both Inceptions want [-1, 1]."""
+    """Map images in [0, 1] to what the network was trained on; both Inceptions want [-1, 1]."""
     if case.embedded:
         return 255 * images.flip(1) - images.new_tensor(CAFFE_MEAN).view(1, 3, 1, 1)
     return 2 * images - 1 if case.backbone in ("googlenet", "inception_v3") else networks.normalize(images)

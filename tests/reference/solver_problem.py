@@ -45,7 +45,7 @@ def content() -> np.ndarray:
 
 
 def style() -> np.ndarray:
-    """Draw the style image: fine diagonal stripes over the same kind of picture, with more contrast."""
+    """Draw the style image: fine diagonal stripes over the same kind of image, with more contrast."""
     rows, columns = np.indices((SIZE, SIZE))
     stripes = (rows + 2 * columns) % 8 < 4
     colors = np.where(stripes[..., None], (0.9, 0.6, 0.1), (0.1, 0.2, 0.7))

@@ -1,7 +1,7 @@
 """The losses that AdaIN, SANet and AdaAttN are trained by, in float64 PyTorch, on small random features.
 
 `measure` returns what `generator_losses.npz` holds: the inputs, `{role}.{layer}` for the roles `output`, `content`,
-`style`, and `same_content`, `same_style` (features of what is made of a picture in its own style), and the pictures
+`style`, and `same_content`, `same_style` (features of what is made of an image in its own style), and the images
 `image.{role}`, all `height width channels`; and of each recipe the terms `{recipe}.{term}`, unweighted sums over their
 layers, `{recipe}.total` with the published weights, and its gradients `{recipe}.gradient.{layer}` at the output.
 """
@@ -56,7 +56,7 @@ def averaged(features: Tensor, style: Tensor) -> Tensor:
 
 
 def summed(features: Tensor, style: Tensor) -> Tensor:
-    """The authors' of AdaIN: summed over channels; biased, 1e-6 in the picture's deviation alone."""
+    """The authors' of AdaIN: summed over channels; biased, 1e-6 in the image's deviation alone."""
     mean, style_mean = features.flatten(2).mean(2), style.flatten(2).mean(2)
     std = (features.flatten(2).var(2, unbiased=False) + 1e-6).sqrt()
     style_std = style.flatten(2).var(2, unbiased=False).sqrt()

@@ -226,7 +226,7 @@ def johnson() -> nn.Module:
 
 
 class TransformerNet(nn.Module):
-    """`TransformerNet` of pytorch/examples, by its layer table and its keys; pictures are in 0..255."""
+    """`TransformerNet` of pytorch/examples, by its layer table and its keys; images are in 0..255."""
 
     def __init__(self):
         super().__init__()

@@ -8,7 +8,7 @@ values of one layer are computed from `F`, its `channels x positions` form (D ch
 * `smooth_{name}_*`: the smoothings of `image_*`;
 * `loss_{loss}_{smoothing}` for every loss and smoothing, and `gradient_{loss}_{smoothing}_*` at `image_*`.
   The losses add up both layers, content losses included;
-* `variation_*`: total variations of `picture`, with `gradient_variation_*`.
+* `variation_*`: total variations of `image`, with `gradient_variation_*`.
 """
 
 from collections.abc import Callable
@@ -122,21 +122,21 @@ LOSSES = {
 }
 
 
-def _differences(picture: Tensor) -> tuple[Tensor, Tensor]:
-    return picture[1:] - picture[:-1], picture[:, 1:] - picture[:, :-1]
+def _differences(image: Tensor) -> tuple[Tensor, Tensor]:
+    return image[1:] - image[:-1], image[:, 1:] - image[:, :-1]
 
 
-def variation_squared_padded(picture: Tensor) -> Tensor:
+def variation_squared_padded(image: Tensor) -> Tensor:
     """`TVLoss` of crowsonkb/style-transfer-pytorch: mean over all entries, replicated border."""
-    down, right = (difference.square().sum() for difference in _differences(picture))
-    return (down + right) / picture.numel()
+    down, right = (difference.square().sum() for difference in _differences(image))
+    return (down + right) / image.numel()
 
 
 VARIATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "absolute_sum": lambda picture: sum((d.abs().sum() for d in _differences(picture)), torch.zeros(())),
-    "absolute_mean": lambda picture: sum((d.abs().mean() for d in _differences(picture)), torch.zeros(())),
-    "squared_sum": lambda picture: sum((d.square().sum() for d in _differences(picture)), torch.zeros(())),
-    "squared_mean": lambda picture: sum((d.square().mean() for d in _differences(picture)), torch.zeros(())),
+    "absolute_sum": lambda image: sum((d.abs().sum() for d in _differences(image)), torch.zeros(())),
+    "absolute_mean": lambda image: sum((d.abs().mean() for d in _differences(image)), torch.zeros(())),
+    "squared_sum": lambda image: sum((d.square().sum() for d in _differences(image)), torch.zeros(())),
+    "squared_mean": lambda image: sum((d.square().mean() for d in _differences(image)), torch.zeros(())),
     "squared_padded": variation_squared_padded,
 }
 
@@ -148,7 +148,7 @@ def _inputs() -> dict[str, Tensor]:
         for role in ("image", "content", "style")
         for layer, shape in SHAPES.items()
     }
-    arrays["picture"] = generator.uniform(size=PICTURE_SHAPE)
+    arrays["image"] = generator.uniform(size=PICTURE_SHAPE)
     # Rounded to float32, so that a float32 reader starts from the same numbers.
     return {name: torch.from_numpy(array.astype(np.float32)).double() for name, array in arrays.items()}
 
@@ -167,10 +167,10 @@ def _loss_values(inputs: dict[str, Tensor], loss: str, smoothing: str) -> dict[s
     return found
 
 
-def _variation_values(picture: Tensor) -> dict[str, Tensor]:
+def _variation_values(image: Tensor) -> dict[str, Tensor]:
     found = {}
     for name, function in VARIATIONS.items():
-        leaf = picture.clone().requires_grad_()
+        leaf = image.clone().requires_grad_()
         found[f"variation_{name}"] = function(leaf)
         found[f"gradient_variation_{name}"] = torch.autograd.grad(found[f"variation_{name}"], leaf)[0]
     return found
@@ -191,10 +191,10 @@ def measure() -> dict[str, np.ndarray]:
     for loss in LOSSES:
         for smoothing in SMOOTHINGS:
             found |= _loss_values(inputs, loss, smoothing)
-    found |= _variation_values(inputs["picture"])
+    found |= _variation_values(inputs["image"])
     found["temperature"] = torch.tensor(TEMPERATURE, dtype=torch.float64)
     found["scale"] = torch.tensor(SCALE, dtype=torch.float64)
     arrays = {name: value.detach().numpy() for name, value in found.items()}
     # Inputs are float32 numbers, and float32 gradients suffice for a float32 reader.
-    narrow = ("image_", "content_", "style_", "picture", "gradient_")
+    narrow = ("image_", "content_", "style_", "image", "gradient_")
     return {key: a.astype(np.float32) if key.startswith(narrow) else a for key, a in arrays.items()}

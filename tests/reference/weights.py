@@ -1,4 +1,4 @@
-"""Inputs that the reference values and the tests share, in NumPy only: weights, pictures, sampled positions.
+"""Inputs that the reference values and the tests share, in NumPy only: weights, images, sampled positions.
 
 The weights have the keys and the layout of torchvision (convolutions `OIHW`), so whoever reads them exercises
 the same conversion as a downloaded checkpoint; networks that torchvision lacks have this package's (`HWIO`). Every
@@ -413,7 +413,7 @@ def fingerprint(weights: dict[str, np.ndarray]) -> float:
 
 
 def reference_image(height: int, width: int, seed: int) -> np.ndarray:
-    """Draw a float32 picture of shape `height width 3` in [0, 1]: four waves per color, plus noise."""
+    """Draw a float32 image of shape `height width 3` in [0, 1]: four waves per color, plus noise."""
     generator = np.random.default_rng([seed, height, width])
     rows, columns = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width), indexing="ij")
     waves = np.zeros((height, width, 3))

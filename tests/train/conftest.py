@@ -1,11 +1,11 @@
-"""Folders of pictures, and settings so small that a step takes no time."""
+"""Folders of images, and settings so small that a step takes no time."""
 
 import numpy as np
 import pytest
 
 from swag_jax import generators, losses, write_image
 from swag_jax.images import resize
-from swag_jax.train import Settings
+from swag_jax.train import TrainSettings
 
 SMALL = {"weights": "random", "batch_size": 8, "size": 18, "crop": 16, "steps": 4, "precision": "float32"}
 SHALLOW = ("relu1_1", "relu1_2")
@@ -14,7 +14,7 @@ SHALLOW = ("relu1_1", "relu1_2")
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory):
     """Twelve contents, of two shapes and one in a folder of its own, and three styles."""
-    root = tmp_path_factory.mktemp("pictures")
+    root = tmp_path_factory.mktemp("images")
     for name in ("contents/more", "styles"):
         (root / name).mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -31,7 +31,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small():
-    """Settings by kind of generator."""
+    """TrainSettings by kind of generator."""
     johnson = losses.Objective(content_layers=SHALLOW[1:], style_layers=SHALLOW)
     adain = losses.AdaINObjective(content_layer="relu1_2", style_layers=SHALLOW)
     sanet = losses.SANetObjective(content_layers=SHALLOW, style_layers=SHALLOW, identity_layers=SHALLOW)
@@ -40,8 +40,8 @@ def small():
         compared_layers=SHALLOW, global_layers=last, local_layers=last, content_layers=last, samples=100
     )
     return {
-        "johnson": Settings(generators.JohnsonConfig(channels=2, blocks=1), johnson, **SMALL),
-        "adain": Settings(generators.AdaINConfig(), adain, **SMALL),
-        "sanet": Settings(generators.SANetConfig(), sanet, **SMALL),
-        "adaattn": Settings(generators.AdaAttNConfig(skip=False, samples=100), adaattn, **SMALL),
+        "johnson": TrainSettings(generators.JohnsonConfig(channels=2, blocks=1), johnson, **SMALL),
+        "adain": TrainSettings(generators.AdaINConfig(), adain, **SMALL),
+        "sanet": TrainSettings(generators.SANetConfig(), sanet, **SMALL),
+        "adaattn": TrainSettings(generators.AdaAttNConfig(skip=False, samples=100), adaattn, **SMALL),
     }

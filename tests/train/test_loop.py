@@ -75,7 +75,7 @@ def test_a_generator_says_what_it_was_trained_with(unbroken):
     assert notes["step"] == "4"
     facts = json.loads((folder / "settings.json").read_text())
     assert json.loads(notes["training"]) == facts
-    assert (facts["generator"], facts["steps"], facts["contents"][:11]) == ("adain", 4, "12 pictures")
+    assert (facts["generator"], facts["steps"], facts["contents"][:11]) == ("adain", 4, "12 images")
     assert result.source.kind == "random"
 
 
@@ -131,9 +131,9 @@ def test_a_checkpoint_of_another_generator_is_no_start(run, unbroken, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_other_pictures_are_refused(run, folders):
+def test_other_images_are_refused(run, folders):
     run(steps=2)
-    with pytest.raises(UserError, match=r"got contents 12 pictures .* there and 1 pictures .* here"):
+    with pytest.raises(UserError, match=r"got contents 12 images .* there and 1 images .* here"):
         run(steps=2, contents=folders / "contents" / "more")
 
 
@@ -170,20 +170,20 @@ def test_an_update_that_is_not_finite_ends_the_run(run):
         run(learning_rate=3e38, decay=0.0)
 
 
-def test_damaged_pictures_are_told_and_left_out(run, folders, tmp_path):
+def test_damaged_images_are_told_and_left_out(run, folders, tmp_path):
     styles = tmp_path / "styles"
     styles.mkdir()
-    (styles / "bad.png").write_text("no picture")
+    (styles / "bad.png").write_text("no image")
     (styles / "good.png").write_bytes((folders / "styles" / "0.png").read_bytes())
     seen = []
     run(steps=2, styles=styles, options={"callback": seen.append})
     told = [line for progress in seen for line in progress.damaged]
     assert len(told) == 1
-    assert "bad.png must hold a picture" in told[0]
+    assert "bad.png must hold an image" in told[0]
 
 
 def test_johnson_learns_one_style(run, tmp_path):
-    with pytest.raises(UserError, match="a johnson generator learns one style, got 3 pictures in"):
+    with pytest.raises(UserError, match="a johnson generator learns one style, got 3 images in"):
         run(kind="johnson")
     assert not (tmp_path / "run").exists()
 

@@ -33,7 +33,7 @@ def encoder():
 def prepared(settings, encoder, batch):
     """What a step takes beside the encoder."""
     config = settings.fitted_config(encoder)
-    return config, devices.everywhere(states.initial_state(settings, config)), devices.split(batch)
+    return config, devices.replicate_global(states.initial_state(settings, config)), devices.split(batch)
 
 
 def advanced(settings, encoder, batch, *, count):
@@ -71,7 +71,7 @@ def test_a_generator_learns_through_a_residual_network_with_swag(small, batch):
     assert first["softmax"] != pytest.approx(first["none"], rel=1e-2)
 
 
-def test_the_loss_is_the_mean_over_pictures(small, encoder, batch):
+def test_the_loss_is_the_mean_over_images(small, encoder, batch):
     """Written out for AdaIN."""
     settings, layers = small["adain"], ("relu1_1", "relu1_2")
     generator = generators.create(settings.fitted_config(encoder))
@@ -129,7 +129,7 @@ def test_bfloat16_is_near(small, encoder, batch):
     contents, styles = (jax.numpy.asarray(batch[name][:1], jax.numpy.float32) / 255 for name in ("content", "style"))
     totals = []
     for precision in ("float32", "bfloat16"):
-        generator = generators.create(config, operations=backbones.Operations(precision=precision))
+        generator = generators.create(config, compute=backbones.Compute(precision=precision))
         total, _ = steps.evaluate(generator, encoder, None, contents, styles, settings=settings, key=jax.random.key(0))
         totals.append(float(total))
     assert totals[1] == pytest.approx(totals[0], rel=0.03)
@@ -152,7 +152,7 @@ def test_a_decoder_may_keep_the_scale(kind):
 
 
 def test_an_encoder_may_mirror(small):
-    """Beyond the border there is the picture again: of an even one, features do not see the border."""
+    """Beyond the border there is the image again: of an even one, features do not see the border."""
     settings = small["adain"].replace(padding="reflect")
     flat = jax.numpy.full((16, 16, 3), 0.3)
     mirrored, zeros = (

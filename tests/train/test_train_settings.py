@@ -1,13 +1,13 @@
-"""Settings say what is trained, and refuse what cannot be."""
+"""TrainSettings say what is trained, and refuse what cannot be."""
 
 import pytest
 from flax import nnx
 
 from swag_jax import backbones, generators, losses
 from swag_jax._checks import UserError
-from swag_jax.features import Tap
+from swag_jax.features import LayerSpec
 from swag_jax.losses import AdaAttNObjective, AdaINObjective
-from swag_jax.train import RECIPES, Settings, recipe
+from swag_jax.train import RECIPES, TrainSettings, recipe
 from swag_jax.train.recipes import adaattn, adain, johnson, sanet
 from swag_jax.train.state import learning_rate
 
@@ -50,7 +50,7 @@ def test_another_encoder_has_its_own_layers():
     assert changed.read_layers == ("conv4_6",)
     assert changed.objective.style_layers == ("conv1", "conv2_3", "conv3_4", "conv4_6")
     assert changed.objective.smoothing.kind == "softmax"
-    assert changed.fitted_config(shape_of("resnet50", "conv4_6")).taps == (Tap("conv4_6", 1024, 16),)
+    assert changed.fitted_config(shape_of("resnet50", "conv4_6")).taps == (LayerSpec("conv4_6", 1024, 16),)
     assert johnson.settings.replace(encoder="resnet50").objective.content_layers == ("conv4_6",)
     chosen = adaattn.settings.replace(encoder="resnet50", local_layers=("conv3_4",))
     assert chosen.objective.local_layers == ("conv3_4",)
@@ -65,7 +65,7 @@ def test_loss_and_generator_attend_alike():
 
 def test_kinds_have_objectives_of_their_own():
     with pytest.raises(UserError, match="the objective of adain must be AdaINObjective, got AdaAttNObjective"):
-        Settings(generators.AdaINConfig(), AdaAttNObjective())
+        TrainSettings(generators.AdaINConfig(), AdaAttNObjective())
 
 
 @pytest.mark.parametrize(
@@ -97,6 +97,6 @@ def test_unknown_recipes():
 
 
 def test_objectives_keep_what_is_set():
-    settings = Settings(generators.AdaINConfig(), AdaINObjective(style_weight=2.0))
+    settings = TrainSettings(generators.AdaINConfig(), AdaINObjective(style_weight=2.0))
     assert settings.replace(encoder="vgg16").objective.style_weight == 2.0
     assert isinstance(johnson.settings.objective, losses.Objective)

@@ -1,4 +1,4 @@
-"""What many stylized pictures measure together: means with their standard errors, and distances of whole sets."""
+"""What many stylized images measure together: means with their standard errors, and distances of whole sets."""
 
 import math
 from collections.abc import Sequence
@@ -7,18 +7,18 @@ from typing import TypeAlias
 
 import numpy as np
 
+from swag_jax.measure.evaluator import CANDIDATES, Candidate, Comparison
 from swag_jax.measure.frechet import Moments, artfid, frechet_distance
-from swag_jax.measure.judge import CANDIDATES, Candidate, Comparison
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean of a metric over pictures.
+    """The mean of a metric over images.
 
     Attributes:
         mean: The mean; of a set's metric, its value.
-        standard_error: Of the mean; `None` for one picture, and for a set's metric.
-        count: How many pictures.
+        standard_error: Of the mean; `None` for one image, and for a set's metric.
+        count: How many images.
     """
 
     mean: float
@@ -45,15 +45,15 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(float(np.mean(values)), error, count)
 
 
-class Survey:
-    """Adds up the comparisons of many pictures, each of which can be forgotten afterwards."""
+class Aggregate:
+    """Adds up the comparisons of many images, each of which can be forgotten afterwards."""
 
     def __init__(self):
         self._values: dict[str, list[dict[Candidate, float]]] = {}
         self._moments: dict[Candidate, Moments] = {}
 
     def add(self, comparison: Comparison) -> None:
-        """Add one picture.
+        """Add one image.
 
         Args:
             comparison: What it measures.
@@ -65,7 +65,7 @@ class Survey:
             self._moments[candidate] = before.add(vectors)
 
     def estimates(self) -> Estimates:
-        """Return what every metric is for each candidate; without `fid` where there are fewer than two pictures."""
+        """Return what every metric is for each candidate; without `fid` where there are fewer than two images."""
         found: Estimates = {
             name: {c: estimate([value[c] for value in values]) for c in CANDIDATES}
             for name, values in self._values.items()

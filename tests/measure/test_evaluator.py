@@ -9,8 +9,8 @@ from reference.weights import LPIPS_CHANNELS
 
 from swag_jax import UserError, backbones, extract, measure, sample
 from swag_jax.images import resize
-from swag_jax.measure import CANDIDATES, LPIPS, METRICS, Judge
-from swag_jax.measure import judge as judging
+from swag_jax.measure import CANDIDATES, LPIPS, METRICS, Evaluator
+from swag_jax.measure import evaluator as judging
 
 KEY = jax.random.key(3)
 OUTPUT = sample("coffee", size=48)[:32, :40]
@@ -46,7 +46,7 @@ def networks():
 @pytest.fixture(scope="module")
 def found(networks):
     assert STYLE.shape[:2] == (45, 40)
-    return Judge(tuple(METRICS), key=KEY, **networks).compare(OUTPUT, CONTENT, [STYLE])
+    return Evaluator(tuple(METRICS), key=KEY, **networks).compare(OUTPUT, CONTENT, [STYLE])
 
 
 def test_every_pair_metric_of_every_candidate(found):
@@ -64,7 +64,7 @@ def test_the_trivial_results_are_perfect_on_one_side_each(found):
         assert min(imperfect.values()) > 10 * exactness, name
 
 
-def test_values_are_of_the_right_pictures_and_layers(found, networks):
+def test_values_are_of_the_right_images_and_layers(found, networks):
     """Through the judge's own compiled functions; the formulas have tests of their own."""
     made, content, style, copy = map(jnp.asarray, (OUTPUT, SMALL, PAINTING, COPY))
 
@@ -102,7 +102,7 @@ def test_what_fid_reads(found, networks):
 
 
 def test_fid_features_are_means_over_a_stretched_square(networks):
-    """A constant picture stays constant when it is stretched; PyTorch's bilinear rule between two pixels: quarters."""
+    """A constant image stays constant when it is stretched; PyTorch's bilinear rule between two pixels: quarters."""
     ramp = jnp.array([[[0.0], [1.0]]]).repeat(3, -1)
     stretched = jax.image.resize(ramp, (1, 4, 3), "linear", antialias=False)[0, :, 0]
     np.testing.assert_allclose(stretched, [0, 0.25, 0.75, 1])
@@ -113,22 +113,22 @@ def test_fid_features_are_means_over_a_stretched_square(networks):
 
 
 def test_several_styles_are_averaged(networks):
-    judge = Judge(("color", "ssim"), key=KEY)
-    both, first, second = (judge.compare(OUTPUT, CONTENT, styles) for styles in ([STYLE, OTHER], [STYLE], [OTHER]))
+    evaluator = Evaluator(("color", "ssim"), key=KEY)
+    both, first, second = (evaluator.compare(OUTPUT, CONTENT, styles) for styles in ([STYLE, OTHER], [STYLE], [OTHER]))
     for name in ("color", "ssim"):
         for candidate in CANDIDATES:
             mean = np.mean([first.values[name][candidate], second.values[name][candidate]])
             assert both.values[name][candidate] == pytest.approx(mean, rel=1e-6, abs=1e-9)
     assert both.vectors == {}
-    vectors = Judge(("fid",), **networks).compare(OUTPUT, CONTENT, [STYLE, OTHER]).vectors
+    vectors = Evaluator(("fid",), **networks).compare(OUTPUT, CONTENT, [STYLE, OTHER]).vectors
     assert [vectors[candidate].shape[0] for candidate in CANDIDATES] == [1, 1, 2]
 
 
-def test_pictures_of_one_pair_together_equal_each_alone(found, networks):
+def test_images_of_one_pair_together_equal_each_alone(found, networks):
     other = OUTPUT[::-1].copy()
-    judge = Judge(tuple(METRICS), key=KEY, **networks)
-    first, second = judge.compare_all([OUTPUT, other], CONTENT, [STYLE])
-    for together, alone in ((first, found), (second, judge.compare(other, CONTENT, [STYLE]))):
+    evaluator = Evaluator(tuple(METRICS), key=KEY, **networks)
+    first, second = evaluator.compare_all([OUTPUT, other], CONTENT, [STYLE])
+    for together, alone in ((first, found), (second, evaluator.compare(other, CONTENT, [STYLE]))):
         assert together.values == alone.values
         for candidate in CANDIDATES:
             np.testing.assert_array_equal(together.vectors[candidate], alone.vectors[candidate])
@@ -136,19 +136,19 @@ def test_pictures_of_one_pair_together_equal_each_alone(found, networks):
 
 
 def test_identity_where_the_content_is_the_style():
-    judge = Judge(("identity",))
-    assert judge.compare(OUTPUT, CONTENT, [STYLE]).values == {}
-    found = judge.compare(np.clip(SMALL + 0.5, 0, 1), CONTENT, [CONTENT.copy()]).values
+    evaluator = Evaluator(("identity",))
+    assert evaluator.compare(OUTPUT, CONTENT, [STYLE]).values == {}
+    found = evaluator.compare(np.clip(SMALL + 0.5, 0, 1), CONTENT, [CONTENT.copy()]).values
     expected = np.sqrt(np.mean((np.clip(SMALL + 0.5, 0, 1) - SMALL) ** 2))
     assert found == {"identity": {"output": pytest.approx(expected, rel=1e-5), "content": 0.0, "style": 0.0}}
 
 
 def test_a_style_is_never_too_small_for_the_networks(networks):
-    judge = Judge(("gram",), network=networks["network"], style_layers=("relu2",))
+    evaluator = Evaluator(("gram",), network=networks["network"], style_layers=("relu2",))
     thin = STYLE[:18, :40]
-    assert judge._fitted(thin, 32, 10**6) == (15, 34)
-    assert judge._fitted(STYLE, 40, 10**6) == (40, 36)
-    assert np.isfinite(judge.compare(OUTPUT, CONTENT, [thin]).values["gram"]["output"])
+    assert evaluator._fitted(thin, 32, 10**6) == (15, 34)
+    assert evaluator._fitted(STYLE, 40, 10**6) == (40, 36)
+    assert np.isfinite(evaluator.compare(OUTPUT, CONTENT, [thin]).values["gram"]["output"])
 
 
 @pytest.mark.parametrize(
@@ -161,22 +161,22 @@ def test_a_style_is_never_too_small_for_the_networks(networks):
 )
 def test_what_a_judge_needs(metrics, message):
     with pytest.raises(UserError, match=message):
-        Judge(metrics)
+        Evaluator(metrics)
 
 
 def test_what_is_measured_together_has_one_size():
-    judge = Judge(("ssim",))
+    evaluator = Evaluator(("ssim",))
     with pytest.raises(UserError, match="together must have one size, got 32 x 40, 48 x 48"):
-        judge.compare_all([OUTPUT, CONTENT[:48, :48]], CONTENT, [STYLE])
+        evaluator.compare_all([OUTPUT, CONTENT[:48, :48]], CONTENT, [STYLE])
     with pytest.raises(UserError, match="one size, got none"):
-        judge.compare_all([], CONTENT, [STYLE])
+        evaluator.compare_all([], CONTENT, [STYLE])
 
 
 def test_what_cannot_be_measured(networks):
-    deep = Judge(("content",), network=networks["network"], content_layer="pool2")
+    deep = Evaluator(("content",), network=networks["network"], content_layer="pool2")
     with pytest.raises(UserError, match="both sides must be at least 31 px for pool2, got 24 x 40: measure larger"):
         deep.compare(OUTPUT[:24], CONTENT, [STYLE])
-    with pytest.raises(UserError, match="there must be at least one style picture, got 0"):
+    with pytest.raises(UserError, match="there must be at least one style image, got 0"):
         deep.compare(OUTPUT, CONTENT, [])
 
 
@@ -190,17 +190,17 @@ def test_what_cannot_be_measured(networks):
         ((6000, 8000), (6000, 8000)),
     ],
 )
-def test_a_style_beside_a_very_long_picture_stays_small(shape, expected):
+def test_a_style_beside_a_very_long_image_stays_small(shape, expected):
     most = max(judging.STYLE_PIXELS, 4 * shape[0] * shape[1])
-    found = Judge(("ssim",))._fitted(np.zeros((30, 40, 3), np.float32), max(shape), most)
+    found = Evaluator(("ssim",))._fitted(np.zeros((30, 40, 3), np.float32), max(shape), most)
     assert found == expected
 
 
-def test_pictures_are_refused_by_what_they_are(unchecked):
+def test_images_are_refused_by_what_they_are(unchecked):
     good = np.full((16, 16, 3), 0.5, np.float32)
-    judge = Judge(("ssim",))
+    evaluator = Evaluator(("ssim",))
     for arguments, what in (((good * 255, good, [good]), "output"), ((good, np.uint8(good), [good]), "content")):
-        with pytest.raises(UserError, match=f"the {what} picture must .*: divide by 255"):
-            judge.compare(*arguments)
-    with pytest.raises(UserError, match="the style picture must be an array, got the path"):
-        judge.compare(good, good, ["style.png"])
+        with pytest.raises(UserError, match=f"the {what} image must .*: divide by 255"):
+            evaluator.compare(*arguments)
+    with pytest.raises(UserError, match="the style image must be an array, got the path"):
+        evaluator.compare(good, good, ["style.png"])

@@ -1,4 +1,4 @@
-"""Pictures and masks that arrive as arrays: taken, or refused by what they are, with the cure."""
+"""Images and masks that arrive as arrays: taken, or refused by what they are, with the cure."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from swag_jax import UserError, solve, write_image
-from swag_jax.images._picture import as_image, as_mask, as_picture
+from swag_jax.images._arrays import as_image, as_mask, host_image
 from swag_jax.measure import color_distance, rms_difference, ssim
 
 GOOD = np.random.default_rng(0).random((16, 24, 3)).astype(np.float32)
@@ -33,10 +33,10 @@ REFUSED = {
     "gray": (GOOD[..., 0], "(16, 24): repeat the gray values"),
     "gray, one channel": (GOOD[..., :1], "(16, 24, 1): repeat the gray values"),
     "with opacity": (GOOD[..., [0, 1, 2, 0]], "(16, 24, 4): leave out the fourth channel"),
-    "batch": (GOOD[None], "(1, 16, 24, 3): pass the pictures of a batch one by one"),
+    "batch": (GOOD[None], "(1, 16, 24, 3): pass the images of a batch one by one"),
     "empty": (GOOD[:0], "(0, 24, 3)."),
     "number": (0.5, "()."),
-    "PIL": (Image.fromarray(np.uint8(GOOD * 255)), 'a PIL image of mode RGB: pass np.asarray(picture.convert("RGB")'),
+    "PIL": (Image.fromarray(np.uint8(GOOD * 255)), 'a PIL image of mode RGB: pass np.asarray(image.convert("RGB")'),
     "text": ("x.png", "the path 'x.png': read it with swag_jax.read_image."),
     "path": (Path("x.png"), "x.png'): read it with swag_jax.read_image."),
     "nothing": (None, "NoneType: pass a NumPy or JAX array."),
@@ -57,12 +57,12 @@ def message(call, *arguments):
 
 @pytest.mark.parametrize("kind", TAKEN)
 def test_floats_of_any_precision_are_taken(kind, tmp_path, unchecked):
-    picture = as_picture(TAKEN[kind], "content")
-    assert picture.dtype == np.float32
-    np.testing.assert_allclose(picture, GOOD, atol=2**-8 if "16" in kind else 1e-7)
+    host = host_image(TAKEN[kind], "content")
+    assert host.dtype == np.float32
+    np.testing.assert_allclose(host, GOOD, atol=2**-8 if "16" in kind else 1e-7)
     image = as_image(TAKEN[kind], "content")
     assert (isinstance(image, jax.Array), image.dtype) == (True, jnp.float32)
-    np.testing.assert_array_equal(image, picture)
+    np.testing.assert_array_equal(image, host)
     write_image(tmp_path / "out.png", TAKEN[kind])
     assert float(rms_difference(TAKEN[kind], image)) == 0
 
@@ -71,7 +71,7 @@ def test_floats_of_any_precision_are_taken(kind, tmp_path, unchecked):
 def test_others_are_refused_by_what_they_are(kind, tmp_path, unchecked):
     value, part = REFUSED[kind]
     calls = [
-        lambda x: as_picture(x, "content"),
+        lambda x: host_image(x, "content"),
         lambda x: as_image(x, "content"),
         lambda x: write_image(tmp_path / "out.png", x),
         lambda x: ssim(x, GOOD),
@@ -86,7 +86,7 @@ def test_others_are_refused_by_what_they_are(kind, tmp_path, unchecked):
 
 
 class Frozen:
-    """What `solve` asks of a network before it looks at the pictures."""
+    """What `solve` asks of a network before it looks at the images."""
 
     def frozen(self):
         return self
@@ -94,9 +94,9 @@ class Frozen:
 
 def test_a_range_of_its_own_is_told(tmp_path, unchecked):
     signed = GOOD * 2 - 1
-    for call in (as_picture, as_image):
+    for call in (host_image, as_image):
         assert "map [-1, 1] by (x + 1) / 2" in message(call, signed, "content")
-    assert "clip it" in message(as_picture, GOOD + 0.01, "content")
+    assert "clip it" in message(host_image, GOOD + 0.01, "content")
     np.testing.assert_array_equal(as_image(GOOD + 0.4, "content"), GOOD + 0.4)  # as computing may give it
 
 

@@ -31,7 +31,7 @@ class Family:
         distance: Of features from their target.
         weight: Of every term; 0 leaves the family out.
         layers: One term each.
-        features: Of the picture.
+        features: Of the image.
         targets: What they are compared with.
         smoothing: Of both.
     """

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from swag_jax.measure import CANDIDATES, Comparison, Estimate, Moments, Survey, artfid, estimate, frechet_distance
+from swag_jax.measure import CANDIDATES, Aggregate, Comparison, Estimate, Moments, artfid, estimate, frechet_distance
 
 
 def comparison(value, seed=None, **more):
@@ -21,20 +21,20 @@ def test_estimate_is_numpys_mean_and_standard_error():
 
 
 def test_means_over_the_pairs_that_have_the_metric():
-    survey = Survey()
-    survey.add(comparison(1.0))
-    survey.add(comparison(3.0, identity={"output": 0.5, "content": 0.0, "style": 0.0}))
-    found = survey.estimates()
+    aggregate = Aggregate()
+    aggregate.add(comparison(1.0))
+    aggregate.add(comparison(3.0, identity={"output": 0.5, "content": 0.0, "style": 0.0}))
+    found = aggregate.estimates()
     assert set(found) == {"lpips", "identity"}
     assert found["lpips"]["style"] == Estimate(2.0, 1.0, 2)
     assert found["identity"]["output"] == Estimate(0.5, None, 1)
 
 
 def test_distances_of_the_sets_are_those_of_all_vectors():
-    survey, parts = Survey(), [comparison(0.5, seed) for seed in range(4)]
+    aggregate, parts = Aggregate(), [comparison(0.5, seed) for seed in range(4)]
     for part in parts:
-        survey.add(part)
-    found = survey.estimates()
+        aggregate.add(part)
+    found = aggregate.estimates()
     moments = {c: Moments.empty(5).add(np.concatenate([part.vectors[c] for part in parts])) for c in CANDIDATES}
     for candidate in CANDIDATES:
         expected = frechet_distance(moments[candidate], moments["style"])
@@ -45,9 +45,9 @@ def test_distances_of_the_sets_are_those_of_all_vectors():
     assert found["fid"]["output"].mean > 0.1
 
 
-def test_one_picture_is_no_set():
-    survey = Survey()
+def test_one_image_is_no_set():
+    aggregate = Aggregate()
     alone = comparison(0.5, 0)
-    survey.add(Comparison(alone.values, {candidate: vectors[:1] for candidate, vectors in alone.vectors.items()}))
-    assert set(survey.estimates()) == {"lpips"}
-    assert Survey().estimates() == {}
+    aggregate.add(Comparison(alone.values, {candidate: vectors[:1] for candidate, vectors in alone.vectors.items()}))
+    assert set(aggregate.estimates()) == {"lpips"}
+    assert Aggregate().estimates() == {}

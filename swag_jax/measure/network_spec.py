@@ -17,7 +17,7 @@ Choice: TypeAlias = str | tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Subject:
+class NetworkSpec:
     """A network to be measured.
 
     Attributes:
@@ -28,7 +28,7 @@ class Subject:
             its `Architecture` that are turned.
 
     Example:
-        >>> Subject("no additions", "resnet50", options=(("residual", False), ("depths", (2, 2, 2, 2)))).weights
+        >>> NetworkSpec("no additions", "resnet50", options=(("residual", False), ("depths", (2, 2, 2, 2)))).weights
         'random'
     """
 
@@ -39,29 +39,29 @@ class Subject:
 
 
 @dataclass(frozen=True, eq=False)
-class LoadedSubject:
+class LoadedNetwork:
     """A network with the layers to be read, and those of them that stand for its stages.
 
     Attributes:
-        subject: What was loaded.
+        spec: What was loaded.
         network: The network.
         source: Where its weights came from.
         layers: The layers to be read, shallow to deep.
         stages: The last layer of each stage that the weights reach.
     """
 
-    subject: Subject
+    spec: NetworkSpec
     network: Backbone
     source: Source
     layers: tuple[str, ...]
     stages: dict[int, str]
 
 
-def load_subject(subject: Subject, layers: Choice, *, seed: int = 0) -> LoadedSubject:
+def load_network(spec: NetworkSpec, layers: Choice, *, seed: int = 0) -> LoadedNetwork:
     """Load a network down to the deepest layer that will be read.
 
     Args:
-        subject: The network.
+        spec: The network.
         layers: `stages` (the last layer of each), `all`, or layers by name.
         seed: Seed of random weights.
 
@@ -70,7 +70,7 @@ def load_subject(subject: Subject, layers: Choice, *, seed: int = 0) -> LoadedSu
     """
     if isinstance(layers, str):
         check_name(layers, CHOICES, what="choice of layers")
-    name, weights, options = subject.backbone, subject.weights, dict(subject.options)
+    name, weights, options = spec.backbone, spec.weights, dict(spec.options)
     known = backbones.entry(name)
     for option in options:
         check_name(option, known.options, what=f"option of {name}")
@@ -80,7 +80,7 @@ def load_subject(subject: Subject, layers: Choice, *, seed: int = 0) -> LoadedSu
     stages = {_stage(layer, ends, names): layer for layer in reached if layer in marks}
     read = layers if isinstance(layers, tuple) else (reached if layers == "all" else tuple(stages.values()))
     network, source = backbones.load(name, weights=weights, layers=read, seed=seed, **options)
-    return LoadedSubject(subject, network, source, network.check_layers(read), stages)
+    return LoadedNetwork(spec, network, source, network.check_layers(read), stages)
 
 
 def _stage(layer: str, ends: Iterable[str], names: Sequence[str]) -> int:

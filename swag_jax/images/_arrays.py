@@ -1,4 +1,4 @@
-"""Pictures and masks that arrive as arrays, or as what reads them: what they must be, and how to mend what is not."""
+"""Images and masks that arrive as arrays, or as what reads them: what they must be, and how to mend what is not."""
 
 import os
 from collections.abc import Callable
@@ -15,57 +15,57 @@ from swag_jax._checks import UserError, error
 from swag_jax._numerics import widen
 from swag_jax._types import HostAlpha, HostImage, Image
 
-Picture: TypeAlias = ArrayLike | Callable[[], ArrayLike]
-"""A picture, or what reads one. Pairs call those that compare equal once."""
+ImageSource: TypeAlias = ArrayLike | Callable[[], ArrayLike]
+"""An image, or what reads one. Pairs call those that compare equal once."""
 
 NEAR = (-0.5, 1.5)
 """Where a function of arrays takes values, as they may come of computing; beyond, they are of another range."""
 
 OVERSHOOT = (-1.0, 2.0)
-"""What is clipped where a picture is written; beyond, values are of another range."""
+"""What is clipped where an image is written; beyond, values are of another range."""
 
 _WHITES = {"uint8": "255", "uint16": "65535"}
 
 
-def as_picture(image: ArrayLike, what: str) -> HostImage:
-    """Return a float32 host picture.
+def host_image(image: ArrayLike, what: str) -> HostImage:
+    """Return a float32 host image.
 
     Args:
         image: Floating-point values of any precision, `height width 3` in [0, 1].
-        what: What to call it: the `what` picture.
+        what: What to call it: the `what` image.
 
     Raises:
         UserError: If it is anything else.
     """
-    name = f"the {what} picture"
-    picture = as_array(image, name)
-    _check_shape(picture.shape, name)
-    _check_type(picture.dtype, name)
-    values = np.asarray(picture).astype(np.float32)
+    name = f"the {what} image"
+    found = as_array(image, name)
+    _check_shape(found.shape, name)
+    _check_type(found.dtype, name)
+    values = np.asarray(found).astype(np.float32)
     _check_values(values, name)
     return values
 
 
 def as_image(image: Any, what: str, *, values: bool = True) -> Image:
-    """Return a picture for a function of arrays that may be traced: float32, or wider where it is wider.
+    """Return an image for a function of arrays that may be traced: float32, or wider where it is wider.
 
     Values are looked at only where they are at hand: those of an argument under `jax.jit` are not.
 
     Args:
         image: Floating-point values `height width 3`, about in [0, 1].
-        what: What to call it: the `what` picture.
+        what: What to call it: the `what` image.
         values: Whether to look at the values at all.
 
     Raises:
         UserError: If it is anything else.
     """
-    name = f"the {what} picture"
-    picture = as_array(image, name)
-    _check_shape(picture.shape, name)
-    _check_type(picture.dtype, name)
-    if values and not isinstance(picture, Tracer) and getattr(picture, "is_fully_addressable", True):
-        _check_values(np.asarray(jax.device_get(picture), np.float32), name, limits=NEAR)
-    return widen(jnp.asarray(picture))
+    name = f"the {what} image"
+    found = as_array(image, name)
+    _check_shape(found.shape, name)
+    _check_type(found.dtype, name)
+    if values and not isinstance(found, Tracer) and getattr(found, "is_fully_addressable", True):
+        _check_values(np.asarray(jax.device_get(found), np.float32), name, limits=NEAR)
+    return widen(jnp.asarray(found))
 
 
 def as_mask(mask: Any, what: str) -> HostAlpha:
@@ -90,12 +90,12 @@ def as_mask(mask: Any, what: str) -> HostAlpha:
 
 
 def to_write(values: Any, name: str, *, shape: tuple[int, int] | None = None) -> np.ndarray:
-    """Return float32 values in [0, 1] to be written: those of a picture or, given its shape, of its opacity.
+    """Return float32 values in [0, 1] to be written: those of an image or, given its shape, of its opacity.
 
     Args:
         values: Floating-point values, which are clipped where they are a little outside.
         name: What to call them, with the article.
-        shape: Height and width of the picture.
+        shape: Height and width of the image.
 
     Raises:
         UserError: If they are anything else.
@@ -119,12 +119,12 @@ def as_array(value: Any, what: str) -> Any:
         what: What to call it, with its article.
 
     Raises:
-        UserError: If it is no array: a path, a picture of Pillow's, nothing, or something else.
+        UserError: If it is no array: a path, an image of Pillow's, nothing, or something else.
     """
     if isinstance(value, str | bytes | os.PathLike):
         raise error(f"{what} must be an array", got=f"the path {value!r}", cure="read it with swag_jax.read_image")
     if isinstance(value, Pillow.Image):
-        cure = 'pass np.asarray(picture.convert("RGB"), np.float32) / 255'
+        cure = 'pass np.asarray(image.convert("RGB"), np.float32) / 255'
         raise error(f"{what} must be an array", got=f"a PIL image of mode {value.mode}", cure=cure)
     if isinstance(value, np.ndarray | jax.Array):
         return value
@@ -143,13 +143,13 @@ def _check_shape(shape: tuple[int, ...], name: str) -> None:
 
 
 def _shape_cure(shape: tuple[int, ...]) -> str | None:
-    """Say how to turn an array into a picture, where its shape tells what it is."""
+    """Say how to turn an array into an image, where its shape tells what it is."""
     if 0 in shape:
         return None
     if len(shape) == 2 or shape[-1:] == (1,):
         return "repeat the gray values as three channels"
     if len(shape) == 4:
-        return "pass the pictures of a batch one by one, or use stylize_batch or jax.vmap"
+        return "pass the images of a batch one by one, or use stylize_batch or jax.vmap"
     if len(shape) == 3 and shape[2] == 4:
         return "leave out the fourth channel, the opacity"
     if len(shape) == 3 and shape[0] == 3:
@@ -186,4 +186,4 @@ def called(read: Callable[[], ArrayLike], what: str) -> ArrayLike:
     except UserError:
         raise
     except Exception as problem:
-        raise error(f"the {what} picture must be readable", got=f"{type(problem).__name__}: {problem}") from problem
+        raise error(f"the {what} image must be readable", got=f"{type(problem).__name__}: {problem}") from problem

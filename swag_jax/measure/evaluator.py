@@ -1,10 +1,10 @@
-"""All metrics of one stylized picture, and beside them those of the two trivial results.
+"""All metrics of one stylized image, and beside them those of the two trivial results.
 
 A number says little by itself: the unchanged content keeps all structure, and a copy of the style has all style. Each
 metric is therefore measured of three candidates: the output, the content, and the style.
 
 The output's size decides. The content is resized to its height and width; the style to its longer side, keeping the
-aspect ratio, as when the picture was made. Where the copy of the style is compared with the content, place by place, it
+aspect ratio, as when the image was made. Where the copy of the style is compared with the content, place by place, it
 is stretched to the output's height and width. All by Lanczos resampling (`swag_jax.images.resize`).
 """
 
@@ -24,7 +24,7 @@ from swag_jax._types import AnyFeatures, AnyHostImage, HostImage, Key, LayerFeat
 from swag_jax.backbones import Backbone
 from swag_jax.features import extract
 from swag_jax.images import fitted, resize
-from swag_jax.images._picture import as_picture
+from swag_jax.images._arrays import host_image
 from swag_jax.measure.identity import rms_difference
 from swag_jax.measure.inception import fid_features
 from swag_jax.measure.perceptual import LPIPS, lpips
@@ -50,7 +50,7 @@ class Metric:
     Attributes:
         better: Which direction is better.
         against: What a candidate is compared with: its content, its style, or `set`, all styles with all candidates.
-        reads: The attributes of `Judge` that it needs; none: the pixels.
+        reads: The attributes of `Evaluator` that it needs; none: the pixels.
     """
 
     better: Literal["higher", "lower"]
@@ -76,7 +76,7 @@ METRICS: Mapping[str, Metric] = {
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What one stylized picture measures.
+    """What one stylized image measures.
 
     Attributes:
         values: The value of each candidate by metric. `identity` is there only where the content is the style; `fid`
@@ -89,22 +89,22 @@ class Comparison:
 
 
 STYLE_PIXELS = 2048**2
-"""Pixels of a style as it is looked at: so many at most, or four times those of the picture. Our choice."""
+"""Pixels of a style as it is looked at: so many at most, or four times those of the image. Our choice."""
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
-    """Measures stylized pictures.
+class Evaluator:
+    """Measures stylized images.
 
     Attributes:
         metrics: Which metrics, of `METRICS`.
-        network: The network in which content and style are compared; not the one that made the pictures.
+        network: The network in which content and style are compared; not the one that made the images.
         content_layer: Its layer for `content`; empty: not read.
         style_layers: Its layers for `gram`, `moments` and `sliced-wasserstein`; empty: not read.
         vgg19: VGG19, for `cfsd`.
         lpips: For `lpips` and `artfid`.
         inception: Inception v3 with FID's weights, for `fid` and `artfid`.
-        key: Draws the directions of `sliced-wasserstein` and `color`, the same for all pictures.
+        key: Draws the directions of `sliced-wasserstein` and `color`, the same for all images.
     """
 
     metrics: tuple[str, ...]
@@ -123,37 +123,37 @@ class Judge:
                     raise error(f"the metric {name} needs the judge's {needed}", cure="load it, or leave it out")
 
     def compare(self, output: HostImage, content: AnyHostImage, styles: Sequence[AnyHostImage]) -> Comparison:
-        """Measure one picture; against several styles, by the mean over them.
+        """Measure one image; against several styles, by the mean over them.
 
         Args:
-            output: The stylized picture, `height width 3` in [0, 1].
-            content: The content picture, of any size.
-            styles: One or more style pictures, of any sizes.
+            output: The stylized image, `height width 3` in [0, 1].
+            content: The content image, of any size.
+            styles: One or more style images, of any sizes.
 
         Raises:
-            UserError: If there are no styles, the picture is too small for a network, or a metric has no finite value.
+            UserError: If there are no styles, the image is too small for a network, or a metric has no finite value.
         """
         return self.compare_all([output], content, styles)[0]
 
     def compare_all(
         self, outputs: Sequence[HostImage], content: AnyHostImage, styles: Sequence[AnyHostImage]
     ) -> list[Comparison]:
-        """Measure several pictures that were made of one content and the same styles, each as `compare` does.
+        """Measure several images that were made of one content and the same styles, each as `compare` does.
 
         The content, the styles and the two trivial results are looked at once.
 
         Args:
-            outputs: The stylized pictures, all of one height and width.
+            outputs: The stylized images, all of one height and width.
             content: As in `compare`.
             styles: As in `compare`.
 
         Raises:
-            UserError: As in `compare`, or if the pictures differ in size.
+            UserError: As in `compare`, or if the images differ in size.
         """
         if not styles:
-            raise error("there must be at least one style picture", got=0)
-        outputs, content = [as_picture(x, "output") for x in outputs], as_picture(content, "content")
-        styles = [as_picture(style, "style") for style in styles]
+            raise error("there must be at least one style image", got=0)
+        outputs, content = [host_image(x, "output") for x in outputs], host_image(content, "content")
+        styles = [host_image(style, "style") for style in styles]
         height, width = _common_size(outputs)
         unchanged = _View(self, resize(content, height, width))
         most = max(STYLE_PIXELS, 4 * height * width)
@@ -178,7 +178,7 @@ class Judge:
         return comparisons
 
     def _vectors(self, views: dict[Candidate, list["_View"]]) -> dict[Candidate, Float[np.ndarray, "_ _"]]:
-        """Return what FID reads of every candidate, a row for each picture; nothing without FID."""
+        """Return what FID reads of every candidate, a row for each image; nothing without FID."""
         if self.inception is None:
             return {}
         return {c: np.stack([_fid_features(self.inception, v.image) for v in found]) for c, found in views.items()}
@@ -199,7 +199,7 @@ class Judge:
     def _fitted(self, style: AnyHostImage, size: int, most: int) -> tuple[int, int]:
         """Return the height and width at which a style is read: never too small for the networks, nor huge.
 
-        Beside a very long picture, a style of its longer side could have more pixels than memory holds.
+        Beside a very long image, a style of its longer side could have more pixels than memory holds.
         """
         height, width = style.shape[:2]
         size = min(size, math.isqrt(most * max(height, width) // min(height, width)))
@@ -221,10 +221,10 @@ class Judge:
 
 
 class _View:
-    """A picture as the judge's networks see it; each looks once, when it is first asked."""
+    """An image as the judge's networks see it; each looks once, when it is first asked."""
 
-    def __init__(self, judge: Judge, image: HostImage):
-        self.image, self._judge = jnp.asarray(image), judge
+    def __init__(self, evaluator: Evaluator, image: HostImage):
+        self.image, self._judge = jnp.asarray(image), evaluator
         self._seen: dict[str, LayerFeatures] = {}
 
     def __getitem__(self, name: str) -> LayerFeatures:
@@ -234,7 +234,7 @@ class _View:
             shape, smallest = self.image.shape[:2], network.minimum_size(layers)
             if min(shape) < smallest:
                 rule = f"both sides must be at least {smallest} px for {network.deepest(layers)}"
-                raise error(rule, got="{} x {}".format(*shape), cure="measure larger pictures, or shallower layers")
+                raise error(rule, got="{} x {}".format(*shape), cure="measure larger images, or shallower layers")
             self._seen[name] = _extract(network, self.image, layers=layers)
         return self._seen[name]
 
@@ -257,7 +257,7 @@ def _common_size(outputs: Sequence[HostImage]) -> tuple[int, int]:
     sizes = dict.fromkeys(output.shape[:2] for output in outputs)
     if len(sizes) != 1:
         found = ", ".join(f"{height} x {width}" for height, width in sizes) or "none"
-        raise error("pictures that are measured together must have one size", got=found)
+        raise error("images that are measured together must have one size", got=found)
     return next(iter(sizes))
 
 
@@ -265,22 +265,22 @@ _extract, _fid_features = jax.jit(extract, static_argnames="layers"), jax.jit(fi
 _ssim, _content, _cfsd, _rms_difference, _lpips = map(jax.jit, (ssim, content_distance, cfsd, rms_difference, lpips))
 _gram, _moments, _sliced, _color = map(jax.jit, (gram_distance, moment_distance, sliced_wasserstein, color_distance))
 
-_FORMULAS: Mapping[str, Callable[[Judge, _View, _View], Scalar]] = {
-    "ssim": lambda judge, x, y: _ssim(x.image, y.image),
-    "lpips": lambda judge, x, y: _lpips(x["lpips"], y["lpips"], judge.lpips.weights),  # pyright: ignore[reportOptionalMemberAccess]
-    "content": lambda judge, x, y: _content(x.content, y.content),
-    "cfsd": lambda judge, x, y: _cfsd(x["vgg19"][CFSD_LAYER], y["vgg19"][CFSD_LAYER]),
-    "gram": lambda judge, x, y: _gram(x.style, y.style),
-    "moments": lambda judge, x, y: _moments(x.style, y.style),
-    "sliced-wasserstein": lambda judge, x, y: _sliced(judge.key, x.style, y.style),
-    "color": lambda judge, x, y: _color(judge.key, x.image, y.image),
+_FORMULAS: Mapping[str, Callable[[Evaluator, _View, _View], Scalar]] = {
+    "ssim": lambda evaluator, x, y: _ssim(x.image, y.image),
+    "lpips": lambda evaluator, x, y: _lpips(x["lpips"], y["lpips"], evaluator.lpips.weights),  # pyright: ignore[reportOptionalMemberAccess]
+    "content": lambda evaluator, x, y: _content(x.content, y.content),
+    "cfsd": lambda evaluator, x, y: _cfsd(x["vgg19"][CFSD_LAYER], y["vgg19"][CFSD_LAYER]),
+    "gram": lambda evaluator, x, y: _gram(x.style, y.style),
+    "moments": lambda evaluator, x, y: _moments(x.style, y.style),
+    "sliced-wasserstein": lambda evaluator, x, y: _sliced(evaluator.key, x.style, y.style),
+    "color": lambda evaluator, x, y: _color(evaluator.key, x.image, y.image),
 }
-"""The metrics that are measured of every picture: of a candidate and what it is compared with."""
+"""The metrics that are measured of every image: of a candidate and what it is compared with."""
 
 
 def _checked(values: Values) -> Values:
     """Raise unless all values are finite."""
     for name, found in values.items():
         if not all(map(math.isfinite, found.values())):
-            raise error(f"{name} must be finite", got=found, cure="is one of the pictures black?")
+            raise error(f"{name} must be finite", got=found, cure="is one of the images black?")
     return values
