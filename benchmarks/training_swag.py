@@ -8,7 +8,7 @@ import numpy as np
 from generator_swag import load
 from stylize_job import Job
 
-from swag_jax import devices, generators, losses, train
+from swag_jax import devices, generators, train
 
 
 def settings_of(job: Job) -> train.TrainSettings:
@@ -16,7 +16,7 @@ def settings_of(job: Job) -> train.TrainSettings:
     changes = {"crop": job.size, "size": job.size, "batch_size": job.pairs, "precision": job.precision}
     changes |= {"bounded": False} if job.backbone == "johnson" else {}
     weights = str(Path(job.weights) / "encoder.safetensors")
-    return train.recipe(job.backbone).settings.replace(weights=weights, **changes)
+    return train.recipe(job.backbone).replace(weights=weights, **changes)
 
 
 class TrainingSide:
@@ -29,11 +29,11 @@ class TrainingSide:
         generator = load(job).generator
         with np.load(job.images) as images:
             batch = {name: (255 * images[name] + 0.5).astype(np.uint8) for name in ("content", "style")}
-        style_targets, objective = None, settings.objective
-        if isinstance(objective, losses.Objective):
+        style_targets = None
+        if not generator.reads_styles:
             style = jnp.asarray(batch.pop("style")[0], jnp.float32) / 255
-            made = jax.jit(lambda e, s: losses.style_targets(e, [s], objective=objective, blend=jnp.ones(1)))
-            style_targets = made(encoder, style)
+            made = jax.jit(settings.method.style_targets, static_argnames="objective")
+            style_targets = made(encoder, style, objective=settings.objective)
         state = train.initial_state(settings, generator.config) | {"parameters": generators.flat_parameters(generator)}
         self.step = train.make_step(settings, generator.config)
         self.start = jax.device_get(state)

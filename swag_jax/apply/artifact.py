@@ -24,7 +24,7 @@ from swag_jax._checks import error
 from swag_jax._files import write_whole
 from swag_jax._limits import JSON_BYTES, read_entry, read_json
 from swag_jax.apply.drivers import own_key
-from swag_jax.apply.painting import StyleConditioning, needs_own, paint, read
+from swag_jax.apply.functional import StyleConditioning, paint, read
 from swag_jax.apply.stylizer import Stylizer
 from swag_jax.images._arrays import as_image
 
@@ -242,7 +242,7 @@ def _paint(stylizer: Stylizer, manner: StyleConditioning, content: Any, *, mixed
     height, width, _ = content.shape
     missing = [length - side for length, side in zip(stylizer.extended(height, width), (height, width), strict=True)]
     whole = jnp.pad(content, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="reflect")
-    own = read(stylizer, content, key=own_key()) if mixed and needs_own(stylizer) else None
+    own = read(stylizer, content, key=own_key()) if mixed and stylizer.needs_own else None
     painted = paint(stylizer, manner, whole, own=own, mixed=mixed)
     return jnp.clip(painted[:height, :width], 0, 1)
 

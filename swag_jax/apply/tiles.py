@@ -24,9 +24,8 @@ from jaxtyping import Array, Float, Int
 from swag_jax import devices
 from swag_jax._checks import error
 from swag_jax._types import ChannelMoments, Features, HostImage, Image, Mask
-from swag_jax.apply.painting import Moments, StyleConditioning, encode, paint
+from swag_jax.apply.functional import Moments, StyleConditioning, paint
 from swag_jax.apply.stylizer import Stylizer
-from swag_jax.generators import EncoderGenerator
 from swag_jax.statistics import DEVIATION_EPSILON, centered_squares
 
 HostMasks: TypeAlias = Float[np.ndarray, "height width styles"]
@@ -109,9 +108,9 @@ def _painted_strip(stylizer, manner, strip, own, mixed):
 
 def _seen(stylizer: Stylizer, content: Any, known: Moments) -> dict[str, Any]:
     """Return what norms that are not known see of an image."""
+    encoded = stylizer.generator.encode(stylizer.encoder, content[None])
     batch = jax.tree.map(lambda x: x[None], dict(known))
-    read = encode(stylizer, content) if isinstance(stylizer.generator, EncoderGenerator) else content[None]
-    return {name: x[0] for name, x in stylizer.generator.normed(read, batch).items()}
+    return {name: x[0] for name, x in stylizer.generator.normed(encoded, batch).items()}
 
 
 @dataclass(frozen=True)

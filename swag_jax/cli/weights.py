@@ -221,7 +221,7 @@ def _convert_generator(args: argparse.Namespace) -> int:
     if args.input != "auto":
         raise error("--input is for networks", got=args.input, cure="leave it out")
     config = generators.convert_generator(args.files, args.generator, args.output)
-    reads = "images" if isinstance(config, generators.JohnsonConfig) else ", ".join(tap.layer for tap in config.taps)
+    reads = ", ".join(tap.layer for tap in config.taps) or "images"
     print(printable(f"{args.output}: {args.generator} generator, reads {reads}"))
     return 0
 

@@ -19,17 +19,9 @@ from swag_jax._files import check_apart
 from swag_jax._limits import read_json
 from swag_jax.backbones import Compute
 from swag_jax.features import LayerSpec
-from swag_jax.generators._layers import Generator
-from swag_jax.generators.kinds import (
-    KINDS,
-    Config,
-    config_type,
-    flat_parameters,
-    kind_of,
-    parameter_shapes,
-    with_parameters,
-)
 from swag_jax.generators.layouts import PUBLISHED, Published, kinds_of
+from swag_jax.generators.method import Config, Generator
+from swag_jax.generators.registry import METHODS, flat_parameters, method_of, parameter_shapes, with_parameters
 
 _CONVERTER_VERSION = "1"
 """Grows when the same files would convert to other numbers."""
@@ -83,7 +75,8 @@ def load_generator(path: Path | str, *, compute: Compute | None = None) -> Gener
     fitting = [name for name, shape in found.items() if shape == expected.get(name)]
     tensors, unusable = params.usable_floats(path, fitting)
     if misfits or unusable:
-        raise misfits_error(f"{path} must fit the {kind_of(config)} generator that it describes", misfits + unusable)
+        rule = f"{path} must fit the {method_of(config).name} generator that it describes"
+        raise misfits_error(rule, misfits + unusable)
     _check_hash(path, tensors)
     return with_parameters(config, tensors, compute=compute)
 
@@ -206,7 +199,7 @@ def _check_hash(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
 
 def _write(path: Path, config: Config, tensors: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> None:
     own = {
-        "generator": kind_of(config),
+        "generator": method_of(config).name,
         "config": json.dumps(dataclasses.asdict(config)),
         "tensors_sha256": params.tensors_sha256(tensors),
     }
@@ -216,15 +209,15 @@ def _write(path: Path, config: Config, tensors: Mapping[str, np.ndarray], notes:
 def _read_config(path: Path) -> Config:
     metadata = params.read_metadata(path) if params.is_safetensors(path) else {}
     kind = metadata.get("generator")
-    if kind is None or kind not in KINDS:
+    if kind is None or kind not in METHODS:
         what = kind or metadata.get("backbone")
         raise error(
-            f"{path} must be the checkpoint of a generator ({', '.join(KINDS)}) in a file of our own",
+            f"{path} must be the checkpoint of a generator ({', '.join(METHODS)}) in a file of our own",
             got=f"one of {what}" if what else "a file that does not say what it is",
             cure=_conversion(path),
         )
     try:
-        return _config(config_type(kind), read_json(metadata["config"]))
+        return _config(METHODS[kind].config, read_json(metadata["config"]))
     except (KeyError, TypeError, ValueError) as problem:
         raise error(
             f"{path} must hold the configuration of a {kind} generator", got=f"another ({problem})"

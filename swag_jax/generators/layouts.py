@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from swag_jax.generators.adaattn import AdaAttNConfig
 from swag_jax.generators.adain import AdaINConfig
 from swag_jax.generators.johnson import JohnsonConfig
-from swag_jax.generators.kinds import Config
+from swag_jax.generators.method import Config
 from swag_jax.generators.sanet import SANetConfig
 
 

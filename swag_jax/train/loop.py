@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swag_jax import _versions, devices, generators, losses, params
+from swag_jax import _versions, devices, generators, params
 from swag_jax._checks import UserError, check_range, error, printable
 from swag_jax._files import check_apart, make_folder, replacing, tells_of_no_room
 from swag_jax.generators import Generator
@@ -27,7 +27,7 @@ from swag_jax.train.journal import Journal, find_event_writer
 from swag_jax.train.settings import TrainSettings
 from swag_jax.train.sheets import Samples
 from swag_jax.train.state import State, initial_state, load_encoder
-from swag_jax.train.step import Report, StyleTargets, make_step
+from swag_jax.train.step import Report, make_step
 
 if TYPE_CHECKING:
     from swag_jax.train.checkpoint import Checkpoints
@@ -143,7 +143,7 @@ def train_generator(
     Args:
         settings: What is trained, and how.
         contents: A folder of content images.
-        styles: A folder of style images; for Johnson's, one image.
+        styles: A folder of style images; one image if the generator learns one style.
         folder: The run's folder, which is made if need be.
         cadence: How often losses, checkpoints and samples are written.
         tensorboard: Whether TensorBoard's events are written too.
@@ -191,18 +191,19 @@ class _Run:
         self.contents = find_images(contents, what="contents", besides=folder / SAMPLES)
         self.styles = find_images(styles, what="styles", besides=folder / SAMPLES)
         self._check_files()
-        if settings.kind == "johnson" and len(self.styles) > 1:
+        reads_styles = settings.method.network.reads_styles
+        if not reads_styles and len(self.styles) > 1:
             got = f"{len(self.styles)} images in {styles}"
-            raise error("a johnson generator learns one style", got=got, cure="pass one image as the styles")
+            raise error(f"a {settings.kind} generator learns one style", got=got, cure="pass one image as the styles")
         self.damage = SkippedFiles()
-        drawn = () if settings.kind == "johnson" else self.styles
+        drawn = self.styles if reads_styles else ()
         self.batches = batches(self.contents, drawn, settings=settings, damage=self.damage)
         self.encoder, self.source = load_encoder(settings)
         self.config = settings.fitted_config(self.encoder)
         self.first = initial_state(settings, self.config)
         named = settings.init in ("random", "kaiming")
         self.init = settings.init if named else params.tensors_sha256(self.first["parameters"])
-        self.style_targets = self._style_targets()
+        self.style_targets = None if reads_styles else self._style_targets()
         shown = {"settings": settings, "config": self.config, "shown": cadence.shown, "damage": self.damage}
         self.samples = Samples(self.contents, self.styles, **shown) if cadence.sheet else None
         self.event_writer = find_event_writer() if tensorboard and devices.process_index() == 0 else None
@@ -408,14 +409,10 @@ class _Run:
         cure = "bring back a copy, or choose another -o"
         raise error(f"{file} must hold the settings of the run in its folder", got=problem, cure=cure)
 
-    def _style_targets(self) -> StyleTargets:
-        if self.settings.kind != "johnson":
-            return None
-        style = read_image(self.styles[0], size=self.settings.style_size)
-        compute = jax.jit(losses.style_targets, static_argnames="objective")
-        return compute(
-            self.encoder, [jnp.asarray(style)], objective=self.settings.objective, blend=jnp.ones(1, jnp.float32)
-        )
+    def _style_targets(self) -> Any:
+        style = jnp.asarray(read_image(self.styles[0], size=self.settings.style_size))
+        compute = jax.jit(self.settings.method.style_targets, static_argnames="objective")
+        return compute(self.encoder, style, objective=self.settings.objective)
 
 
 class _Watch:

@@ -17,10 +17,9 @@ from swag_jax.generators import Config
 from swag_jax.images import read_crop, sheet
 from swag_jax.train.data import SkippedFiles
 from swag_jax.train.settings import TrainSettings
-from swag_jax.train.step import paint
 
 TRIES = 20
-"""Images that are tried for a place of the sheet, where those before were damaged."""
+"""Images that are tried for a place of the sheet, as long as they are damaged."""
 
 
 class Samples:
@@ -28,7 +27,7 @@ class Samples:
 
     Args:
         contents: The content images; those shown are evenly spread.
-        styles: The style images; one for Johnson's.
+        styles: The style images; one if the generator reads none.
         settings: Sizes and precision.
         config: What the generator is made of.
         shown: How many contents, and styles.
@@ -71,8 +70,8 @@ def _painter(settings: TrainSettings, config: Config) -> Callable[..., Any]:
     @jax.jit
     def painted(encoder, parameters, contents, style):
         generator = generators.with_parameters(config, parameters, compute=compute)
-        styles = None if settings.kind == "johnson" else jnp.broadcast_to(style[None], contents.shape)
-        return jnp.clip(paint(generator, encoder, contents, styles, key=key), 0, 1)
+        styles = jnp.broadcast_to(style[None], contents.shape) if generator.reads_styles else None
+        return jnp.clip(generator.stylize(encoder, contents, styles, key=key), 0, 1)
 
     return painted
 

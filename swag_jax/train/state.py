@@ -56,8 +56,8 @@ def learning_rate(settings: TrainSettings) -> optax.Schedule:
         settings: Start, decay and drops.
 
     Example:
-        >>> from swag_jax.train import recipes
-        >>> rate = learning_rate(recipes.adaattn.settings.replace(steps=10))
+        >>> from swag_jax.train import recipe
+        >>> rate = learning_rate(recipe("adaattn").replace(steps=10))
         >>> [round(float(rate(step)), 8) for step in (0, 3, 4, 6, 8)]
         [0.0002, 0.0002, 6e-05, 1.8e-05, 5.4e-06]
     """

@@ -105,8 +105,8 @@ def test_adaattn(encode):
 
     @jax.jit
     def run(generator, content, style):
-        taps = generator.config.attended
-        skip, shallow, deep = (generator.attend(tap, content, style) for tap in taps)
+        taps, kept = generator.config.attended, generator.read(style)
+        skip, shallow, deep = (generator.attend(tap, content, kept[tap.layer]) for tap in taps)
         merged = generator.merge(shallow, deep, generator.compute)
         return skip, merged, generator(content, style, size=(48, 32))
 
@@ -119,7 +119,7 @@ def test_adaattn(encode):
 def test_video(encode):
     generator = published("adaattn-video", "video_decoder", "adaattn_3")
     content, style = encode(*CONTENT), encode(*STYLE)
-    run = jax.jit(lambda g, c, s: (g.attend(g.config.attended[0], c, s), g(c, s, size=(48, 32))))
+    run = jax.jit(lambda g, c, s: (g.transfer(c, g.read(s))[0], g(c, s, size=(48, 32))))
     for case, found in zip(("relu3_1", "image"), run(generator, content, style), strict=True):
         close(f"video.{case}", found[0])
 

@@ -1,14 +1,13 @@
-r"""One image painted by a generator: pure functions, which `jax.vmap` and devices make many of.
+r"""One image painted by a generator: pure functions for `jax.vmap` and devices.
 
 With t_k what is transferred from style k at a position, b_k its weight in the blend and m_k in [0, 1] its mask there
-(1 without masks), what is painted is
+(1 without masks), what is decoded is
 
 .. math:: c \, \frac{\sum_k b_k m_k t_k}{\sum_k b_k m_k} + (1 - c) \, t_0, \quad c = \alpha \max_k m_k
 
-where t_0 is the content unstyled: its own features for AdaIN, as in its paper; for SANet and AdaAttN what is
-transferred from the content itself, our choice. All are linear up to the decoder, so that for AdaAttN this mixes the
-mean and deviation maps of the styles, as its paper does. Johnson's network has no such features: there t_0 is the
-content and t_1 the painted image, and pixels are mixed: our choice.
+where t_0 is the content unstyled: for AdaIN its own features, as in its paper; for SANet and AdaAttN what is
+transferred from the content itself, our choice. All are linear up to the decoder: for AdaAttN this mixes the mean and
+deviation maps of the styles, as its paper does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,9 +21,6 @@ from jaxtyping import Array, Float
 from swag_jax._pytree import pytree_dataclass
 from swag_jax._types import AnyImage, ChannelMoments, Features, Image, Key, Mask, Scalar
 from swag_jax.apply.stylizer import Stylizer
-from swag_jax.features import extract
-from swag_jax.generators import AdaIN, EncoderGenerator
-from swag_jax.generators._layers import BatchFeatures
 
 Masks: TypeAlias = Float[Array, "styles height width"]
 """How much each style counts at each pixel of the content, in [0, 1]."""
@@ -36,10 +32,10 @@ Moments: TypeAlias = Mapping[str, ChannelMoments]
 @pytree_dataclass
 @dataclass(frozen=True)
 class StyleConditioning:
-    """In which manner an image is to be painted; all of it is the same for every image of a batch.
+    """The styles to paint in, the same for every image of a batch.
 
     Attributes:
-        kept: What the generator has read of each style; empty where it reads none.
+        kept: What the generator has read of each style; empty if it reads none.
         blend: Weight of each style.
         strength: 1 is all style, 0 the content unstyled.
     """
@@ -58,9 +54,8 @@ def read(stylizer: Stylizer, image: AnyImage, *, key: Key | None = None, region:
         key: Draws the positions that attention keeps, where there are too many.
         region: The part of the image to be used; default: all of it.
     """
-    generator = stylizer.generator
-    assert isinstance(generator, EncoderGenerator), "this generator reads no style images"
-    return generator.read(encode(stylizer, image), key=key, region=None if region is None else region[None])
+    generator, region = stylizer.generator, None if region is None else region[None]
+    return generator.read(generator.encode(stylizer.encoder, image[None]), key=key, region=region)
 
 
 def paint(
@@ -80,19 +75,16 @@ def paint(
         manner: Styles, blend and strength.
         content: The content image, height and width multiples of `Stylizer.stride`.
         masks: How much each style counts at each pixel; default: 1.
-        own: What was `read` of the content as a style of its own; needed where `mixed` and `needs_own` are true.
-        mixed: Whether the unstyled content shows where the strength or all masks are below 1; otherwise they are taken
-            to be 1, and nothing is spent on it.
-        known: Moments of the whole image, where `content` is a part of it.
+        own: What was `read` of the content as its own style; needed if `mixed` and `Stylizer.needs_own`.
+        mixed: Whether the unstyled content shows through a strength or masks below 1; otherwise they are taken to be 1,
+            at no cost.
+        known: Moments of the whole image, if `content` is a part of it.
     """
     generator = stylizer.generator
     batch = None if known is None else jax.tree.map(lambda x: x[None], dict(known))
-    if not isinstance(generator, EncoderGenerator):
-        painted = generator(content[None], known=batch)[0]  # pyright: ignore[reportCallIssue]
-        return _mixed([painted], content if mixed else None, manner, masks)
-    features = encode(stylizer, content)
-    found = [generator.transfer(features, kept, known=batch) for kept in manner.kept]
-    plain = generator.unstyled(features, own, known=batch) if mixed else [None] * len(found[0])
+    encoded = generator.encode(stylizer.encoder, content[None])
+    found = [generator.transfer(encoded, kept, known=batch) for kept in manner.kept or (None,)]
+    plain = generator.unstyled(encoded, own, known=batch) if mixed else [None] * len(found[0])
     transferred = tuple(
         _mixed([x[0] for x in styled], None if y is None else y[0], manner, masks)[None]
         for *styled, y in zip(*found, plain, strict=True)
@@ -100,27 +92,10 @@ def paint(
     return generator.decode(transferred, size=(content.shape[0], content.shape[1]))[0]
 
 
-def needs_own(stylizer: Stylizer) -> bool:
-    """Tell whether the unstyled content is what is transferred from the content itself, which must be `read` then."""
-    return stylizer.reads_styles and not isinstance(stylizer.generator, AdaIN)
-
-
-def encode(stylizer: Stylizer, image: AnyImage) -> BatchFeatures:
-    """Return what the generator reads of an image, as a batch of one.
-
-    Args:
-        stylizer: The generator and its encoder.
-        image: The image.
-    """
-    assert stylizer.encoder is not None, "this generator reads images"
-    found = extract(stylizer.encoder, image, layers=stylizer.generator.layers)
-    return {layer: x[None] for layer, x in found.items()}
-
-
 def _mixed(
     styled: Sequence[Features], plain: Features | None, manner: StyleConditioning, masks: Masks | None
 ) -> Features:
-    """Mix what is transferred from the styles, and that with the unstyled where there is one."""
+    """Mix what is transferred from the styles, and that with the unstyled if there is any."""
     rows, columns, _ = styled[0].shape
     shares = jnp.ones((len(styled), 1, 1), jnp.float32) if masks is None else _averaged(masks, rows, columns)
     shares = jnp.where(manner.blend[:, None, None] > 0, shares, 0.0)

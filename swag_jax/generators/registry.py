@@ -1,7 +1,6 @@
-"""The generators by name, and how each is built."""
+"""The methods by name, and how their generators are built."""
 
 from collections.abc import Mapping
-from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -9,50 +8,34 @@ import numpy as np
 from flax import nnx
 
 from swag_jax import devices
-from swag_jax._checks import check_name
+from swag_jax._checks import error
 from swag_jax.backbones import Compute
-from swag_jax.generators._layers import Generator
-from swag_jax.generators.adaattn import AdaAttN, AdaAttNConfig
-from swag_jax.generators.adain import AdaIN, AdaINConfig
-from swag_jax.generators.johnson import Johnson, JohnsonConfig
-from swag_jax.generators.sanet import SANet, SANetConfig
+from swag_jax.generators import adaattn, adain, johnson, sanet
+from swag_jax.generators.method import Config, Generator, Method
 
-Config: TypeAlias = AdaAttNConfig | AdaINConfig | JohnsonConfig | SANetConfig
+_METHODS = (johnson.METHOD, adain.METHOD, sanet.METHOD, adaattn.METHOD)
 
-_KINDS: Mapping[str, tuple[type, type]] = {
-    "johnson": (JohnsonConfig, Johnson),
-    "adain": (AdaINConfig, AdaIN),
-    "sanet": (SANetConfig, SANet),
-    "adaattn": (AdaAttNConfig, AdaAttN),
-}
-
-KINDS: tuple[str, ...] = tuple(_KINDS)
-"""Every generator's name."""
+METHODS: dict[str, Method] = {method.name: method for method in _METHODS}
+"""Every kind of generator by its name; a further one is one entry more."""
 
 
-def config_type(kind: str) -> type:
-    """Return the class of the configurations of a kind of generator.
-
-    Args:
-        kind: One of `KINDS`.
-
-    Raises:
-        UserError: If there is none, with near names.
-    """
-    return _KINDS[check_name(kind, KINDS, what="generator")][0]
-
-
-def kind_of(config: Config) -> str:
-    """Return the name of the generators that a configuration is for.
+def method_of(config: Config) -> Method:
+    """Return the method that a configuration is for.
 
     Args:
         config: Of any generator.
 
+    Raises:
+        UserError: If no method has such configurations.
+
     Example:
-        >>> kind_of(AdaINConfig())
+        >>> method_of(adain.AdaINConfig()).name
         'adain'
     """
-    return next(kind for kind, (cls, _) in _KINDS.items() if type(config) is cls)
+    for method in METHODS.values():
+        if type(config) is method.config:
+            return method
+    raise error(f"a configuration must be a generator's ({', '.join(METHODS)})", got=type(config).__name__)
 
 
 @devices.moves_arrays
@@ -68,11 +51,10 @@ def create(config: Config, *, seed: int = 0, compute: Compute | None = None) -> 
         The generator, with float32 parameters.
 
     Example:
-        >>> create(JohnsonConfig(channels=2, blocks=1), seed=3).config.channels
+        >>> create(johnson.JohnsonConfig(channels=2, blocks=1), seed=3).config.channels
         2
     """
-    _, cls = _KINDS[kind_of(config)]
-    return cls(config, compute=compute, rngs=nnx.Rngs(seed))
+    return method_of(config).network(config, compute=compute, rngs=nnx.Rngs(seed))
 
 
 def parameter_shapes(config: Config) -> dict[str, tuple[int, ...]]:
@@ -82,7 +64,7 @@ def parameter_shapes(config: Config) -> dict[str, tuple[int, ...]]:
         config: What the generator is made of.
 
     Example:
-        >>> parameter_shapes(AdaINConfig())["decoder.conv1_1.kernel"]
+        >>> parameter_shapes(adain.AdaINConfig())["decoder.conv1_1.kernel"]
         (3, 3, 64, 3)
     """
     abstract = nnx.eval_shape(lambda: create(config))
