@@ -51,7 +51,7 @@ def read(stylizer: Stylizer, image: AnyImage, *, key: Key | None = None, region:
     Args:
         stylizer: The generator and its encoder.
         image: The style image.
-        key: Draws the positions that attention keeps, where there are too many.
+        key: Draws the positions that attention keeps, if there are too many.
         region: The part of the image to be used; default: all of it.
     """
     generator, region = stylizer.generator, None if region is None else region[None]
@@ -60,7 +60,7 @@ def read(stylizer: Stylizer, image: AnyImage, *, key: Key | None = None, region:
 
 def paint(
     stylizer: Stylizer,
-    manner: StyleConditioning,
+    conditioning: StyleConditioning,
     content: Image,
     *,
     masks: Masks | None = None,
@@ -72,7 +72,7 @@ def paint(
 
     Args:
         stylizer: The generator and its encoder.
-        manner: Styles, blend and strength.
+        conditioning: Styles, blend and strength.
         content: The content image, height and width multiples of `Stylizer.stride`.
         masks: How much each style counts at each pixel; default: 1.
         own: What was `read` of the content as its own style; needed if `mixed` and `Stylizer.needs_own`.
@@ -83,29 +83,29 @@ def paint(
     generator = stylizer.generator
     batch = None if known is None else jax.tree.map(lambda x: x[None], dict(known))
     encoded = generator.encode(stylizer.encoder, content[None])
-    found = [generator.transfer(encoded, kept, known=batch) for kept in manner.kept or (None,)]
+    found = [generator.transfer(encoded, kept, known=batch) for kept in conditioning.kept or (None,)]
     plain = generator.unstyled(encoded, own, known=batch) if mixed else [None] * len(found[0])
     transferred = tuple(
-        _mixed([x[0] for x in styled], None if y is None else y[0], manner, masks)[None]
+        _mixed([x[0] for x in styled], None if y is None else y[0], conditioning, masks)[None]
         for *styled, y in zip(*found, plain, strict=True)
     )
     return generator.decode(transferred, size=(content.shape[0], content.shape[1]))[0]
 
 
 def _mixed(
-    styled: Sequence[Features], plain: Features | None, manner: StyleConditioning, masks: Masks | None
+    styled: Sequence[Features], plain: Features | None, conditioning: StyleConditioning, masks: Masks | None
 ) -> Features:
     """Mix what is transferred from the styles, and that with the unstyled if there is any."""
     rows, columns, _ = styled[0].shape
     shares = jnp.ones((len(styled), 1, 1), jnp.float32) if masks is None else _averaged(masks, rows, columns)
-    shares = jnp.where(manner.blend[:, None, None] > 0, shares, 0.0)
-    parts = manner.blend[:, None, None] * shares
+    shares = jnp.where(conditioning.blend[:, None, None] > 0, shares, 0.0)
+    parts = conditioning.blend[:, None, None] * shares
     total = parts.sum(0)
     parts = parts / jnp.where(total > 0, total, 1.0)[None]
     mixture = jnp.sum(parts[..., None] * jnp.stack(styled), 0)
     if plain is None:
         return mixture
-    covered = (manner.strength * shares.max(0))[..., None]
+    covered = (conditioning.strength * shares.max(0))[..., None]
     return covered * mixture + (1 - covered) * plain
 
 

@@ -4,7 +4,6 @@ Liu et al., ICCV 2021, as Huage001/AdaAttN lays it out; `AdaAttNConfig.video` is
 written for one image.
 """
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -13,9 +12,9 @@ from flax import nnx
 from jax import lax
 
 from swag_jax._checks import check_name, check_range, error
-from swag_jax._types import Activations, AnyFeatures, Images, Key, LayerFeatures, Scalar
+from swag_jax._types import Activations, AnyFeatures, Key, LayerFeatures, Scalar
 from swag_jax.attention import SIMILARITIES, Similarity, StyleKeys, adaattn, at_deepest, keep, key_features, restyle
-from swag_jax.backbones import Backbone, Compute, entry
+from swag_jax.backbones import Compute, entry
 from swag_jax.features import LayerSpec
 from swag_jax.generators._fusion import Fusion
 from swag_jax.generators._layers import (
@@ -29,12 +28,11 @@ from swag_jax.generators._layers import (
 )
 from swag_jax.generators.decoder import Decoder
 from swag_jax.generators.method import (
-    BatchLosses,
     Generator,
     Method,
     Recipe,
     Transferred,
-    loss_of_pairs,
+    of_pairs,
     small_recipe,
 )
 from swag_jax.losses._terms import (
@@ -166,7 +164,7 @@ class AdaAttN(Generator):
             content: Activations of the content images.
             kept: What `read` returned.
             known: Moments of the content by the names that `normed` has; default: its own.
-            region: Where in each content image only the style's region is attended to; default: everywhere.
+            region: The part of each content image that attends to the style's region only; default: all of it.
         """
         attended = self.config.attended
         found = [self.attend(tap, content, kept[tap.layer], known=known, region=region) for tap in attended]
@@ -282,7 +280,7 @@ def local_target(
         content: Activations of the content image by layer.
         style: Of the style image.
         layers: The layers by which positions are compared; the last one is the one returned.
-        key: Draws the style positions that are kept; needed where there are more than `samples`.
+        key: Draws the style positions that are kept; needed if there are more than `samples`.
         samples: The most style positions to attend to; `None` keeps all.
         similarity: How positions are compared.
 
@@ -316,7 +314,7 @@ def evaluate(
         content: Of the content image.
         style: Of the style image.
         objective: Layers, weights, normalization, smoothing.
-        key: Draws the style positions that the local loss keeps, the generator's own; needed where there are more than
+        key: Draws the style positions that the local loss keeps, the generator's own; needed if there are more than
             `objective.samples`.
 
     Returns:
@@ -339,20 +337,6 @@ def evaluate(
     )
 
 
-def batch_loss(
-    generator: Generator,
-    encoder: Backbone,
-    contents: Images,
-    styles: Images,
-    *,
-    objective: AdaAttNObjective,
-    key: Key,
-) -> BatchLosses:
-    """Return the losses of a batch of images."""
-    one = functools.partial(evaluate, objective=objective, key=key)
-    return loss_of_pairs(one, generator, encoder, contents, styles, layers=objective.layers, key=key)
-
-
 _SMALL_LAYERS = _VGG_LAYERS[1:4]
 
 METHOD = Method(
@@ -360,7 +344,7 @@ METHOD = Method(
     AdaAttNConfig,
     AdaAttN,
     AdaAttNObjective,
-    batch_loss,
+    of_pairs(evaluate),
     recipes={
         "adaattn": Recipe(
             AdaAttNConfig(),

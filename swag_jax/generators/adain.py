@@ -3,7 +3,6 @@
 Huang and Belongie, ICCV 2017. Losses, section 6, are written for one image.
 """
 
-import functools
 from dataclasses import dataclass, field, replace
 
 import jax
@@ -11,8 +10,8 @@ from flax import nnx
 from jax import lax
 
 from swag_jax import statistics
-from swag_jax._types import Images, Key, LayerFeatures, Scalar
-from swag_jax.backbones import Backbone, Compute, entry
+from swag_jax._types import Key, LayerFeatures, Scalar
+from swag_jax.backbones import Compute, entry
 from swag_jax.features import LayerSpec
 from swag_jax.generators._layers import (
     VGG_TAPS,
@@ -26,12 +25,11 @@ from swag_jax.generators._layers import (
 )
 from swag_jax.generators.decoder import Decoder
 from swag_jax.generators.method import (
-    BatchLosses,
     Generator,
     Method,
     Recipe,
     Transferred,
-    loss_of_pairs,
+    of_pairs,
     small_recipe,
 )
 from swag_jax.losses._terms import FEATURES, MOMENTS, Family, Normalization, check_objective, evaluate_families
@@ -149,26 +147,12 @@ def evaluate(
     )
 
 
-def batch_loss(
-    generator: Generator,
-    encoder: Backbone,
-    contents: Images,
-    styles: Images,
-    *,
-    objective: AdaINObjective,
-    key: Key,
-) -> BatchLosses:
-    """Return the losses of a batch of images."""
-    one = functools.partial(evaluate, objective=objective)
-    return loss_of_pairs(one, generator, encoder, contents, styles, layers=objective.layers, key=key)
-
-
 METHOD = Method(
     "adain",
     AdaINConfig,
     AdaIN,
     AdaINObjective,
-    batch_loss,
+    of_pairs(lambda *features, objective, key: evaluate(*features, objective=objective)),
     recipes={
         "adain": Recipe(
             AdaINConfig(),

@@ -171,12 +171,12 @@ class Johnson(Generator):
         return (0.5 + 0.5 * jnp.tanh(painted) if self.config.bounded else painted), seen
 
 
-def style_targets(encoder: Backbone, image: AnyImage, *, objective: Objective) -> dict[str, Target]:
+def _style_targets(encoder: Backbone, image: AnyImage, *, objective: Objective) -> dict[str, Target]:
     """Return what images are compared with: the Gram matrices of the one style, computed once."""
     return losses.style_targets(encoder, [image], objective=objective, blend=jnp.ones(1, jnp.float32))
 
 
-def batch_loss(
+def _loss(
     generator: Johnson,
     encoder: Backbone,
     contents: Images,
@@ -185,7 +185,7 @@ def batch_loss(
     objective: Objective,
     key: Key,
 ) -> BatchLosses:
-    """Return the losses of a batch of images, `styles` being the `style_targets`."""
+    """Return the losses of a batch of images; `styles` are the targets of the one style."""
     del key
 
     def one(content, output):
@@ -200,7 +200,7 @@ METHOD = Method(
     JohnsonConfig,
     Johnson,
     Objective,
-    batch_loss,
+    _loss,
     recipes={
         "johnson": Recipe(
             JohnsonConfig(),
@@ -220,6 +220,6 @@ METHOD = Method(
             weights="imagenet",
         )
     },
-    style_targets=style_targets,
+    style_targets=_style_targets,
 )
 """Johnson's network as an entry of `swag_jax.generators.METHODS`."""

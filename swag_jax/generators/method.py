@@ -1,6 +1,7 @@
 """What a generator is to the rest of the package: the interface of its network, and the `Method` around it."""
 
 import abc
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
@@ -262,20 +263,26 @@ class Method:
     style_targets: Callable[..., Any] = lambda encoder, image, *, objective: None
 
 
-def loss_of_pairs(
-    evaluate: Callable[..., Any],
-    generator: Generator,
-    encoder: Backbone,
-    contents: Images,
-    styles: Images,
-    *,
-    layers: tuple[str, ...],
-    key: Key,
-) -> BatchLosses:
-    """Return `evaluate(output, content, style)` of each pair, by the activations of the three images at `layers`."""
-    images = jnp.concatenate([contents, styles])
-    both = encode(encoder, images, layers=tuple(dict.fromkeys((*layers, *generator.layers))))
-    content, style = ({layer: jnp.split(x, 2)[i] for layer, x in both.items()} for i in range(2))
-    stylized = generator(content, style, size=(contents.shape[1], contents.shape[2]), key=key)
-    output = encode(encoder, stylized, layers=layers)
-    return jax.vmap(evaluate)(output, content, style)
+def of_pairs(evaluate: Callable[..., Any]) -> Callable[..., BatchLosses]:
+    """Return a `Method`'s loss from that of one image, `evaluate(output, content, style, objective=, key=)`.
+
+    The three are activations at the objective's layers.
+    """
+
+    def loss(
+        generator: Generator,
+        encoder: Backbone,
+        contents: Images,
+        styles: Images,
+        *,
+        objective: TrainObjective,
+        key: Key,
+    ) -> BatchLosses:
+        layers = tuple(dict.fromkeys((*objective.layers, *generator.layers)))
+        both = encode(encoder, jnp.concatenate([contents, styles]), layers=layers)
+        content, style = ({layer: jnp.split(x, 2)[i] for layer, x in both.items()} for i in range(2))
+        stylized = generator(content, style, size=(contents.shape[1], contents.shape[2]), key=key)
+        output = encode(encoder, stylized, layers=objective.layers)
+        return jax.vmap(functools.partial(evaluate, objective=objective, key=key))(output, content, style)
+
+    return loss

@@ -136,10 +136,10 @@ class SANetObjective:
     Attributes:
         content_layers: Layers whose normalized features are compared with the content's.
         style_layers: Layers whose moments are compared with the style's.
-        identity_layers: Layers whose features are compared where content and style are one image.
+        identity_layers: Layers whose features are compared if content and style are one image.
         content_weight: Weight of every content layer; 0 leaves them out.
         style_weight: Weight of every style layer; 0 leaves them out.
-        pixel_weight: Weight of the pixels where content and style are one image; 0 leaves them out.
+        pixel_weight: Weight of the pixels if content and style are one image; 0 leaves them out.
         identity_weight: Weight of every identity layer; 0 leaves them out.
         normalization: averaged over entries and channels, as published; summed over the channels of moments; or
             relative (our choice: weights mean the same for every network and smoothing).
@@ -173,13 +173,13 @@ class SANetObjective:
 @pytree_dataclass
 @dataclass(frozen=True)
 class Identity:
-    """An image that was its own style, and what the generator made of it.
+    """An image that was its own style, and the result.
 
     Attributes:
         image: The image.
-        found: What was made of it.
+        found: The result.
         features: The image's activations by layer.
-        found_features: Those of what was made of it.
+        found_features: The result's.
     """
 
     image: AnyImage
@@ -201,8 +201,8 @@ def evaluate(
     .. math:: \lambda_c \sum_l d(\mathrm{Norm}(F^l), \mathrm{Norm}(F_c^l)) + \lambda_s \sum_l m(F^l, F_s^l)
         + \lambda_1 \sum_I d(I', I) + \lambda_2 \sum_I \sum_l d(F_{I'}^l, F_I^l)
 
-    with d the squared distance, m that of moments (`swag_jax.losses.moments`), and I' what is made of the image I in
-    its own style, for the content and for the style.
+    with d the squared distance, m that of moments (`swag_jax.losses.moments`), and I' the result of the image I in its
+    own style, for the content and for the style.
 
     Args:
         output: Activations of the stylized image by layer.
@@ -229,7 +229,7 @@ def evaluate(
     return evaluate_families(families)
 
 
-def batch_loss(
+def _loss(
     generator: Generator,
     encoder: Backbone,
     contents: Images,
@@ -264,7 +264,7 @@ METHOD = Method(
     SANetConfig,
     SANet,
     SANetObjective,
-    batch_loss,
+    _loss,
     recipes={
         "sanet": Recipe(
             SANetConfig(),

@@ -1,4 +1,4 @@
-"""Sample sheets: what a generator makes of the same pairs again and again."""
+"""Sample sheets: the same pairs of images by a generator in training."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ class Samples:
         settings: Sizes and precision.
         config: What the generator is made of.
         shown: How many contents, and styles.
-        damage: Where damaged images are reported.
+        damage: Gets the damaged images.
 
     Raises:
         UserError: If no image can be read.
@@ -51,12 +51,7 @@ class Samples:
         self._paint = _painter(settings, config)
 
     def draw(self, encoder: Any, parameters: dict[str, Any]) -> AnyHostImage:
-        """Return the sheet.
-
-        Args:
-            encoder: The network that the generator reads.
-            parameters: The generator's, by flat name.
-        """
+        """Return the sheet by a generator of these parameters, by flat name."""
         contents = jnp.asarray(np.stack(self.contents))
         columns = [np.asarray(self._paint(encoder, parameters, contents, jnp.asarray(s))) for s in self.styles]
         rows = [[None, *self.styles]]
@@ -77,7 +72,7 @@ def _painter(settings: TrainSettings, config: Config) -> Callable[..., Any]:
 
 
 def _spread(images: Sequence[Path], shown: int, settings: TrainSettings, damage: SkippedFiles) -> list[AnyHostImage]:
-    """Return the middle of evenly spread images; a damaged one gives way to the next."""
+    """Return the middle of evenly spread images, of the next one if one is damaged."""
     found = []
     for start in dict.fromkeys(np.linspace(0, len(images) - 1, shown).astype(int).tolist()):
         crops = (_middle(path, settings, damage) for path in images[start : start + TRIES])

@@ -1,4 +1,4 @@
-"""What a training starts with: the frozen encoder, and the state that it carries from step to step.
+"""The start of a training: the frozen encoder, and the state that is carried from step to step.
 
 The state holds parameters, optimizer, step and random key, as plain arrays.
 """
@@ -25,7 +25,7 @@ State: TypeAlias = dict[str, Any]
 
 
 def load_encoder(settings: TrainSettings) -> tuple[Backbone, Source]:
-    """Return the frozen network that generator and losses read, and where its weights came from.
+    """Return the frozen network that generator and losses read, and the source of its weights.
 
     Args:
         settings: Encoder, weights, padding, layers and precision.
@@ -103,7 +103,7 @@ def initial_state(settings: TrainSettings, config: Config) -> State:
 
 
 def step_key(state: State) -> Any:
-    """Return the random key of the step that a state stands before; the same on every device."""
+    """Return the random key of the next step; the same on every device."""
     return jax.random.fold_in(jax.random.wrap_key_data(state["key"]), state["step"])
 
 
@@ -118,10 +118,10 @@ def _first_generator(settings: TrainSettings, config: Config) -> generators.Gene
 
 
 def _scale_kept(generator: generators.Generator, *, seed: int) -> generators.Generator:
-    """Return it with a decoder of kernels of variance 2 over inputs (He et al. 2015, equation 10) and biases 0.
+    """Return it with decoder kernels of variance 2 / inputs (He et al. 2015, equation 10) and biases 0.
 
-    PyTorch's defaults shrink its signal to about 0.41 per layer, 3e-4 behind the nine of AdaIN: it begins by painting
-    the same image for all, and bfloat16 does not even see the differences.
+    PyTorch's defaults shrink its signal to about 0.41 per layer, 3e-4 after the nine of AdaIN: it first paints the same
+    image for all, and bfloat16 does not even see the differences.
     """
     arrays, key = generators.flat_parameters(generator), jax.random.key(seed)
     for i, name in enumerate(sorted(name for name in arrays if name.startswith("decoder."))):

@@ -1,6 +1,5 @@
 """A fifth kind of generator is one file and one entry of `METHODS`: this file is one, from training to its images."""
 
-import functools
 from dataclasses import dataclass, field, replace
 
 import jax.numpy as jnp
@@ -14,7 +13,7 @@ from swag_jax.backbones import entry
 from swag_jax.features import LayerSpec
 from swag_jax.generators import METHODS, VGG_TAPS, Generator, Method, Recipe, create, flat_parameters
 from swag_jax.generators._layers import Conv
-from swag_jax.generators.method import loss_of_pairs
+from swag_jax.generators.method import of_pairs
 from swag_jax.smoothing import Smoothing
 from swag_jax.train import Cadence, journal, recipe, train_generator
 
@@ -59,14 +58,9 @@ class ToyObjective:
         return replace(self, layer=entry(name).style_layers[0])
 
 
-def evaluate(output, content, style, *, objective):
+def evaluate(output, content, style, *, objective, key):
     term = ((output[objective.layer].mean((0, 1)) - style[objective.layer].mean((0, 1))) ** 2).mean()
     return term, {f"style/{objective.layer}": term}
-
-
-def batch_loss(generator, encoder, contents, styles, *, objective, key):
-    one = functools.partial(evaluate, objective=objective)
-    return loss_of_pairs(one, generator, encoder, contents, styles, layers=objective.layers, key=key)
 
 
 SMALL = {"weights": "random", "batch_size": 8, "size": 18, "crop": 16, "steps": 2, "precision": "float32"}
@@ -76,7 +70,7 @@ METHOD = Method(
     ToyConfig,
     Toy,
     ToyObjective,
-    batch_loss,
+    of_pairs(evaluate),
     recipes={"toy": Recipe(ToyConfig(), ToyObjective(), "this file", SMALL)},
     read_layers=lambda objective: objective.layers,
 )
