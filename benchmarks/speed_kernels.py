@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 import swag_jax as swag
 from swag_jax import optimize
@@ -74,7 +73,7 @@ def measure(kernels: str, size: int) -> dict[str, float]:
     compute: Any = swag.backbones.Compute(kernels=kernels)  # pyright: ignore[reportArgumentType]
     network = swag.backbones.create("vgg19", until=objective.style_layers[-1], compute=compute)
     network = jax.jit(swag.Backbone.frozen)(network)
-    targets = swag.make_targets(network, content, [style], objective=objective, blend=jnp.ones(1))
+    targets = swag.make_targets(network, content, [style], objective=objective)
 
     def evaluation(network: Any, targets: Any) -> Any:
         return jax.value_and_grad(lambda x: swag.evaluate(network, x, targets, objective=objective), has_aux=True)

@@ -1,6 +1,7 @@
 """Steps of training with swag_jax: one side of `speed_train.py`, see `stylize_job.Side`."""
 
 from pathlib import Path
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -8,15 +9,20 @@ import numpy as np
 from generator_swag import load
 from stylize_job import Job
 
-from swag_jax import devices, generators, losses, train
+from swag_jax import backbones, devices, generators, losses, train
 
 
 def settings_of(job: Job) -> train.TrainSettings:
     """Return the published recipe at the job's size, batch and precision."""
-    changes = {"crop": job.size, "size": job.size, "batch_size": job.pairs, "precision": job.precision}
-    changes |= {"bounded": False} if job.backbone == "johnson" else {}
-    weights = str(Path(job.weights) / "encoder.safetensors")
-    return train.recipe(job.backbone).settings.replace(weights=weights, **changes)
+    published = train.recipe(job.backbone).settings
+    return published.replace(
+        config=generators.JohnsonConfig(bounded=False) if job.backbone == "johnson" else published.config,
+        weights=str(Path(job.weights) / "encoder.safetensors"),
+        batch_size=job.pairs,
+        size=job.size,
+        crop=job.size,
+        precision=cast(backbones.Precision, job.precision),
+    )
 
 
 class TrainingSide:

@@ -51,7 +51,7 @@ def _loaded(name: str, weights: str, layers: tuple[str, ...]) -> swag.Backbone:
 
 @functools.partial(jax.jit, static_argnames="objective")
 def _lengths(network, content, style, image, *, objective):
-    targets = optimize.make_targets(network, content, [style], objective=objective, blend=jnp.ones(1))
+    targets = optimize.make_targets(network, content, [style], objective=objective)
     _, pullback = jax.vjp(lambda x: swag.losses.evaluate(network, x, targets, objective=objective)[1], image)
     zeros = dict.fromkeys(objective.terms, jnp.float32(0))
     return {name: jnp.linalg.norm(pullback({**zeros, name: jnp.float32(1)})[0]) for name in objective.terms}
@@ -72,9 +72,11 @@ def reweighted(network: str, weights: str, pairs: list[Pair], size: int, *, rele
     """
     deep = swag.backbones.entry(network).style_layers[-2:]
     own = swag.presets.swag_resnet50.replace(backbone=network, weights=weights)
-    if released:
-        own = own.replace(normalization="released")
-    smoothed, raw = own.replace(layers=deep), own.replace(kind="none")
+    objective = own.objective.replace(normalization="released" if released else own.objective.normalization)
+    smoothed, raw = (
+        own.replace(objective=objective.replace(smoothing=smoothing))
+        for smoothing in (objective.smoothing.replace(layers=deep), swag.Smoothing.none())
+    )
     ratios = []
     for pair in pairs:
         images = [swag.read_image(path, size=size) for path in (pair.content, pair.style)]

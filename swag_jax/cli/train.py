@@ -11,7 +11,7 @@ from typing import Any
 from swag_jax import devices, params
 from swag_jax._checks import one_line
 from swag_jax.cli._display import TrainDisplay
-from swag_jax.cli._flags import add_attributes, chosen_attributes
+from swag_jax.cli._flags import add_attributes, chosen_attributes, with_flags
 from swag_jax.cli._pairs import left_out_of
 from swag_jax.cli.stylize import stoppable, stopped_code
 from swag_jax.generators import KINDS
@@ -89,7 +89,10 @@ def _notice(display: TrainDisplay, *, quiet: bool) -> Callable[[str], None]:
 def run(arguments: argparse.Namespace) -> int:
     """Train; leave a folder such that the same command goes on."""
     devices.initialize(coordinator=arguments.coordinator, processes=arguments.processes, process=arguments.process)
-    settings = recipe(arguments.recipe).settings.replace(**chosen_attributes(arguments))
+    settings, given = recipe(arguments.recipe).settings, chosen_attributes(arguments)
+    if given.get("encoder", settings.encoder) != settings.encoder:
+        settings = settings.for_encoder(given["encoder"])
+    settings = with_flags(settings, given)
     cadence = dataclasses.replace(Cadence(), **chosen_attributes(arguments, prefix="cadence"))
     source = params.resolve(settings.encoder, weights=settings.weights)
     quiet = arguments.quiet or devices.process_index() > 0

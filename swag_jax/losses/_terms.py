@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 import jax.numpy as jnp
 
-from swag_jax._checks import check_name, check_range, error
+from swag_jax._checks import check_range, error
 from swag_jax._types import Features, LayerFeatures, Scalar
 from swag_jax.losses import content, moments
 from swag_jax.losses._distance import smoothed
@@ -63,8 +63,7 @@ def of_normalized(distance: Callable[[Features, Features], Scalar]) -> Callable[
 
 
 def check_objective(objective: Any, *weights: str) -> None:
-    """Raise unless the normalization is known, and the weights are in range and not all zero."""
-    check_name(objective.normalization, MOMENTS, what="normalization")
+    """Raise unless the weights are in range and not all zero."""
     for name in weights:
         check_range(getattr(objective, name), what=name.replace("_", " "), low=0, high=LARGEST_WEIGHT)
     if not any(getattr(objective, name) for name in weights):

@@ -3,13 +3,12 @@
 Everything is written for one image; `jax.vmap` makes the batch, over which losses are averaged.
 """
 
-from dataclasses import dataclass, field, replace
-
 from jax import lax
 
 from swag_jax._checks import check_name, check_range
+from swag_jax._settings import Settings, converted
 from swag_jax._types import AnyFeatures, Key, LayerFeatures, Scalar
-from swag_jax.attention import SIMILARITIES, Similarity, adaattn, key_features
+from swag_jax.attention import Similarity, adaattn, key_features
 from swag_jax.backbones import entry
 from swag_jax.losses._terms import (
     FEATURES,
@@ -21,13 +20,12 @@ from swag_jax.losses._terms import (
     of_normalized,
 )
 from swag_jax.losses.objective import Terms
-from swag_jax.smoothing import Smoothing
+from swag_jax.smoothing import Smoothing, as_smoothing
 
 _VGG_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 
-@dataclass(frozen=True)
-class AdaAttNObjective:
+class AdaAttNObjective(Settings):
     """What is minimized; layers and weights are those of Huage001/AdaAttN.
 
     Attributes:
@@ -43,7 +41,8 @@ class AdaAttNObjective:
         samples: The most style positions that are attended to; others are left out at random.
         normalization: averaged over entries and channels, as published; summed over the channels of moments; or
             relative (our choice: weights mean the same for every network and smoothing).
-        smoothing: What is done to the activations before they are compared; attention sees them as they are.
+        smoothing: What is done to the activations before they are compared, or its kind by name;
+            attention sees them as they are.
     """
 
     compared_layers: tuple[str, ...] = _VGG_LAYERS
@@ -57,11 +56,11 @@ class AdaAttNObjective:
     similarity: Similarity = "softmax"
     samples: int = 64 * 64
     normalization: Normalization = "averaged"
-    smoothing: Smoothing = field(default_factory=Smoothing)
+    smoothing: Smoothing = converted(default=Smoothing(), converter=as_smoothing)
 
     def __post_init__(self):
+        super().__post_init__()
         check_objective(self, "global_weight", "local_weight", "content_weight")
-        check_name(self.similarity, SIMILARITIES, what="similarity")
         check_range(self.samples, what="samples", low=1)
         for layer in self.local_layers:
             check_name(layer, self.compared_layers, what="compared layer")
@@ -80,7 +79,7 @@ class AdaAttNObjective:
         """Return the objective with the zoo's default layers of backbone `name`, all but the first for the losses."""
         layers = entry(name).style_layers
         rest = layers[1:]
-        return replace(self, compared_layers=layers, global_layers=rest, local_layers=rest, content_layers=rest)
+        return self.replace(compared_layers=layers, global_layers=rest, local_layers=rest, content_layers=rest)
 
 
 def local_target(

@@ -4,9 +4,10 @@ Everything is written for one image; `jax.vmap` makes the batch, over which loss
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from swag_jax._pytree import pytree_dataclass
+from swag_jax._settings import Settings, converted
 from swag_jax._types import AnyImage, LayerFeatures, Scalar
 from swag_jax.backbones import entry
 from swag_jax.losses._terms import (
@@ -19,11 +20,10 @@ from swag_jax.losses._terms import (
     of_normalized,
 )
 from swag_jax.losses.objective import Terms
-from swag_jax.smoothing import Smoothing
+from swag_jax.smoothing import Smoothing, as_smoothing
 
 
-@dataclass(frozen=True)
-class SANetObjective:
+class SANetObjective(Settings):
     """What is minimized; the weights are those of GlebSBrykin/SANET, the paper's are not known to us.
 
     Attributes:
@@ -36,7 +36,7 @@ class SANetObjective:
         identity_weight: Weight of every identity layer; 0 leaves them out.
         normalization: averaged over entries and channels, as published; summed over the channels of moments; or
             relative (our choice: weights mean the same for every network and smoothing).
-        smoothing: What is done to the activations before they are compared.
+        smoothing: What is done to the activations before they are compared, or its kind by name.
     """
 
     content_layers: tuple[str, ...] = ("relu4_1", "relu5_1")
@@ -47,9 +47,10 @@ class SANetObjective:
     pixel_weight: float = 50.0
     identity_weight: float = 1.0
     normalization: Normalization = "averaged"
-    smoothing: Smoothing = field(default_factory=Smoothing)
+    smoothing: Smoothing = converted(default=Smoothing(), converter=as_smoothing)
 
     def __post_init__(self):
+        super().__post_init__()
         check_objective(self, "content_weight", "style_weight", "pixel_weight", "identity_weight")
 
     @property
@@ -60,7 +61,7 @@ class SANetObjective:
     def for_backbone(self, name: str) -> "SANetObjective":
         """Return the objective with the zoo's default layers of backbone `name`."""
         layers = entry(name).style_layers
-        return replace(self, content_layers=layers[-2:], style_layers=layers, identity_layers=layers)
+        return self.replace(content_layers=layers[-2:], style_layers=layers, identity_layers=layers)
 
 
 @pytree_dataclass

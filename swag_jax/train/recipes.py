@@ -8,10 +8,11 @@ weights activations have other scales: `normalization="relative"` (our choice) k
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from swag_jax._checks import check_name
 from swag_jax.generators import VGG_TAPS, AdaAttNConfig, AdaINConfig, JohnsonConfig, SANetConfig
-from swag_jax.losses import AdaAttNObjective, SANetObjective
+from swag_jax.losses import AdaAttNObjective, AdaINObjective, SANetObjective
 from swag_jax.losses import adain as adain_losses
 from swag_jax.losses import johnson as johnson_losses
 from swag_jax.train.settings import TrainSettings
@@ -104,13 +105,12 @@ johnson = Recipe(
     weights="imagenet",
 )
 
-_small = {
+_small: dict[str, Any] = {
     "padding": "reflect",
     "init": "kaiming",
     "batch_size": 4,
     "size": 80,
     "crop": 64,
-    "normalization": "relative",
     "learning_rate": 3e-4,
     "precision": "bfloat16",
 }
@@ -124,9 +124,12 @@ _processor = {
 adain_small = Recipe(
     adain.settings.replace(
         config=AdaINConfig(VGG_TAPS[2:3]),
-        content_layer="relu3_1",
-        style_layers=("relu1_1", "relu2_1", "relu3_1"),
-        style_weight=1.0,
+        objective=AdaINObjective(
+            content_layer="relu3_1",
+            style_layers=("relu1_1", "relu2_1", "relu3_1"),
+            style_weight=1.0,
+            normalization="relative",
+        ),
         steps=8000,
         **_small,
     ),
@@ -138,12 +141,15 @@ adain_small = Recipe(
 adaattn_small = Recipe(
     adaattn.settings.replace(
         config=AdaAttNConfig(VGG_TAPS[:4]),
-        compared_layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1"),
-        global_layers=("relu2_1", "relu3_1", "relu4_1"),
-        local_layers=("relu2_1", "relu3_1", "relu4_1"),
-        content_layers=("relu2_1", "relu3_1", "relu4_1"),
-        global_weight=3.0,
-        local_weight=5.0,
+        objective=AdaAttNObjective(
+            compared_layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1"),
+            global_layers=("relu2_1", "relu3_1", "relu4_1"),
+            local_layers=("relu2_1", "relu3_1", "relu4_1"),
+            content_layers=("relu2_1", "relu3_1", "relu4_1"),
+            global_weight=3.0,
+            local_weight=5.0,
+            normalization="relative",
+        ),
         steps=3600,
         drops=(0.85, 0.95),
         **_small,

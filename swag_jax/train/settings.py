@@ -5,12 +5,12 @@ and from what is inside it.
 """
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from swag_jax import features, losses
-from swag_jax._checks import UserError, check_name, check_range, error, near
-from swag_jax.backbones import PADDINGS, PRECISIONS, Backbone, Precision
+from swag_jax._checks import check_name, check_range, error
+from swag_jax._settings import Settings
+from swag_jax.backbones import NAMES, PADDINGS, Backbone, Precision
 from swag_jax.generators import AdaAttNConfig, AdaINConfig, Config, JohnsonConfig, SANetConfig
 from swag_jax.generators.kinds import kind_of
 from swag_jax.losses import AdaAttNObjective, AdaINObjective, SANetObjective
@@ -26,9 +26,8 @@ _OBJECTIVES = {
 }
 
 
-@dataclass(frozen=True)
-class TrainSettings:
-    """How a generator is trained.
+class TrainSettings(Settings):
+    """How a generator is trained; without arguments, an AdaIN generator.
 
     Attributes:
         config: What the generator is made of; the layers that it reads follow from the objective and the encoder.
@@ -58,8 +57,8 @@ class TrainSettings:
             encoder's weights where they are random.
     """
 
-    config: Config
-    objective: AnyObjective
+    config: Config = AdaINConfig()
+    objective: AnyObjective = AdaINObjective()
     encoder: str = "vgg19"
     weights: str = "auto"
     padding: str = "auto"
@@ -79,10 +78,11 @@ class TrainSettings:
     seed: int = 0
 
     def __post_init__(self):
+        super().__post_init__()
         wanted = _OBJECTIVES[type(self.config)]
         if type(self.objective) is not wanted:
             raise error(f"the objective of {self.kind} must be {wanted.__name__}", got=type(self.objective).__name__)
-        check_name(self.precision, PRECISIONS, what="precision")
+        check_name(self.encoder, NAMES, what="backbone")
         check_name(self.padding, ("auto", *PADDINGS), what="padding")
         if self.init == "kaiming" and isinstance(self.config, JohnsonConfig):
             cure = "leave it out: its layers are normalized"
@@ -130,42 +130,19 @@ class TrainSettings:
             changes |= {"shallow": self.objective.shallow, "similarity": self.objective.similarity}
         return dataclasses.replace(self.config, **changes)
 
-    def replace(self, **changes: Any) -> "TrainSettings":
-        """Return a copy with attributes changed, those of config, objective and smoothing included.
+    def for_encoder(self, name: str) -> "TrainSettings":
+        """Return the settings with another encoder, and the objective at that encoder's default layers.
 
-        Under another encoder, layers that are not named are that encoder's defaults.
-
-        Raises:
-            UserError: If an attribute is unknown or a value is out of range.
+        Args:
+            name: A network of the zoo.
 
         Example:
-            >>> settings = TrainSettings(AdaINConfig(), AdaINObjective())
-            >>> settings.replace(steps=100, style_weight=3.0, kind="softmax").objective.style_weight
-            3.0
+            >>> TrainSettings().for_encoder("resnet50").read_layers
+            ('conv4_6',)
         """
-        smoothing = self.objective.smoothing
-        # What both have, such as AdaAttN's similarity, is the objective's; `fitted_config` takes it from there.
-        config_names = _names(self.config) - _names(self.objective)
-        parts = [_names(self), config_names, _names(self.objective), _names(smoothing)]
-        for name in changes:
-            if not any(name in part for part in parts):
-                raise UserError(f"unknown setting {name!r}: {near(name, sorted(set().union(*parts)))}")
-        own, config, objective, innermost = ({n: changes[n] for n in part if n in changes} for part in parts)
-        start = own.pop("objective", self.objective)
-        if changes.get("encoder", self.encoder) != self.encoder:
-            start = _without_layers(start).for_backbone(changes["encoder"])
-        chosen = dataclasses.replace(start, **objective)
-        chosen = dataclasses.replace(chosen, smoothing=dataclasses.replace(chosen.smoothing, **innermost))
-        made = dataclasses.replace(own.pop("config", self.config), **config)
-        return dataclasses.replace(self, config=made, objective=chosen, **own)
-
-
-def _names(value: Any) -> set[str]:
-    return {field.name for field in dataclasses.fields(value)}
-
-
-def _without_layers(objective: AnyObjective) -> AnyObjective:
-    if not isinstance(objective, losses.Objective):
-        return objective
-    none = {name: () for name in _names(objective) if name.endswith(("_layers", "_layer_weights"))}
-    return dataclasses.replace(objective, **none)
+        objective = self.objective
+        if isinstance(objective, losses.Objective):
+            objective = objective.replace(
+                content_layers=(), style_layers=(), content_layer_weights=(), style_layer_weights=()
+            )
+        return self.replace(encoder=name, objective=objective.for_backbone(name))

@@ -100,8 +100,8 @@ def test_every_combination_of_two_folders(run, folders):
 def test_the_commands_images_are_the_librarys(run, folders):
     assert run("--solver", "adam", "--quiet").code == 0
     settings = swag_jax.presets.gatys_vgg19.replace(
-        size=32, smallest_size=32, steps=2, weights="random", precision="float32", style_layers=("relu1_1",),
-        content_layers=("relu1_1",), tv_weight=0.0, solver="adam",
+        size=32, smallest_size=32, steps=2, weights="random", precision="float32", solver="adam",
+        objective=swag_jax.Objective(("relu1_1",), ("relu1_1",), style_weight=60.0),
     )  # fmt: skip
     content, style = (read_image(folders / name) for name in ("contents/cat.png", "styles/swirls.png"))
     expected = swag_jax.stylize(content, style, settings=settings).image
