@@ -118,12 +118,45 @@ def test_arrays_are_positional(name):
     assert [p for p in hidden if (name.split(".")[-1], p) not in ARRAY_OPTIONS] == []
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_every_argument_is_described(name):
-    document = inspect.getdoc(FUNCTIONS[name])
-    section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", document, re.MULTILINE)
-    described = re.findall(r"^    \**(\w+):", section[1], re.MULTILINE) if section else []
-    assert described == [p.name for p in parameters(FUNCTIONS[name])]
+def described_arguments(function):
+    """The entries of the section `Args`: what is described, and how."""
+    section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", inspect.getdoc(function) or "", re.MULTILINE)
+    entries = re.findall(r"^    \**(\w+): ((?:.*\n?)(?:     .*\n?)*)", section[1], re.MULTILINE) if section else []
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_described_arguments_exist_in_this_order(name):
+    """An argument whose name and type say everything needs no line."""
+    described = list(described_arguments(CALLABLES[name]))
+    assert described == [p.name for p in parameters(CALLABLES[name]) if p.name in described]
+
+
+def says_nothing(name: str, text: str) -> bool:
+    words = re.sub(r"[^a-z ]", "", text.lower().replace("_", " ")).split()
+    told = [word for word in words if word not in ("a", "an", "the", "its", "of", "one", "to", "be", "read", "is")]
+    return text.startswith("As in `") or text in ("It.", "Its name.") or told in ([], name.lower().split("_"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "empty"),
+    [
+        ("network", "The network to read.", True),
+        ("image", "An image.", True),
+        ("generator", "It.", True),
+        ("epsilon", "As in `moments`.", True),
+        ("image", "Values in [0, 1].", False),
+        ("size", "The longer side in pixels.", False),
+    ],
+)
+def test_empty_descriptions_are_told_from_others(name, text, empty):
+    assert says_nothing(name, text) == empty
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_no_description_is_empty(name):
+    found = described_arguments(CALLABLES[name])
+    assert {argument: text for argument, text in found.items() if says_nothing(argument, text)} == {}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
