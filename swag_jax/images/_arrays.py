@@ -56,6 +56,14 @@ def as_image(image: Any, what: str, *, values: bool = True) -> Image:
     return widen(jnp.asarray(found))
 
 
+def check_sides(image: Any, least: int, reader: str, *, cure: str | None = None) -> None:
+    """Raise unless both sides of an image have as many pixels as its reader needs."""
+    if min(image.shape[:2]) < least:
+        raise error(
+            f"both sides must be at least {least} px for {reader}", got="{} x {}".format(*image.shape), cure=cure
+        )
+
+
 def as_mask(mask: Any, what: str) -> HostAlpha:
     """Return a float32 host mask of floating-point values in [0, 1], or of truth values, `height width`.
 
