@@ -1,4 +1,4 @@
-"""Laws that every public name keeps, and the examples of every docstring."""
+"""Laws for every public name, and the examples of all docstrings."""
 
 import ast
 import dataclasses
@@ -16,12 +16,12 @@ from api_index import INDEX, PAGES, index
 
 import swag_jax
 
-# Options that are arrays: they say how images are mixed, not what is computed on.
+# Options that are arrays: weights of a mixture, not data.
 ARRAY_OPTIONS = {("style_targets", "blend"), ("make_targets", "blend")}
 
 
 def public_objects():
-    """Every public class and function by the name it is best known under."""
+    """Every public class and function by its shortest name."""
     found = {}
     for name in PAGES:
         module = importlib.import_module(name)
@@ -35,7 +35,7 @@ def public_objects():
 
 
 def methods(cls):
-    """The public methods that a public class defines itself, and how it is called and built."""
+    """A public class's public methods, `__call__` and `__init__`."""
     for name, value in vars(cls).items():
         function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
         generated = name == "__init__" and dataclasses.is_dataclass(cls)  # a record of fields, in their order
@@ -161,7 +161,7 @@ def test_no_description_is_empty(name):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_result_is_described(name):
-    """In a section of its own, or by a first line that says what is returned (Google's style guide, 3.8.3)."""
+    """In a section, or by a first line that says what is returned (Google's style guide, 3.8.3)."""
     annotation = inspect.signature(FUNCTIONS[name]).return_annotation
     assert annotation is not inspect.Signature.empty
     document = inspect.getdoc(FUNCTIONS[name])
@@ -179,7 +179,7 @@ EXAMPLES = modules_with_examples()
 
 
 def docstrings(source: str):
-    """Every docstring with its owner's name, found in the source: decorators hide functions from doctest's finder."""
+    """Every docstring with its owner's name, from the source: decorators hide functions from doctest's finder."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (document := ast.get_docstring(node)):
             yield getattr(node, "name", "module"), document
