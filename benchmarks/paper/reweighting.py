@@ -4,7 +4,8 @@ A factor alpha on a layer multiplies its Gram loss by alpha^4 and its content lo
 alpha = 0.001 must make exactly the image of raw activations with these weights: `alpha` and `alpha as weights`. A
 softmax changes more than weights. The part that weights can do is `re-weighted`: raw losses, with each layer weighted
 so that its gradient at the image has, on average, the same length as after the softmax. Both in relative units, where
-the layers count alike at first, and in the released code's, where a layer counts by the fourth power of its activations.
+the layers count alike at first, and in the released code's, where a layer counts by the fourth power of its
+activations.
 
 Run: `python benchmarks/paper/reweighting.py`.
 """
