@@ -1,10 +1,10 @@
-"""What the CPU's forms of convolution and pooling save: a step of stylization, and the convolutions of training.
+"""Time saved by the CPU's forms of convolution and pooling: in a step of stylization, and in convolutions of training.
 
     python benchmarks/speed_kernels.py --size 256
 
 Prints and writes processor milliseconds, which other work on the machine disturbs least: per step of Adam on VGG19
-(loss, gradient, update), alone and inside `lax.scan`; and per 3x3 convolution with both its gradients, for what the
-training of VGG19 (bfloat16) and of AdaIN (float32, reflected) has.
+(loss, gradient, update), alone and inside `lax.scan`; and per 3x3 convolution with both its gradients, as in training
+of VGG19 (bfloat16) and of AdaIN (float32, reflected).
 """
 
 import argparse
@@ -27,15 +27,10 @@ STEPS = 3
 
 
 class Convolution(NamedTuple):
-    """What a 3x3 convolution is given: square maps.
+    """A 3x3 convolution of a batch of square maps.
 
     Attributes:
-        precision: In which it is computed.
-        images: In the batch.
         rows: Of a map.
-        channels_in: Of its input.
-        channels_out: Of its output.
-        border: What lies beyond the edges.
     """
 
     precision: Precision
@@ -120,7 +115,7 @@ def measure_convolution(kernels: str, case: Convolution) -> float:
 
 
 def main() -> None:
-    """Measure both kinds of kernels and write them down."""
+    """Measure both kinds of kernels and write the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("-o", "--output", type=Path, help="default: benchmarks/results/speed_kernels-jaxVERSION.json")

@@ -30,7 +30,7 @@ class TrainingSide:
 
     def __init__(self, job: Job):
         self.job, settings = job, settings_of(job)
-        devices.run_inline()  # as the command line does, here and behind the first step
+        devices.run_inline()  # like the command line, here and after the first step
         encoder, _ = train.load_encoder(settings)
         generator = load(job).generator
         with np.load(job.images) as images:
@@ -63,7 +63,7 @@ class TrainingSide:
         return float(totals[0]), float(totals[-1])
 
     def device_peak_bytes(self) -> int | None:
-        """Return the most memory that arrays ever took on the accelerator."""
+        """Return the peak memory of arrays on the accelerator."""
         return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
 
     def describe(self) -> dict[str, str]:
