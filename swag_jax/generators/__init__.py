@@ -17,9 +17,9 @@ from swag_jax.generators.johnson import JohnsonConfig as JohnsonConfig
 from swag_jax.generators.kinds import KINDS as KINDS
 from swag_jax.generators.kinds import Config as Config
 from swag_jax.generators.kinds import create as create
-from swag_jax.generators.kinds import flat_parameters as flat_parameters
 from swag_jax.generators.kinds import parameter_shapes as parameter_shapes
 from swag_jax.generators.kinds import with_parameters as with_parameters
 from swag_jax.generators.layouts import PUBLISHED as PUBLISHED
 from swag_jax.generators.sanet import SANet as SANet
 from swag_jax.generators.sanet import SANetConfig as SANetConfig
+from swag_jax.params.tree import flat_parameters as flat_parameters

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -16,6 +15,7 @@ from swag_jax.generators.adaattn import AdaAttN, AdaAttNConfig
 from swag_jax.generators.adain import AdaIN, AdaINConfig
 from swag_jax.generators.johnson import Johnson, JohnsonConfig
 from swag_jax.generators.sanet import SANet, SANetConfig
+from swag_jax.params import tree
 
 Config: TypeAlias = AdaAttNConfig | AdaINConfig | JohnsonConfig | SANetConfig
 
@@ -85,21 +85,7 @@ def parameter_shapes(config: Config) -> dict[str, tuple[int, ...]]:
         >>> parameter_shapes(AdaINConfig())["decoder.conv1_1.kernel"]
         (3, 3, 64, 3)
     """
-    abstract = nnx.eval_shape(lambda: create(config))
-    return {flat: variable.get_value().shape for flat, variable in sorted(_variables(abstract).items())}
-
-
-def flat_parameters(generator: Generator) -> dict[str, jax.Array]:
-    """Return the generator's arrays by flat name, such as `decoder.conv1_1.kernel`.
-
-    Args:
-        generator: Any generator.
-    """
-    return {flat: variable.get_value() for flat, variable in _variables(generator).items()}
-
-
-def _variables(generator: Generator) -> dict[str, nnx.Variable]:
-    return {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(nnx.state(generator))}
+    return tree.shapes_of(nnx.eval_shape(lambda: create(config)))
 
 
 def with_parameters(
@@ -111,10 +97,8 @@ def with_parameters(
         config: What it is made of.
         arrays: An array for each of its flat names.
         compute: Precision and kernels; default: float32.
+
+    Raises:
+        UserError: If names or shapes differ; one line for every misfit.
     """
-    definition, state = nnx.split(nnx.eval_shape(lambda: create(config, compute=compute)))
-    leaves = [
-        (path, variable.replace(jnp.asarray(arrays[".".join(map(str, path))], jnp.float32)))
-        for path, variable in nnx.to_flat_state(state)
-    ]
-    return nnx.merge(definition, nnx.from_flat_state(leaves))
+    return tree.with_parameters(nnx.eval_shape(lambda: create(config, compute=compute)), arrays)
