@@ -1,7 +1,7 @@
-"""How much a generator's input tells of the border alone: zero padding beside mirrored.
+"""How far the image border alone shows in a generator's input: zero padding compared with reflection.
 
-Features that are normalized for each image, as AdaIN's are, are averaged over images. What is left of their
-variance is the same for all: it says where a position lies, not what it shows. N unrelated images leave 1 / N.
+Features, normalized for each image as in AdaIN, are averaged over images. The remaining variance is common to all
+images: it depends on a position, not on what the image shows there. N unrelated images leave 1 / N.
 
     python benchmarks/borders.py --images photos/ --count 48
 """
@@ -28,7 +28,7 @@ SMALLEST = 1e-5
 
 
 def squares(folder: Path | None, count: int, size: int) -> Any:
-    """Return the middles of images, `count size size 3` in [0, 1]; the samples where there is no folder."""
+    """Return the middle squares of images, `count size size 3` in [0, 1]; of the samples without a folder."""
     if folder is None:
         images = [swag.sample(name, size=256) for name in (*swag.images.CONTENTS, *swag.images.STYLES)]
         return jnp.asarray(np.stack([resize(image, size, size) for image in images]))
@@ -46,7 +46,7 @@ def shared(network: Any, images: Any, layer: str) -> float:
 
 
 def parse(words: Sequence[str] | None = None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    """Return the parser and what it read."""
+    """Return the parser and the parsed options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--images", type=Path, help="a folder; default: the samples")
     parser.add_argument("--count", type=int, default=48, help="images that are read of it (default: 48)")

@@ -1,9 +1,9 @@
-"""Make the README's first image: a content, a style and what two presets make of them, side by side.
+"""Make the README's first image: a content, a style and the results of two presets, side by side.
 
 Run: `python benchmarks/gallery.py [--content photo.jpg --style painting.jpg --size 512]`.
 
-The settings, weights, losses and seconds are written beside it as JSON. The sheets that compare networks and smoothings
-are made by the scripts in `paper/`.
+The settings, weights, losses and seconds are written next to it as JSON. The sheets that compare networks and
+smoothings are made by the scripts in `paper/`.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def strip(arguments: argparse.Namespace) -> tuple[Any, list[dict[str, Any]]]:
 
 
 def parse() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    """Return the parser and what it read."""
+    """Return the parser and the parsed options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--content", default="coffee", help="a sample's name, or a file (default: coffee)")
     parser.add_argument("--style", default="swirls", help="likewise (default: swirls)")

@@ -1,4 +1,4 @@
-"""What `speed_generators.py` and `speed_train.py` share: weights and images, sides, and rows of a table."""
+"""Parts of `speed_generators.py` and `speed_train.py`: weights and images, sides, and rows of a table."""
 
 import argparse
 import itertools
@@ -36,11 +36,11 @@ SEED = 13
 
 
 CONFIGURATION = {"generator": 10, "px": 6, "batch": 6, "precision": 10, "side": 22, "ratio": 8}
-"""Columns that say what was measured, and their widths."""
+"""Columns of the configuration, and their widths."""
 
 
 def write_weights(folder: Path) -> None:
-    """Write all weights in their published layouts, and the generators as this package reads them."""
+    """Write all weights in their published layouts, and the converted generators."""
     for name in {"encoder", *itertools.chain(*FILES.values())}:
         save_file(generator_weights(name, SEED), folder / f"{name}.safetensors")
     for kind in ("adain", "sanet", "adaattn"):
@@ -49,7 +49,7 @@ def write_weights(folder: Path) -> None:
 
 
 def jobs(options: argparse.Namespace, folder: Path) -> Iterator[Job]:
-    """Return one job per configuration, its files written into `folder`."""
+    """Return one job per configuration, with its files written into `folder`."""
     write_weights(folder)
     for kind, size, batch in itertools.product(options.generators, options.sizes, options.batches):
         images = folder / f"images-{size}-{batch}.npz"
@@ -70,7 +70,7 @@ def jobs(options: argparse.Namespace, folder: Path) -> Iterator[Job]:
 
 
 def sides_of(job: Job, options: argparse.Namespace, *, work: str) -> dict[str, tuple[str, Job]]:
-    """Return what to compare for one job, by label; `work` ends the names of the sides in `worker.SIDES`."""
+    """Return the sides to compare for one job, by label; `work` is the suffix of their names in `worker.SIDES`."""
     sides = {"swag_jax": (f"swag_{work}", job)}
     if options.torch:
         sides["torch"] = (f"torch_{work}", job)
@@ -82,13 +82,13 @@ def sides_of(job: Job, options: argparse.Namespace, *, work: str) -> dict[str, t
 def compare(
     sides: Mapping[str, tuple[str, Job]], rounds: int, *, measure: Callable[[Worker], dict[str, Any]], time: str
 ) -> list[dict[str, Any]]:
-    """Measure one configuration; a side that runs out of memory leaves a row that says so.
+    """Measure one configuration; if a side runs out of memory, its row says so.
 
     Args:
-        sides: What to compare.
+        sides: The sides to compare.
         rounds: How often each takes its turn.
         measure: Returns the numbers of one side.
-        time: Which of these is compared with PyTorch's.
+        time: The number that is compared with PyTorch's.
     """
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
@@ -152,7 +152,7 @@ def _common(worker: Worker) -> dict[str, Any]:
 
 
 def print_row(row: Mapping[str, Any], numbers: Iterable[str], widths: Mapping[str, int]) -> None:
-    """Print one row of the table; `numbers` belong to the columns behind those of the configuration."""
+    """Print one row of the table; `numbers` belong to the columns after those of the configuration."""
     about = [row["generator"], str(row["size"]), str(row["batch"]), row["precision"], row["side"]]
     if "error" in row:
         cells = [*about, "-", "ended", *("-" * (len(widths) - len(CONFIGURATION) - 1))]
@@ -162,5 +162,5 @@ def print_row(row: Mapping[str, Any], numbers: Iterable[str], widths: Mapping[st
 
 
 def line(values: Iterable[str], widths: Mapping[str, int]) -> str:
-    """Set one line of the table."""
+    """Format one line of the table."""
     return "".join(f"{value:>{width}s}" for value, width in zip(values, widths.values(), strict=True))

@@ -57,7 +57,7 @@ class GeneratorSide:
         return float(found[0].mean()), float(jax.block_until_ready(found[-1]).mean())
 
     def device_peak_bytes(self) -> int | None:
-        """Return the most memory that arrays ever took on the accelerator."""
+        """Return the peak memory of arrays on the accelerator."""
         return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
 
     def describe(self) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """Generators painting with PyTorch: one side of `speed_generators.py`, see `stylize_job.Side`.
 
-The modules are those that the reference values of the tests are made with; attention is over the whole matrix, as in
-the published code.
+The modules also make the reference values of the tests; attention uses the whole matrix, as in the published code.
 """
 
 import sys
@@ -24,7 +23,7 @@ SKIP_SAMPLES = 64 * 64
 
 
 class SampledAdaAttN(networks.AdaAttN):
-    """`adaattn_3`: of more style positions than `max_sample`, a random choice is attended to."""
+    """`adaattn_3`: if there are more style positions than `max_sample`, it attends to a random choice of them."""
 
     def forward(self, content: Tensor, style: Tensor, content_key: Tensor, style_key: Tensor) -> Tensor:
         """Return the content's features with statistics of the style by position."""
@@ -102,7 +101,7 @@ class TorchGeneratorSide:
         return found[0].item(), found[-1].item()
 
     def device_peak_bytes(self) -> int | None:
-        """Return the most memory that tensors ever took on the GPU."""
+        """Return the peak memory of tensors on the GPU."""
         return torch.cuda.max_memory_allocated() if self.job.device == "cuda" else None
 
     def describe(self) -> dict[str, str]:

@@ -1,10 +1,11 @@
-"""What attention in chunks saves: temporary memory and time beside the whole matrix, as AdaAttN has it at relu3_1.
+"""Temporary memory and time of attention in chunks, compared with the whole matrix, as in AdaAttN at relu3_1.
 
     python benchmarks/speed_attention.py
     python benchmarks/speed_attention.py --sizes 128 256 --repeats 5 --memory-only
 
-Queries and keys are 448 wide and values have 256 channels, as many positions of content as of style: 1,024 for images
-of 128 pixels, 16,384 for 512. Memory is what XLA's compiled program allocates beside its arguments and results.
+Queries and keys are 448 wide and values have 256 channels, with equal numbers of content and style positions: 1,024 for
+images of 128 pixels, 16,384 for 512. Memory is what XLA's compiled program allocates in addition to its arguments and
+results.
 """
 
 import argparse
@@ -28,7 +29,7 @@ MIB = 2**20
 
 
 def whole(queries: jax.Array, keys: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Compute the whole matrix, as the papers write it and PyTorch's releases do."""
+    """Compute the whole matrix, like the papers and PyTorch's releases."""
 
     def multiply(a: jax.Array, b: jax.Array) -> jax.Array:
         return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)

@@ -1,10 +1,9 @@
-"""Pairs times steps per second: batches beside loops of single runs, swag_jax beside PyTorch, one device beside many.
+"""Pairs times steps per second: batches and loops of single runs, swag_jax and PyTorch, one device and many.
 
-The same losses, weights and turns as in `speed_stylize.py`; a batch of N holds N different pairs. Three parts, each of
-which can be left out: `batches` (rate and memory by size of the batch, until memory ends), `devices` (simulated CPU
-devices with the work of each constant, which shows correctness and overhead only, since they share the processors)
-and `commands` (what a user waits for: `swag-jax batch` beside a shell loop of `swag-jax stylize`).
-See `benchmarks/README.md`.
+Losses, weights and turns are those of `speed_stylize.py`; a batch of N has N different pairs. There are three parts,
+each optional: `batches` (rate and memory by batch size, until memory ends), `devices` (simulated CPU devices with
+constant work for each, which shows correctness and overhead only, since they share the processors) and `commands` (the
+time a user waits: `swag-jax batch` compared with a shell loop of `swag-jax stylize`). See `benchmarks/README.md`.
 
     python benchmarks/speed_batch.py --backbones vgg19 --sizes 256 --batches 1 2 4 8
     python benchmarks/speed_batch.py --parts batches --device cuda
@@ -35,14 +34,14 @@ PARTS = ("batches", "devices", "commands")
 MAPPINGS = ("pmap", "shard_map")
 BATCHES = {"cpu": (1, 2, 4, 8, 16), "cuda": (1, 2, 4, 8, 16, 32, 64, 128, 256)}
 SPARE = 0.8
-"""Share of the free host memory that the sides of one comparison may take: beyond it, a system ends processes."""
+"""Share of the free host memory that the sides of one comparison may use; above it, a system may kill processes."""
 COMMAND_CONTENTS, COMMAND_STYLES = ("coffee", "cat"), ("swirls", "mosaic", "woodcut")
 
 Row = dict[str, Any]
 
 
 def row_of(worker: Worker, **also: Any) -> Row:
-    """Put one row of the report together: how often per second one pair takes one step."""
+    """Return one row of the report: how often per second one pair takes one step."""
     job = worker.job
     rates = [job.pairs / seconds for seconds in worker.seconds]
     memory = worker.ask("memory")
@@ -64,7 +63,7 @@ def row_of(worker: Worker, **also: Any) -> Row:
 
 
 def compare(sides: dict[str, tuple[str, Job]], rounds: int, *, rate_of_products: bool = False) -> list[Row]:
-    """Measure sides that take turns; one that runs out of memory while it warms up has a row that says so."""
+    """Measure sides that take turns; if one runs out of memory while it warms up, its row says so."""
     with ExitStack() as stack:
         workers, lost = list[Worker](), list[Row]()
         for label, (side, job) in sides.items():
@@ -82,7 +81,7 @@ def compare(sides: dict[str, tuple[str, Job]], rounds: int, *, rate_of_products:
 
 
 def sides_of(job: Job, options: argparse.Namespace) -> dict[str, tuple[str, Job]]:
-    """Return what to compare for one batch, by label: loops of single runs, and the batch."""
+    """Return the sides to compare for one batch, by label: loops of single runs, and the batch."""
     single, batched = replace(job, pairs=1, mapping=""), replace(job, mapping="pmap")
     sides = {"swag_jax loop": ("swag_jax", single), "swag_jax batch": ("swag_jax", batched)}
     if not options.torch:
@@ -95,7 +94,7 @@ def sides_of(job: Job, options: argparse.Namespace) -> dict[str, tuple[str, Job]
 
 
 def expected_bytes(rows: Sequence[Row], sides: dict[str, tuple[str, Job]]) -> float:
-    """Estimate what all sides take at once: at most twice what each took for half the batch."""
+    """Estimate the memory of all sides together: at most twice what each took for half the batch."""
     latest = {row["side"]: row for row in rows if "failure" not in row}
     return sum(
         latest[label]["used_bytes"] * job.pairs / latest[label]["pairs"]
@@ -152,7 +151,7 @@ def by(*names: str) -> Callable[[Row], tuple]:
 
 
 def measure_devices(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
-    """Measure one pair per simulated device, beside a batch of as many on one device."""
+    """Measure one pair per simulated device, compared with a batch of as many on one device."""
     size, backbone = min(options.sizes), options.backbones[0]
     for number in options.devices:
         weights, images = stylize_inputs.write(folder, backbone, size, pairs=number)
@@ -165,7 +164,7 @@ def measure_devices(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
 
 
 def measure_commands(options: argparse.Namespace, folder: Path) -> Row:
-    """Time `swag-jax batch` beside a shell loop of `swag-jax stylize`, each from an empty program cache."""
+    """Time `swag-jax batch` and a shell loop of `swag-jax stylize`, each from an empty program cache."""
     folders = {"contents": COMMAND_CONTENTS, "styles": COMMAND_STYLES}
     for name, samples in folders.items():
         (folder / name).mkdir()
@@ -211,7 +210,7 @@ def cells(row: Row) -> list[str]:
 
 
 def line(values: Sequence[str]) -> str:
-    """Set one row of the table."""
+    """Format one row of the table."""
     return "".join(f"{value:>{width}s}" for value, width in zip(values, WIDTHS, strict=True))
 
 

@@ -1,6 +1,6 @@
-"""Milliseconds and memory per image of generators: swag_jax beside PyTorch, with the same weights and images.
+"""Milliseconds and memory per image of generators: swag_jax and PyTorch, with the same weights and images.
 
-Encoding content and style, transferring and decoding are measured together. Each side runs in a process of its own; all
+Encoding content and style, transferring and decoding are measured together. Each side runs in a separate process; all
 sides of one configuration are warmed up first and then take turns (`worker.py`).
 
     python benchmarks/speed_generators.py --generators adain adaattn --sizes 256 512 --batches 1
@@ -37,7 +37,7 @@ def show(row: dict[str, Any]) -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Milliseconds per image of generators: swag_jax beside PyTorch.")
+    parser = argparse.ArgumentParser(description="Milliseconds per image of generators: swag_jax and PyTorch.")
     parser.add_argument("--generators", nargs="+", default=list(FILES), choices=list(FILES))
     parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512, 1024], help="square images, pixels")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], help="images at once")

@@ -1,10 +1,10 @@
-"""What the CPU's forms of convolution and pooling save: a step of stylization, and the convolutions of training.
+"""Time saved by the CPU's forms of convolution and pooling: in a step of stylization, and in convolutions of training.
 
     python benchmarks/speed_kernels.py --size 256
 
 Prints and writes processor milliseconds, which other work on the machine disturbs least: per step of Adam on VGG19
-(loss, gradient, update), alone and inside `lax.scan`; and per 3x3 convolution with both its gradients, for what the
-training of VGG19 (bfloat16) and of AdaIN (float32, reflected) has.
+(loss, gradient, update), alone and inside `lax.scan`; and per 3x3 convolution with both its gradients, as in training
+of VGG19 (bfloat16) and of AdaIN (float32, reflected).
 """
 
 import argparse
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 import swag_jax as swag
 from swag_jax import optimize
@@ -28,15 +27,10 @@ STEPS = 3
 
 
 class Convolution(NamedTuple):
-    """What a 3x3 convolution is given: square maps.
+    """A 3x3 convolution of a batch of square maps.
 
     Attributes:
-        precision: In which it is computed.
-        images: In the batch.
         rows: Of a map.
-        channels_in: Of its input.
-        channels_out: Of its output.
-        border: What lies beyond the edges.
     """
 
     precision: Precision
@@ -74,7 +68,7 @@ def measure(kernels: str, size: int) -> dict[str, float]:
     compute: Any = swag.backbones.Compute(kernels=kernels)  # pyright: ignore[reportArgumentType]
     network = swag.backbones.create("vgg19", until=objective.style_layers[-1], compute=compute)
     network = jax.jit(swag.Backbone.frozen)(network)
-    targets = swag.make_targets(network, content, [style], objective=objective, blend=jnp.ones(1))
+    targets = swag.make_targets(network, content, [style], objective=objective)
 
     def evaluation(network: Any, targets: Any) -> Any:
         return jax.value_and_grad(lambda x: swag.evaluate(network, x, targets, objective=objective), has_aux=True)
@@ -121,7 +115,7 @@ def measure_convolution(kernels: str, case: Convolution) -> float:
 
 
 def main() -> None:
-    """Measure both kinds of kernels and write them down."""
+    """Measure both kinds of kernels and write the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("-o", "--output", type=Path, help="default: benchmarks/results/speed_kernels-jaxVERSION.json")

@@ -1,4 +1,4 @@
-"""The options that all speed benchmarks have."""
+"""Options of all speed benchmarks."""
 
 import argparse
 from pathlib import Path
@@ -13,11 +13,9 @@ def add_options(
     """Add turns, precisions, sides, device and output.
 
     Args:
-        parser: The benchmark's.
-        output: The name of its results.
-        unit: What one iteration is, for the help.
+        output: The name of the results.
+        unit: The meaning of one iteration, for the help.
         iterations: How many make a round.
-        rounds: How many rounds there are.
     """
     parser.add_argument("--iterations", type=int, default=iterations, help=f"{unit} per round")
     parser.add_argument("--rounds", type=int, default=rounds)
@@ -32,7 +30,7 @@ def add_options(
 
 
 def completed(options: argparse.Namespace) -> argparse.Namespace:
-    """Return the options with what depends on the device."""
+    """Return the options with the defaults that depend on the device."""
     accelerated = options.device == "cuda"
     options.precisions = options.precisions or (list(PRECISIONS) if accelerated else ["float32"])
     if options.compile is None:

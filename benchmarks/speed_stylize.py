@@ -1,7 +1,7 @@
-"""Seconds per iteration of stylization by Adam: swag_jax beside PyTorch, with the same loss and weights.
+"""Seconds per iteration of stylization by Adam: swag_jax and PyTorch, with the same loss and weights.
 
-Each side runs in a process of its own. All sides of one configuration are warmed up first and then take
-turns, in an order that rotates from round to round, so that they share whatever else the machine does;
+Each side runs in a separate process. All sides of one configuration are warmed up first and then take
+turns, in an order that rotates from round to round, so that other work on the machine affects all of them;
 compare the ratios of medians before the seconds. See `benchmarks/README.md`.
 
     python benchmarks/speed_stylize.py --backbones vgg19 --sizes 256 512
@@ -24,8 +24,8 @@ from worker import Worker, report, started, take_turns, write
 
 
 def summary(worker: Worker) -> dict[str, Any]:
-    """Ask for everything but the rounds and put one row of the report together."""
-    memory = worker.ask("memory")  # first: what follows needs memory of its own
+    """Ask for everything but the rounds, and return one row of the report."""
+    memory = worker.ask("memory")  # first: the next commands need memory themselves
     split = {name: statistics.median(values) for name, values in worker.ask("split").items()}
     rate = worker.ask("matrix_rate")
     flops = iteration_flops(worker.job)
@@ -59,7 +59,7 @@ def compare(sides: dict[str, tuple[str, Job]], rounds: int) -> list[dict[str, An
 
 
 def sides_of(job: Job, options: argparse.Namespace) -> dict[str, tuple[str, Job]]:
-    """Return what to compare for one job, by label."""
+    """Return the sides to compare for one job, by label."""
     sides = {"swag_jax": ("swag_jax", job)}
     if options.torch:
         sides["torch"] = ("torch", job)
@@ -69,7 +69,7 @@ def sides_of(job: Job, options: argparse.Namespace) -> dict[str, tuple[str, Job]
 
 
 def jobs(options: argparse.Namespace, folder: Path) -> Iterator[Job]:
-    """Return one job per configuration, its files written into `folder`."""
+    """Return one job per configuration, with its files written into `folder`."""
     for backbone, size in itertools.product(options.backbones, options.sizes):
         weights, images = stylize_inputs.write(folder, backbone, size)
         for precision in options.precisions:
@@ -136,12 +136,12 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 
 def line(values: Iterable[str]) -> str:
-    """Set one row of the table."""
+    """Format one row of the table."""
     return "".join(f"{value:>{width}s}" for value, width in zip(values, COLUMNS.values(), strict=True))
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Seconds per iteration: swag_jax beside PyTorch.")
+    parser = argparse.ArgumentParser(description="Seconds per iteration: swag_jax and PyTorch.")
     parser.add_argument("--backbones", nargs="+", default=sorted(STYLE_LAYERS), choices=sorted(STYLE_LAYERS))
     parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512], help="square images, pixels")
     add_options(parser, iterations=5, rounds=7, output="speed_stylize.json")

@@ -1,8 +1,8 @@
-"""Steps per second of training: swag_jax beside PyTorch, with the same recipe, weights and images.
+"""Steps per second of training: swag_jax and PyTorch, with the same recipe, weights and images.
 
-A step is what the published recipe does with one batch that is on the device already: encoding, painting, encoding,
-losses, gradients, Adam. Each side runs in a process of its own; all sides of one configuration are warmed up first and
-then take turns (`worker.py`). At last, how many images per second `swag_jax.train` reads, resizes and crops.
+A step of a published recipe, with a batch that is on the device already: encoding, painting, encoding, losses,
+gradients, Adam. Each side runs in a separate process; all sides of one configuration are warmed up first and then take
+turns (`worker.py`). At the end: how many images per second `swag_jax.train` reads, resizes and crops.
 
     python benchmarks/speed_train.py --generators adain --sizes 128 --batches 4
 """
@@ -23,8 +23,8 @@ from swag_jax.train.data import AHEAD
 
 COLUMNS = {**CONFIGURATION, "steps/s": 10, "CPU s": 10, "MiB": 8, "first loss": 12, "last loss": 12}
 
-PICTURE = 640
-"""Longer side of the JPEG files that the reading is measured with: COCO's."""
+LONGER_SIDE = 640
+"""Longer side of the JPEG files for measuring the reading: COCO's."""
 
 
 def measure(worker: Worker) -> dict[str, Any]:
@@ -40,13 +40,13 @@ def measure(worker: Worker) -> dict[str, Any]:
 
 
 def reading(count: int, kind: str) -> dict[str, Any]:
-    """Measure how many images per second are read for the recipe of a kind, once reading ahead has filled up."""
+    """Measure how many images per second are read for a recipe, after the read-ahead buffer is full."""
     settings = train.recipe(kind)
     with tempfile.TemporaryDirectory() as folder:
         names = ("coffee", "astronaut", "swirls", "mosaic")
         paths = tuple(Path(folder) / f"{name}.jpg" for name in names)
         for path, name in zip(paths, names, strict=True):
-            write_image(path, sample(name, size=PICTURE))
+            write_image(path, sample(name, size=LONGER_SIDE))
         found = train.batches(paths, paths, settings=settings, damage=train.SkippedFiles())
         for _ in range(2 + AHEAD // settings.batch_size):
             next(found)
@@ -68,7 +68,7 @@ def show(row: dict[str, Any]) -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Steps per second of training: swag_jax beside PyTorch.")
+    parser = argparse.ArgumentParser(description="Steps per second of training: swag_jax and PyTorch.")
     parser.add_argument("--generators", nargs="+", default=list(FILES), choices=list(FILES))
     parser.add_argument("--sizes", nargs="+", type=int, help="square crops, pixels; default: 128, on a GPU 256")
     parser.add_argument("--batches", nargs="+", type=int, help="pairs at once; default: 4, on a GPU 8")

@@ -1,7 +1,7 @@
-"""What both sides of the speed benchmarks are asked to do, and how much arithmetic that is. NumPy only.
+"""The work of both sides of the speed benchmarks, and how much arithmetic it is. NumPy only.
 
-A job is one stylization, or several in one batch: backbone, image size, precision, loss weights. It travels to
-the measuring processes as JSON; images and weights travel as files, so that both sides compute the same loss.
+A job is one stylization, or several in one batch: backbone, image size, precision, loss weights. It is sent to
+the measuring processes as JSON; images and weights are sent as files, so that both sides compute the same loss.
 """
 
 import json
@@ -31,11 +31,10 @@ class Job:
         precision: `float32`, `tf32` or `bfloat16`.
         weights: Path of a safetensors file in torchvision's layout.
         images: Path of an `.npz` file with `content` and `style`, float32 `pairs height width 3` in [0, 1].
-        pairs: How many images are worked on at once.
-        mapping: `pmap` or `shard_map` over the devices for swag_jax, or nothing for the program of a single image;
-            the other side ignores it.
-        devices: Simulated CPU devices for swag_jax, among which the pairs are divided; the other side ignores it.
-        compiler: A mode of `torch.compile`, or nothing for eager PyTorch; the other side ignores it.
+        pairs: Images per batch.
+        mapping: For swag_jax: `pmap` or `shard_map` over the devices, or nothing for the program of a single image.
+        devices: For swag_jax: simulated CPU devices, among which the pairs are divided.
+        compiler: For PyTorch: a mode of `torch.compile`, or nothing for eager PyTorch.
         device: `cpu` or `cuda`.
         iterations: Steps per call of `Side.iterate`, which a side may compile for.
         cpus: Processors that a side may use; 0: all.
@@ -81,12 +80,12 @@ class Job:
 
 
 class Side(Protocol):
-    """One implementation under measurement, warmed up when it has been constructed."""
+    """One implementation under measurement; its constructor warms it up."""
 
     def iterate(self) -> tuple[float, float]:
-        """Take the job's steps; return the loss before the first of them and before the last of them.
+        """Take the job's steps; return the loss before the first and before the last of them.
 
-        Of several pairs it is the mean of their losses.
+        For several pairs, it is the mean of their losses.
         """
         ...
 
@@ -95,7 +94,7 @@ class Side(Protocol):
         ...
 
     def device_peak_bytes(self) -> int | None:
-        """Return the most memory ever in use on an accelerator."""
+        """Return the peak memory on an accelerator."""
         ...
 
     def matrix_rate(self, side: int, repeats: int) -> float:
@@ -109,7 +108,7 @@ class Side(Protocol):
 
 @dataclass(frozen=True)
 class Convolution:
-    """One convolution: the name of the activation it makes, or nothing, and what its cost depends on."""
+    """One convolution: the name of its activation, or nothing, and the numbers that its cost depends on."""
 
     name: str
     kernel: int
@@ -155,8 +154,8 @@ def _resnet50(size: int) -> Iterator[Convolution]:
 def iteration_flops(job: Job) -> int:
     """Count the multiplications and additions of one iteration of all pairs: convolutions and Gram matrices.
 
-    Forward, a Gram matrix of C channels over M positions takes 2 C^2 M. Backward, a convolution costs once
-    more what it costs forward (the gradient at its input alone), a Gram matrix twice (a product per factor).
+    Forward, a Gram matrix of C channels over M positions takes 2 C^2 M. Backward, a convolution costs the same again
+    (only the gradient at its input), a Gram matrix twice that (a product per factor).
     """
     walk = {"vgg19": _vgg19, "resnet50": _resnet50}[job.backbone](job.size)
     wanted = {job.content_layer, *job.style_layers}

@@ -16,7 +16,7 @@ MATRIX_PRECISIONS = {"float32": lax.Precision.HIGHEST, "tf32": lax.Precision.HIG
 
 
 def seconds(function: Callable[[], object]) -> float:
-    """Return how long `function` takes until its result is there."""
+    """Return the seconds until the result of `function` is ready."""
     begin = time.perf_counter()
     jax.block_until_ready(function())
     return time.perf_counter() - begin
@@ -86,7 +86,7 @@ class SwagSide:
         return optimize.run(evaluate, self.solver, state, steps=self.job.iterations)
 
     def iterate(self) -> tuple[float, float]:
-        """Take the job's steps; return the loss before the first of them and before the last of them."""
+        """Take the job's steps; return the loss before the first and before the last of them."""
         self.state, history = self.chunk(*self.arguments, self.state)
         totals = np.asarray(history["total"]).reshape(self.job.pairs, -1)
         return float(totals[:, 0].mean()), float(totals[:, -1].mean())
@@ -113,7 +113,7 @@ class SwagSide:
         return found
 
     def device_peak_bytes(self) -> int | None:
-        """Return the most memory that arrays ever took on the accelerator."""
+        """Return the peak memory of arrays on the accelerator."""
         return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
 
     def matrix_rate(self, side: int, repeats: int) -> float:

@@ -1,16 +1,16 @@
-"""Stylization by Adam in PyTorch, as fast as it reasonably gets: the other side of the speed benchmarks.
+"""Stylization by Adam in PyTorch, as fast as reasonably possible: the other side of the speed benchmarks.
 
-It minimizes what `swag_jax.losses.Objective` calls `relative`: with F the activations of a layer and
+It minimizes the `relative` loss of `swag_jax.losses.Objective`: with F the activations of a layer and
 G = F F^T / (H W) its Gram matrix,
 
     content_weight ||F - F_c||^2 / ||F_c - mean(F_c)||^2
     + style_weight mean_l ||G - G_s||^2 / ||G_s - mean(G_s)||^2
     + tv_weight (mean of squared differences down + the same across)
 
-Several pairs are one batch: the sum of their losses is minimized, and since Adam works entry by entry, each moves as
-it would alone.
+Several pairs are one batch: the sum of their losses is minimized. Since Adam works entry by entry, each has the same
+result as alone.
 
-What makes it fast: weights without gradients, batch normalizations folded into the convolutions, targets
+Reasons for its speed: weights without gradients, batch normalizations folded into the convolutions, targets
 computed once, channels-last memory, ReLUs and additions in place, fused Adam, gradients set to `None`, no
 value fetched from the device inside the loop. In bfloat16 the frozen weights are cast once, which autocast
 would repeat every step.
@@ -42,23 +42,23 @@ def gram(features: Tensor) -> Tensor:
 
 
 def squares(difference: Tensor) -> Tensor:
-    """Return the sum of squares of each of a batch."""
+    """Return the sum of squares of each image of a batch."""
     return difference.square().flatten(1).sum(1)
 
 
 def spread(target: Tensor) -> Tensor:
-    """Return ||t - mean(t)||^2 of each of a batch."""
+    """Return ||t - mean(t)||^2 of each image of a batch."""
     return squares(target - target.flatten(1).mean(1).view(-1, *[1] * (target.ndim - 1)))
 
 
 def total_variation(image: Tensor) -> Tensor:
-    """Return the mean squared difference of neighbors of each of a batch, down plus across."""
+    """Return the mean squared difference of neighbors of each image of a batch, down plus across."""
     down, across = image[:, :, 1:] - image[:, :, :-1], image[:, :, :, 1:] - image[:, :, :, :-1]
     return down.square().flatten(1).mean(1) + across.square().flatten(1).mean(1)
 
 
 def set_precision(precision: str) -> None:
-    """Allow TF32 products unless full float32 is asked for; without effect on a CPU."""
+    """Allow TF32 products unless full float32 is required; without effect on a CPU."""
     allow = precision != "float32"
     torch.backends.cuda.matmul.allow_tf32 = allow
     torch.backends.cudnn.allow_tf32 = allow
@@ -138,7 +138,7 @@ class TorchSide:
             self.image.clamp_(0, 1)
 
     def iterate(self) -> tuple[float, float]:
-        """Take the job's steps; return the loss before the first of them and before the last of them."""
+        """Take the job's steps; return the loss before the first and before the last of them."""
         first = last = torch.zeros(self.job.pairs)
         for step in range(self.job.iterations):
             self.solver.zero_grad(set_to_none=True)
@@ -166,7 +166,7 @@ class TorchSide:
         return seconds
 
     def device_peak_bytes(self) -> int | None:
-        """Return the most memory that tensors ever took on the GPU."""
+        """Return the peak memory of tensors on the GPU."""
         return torch.cuda.max_memory_allocated() if self.job.device == "cuda" else None
 
     def matrix_rate(self, side: int, repeats: int) -> float:

@@ -1,9 +1,8 @@
 """VGGs, AlexNet, ResNet50 and WideResNet50-2 in plain PyTorch, with every activation by name.
 
-The one home of the PyTorch networks: `tests/reference/make_reference.py` records their values, and
-`benchmarks/torch_baseline.py` times them. Attributes carry torchvision's names, so a state dict in
-torchvision's layout without the classifier loads strictly. Inputs are `batch 3 height width`, RGB,
-normalized by `normalize`.
+`tests/reference/make_reference.py` records their values, and `benchmarks/torch_baseline.py` times them. Attributes have
+torchvision's names, so a state dict in torchvision's layout without the classifier loads strictly. Inputs are
+`batch 3 height width`, RGB, normalized by `normalize`.
 """
 
 import abc

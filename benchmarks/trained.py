@@ -1,10 +1,10 @@
-"""Show generators that `swag-jax train` has made: a sheet of unseen pairs each, their losses, and what they measure.
+"""Show generators made by `swag-jax train`: for each a sheet of unseen pairs, its losses, and metrics.
 
     python benchmarks/trained.py runs/adain runs/adaattn
     python benchmarks/trained.py runs/adain --contents cat.jpg street.jpg --styles wave.jpg night.jpg -o looks
 
-Contents and styles are samples where none are given; no generator is trained with these. Beside the metrics of
-the results stand those of the two trivial ones: the unchanged contents, and copies of the styles.
+By default, contents and styles are the samples; no generator is trained with these. The metrics of the results stand
+next to those of two trivial results: the unchanged contents, and copies of the styles.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from swag_jax.train.journal import read_journal
 
 RESULTS = Path(__file__).resolve().parent / "results" / "trained"
 JUDGE = "resnet50"
-"""The network that compares contents and styles: not the encoder that the runs were trained with."""
+"""The network in which contents and styles are compared: not the encoder of the runs."""
 
 NOT_LOSSES = ("step", "total", "update", "steps_per_second", "waiting")
 
@@ -53,7 +53,7 @@ def measured(rows: Sequence[Sequence[Any]], contents: Sequence[Any], styles: Seq
 
 
 def curves(runs: dict[str, list[dict[str, float]]]) -> Any:
-    """Draw the weighted terms of every run by step, one panel a run."""
+    """Draw the weighted terms of every run by step, one panel per run."""
     made, panels = plots.figure(1, len(runs))
     for axes, (name, lines) in zip(panels, runs.items(), strict=True):
         terms = [term for term in lines[0] if term not in NOT_LOSSES]
@@ -80,7 +80,7 @@ def show(run: Path, contents: Sequence[Any], styles: Sequence[Any], output: Path
 
 
 def parse() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    """Return the parser and what it read."""
+    """Return the parser and the parsed options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("runs", nargs="+", type=Path, help="folders of swag-jax train")
     parser.add_argument("--contents", nargs="+", default=list(swag.images.CONTENTS), help="names or files")

@@ -1,6 +1,7 @@
 """Steps of training with swag_jax: one side of `speed_train.py`, see `stylize_job.Side`."""
 
 from pathlib import Path
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -8,15 +9,20 @@ import numpy as np
 from generator_swag import load
 from stylize_job import Job
 
-from swag_jax import devices, generators, train
+from swag_jax import backbones, devices, generators, train
 
 
 def settings_of(job: Job) -> train.TrainSettings:
     """Return the published recipe at the job's size, batch and precision."""
-    changes = {"crop": job.size, "size": job.size, "batch_size": job.pairs, "precision": job.precision}
-    changes |= {"bounded": False} if job.backbone == "johnson" else {}
-    weights = str(Path(job.weights) / "encoder.safetensors")
-    return train.recipe(job.backbone).replace(weights=weights, **changes)
+    published = train.recipe(job.backbone)
+    return published.replace(
+        config=generators.JohnsonConfig(bounded=False) if job.backbone == "johnson" else published.config,
+        weights=str(Path(job.weights) / "encoder.safetensors"),
+        batch_size=job.pairs,
+        size=job.size,
+        crop=job.size,
+        precision=cast(backbones.Precision, job.precision),
+    )
 
 
 class TrainingSide:
@@ -24,7 +30,7 @@ class TrainingSide:
 
     def __init__(self, job: Job):
         self.job, settings = job, settings_of(job)
-        devices.run_inline()  # as the command line does, here and behind the first step
+        devices.run_inline()  # like the command line, here and after the first step
         encoder, _ = train.load_encoder(settings)
         generator = load(job).generator
         with np.load(job.images) as images:
@@ -57,7 +63,7 @@ class TrainingSide:
         return float(totals[0]), float(totals[-1])
 
     def device_peak_bytes(self) -> int | None:
-        """Return the most memory that arrays ever took on the accelerator."""
+        """Return the peak memory of arrays on the accelerator."""
         return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
 
     def describe(self) -> dict[str, str]:

@@ -1,8 +1,8 @@
-"""The same steps of training in PyTorch: the other side of `speed_train.py`, see `stylize_job.Side`.
+"""The same training steps in PyTorch: the other side of `speed_train.py`, see `stylize_job.Side`.
 
-Losses as in the code of naoto0804/pytorch-AdaIN, GlebSBrykin/SANET, Huage001/AdaAttN and pytorch/examples. What makes
-it fast: a frozen encoder, content and style encoded in one pass without gradients, channels-last memory, fused Adam, in
-bfloat16 autocast.
+Losses as in the code of naoto0804/pytorch-AdaIN, GlebSBrykin/SANET, Huage001/AdaAttN and pytorch/examples. Reasons for
+its speed: a frozen encoder, content and style encoded in one pass without gradients, channels-last memory, fused Adam,
+autocast in bfloat16.
 """
 
 import contextlib
@@ -42,13 +42,13 @@ def moments_loss(output: Tensor, style: Tensor) -> Tensor:
 
 
 def gram(features: Tensor) -> Tensor:
-    """Return F F^T / (C H W) of each of a batch."""
+    """Return F F^T / (C H W) of each image of a batch."""
     flat = features.float().flatten(2)
     return flat @ flat.mT / flat[0].numel()
 
 
 def local_target(content: list[Tensor], style: list[Tensor], index: int) -> Tensor:
-    """Return what AdaAttN without parameters makes of one layer."""
+    """Return the features of AdaAttN without parameters at one layer."""
     queries, keys, values = (
         networks.keys(content, index),
         networks.keys(style, index).flatten(2),
@@ -161,7 +161,7 @@ class TorchTrainingSide:
         return totals[0].item(), totals[-1].item()
 
     def device_peak_bytes(self) -> int | None:
-        """Return the most memory that tensors ever took on the GPU."""
+        """Return the peak memory of tensors on the GPU."""
         return torch.cuda.max_memory_allocated() if self.job.device == "cuda" else None
 
     def describe(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Sides under measurement, each in a process of its own, taking turns: what the speed benchmarks share.
+"""Sides under measurement, each in a separate process, taking turns: the common part of the speed benchmarks.
 
 python benchmarks/worker.py SIDE JOB      (started by the benchmarks; a job is one line of JSON)
 """
@@ -31,20 +31,20 @@ SIDES = {
 }
 """Module and class of each side."""
 SPLIT_REPEATS = 5
-# The side of the matrices whose product sets the rate that a network is compared with.
+# Side of the matrices whose product is the reference rate for networks.
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
 MATRIX_REPEATS = 5
 ENVIRONMENT = {
     # PyTorch's threads spin while they wait for each other. On a machine that also does other work this was
     # seen to slow it down fourfold.
     "OMP_WAIT_POLICY": "PASSIVE",
-    # All sides live on one GPU at once.
+    # All sides share one GPU.
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
 }
 
 
 def resident_bytes(kind: str) -> int:
-    """Return this process's present (`VmRSS`) or greatest (`VmHWM`) resident memory."""
+    """Return this process's current (`VmRSS`) or peak (`VmHWM`) resident memory."""
     status = Path("/proc/self/status")
     if status.exists():
         fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
@@ -70,7 +70,7 @@ def timed_round(side: Side) -> dict[str, float]:
 
 
 def serve(name: str, job: Job) -> None:
-    """Answer the commands that arrive on standard input, one JSON line each, until it ends."""
+    """Answer the commands on standard input, one JSON line each, until it ends."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever a library prints must not look like an answer
     if job.cpus and hasattr(os, "sched_setaffinity"):
@@ -94,12 +94,12 @@ def serve(name: str, job: Job) -> None:
 
 
 class WorkerEndedError(RuntimeError):
-    """A side's process ended before it had answered, as it does when memory is used up."""
+    """A side's process ended before it had answered, for example out of memory."""
 
 
 @dataclass
 class Worker:
-    """One side in its process, and what has been measured of it."""
+    """One side in its process, and its measurements."""
 
     label: str
     job: Job
@@ -111,7 +111,7 @@ class Worker:
         """Wait for the next answer.
 
         Raises:
-            WorkerEndedError: If there will be none.
+            WorkerEndedError: If the process has ended.
         """
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -140,16 +140,16 @@ class Worker:
 
     @property
     def cpu_seconds(self) -> list[float]:
-        """Processor seconds likewise, over all threads."""
+        """Processor seconds of one step of the whole job over all threads, by round."""
         return [r["cpu_seconds"] / self.job.iterations for r in self.rounds]
 
 
 @contextmanager
 def started(label: str, side: str, job: Job) -> Iterator[Worker]:
-    """Start one side's process, wait until it is warmed up, and end it in the end.
+    """Start one side's process, wait until it is warmed up, and stop it at the end.
 
     Raises:
-        WorkerEndedError: If it ends before that.
+        WorkerEndedError: If it ends before it is warmed up.
     """
     command = [sys.executable, str(HERE / "worker.py"), side, job.to_json()]
     environment = {**ENVIRONMENT, **os.environ, "JAX_PLATFORMS": job.device}
@@ -174,14 +174,14 @@ def take_turns(workers: Sequence[Worker], rounds: int) -> None:
 
 
 def default_device() -> str:
-    """Return `cuda` where an NVIDIA GPU answers, else `cpu`."""
+    """Return `cuda` if there is an NVIDIA GPU, else `cpu`."""
     found = shutil.which("nvidia-smi")
     listed = subprocess.run([found, "-L"], capture_output=True, check=False).stdout if found else b""
     return "cuda" if b"GPU" in listed else "cpu"
 
 
 def report(benchmark: str, settings: dict[str, Any], **results: Any) -> dict[str, Any]:
-    """Put a whole report together."""
+    """Return a whole report."""
     return {
         "benchmark": benchmark,
         "date": time.strftime("%Y-%m-%d"),
@@ -195,7 +195,7 @@ def report(benchmark: str, settings: dict[str, Any], **results: Any) -> dict[str
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Write the report so far: a run that breaks off keeps what it has measured."""
+    """Write the report so far, so that an interrupted run keeps its measurements."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n")
 

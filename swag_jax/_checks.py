@@ -5,12 +5,19 @@ or two: what the rule is, what arrived instead, and what to do about it. The com
 and exits with code 2; in Python it is an ordinary exception.
 """
 
+import contextlib
 import difflib
 import math
+import numbers
+import types
+import typing
 from collections.abc import Iterable
+from typing import Any
 
 _REPORTED = 20
 """A report names so many misfits and counts the rest."""
+
+_NOUNS = {int: "an integer", float: "a number", str: "a string", bool: "True or False", types.NoneType: "None"}
 
 
 class UserError(ValueError):
@@ -124,3 +131,48 @@ def check_range(
         rule = " and ".join(bounds) if bounds else "a finite number"
         raise error(f"{what} must be {rule}", got=value)
     return value
+
+
+def check_type(value: Any, hint: Any, *, what: str) -> Any:
+    """Return `value` as its annotation wants it: lists become tuples, integers pass as floats, NumPy's numbers pass.
+
+    Args:
+        value: The value that arrived.
+        hint: int, float, bool, str, a class, `None`, a `Literal` of names, `tuple[X, ...]`, or a union of them.
+        what: The noun for the message.
+
+    Raises:
+        UserError: If it has another type or is an unknown name.
+
+    Example:
+        >>> check_type([1, 2], tuple[float, ...], what="blend")
+        (1.0, 2.0)
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        for option in arguments:
+            with contextlib.suppress(UserError):
+                return check_type(value, option, what=what)
+    elif origin is typing.Literal:
+        if isinstance(value, str):
+            return check_name(value, arguments, what=what)
+    elif origin is tuple:
+        if isinstance(value, (list, tuple)):
+            return tuple(check_type(item, arguments[0], what=f"each of {what}") for item in value)
+    elif hint in (int, float):
+        abstract: Any = numbers.Integral if hint is int else numbers.Real
+        if isinstance(value, abstract) and not isinstance(value, bool):
+            with contextlib.suppress(OverflowError):
+                return hint(value)
+    elif isinstance(value, hint):
+        return value
+    raise error(f"{what} must be {_noun(hint)}", got=repr(value))
+
+
+def _noun(hint: Any) -> str:
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        return f"a tuple of {_noun(arguments[0]).split()[-1]}s"
+    if typing.get_origin(hint) is typing.Literal:
+        return " or ".join(arguments)
+    return " or ".join(map(_noun, arguments)) or _NOUNS.get(hint) or hint.__name__

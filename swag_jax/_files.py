@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, told apart by what they mean, and read though another process damaged them."""
+"""Files: written whole or not at all, compared by what they mean, and read even if a killed process damaged them."""
 
 import contextlib
 import errno
@@ -15,26 +15,23 @@ from swag_jax._checks import UserError, error
 
 try:
     import fcntl
-except ImportError:  # Windows has no such locks: there, what a killed run leaves is not told from what one writes
+except ImportError:  # Windows has no such locks; files of killed runs stay there
     fcntl = None
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.part")
 """Names of files that are being written."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What a file system answers that has no room left, or a user of it."""
+"""Errors of a file system without room, or of a user who has used up a quota."""
 
 _swept: set[Path] = set()
 """Folders that this process has cleaned up."""
 
 
 def place(path: Path) -> Hashable:
-    """Return what a path means: equal for two spellings of one file, for links to it, and for its hard links.
+    """Return a key that is equal for all spellings of one file, links to it, and its hard links.
 
-    A file that does not exist is told by its folder and its name.
-
-    Args:
-        path: The file.
+    A file that does not exist is known by its folder and its name.
     """
     try:
         target = real(path)
@@ -44,16 +41,15 @@ def place(path: Path) -> Hashable:
 
 
 def real(path: Path) -> Path:
-    """Return the absolute path behind all links; of a link that leads to itself, the link.
+    """Return the absolute path after all links; for a link that leads to itself, the link.
 
-    Args:
-        path: Any path. (`Path.resolve` raises for such a link before Python 3.13.)
+    (`Path.resolve` raises for such a link before Python 3.13.)
     """
     return Path(os.path.realpath(path))
 
 
 def _numbers(path: Path) -> tuple[int, int] | None:
-    """Return what the file system knows a file by; nothing where there is none."""
+    """Return the device and inode of a file, which identify it; `None` if there is none."""
     try:
         found = path.stat()
     except (OSError, ValueError):  # ValueError: a NUL character
@@ -62,7 +58,7 @@ def _numbers(path: Path) -> tuple[int, int] | None:
 
 
 def _mode(path: Path) -> int:
-    """Return the mode of a file, of a link itself; 0 where there is none."""
+    """Return the mode of a file, or of a link itself; 0 if there is none."""
     try:
         return path.lstat().st_mode
     except (OSError, ValueError):
@@ -70,13 +66,13 @@ def _mode(path: Path) -> int:
 
 
 def check_apart(outputs: Iterable[tuple[str, Path]], inputs: Iterable[tuple[str, Path | None]] = ()) -> None:
-    """Check, before long work starts, that nothing which is written is also read, nor written twice.
+    """Check, before long work starts, that no output is also an input, and no two outputs are one file.
 
-    What killed runs left half written beside the outputs is removed.
+    Partly written files that killed runs left next to the outputs are removed.
 
     Args:
-        outputs: What each file that will be written is called, and the file.
-        inputs: What each file that is read is called, and the file; those that do not exist are passed over.
+        outputs: The name for errors and the path of each file that will be written.
+        inputs: The same for each file that is read; files that do not exist are skipped.
 
     Raises:
         UserError: If two of them are one file.
@@ -98,11 +94,7 @@ def check_apart(outputs: Iterable[tuple[str, Path]], inputs: Iterable[tuple[str,
 
 
 def check_target(path: Path, *, what: str) -> None:
-    """Check, before long work starts, that a file can be written.
-
-    Args:
-        path: The file, which need not exist.
-        what: What to call it.
+    """Check, before long work starts, that a file can be written; `what` names it in errors.
 
     Raises:
         UserError: If it is a folder or a device, or its folder is missing or not writable.
@@ -113,10 +105,7 @@ def check_target(path: Path, *, what: str) -> None:
 
 
 def target_of(path: Path) -> Path:
-    """Return the file that a path leads to, which is the one to be written: a link stays.
-
-    Args:
-        path: The file, which need not exist.
+    """Return the file to write: the end of a link, which itself stays; otherwise the path.
 
     Raises:
         UserError: If it is a device, a pipe, or a link without end.
@@ -133,10 +122,7 @@ def target_of(path: Path) -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder of results, unless it is there.
-
-    Args:
-        folder: The folder.
+    """Make a folder for results, unless it exists.
 
     Raises:
         UserError: If it cannot be made.
@@ -149,17 +135,12 @@ def make_folder(folder: Path) -> None:
 
 
 def what_is_missing(path: Path) -> str | None:
-    """Say of a link that it leads nowhere; nothing of any other path.
-
-    Args:
-        path: A path.
+    """Describe a link that leads nowhere; `None` for any other path.
 
     Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     link = Path(folder, "link.png")
-        ...     link.symlink_to("nowhere.png")
-        ...     what_is_missing(link)
+        >>> link = Path("link.png")
+        >>> link.symlink_to("nowhere.png")
+        >>> what_is_missing(link)
         'a link to nowhere.png, which does not exist'
     """
     if not stat.S_ISLNK(_mode(path)) or _numbers(path):
@@ -171,10 +152,10 @@ def what_is_missing(path: Path) -> str | None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file beside `path`; it becomes `path` at the end, or vanishes if the body fails.
+    """Yield a temporary file in the folder of `path`; it becomes `path` at the end, or vanishes if the body fails.
 
-    Beside, not in the system's temporary folder: a rename is atomic only within one file system. It is on the disk
-    before it gets its name, so that no power cut leaves an empty file of that name. A link stays a link.
+    It is in the same folder because a rename is atomic only within one file system, and it is on the disk before it
+    is renamed, so that a power cut leaves no empty file. A link stays a link.
 
     Raises:
         UserError: If the folder or the file cannot be written.
@@ -192,7 +173,7 @@ def replacing(path: Path) -> Iterator[Path]:
                 temporary.replace(target)
             finally:
                 temporary.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # some file systems cannot, and the file itself is safe
+        with contextlib.suppress(OSError):  # not all file systems can, and the file itself is safe
             _sync(target.parent)
     except OSError as problem:
         raise unwritable(path, problem) from problem
@@ -201,12 +182,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file from memory, whole or not at all.
 
-    Args:
-        path: The file.
-        data: All of it.
-
     Raises:
-        UserError: If it cannot be written, for lack of room also.
+        UserError: If it cannot be written, also for lack of room.
     """
     with replacing(path) as temporary:
         temporary.write_bytes(data)
@@ -216,10 +193,6 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def append(path: Path, text: str) -> None:
     """Add text at the end of a file, all of it or nothing.
-
-    Args:
-        path: The file, which need not exist.
-        text: What to add.
 
     Raises:
         UserError: If it cannot be written.
@@ -232,7 +205,7 @@ def append(path: Path, text: str) -> None:
                 while left:
                     left = left[file.write(left) :]
             except OSError:
-                file.truncate(end)  # half a line would spoil the next one
+                file.truncate(end)  # a partial line would spoil the next one
                 raise
     except OSError as problem:
         raise unwritable(path, problem) from problem
@@ -241,13 +214,9 @@ def append(path: Path, text: str) -> None:
 def read_text(path: Path, *, encoding: str = "utf-8") -> str:
     """Return the text of a file; a device or pipe, which may not end, is not read.
 
-    Args:
-        path: The file.
-        encoding: Of the text.
-
     Raises:
         OSError: If it is no file, or cannot be read.
-        UnicodeDecodeError: If it is no such text.
+        UnicodeDecodeError: If it is not text in this encoding.
     """
     if path.exists() and not path.is_file():
         raise OSError("a folder, device or pipe")
@@ -255,14 +224,9 @@ def read_text(path: Path, *, encoding: str = "utf-8") -> str:
 
 
 def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    r"""Return the JSON objects of a file with one on each line, whatever else stands there.
+    r"""Return the JSON objects of a file with one on each line, and the number of lines that hold anything else.
 
-    Args:
-        path: The file, which need not exist.
-
-    Returns:
-        The objects in order, and the number of other lines. One at the end that a killed process left half written is
-        not counted.
+    A last line that a killed process left unfinished is not counted. A missing file has no lines.
 
     Raises:
         UserError: If the file is there and cannot be read.
@@ -294,21 +258,13 @@ def _json_object(line: bytes) -> dict[str, Any] | None:
 
 
 def unwritable(path: Path, problem: OSError) -> UserError:
-    """Explain why a file cannot be written.
-
-    Args:
-        path: The file.
-        problem: What went wrong.
-    """
+    """Return the error that explains why a file cannot be written."""
     cure = "make room on the disk" if problem.errno in _FULL else "choose a folder you may write to"
     return error(f"cannot write {path}: {problem.strerror or problem}", cure=cure)
 
 
 def tells_of_no_room(problem: BaseException | None) -> bool:
-    """Tell whether an error, or what it came of, is that a disk has no room, whatever library it came through.
-
-    Args:
-        problem: The error.
+    """Tell whether an error, or one of its causes, is a full disk, whatever library raised it.
 
     Example:
         >>> tells_of_no_room(ValueError("RESOURCE_EXHAUSTED: write failed: No space left on device"))
@@ -325,12 +281,12 @@ def tells_of_no_room(problem: BaseException | None) -> bool:
 def _held(folder: Path) -> Iterator[Path]:
     """Yield a new file of this process, locked, so that `sweep` in another one leaves it alone."""
     while True:
-        # A short name of its own: where only the target's name is too long, cleaning up still works.
+        # Not the target's name with a suffix, which may be too long for the file system.
         temporary = folder / f".{secrets.token_hex(8)}.part"
         handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         try:
             _lock(handle, wait=True)
-            if _numbers(temporary):  # else it was swept away before it was locked
+            if _numbers(temporary):  # otherwise another process removed it before it was locked
                 yield temporary
                 return
         finally:
@@ -349,29 +305,17 @@ def _lock(handle: int, *, wait: bool) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed runs left half written in a folder: files named as ours that no process holds.
-
-    Args:
-        folder: The folder, which need not exist.
-    """
+    """Remove what killed runs left partly written in a folder: files with our temporary names that no process holds."""
     with contextlib.suppress(OSError):
-        for entry in os.scandir(folder):
-            if _TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                with contextlib.suppress(OSError):
-                    _remove_unless_held(Path(entry.path))
-
-
-def _remove_unless_held(path: Path) -> None:
-    handle = os.open(path, os.O_RDWR)
-    try:
-        if _lock(handle, wait=False):
-            path.unlink()
-    finally:
-        os.close(handle)
+        for path in folder.iterdir():
+            if _TEMPORARY.fullmatch(path.name) and stat.S_ISREG(_mode(path)):
+                with contextlib.suppress(OSError), path.open("r+b") as file:
+                    if _lock(file.fileno(), wait=False):
+                        path.unlink()
 
 
 def _sync(path: Path) -> None:
-    """Bring a file, or a folder's names, to the disk."""
+    """Flush a file, or a folder's names, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

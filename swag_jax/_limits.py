@@ -1,7 +1,7 @@
-"""What a file may cost that describes something: bounds for every reader of checkpoints and artifacts, in one place.
+"""Limits on what a file may cost to read: for every reader of checkpoints and artifacts, in one place.
 
-Numbers of networks and images cost what their files weigh. Descriptions (pickles, JSON) are small in every real file,
-and could ask for any time and memory: these are our choices, far above what real files need.
+The numbers of networks and images cost what their files weigh. Descriptions (pickles, JSON) are small in every real
+file, but could ask for any time and memory. The limits are our choices, far above what real files need.
 """
 
 import json
@@ -18,20 +18,17 @@ JSON_BYTES = 2**20
 """Of a configuration or a table of contents."""
 
 LEVELS = 8
-"""Dictionaries or prefixes around what is looked for."""
+"""Dictionaries or prefixes around the weights."""
 
 AXES = 32
 """Of one tensor."""
 
 REPEATED = 4
-"""Bytes of all tensors together, in those of their file: tensors may share numbers, and bfloat16 is widened."""
+"""Bytes of all tensors together per byte of their file: tensors may share numbers, and bfloat16 is widened."""
 
 
 def read_json(text: str | bytes) -> Any:
-    """Return what a JSON text of an unknown file holds.
-
-    Args:
-        text: The text.
+    """Return the contents of a JSON text from an unknown file.
 
     Raises:
         ValueError: If it is too large, too deep, or no JSON.
@@ -49,16 +46,14 @@ def read_json(text: str | bytes) -> Any:
 
 
 def read_entry(archive: zipfile.ZipFile, name: str, *, most: int | None = None) -> bytes:
-    """Read one entry of a zip file that stores without compressing, its checksum included.
+    """Read one entry of a zip file that stores without compressing, and verify its checksum.
 
     Args:
-        archive: The file.
-        name: Of the entry.
         most: Bytes that it may have.
 
     Raises:
-        KeyError: If there is none of that name.
-        ValueError: If it is compressed, since it could unpack to any size, or too large.
+        KeyError: If there is no entry of that name.
+        ValueError: If it is too large, or compressed, since it could then unpack to any size.
     """
     entry = archive.getinfo(name)
     if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:

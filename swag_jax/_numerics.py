@@ -1,4 +1,4 @@
-"""The precision of sums, a unit that keeps them in range, and a square root that has a gradient everywhere."""
+"""Float32 sums, a scale that keeps squares in range, and a square root with a gradient everywhere."""
 
 import jax.numpy as jnp
 from jax import lax
@@ -6,10 +6,10 @@ from jaxtyping import Array, Float
 
 
 def widen(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Return the values in float32, or as they are where they are wider already.
+    """Return the values in float32, or unchanged if they are wider.
 
-    Smoothing, statistics and losses are computed in float32 whatever the network's precision; float64 stays float64,
-    which is how the tests compare gradients with finite differences.
+    Smoothing, statistics and losses are computed in float32 whatever the network's precision; float64 is for tests,
+    which compare gradients with finite differences.
 
     Example:
         >>> import jax.numpy as jnp
@@ -20,10 +20,10 @@ def widen(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def power_of_two(*targets: Float[Array, "..."]) -> Float[Array, ""]:
-    """Return the factor that brings the largest entry of all into [0.5, 1), without rounding; 1 where all are zero.
+    """Return the factor that scales the largest entry of all into [0.5, 1), without rounding; 1 if all are zero.
 
-    The deepest Gram matrices of a random GoogLeNet lie about 1e-22, those of a random Inception v3 about 1e24. In
-    float32 the squares of both are lost, to 0 and to infinity.
+    The deepest Gram matrices of a random GoogLeNet are about 1e-22, those of a random Inception v3 about 1e24: in
+    float32 their squares become 0 and infinity.
     """
     largest = jnp.stack([jnp.abs(widen(target)).max() for target in targets]).max()
     _, exponent = jnp.frexp(lax.stop_gradient(largest))
@@ -31,14 +31,14 @@ def power_of_two(*targets: Float[Array, "..."]) -> Float[Array, ""]:
 
 
 def root(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Return the square root where the values are positive, else 0, with gradient 0 there.
+    """Return the square root of positive values; 0, with gradient 0, for all others.
 
-    What PyTorch's `sqrt(relu(x))` computes, whose backward pass multiplies the infinite slope at 0 by a hard 0.
+    This is PyTorch's `sqrt(relu(x))`, whose backward pass multiplies the infinite slope at 0 by a hard 0.
 
     Example:
         >>> import jax
         >>> jax.vmap(jax.value_and_grad(root))(jnp.array([-1.0, 0.0, 4.0]))[1].tolist()
         [0.0, 0.0, 0.25]
     """
-    positive = values > 0
+    positive = values > 0  # the inner `where` keeps the infinite slope out of the gradient
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, values, 1.0)), 0.0)

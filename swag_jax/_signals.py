@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM in the command line: one line and one exit code, from the first import to the end of the process.
 
-Imported before everything else, it needs the standard library only. A program that only uses the package keeps its own
-handlers: nothing here is done but in the process of `swag-jax` or `python -m swag_jax`.
+This is imported before everything else, so it needs the standard library only. It does nothing except in the process
+of `swag-jax` or `python -m swag_jax`: a program that uses the package keeps its own handlers.
 """
 
 import _thread
@@ -15,18 +15,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
-"""128 plus the signal's number, as shells have it."""
+"""128 plus the signal's number, as in shells."""
 
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asks the program to end.
-
-    Attributes:
-        code: The exit code.
-    """
+    """A signal that asks the program to end, with its exit code."""
 
     def __init__(self, number: int):
         super().__init__(number)
@@ -34,12 +30,12 @@ class Interrupted(KeyboardInterrupt):
 
 
 class _Ending:
-    """How far the process is on its way to an end.
+    """State of the process on its way to an end.
 
     Attributes:
-        raised: Whether a signal has been raised, so that the next one need not wait for what ends.
+        raised: Whether a signal has been raised, so that the next one ends the process at once.
         told: Whether the one line is printed.
-        resending: Whether Python handles a signal that came where nothing can be raised, and nothing can be still.
+        resending: Whether Python is handling a signal that arrived where nothing can be raised.
     """
 
     raised: bool = False
@@ -48,14 +44,14 @@ class _Ending:
 
 
 def is_program() -> bool:
-    """Tell whether this process is that of the command line, which imports the package before anything else."""
+    """Tell whether this process is the command line, which imports the package before anything else."""
     program = (getattr(sys, "argv", None) or [""])[0]
-    # What `python -m` starts is called so while the packages around it are imported.
+    # `python -m` calls itself `-m` while it imports the packages around the module.
     return Path(program).stem in ("swag-jax", "swag-jax-script") or (program == "-m" and "swag_jax" in sys.orig_argv)
 
 
 def end_at_once() -> None:
-    """Let a signal end the process with its line and its code: while it starts or stops, there is nothing to keep."""
+    """Let a signal end the process with its line and code: during start and stop there is nothing to save."""
     _handle_all(lambda number, _: _leave(number))
 
 
@@ -72,7 +68,7 @@ def _line(number: int) -> str:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Let the first signal inside raise `Interrupted`, and the next one end the process, whatever still waits."""
+    """Let the first signal inside raise `Interrupted`, and the next one end the process at once."""
     _Ending.raised = _Ending.told = False
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -88,7 +84,7 @@ def interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def asked_first(say: Any) -> Iterator[list[signal.Signals]]:
-    """Let the first signal inside be a request; the second one is what the first is elsewhere.
+    """Let the first signal inside be a request; the second raises `Interrupted`.
 
     Args:
         say: Called without arguments at the first.
@@ -102,7 +98,7 @@ def asked_first(say: Any) -> Iterator[list[signal.Signals]]:
         if asked:
             interrupt(number, frame)
         asked.append(signal.Signals(number))
-        with contextlib.suppress(RuntimeError):  # a print that is interrupted cannot be begun again inside itself
+        with contextlib.suppress(RuntimeError):  # an interrupted print cannot be started again inside itself
             say()
 
     before = _handle_all(ask)
@@ -113,7 +109,7 @@ def asked_first(say: Any) -> Iterator[list[signal.Signals]]:
 
 
 def interrupt(number: int, _frame: Any) -> None:
-    """Raise `Interrupted`; where that has been done, end the process.
+    """Raise `Interrupted`; if that has been done, end the process.
 
     Raises:
         Interrupted: At the first call within `interruptible`.
@@ -127,7 +123,7 @@ def interrupt(number: int, _frame: Any) -> None:
 
 
 def _leave(number: int) -> NoReturn:
-    # Past Python's own buffers: it may be a print that is interrupted.
+    # Not through Python's buffers: a print may be what was interrupted.
     if os.isatty(2):
         os.write(2, _SHOW_CURSOR)  # a live line hides it
     if not _Ending.told:
@@ -136,7 +132,7 @@ def _leave(number: int) -> NoReturn:
 
 
 def _again(unraisable: Any) -> bool:
-    """Send a signal once more that came up where nothing can be raised, such as the end of an object's life."""
+    """Send a signal once more if it came where nothing can be raised, such as in a finalizer."""
     found = unraisable.exc_value
     if not isinstance(found, Interrupted):
         return False
@@ -160,9 +156,9 @@ def _handle_all(handler: Any) -> dict[signal.Signals, Any]:
 
 def _restore(before: dict[signal.Signals, Any]) -> None:
     for number, handler in before.items():
-        # None: one that is not Python's, which cannot be put back.
+        # None: a handler not set by Python, which cannot be restored.
         signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-if is_program():  # now: what is imported after this takes a second, and Ctrl-C shall not show where it was
+if is_program():  # now: the imports that follow take a second, in which Ctrl-C shall print no traceback
     end_at_once()

@@ -4,7 +4,6 @@ import platform
 from importlib import metadata
 
 __version__ = metadata.version("swag-jax")
-"""The version of this package."""
 
 _PACKAGES = ("swag-jax", "jax", "jaxlib", "flax", "optax", "numpy", "pillow")
 

@@ -1,14 +1,14 @@
-r"""Attention of content positions over style positions: means and deviations that no full matrix is needed for.
+r"""Attention of content positions over style positions: means and deviations without the full matrix.
 
 With queries q of the content and keys k and values v of the style,
 
 .. math:: A_{ij} = \frac{\exp(q_i \cdot k_j)}{\sum_l \exp(q_i \cdot k_l)}, \quad
     M = A V, \quad S = \sqrt{\max(A V^2 - M^2, 0)}
 
-(AdaAttN's equations; SANet uses M alone). Logits are not scaled, so they are large: everything here is computed in
-float32 at full precision, whatever comes in. At 512 pixels and relu3_1, A has 16,384 x 16,384 entries, a gigabyte.
-Here it exists `chunk` rows at a time, in the gradient too, so that memory grows with the number of positions and not
-with its square.
+(AdaAttN's equations; SANet uses M alone). Logits are not scaled, so they are large: everything is computed in
+float32 at full precision, whatever the inputs' precision. At 512 pixels and relu3_1, A has 16,384 x 16,384 entries,
+a gigabyte. Only `chunk` rows of it exist at a time, in the gradient too, so that memory grows with the number of
+positions and not with its square.
 
 `Features` are `height width channels` of one image; *positions* are their rows and columns in one axis.
 """
@@ -35,8 +35,9 @@ Similarity: TypeAlias = Literal["softmax", "cosine"]
 SIMILARITIES: tuple[Similarity, ...] = ("softmax", "cosine")
 
 Masks: TypeAlias = tuple[Mask, Bool[Array, "style_rows style_columns"]]
-"""A region of the content and one of the style. Inside the first, only the second is attended to; elsewhere everything
-is. A style region without any position restricts nothing."""
+"""A region of the content and one of the style. Positions inside the first attend only to the second; all others attend
+to everything. A style region without any position restricts nothing.
+"""
 
 Queries: TypeAlias = Float[Array, "queries width"]
 Keys: TypeAlias = Float[Array, "keys width"]
@@ -45,11 +46,10 @@ Means: TypeAlias = Float[Array, "queries channels"]
 Allowed: TypeAlias = tuple[Bool[Array, " queries"], Bool[Array, " keys"]]
 
 CHUNK = 256
-"""Rows of A at a time. Measured with 448 wide keys, 256 channels and 4,096 positions on a CPU: 64 to 1,024 rows take
-equally long, 256 need half the memory of 1,024. See `benchmarks/speed_attention.py`."""
+"""Rows of A at a time: of the fastest sizes, the smallest (`benchmarks/speed_attention.py`)."""
 
 _BLOCKED = -1e15
-"""The logit of what must not be attended to: `user_specify_demo.py` of Huage001/AdaAttN."""
+"""The logit of positions that are not attended to: `user_specify_demo.py` of Huage001/AdaAttN."""
 
 _COSINE_EPSILON = 1e-5
 """Added to norms and to the sum of weights: `AttnAdaINCos` in `inference_frame.py` of Huage001/AdaAttN."""
@@ -64,11 +64,11 @@ def weighted_mean(
     allowed: Allowed | None = None,
     chunk: int = CHUNK,
 ) -> Means:
-    r"""Return :math:`M_i = \sum_j A_{ij} v_j`.
+    r"""Return :math:`M_i = \sum_j A_{ij} v_j` in float32, one row per query.
 
     `softmax` weighs by the softmax of :math:`q_i \cdot k_j`; `cosine`, AdaAttN's video variant, by
     :math:`\max(\cos(q_i, k_j) + 1, 0)`. A cosine is at least -1, so the maximum never acts and the sum over j is
-    linear in :math:`q_i`: it is taken once, before the queries come in, and no row of A is ever made.
+    linear in :math:`q_i`: it is computed once for all queries, and no row of A is ever made.
 
     Args:
         queries: One row per content position.
@@ -76,10 +76,7 @@ def weighted_mean(
         values: One row per style position.
         similarity: `softmax` or `cosine`.
         allowed: The queries inside the content's region and the keys inside the style's, see `Masks`.
-        chunk: Queries at a time; only `softmax` reads it.
-
-    Returns:
-        float32 means, one row per query.
+        chunk: Queries at a time; `cosine` ignores it.
 
     Raises:
         UserError: If the similarity is unknown or the chunk is empty.
@@ -93,7 +90,7 @@ def weighted_mean(
     queries, keys, values = widen(queries), widen(keys), widen(values)
     if allowed is not None:
         inside, attended = allowed
-        allowed = inside, attended | ~attended.any()
+        allowed = inside, attended | ~attended.any()  # an empty region restricts nothing
     if similarity == "cosine":
         return _cosine_mean(queries, keys, values, allowed)
     return _softmax_mean(queries, keys, values, allowed, chunk)
@@ -110,18 +107,8 @@ def weighted_moments(
 ) -> tuple[Means, Means]:
     r"""Return the attention-weighted mean :math:`M = A V` and deviation :math:`S = \sqrt{\max(A V^2 - M^2, 0)}`.
 
-    The deviation has gradient 0 where it is 0, as in PyTorch.
-
-    Args:
-        queries: One row per content position.
-        keys: One row per style position, as wide as the queries.
-        values: One row per style position.
-        similarity: As in `weighted_mean`.
-        allowed: As in `weighted_mean`.
-        chunk: As in `weighted_mean`.
-
-    Returns:
-        Mean and deviation, float32, one row per query each.
+    Both are float32, one row per query; arguments are those of `weighted_mean`. The deviation has gradient 0 where
+    it is 0, as in PyTorch.
 
     Example:
         >>> mean, deviation = weighted_moments(jnp.zeros((1, 2)), jnp.ones((2, 2)), jnp.array([[1.0], [3.0]]))
@@ -129,6 +116,7 @@ def weighted_moments(
         ([[2.0]], [[1.0]])
     """
     values = widen(values)
+    # One pass of attention gives the means of values and squares.
     both = jnp.concatenate([values, values**2], 1)
     means = weighted_mean(queries, keys, both, similarity=similarity, allowed=allowed, chunk=chunk)
     mean, square = jnp.split(means, 2, axis=1)
@@ -149,22 +137,17 @@ def adaattn(
 ) -> Features:
     r"""Return :math:`S \circ \mathrm{Norm}(F_c) + M`: the content's features with statistics of the style by position.
 
-    Both the generator's layer and the local feature loss of AdaAttN are this function; the loss has no convolutions in
-    front of queries, keys and values.
+    Both the generator's layer and the local feature loss of AdaAttN are this function; the loss has no convolutions
+    before queries, keys and values. `similarity` and `chunk` are those of `weighted_mean`.
 
     Args:
         content: :math:`F_c`, `height width channels`.
         queries: Of the content, as many positions as `content`.
         keys: Of the style image, of any size, as wide as the queries.
         values: Of the style image, with the positions of the keys and the channels of `content`.
-        key: Draws the style positions that are kept; needed where there are more than `samples`.
+        key: Draws the style positions that are kept; required if there are more than `samples`.
         samples: The most style positions to attend to; others are left out at random. `None` keeps all.
-        similarity: As in `weighted_mean`.
         masks: Regions of content and style, at the sizes of `content` and `keys`.
-        chunk: As in `weighted_mean`.
-
-    Returns:
-        float32 features of the content's shape.
 
     Raises:
         UserError: If style positions are to be left out and no key is given.
@@ -182,11 +165,9 @@ def adaattn(
 @pytree_dataclass
 @dataclass(frozen=True)
 class StyleKeys:
-    """What attention keeps of a style image.
+    """Keys and values of a style image, one row per position.
 
     Attributes:
-        keys: One row per style position.
-        values: One row per style position.
         allowed: The positions inside the style's region, if there is one.
     """
 
@@ -203,14 +184,7 @@ def keep(
     samples: int | None = None,
     region: Bool[Array, "style_rows style_columns"] | None = None,
 ) -> StyleKeys:
-    """Return the style's positions, at most `samples` of them; arguments as in `adaattn`.
-
-    Args:
-        keys: Of the style image.
-        values: Of the style image.
-        key: Draws the positions that are kept.
-        samples: The most positions to keep.
-        region: The positions to attend to.
+    """Return the style's positions inside `region`, at most `samples` of them, drawn by `key`; see `adaattn`.
 
     Raises:
         UserError: If positions are to be left out and no key is given.
@@ -218,7 +192,12 @@ def keep(
     found = StyleKeys(_flat(keys), _flat(values), None if region is None else region.ravel())
     if samples is None or len(found.keys) <= samples:
         return found
-    chosen = _chosen(key, len(found.keys), samples)
+    if key is None:
+        rule = f"a key must be given if the style has more than {samples} positions to attend to"
+        raise error(
+            rule, got=f"none for {len(found.keys)}", cure="pass key=jax.random.key(0), or a smaller style image"
+        )
+    chosen = jax.random.permutation(key, len(found.keys))[:samples]
     return jax.tree.map(lambda x: x[chosen], found)
 
 
@@ -232,16 +211,11 @@ def restyle(
     known: ChannelMoments | None = None,
     chunk: int = CHUNK,
 ) -> Features:
-    """Return what `adaattn` does, of a style that was read before.
+    """Return what `adaattn` returns, for a style already read by `keep`.
 
     Args:
-        content: `height width channels`.
-        queries: Of the content.
-        kept: What `keep` returned.
-        similarity: As in `weighted_mean`.
         region: Where in the content only the style's region is attended to; default: everywhere.
-        known: The content's mean and deviation, as in `instance_norm`.
-        chunk: As in `weighted_mean`.
+        known: The content's mean and deviation, see `instance_norm`.
     """
     flat, allowed = _flat(queries), None
     if kept.allowed is not None:
@@ -255,19 +229,18 @@ def restyle(
 def key_features(
     features: LayerFeatures, *, layers: tuple[str, ...], known: Mapping[str, ChannelMoments] | None = None
 ) -> AnyFeatures:
-    r"""Return what AdaAttN compares positions by: normalized layers, shallow to deep, at the size of the deepest.
+    r"""Return the features by which AdaAttN compares positions: normalized layers, at the size of the deepest.
 
     .. math:: \mathrm{Norm}(D(F^1)) \oplus \dots \oplus \mathrm{Norm}(D(F^{x-1})) \oplus \mathrm{Norm}(F^x)
 
     D picks the nearest sample, as the released code does; the paper resizes bilinearly.
 
     Args:
-        features: Activations of one image by layer.
-        layers: Which of them, the last one being :math:`F^x`.
-        known: Mean and deviation of each layer at that size, as in `instance_norm`; default: the features' own.
+        layers: Layers of `features`, shallow to deep, the last one being :math:`F^x`.
+        known: Mean and deviation of each layer at that size, see `instance_norm`; default: the features' own.
 
     Returns:
-        float32 features of the last layer's size, with the channels of all side by side.
+        float32 features of the last layer's size, with the channels of all layers.
 
     Example:
         >>> features = {"shallow": jnp.ones((8, 8, 2)), "deep": jnp.ones((4, 4, 3))}
@@ -281,25 +254,13 @@ def key_features(
 
 
 def at_deepest(features: LayerFeatures, *, layers: tuple[str, ...]) -> dict[str, AnyFeatures]:
-    """Return the layers at the size of the last of them, by the nearest sample; arguments as in `key_features`.
-
-    Args:
-        features: Activations of one image by layer.
-        layers: Which of them.
-    """
+    """Return the layers at the size of the last of them, by the nearest sample."""
     rows, columns, _ = features[layers[-1]].shape
     return {layer: nearest(features[layer], rows, columns) for layer in layers}
 
 
 def _flat(features: AnyFeatures) -> Float[Array, "positions channels"]:
     return features.reshape(-1, features.shape[-1])
-
-
-def _chosen(key: Key | None, count: int, samples: int) -> Array:
-    if key is None:
-        rule = f"a key must be given where the style has more than {samples} positions to attend to"
-        raise error(rule, got=f"none for {count}", cure="pass key=jax.random.key(0), or a smaller style image")
-    return jax.random.permutation(key, count)[:samples]
 
 
 # --- Softmax
@@ -321,7 +282,7 @@ def _softmax(queries, keys, values, allowed, chunk) -> tuple[Means, Float[Array,
     def rows(part):
         queries, inside = part
         logits = _logits(queries, inside, keys, attended)
-        top = logits.max(1, keepdims=True)
+        top = logits.max(1, keepdims=True)  # subtracted, so that exp does not overflow
         weights = jnp.exp(logits - top)
         total = weights.sum(1, keepdims=True)
         return _multiply(weights, values) / total, (top + jnp.log(total))[:, 0]
@@ -331,10 +292,10 @@ def _softmax(queries, keys, values, allowed, chunk) -> tuple[Means, Float[Array,
 
 @_softmax_mean.defjvp
 def _softmax_tangent(chunk, primals, tangents):
-    r"""With the logits L = Q K^T: M' = A V' + (A o L') V - (A . L') M, where A . L' is the sum over each row.
+    """With the logits L = Q K^T: M' = A V' + (A o L') V - (A . L') M, where A . L' is the sum over each row.
 
-    Its adjoint at V is A^T G, and at the logits A o (G V^T - (G . M)). A is computed chunk by chunk, from the
-    logarithms of its rows' totals, and again for the adjoint, so that no chunk's is kept.
+    Its adjoint at V is A^T G, and at the logits A o (G V^T - (G . M)). A is computed chunk by chunk from its rows'
+    totals, and again for the adjoint, so that no chunk of it is kept.
     """
     queries, keys, values, allowed = primals
     of_queries, of_keys, of_values, _ = tangents
@@ -357,7 +318,7 @@ def _logits(queries, inside, keys, attended) -> Float[Array, "rows keys"]:
 
 
 def _by_chunks(function, parts, chunk: int):
-    """Map a function over the leading axis of all parts, `chunk` rows at a time; the last is filled with zeros."""
+    """Map a function over the leading axis of all parts, `chunk` rows at a time; the last is padded with zeros."""
     count = parts[0].shape[0]
     chunk = min(chunk, count)
     filled = -(-count // chunk) * chunk
@@ -376,7 +337,7 @@ def _by_chunks(function, parts, chunk: int):
 def _cosine_mean(queries: Queries, keys: Keys, values: Values, allowed: Allowed | None) -> Means:
     """Sum (1 + q . k) (v, 1) over the keys, then divide: with unit vectors, all queries share two sums over keys."""
     queries, keys = _unit(queries), _unit(keys)
-    counted = jnp.concatenate([values, jnp.ones_like(values[:, :1])], 1)
+    counted = jnp.concatenate([values, jnp.ones_like(values[:, :1])], 1)  # the last column sums the weights
 
     def sums(counted):
         return counted.sum(0)[None] + _multiply(queries, _multiply(keys.T, counted))

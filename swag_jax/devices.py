@@ -4,11 +4,10 @@ Data-parallel programs are written for one device and mapped over all of them by
 a batch is split along its first axis, and `mean` averages over the devices inside the program (`parallel`).
 
 Independent problems are written for one of them; `map_batch` makes the batch on each device and maps it over the
-devices of this process, which exchange nothing. Their arrays have two leading axes, `devices size ...`: `split` and
-`replicate` put them there once, `gather` brings them back.
+devices of this process, without communication. Their arrays have two leading axes, `devices size ...`: `split` and
+`replicate` put them on the devices once, `gather` brings them back.
 
-Several processes, on one machine or many, are joined by `initialize`. `run_inline` and `keep_memory` spare a process
-that works on the CPU the memory that the system would hand out anew for every call.
+`initialize` joins several processes, on one machine or many. `run_inline` and `keep_memory` save time on the CPU.
 """
 
 import contextlib
@@ -17,7 +16,7 @@ import functools
 import inspect
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, cast
 
 import jax
@@ -37,41 +36,33 @@ Parameters = ParamSpec("Parameters")
 Mapping: TypeAlias = Literal["pmap", "shard_map"]
 
 MAPPINGS: tuple[Mapping, ...] = ("pmap", "shard_map")
-"""How `map_batch` maps over devices. Both give the same program and results; a call costs 0.16 and 0.13 ms on eight
-simulated devices with jax 0.10."""
+"""How `map_batch` maps over devices; both give the same results."""
 
-AXIS = "devices"
-"""Name of the mapped axis."""
+AXIS = "devices"  # the mapped axis
 
-# Parameters of glibc's mallopt (malloc.h): how many blocks may be mapped one by one, and how much free memory is left
-# at the end of the heap before it is given back; -1 is "any" (mallopt(3)).
+# Parameters of mallopt(3): how many blocks are mapped one by one; free bytes kept at the heap's end (-1: all).
 _M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1
 
 
 def run_inline() -> None:
-    """Let programs on the CPU run in the thread that calls them, not in one of their own; before JAX is first used.
+    """Run CPU programs in the calling thread; call this before JAX is first used.
 
-    `keep_memory` needs it: what glibc does for the main thread only, it cannot do for others. Calls then return when
-    their results are there. Other devices go on working beside the program.
+    Calls then return when their results are there. `keep_memory` needs it: glibc can do the same for the main
+    thread only. Other devices still work asynchronously.
     """
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def keep_memory() -> None:
-    """Let this process keep the memory that it frees, where it works on the CPU and glibc is its C library.
+    """Keep the memory that this process frees, on the CPU with glibc; elsewhere, do nothing.
 
-    XLA asks for a program's temporary memory at every call, and glibc takes blocks of its size from the system and
-    gives them back each time, page by page: 370,000 page faults a call for a step of SANet's training (1.3 GB), which
-    then takes 3.6 s, behind a pause 4.8, and 3.0 with its memory kept (two cores, behind `run_inline`).
-
-    What has been freed before is not kept: after the first call, the memory of the compiler is not.
-
-    Returns:
-        Nothing; on other devices and with other C libraries nothing is done.
+    XLA asks for a program's temporary memory at every call, and glibc would take large blocks from the system and
+    return them each time, page by page (measured in `benchmarks/README.md`). What was freed earlier, such as the
+    compiler's memory if called after the first call, is not kept.
     """
     if jax.default_backend() == "cpu" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_MMAP_MAX, 0)  # all blocks come from the heap
         libc.mallopt(_M_TRIM_THRESHOLD, -1)
 
 
@@ -81,13 +72,9 @@ def count() -> int:
 
 
 def moves_arrays(function: Callable[Parameters, Found]) -> Callable[Parameters, Found]:
-    """Let a function that is there to move arrays to the device and back do so under any `jax.transfer_guard`.
+    """Return a function that may move arrays to the device and back under any `jax.transfer_guard`.
 
-    Args:
-        function: It may return an iterator, whose every step may then do so; what goes on between them may not.
-
-    Returns:
-        The function, with the same signature.
+    If it returns an iterator, its steps may do so too, but not the code between them.
 
     Example:
         >>> doubled = moves_arrays(lambda numbers: np.asarray(2 * jax.numpy.asarray(numbers)))
@@ -99,14 +86,7 @@ def moves_arrays(function: Callable[Parameters, Found]) -> Callable[Parameters, 
 
 
 def drives_devices(function: Callable[Parameters, Found]) -> Callable[Parameters, Found]:
-    """Let a function that maps work over the devices itself do so: as `moves_arrays`, and on no mesh of its caller's.
-
-    Args:
-        function: It may return an iterator.
-
-    Returns:
-        The function, with the same signature.
-    """
+    """Return a function that maps work over the devices: as `moves_arrays`, and outside the caller's mesh."""
     return _within(_on_no_mesh, function)
 
 
@@ -125,26 +105,24 @@ def _within(
     def inside(*arguments: Parameters.args, **options: Parameters.kwargs) -> Found:
         with context():
             found = function(*arguments, **options)
-        return cast(Found, _StepsWithin(context, found)) if isinstance(found, Iterator) else found
+        return cast(Found, _steps_within(context, found)) if isinstance(found, Iterator) else found
 
     return inside
 
 
-class _StepsWithin(Iterator[Any]):
-    """An iterator whose every step is taken within a context, which does not last until the next."""
-
-    def __init__(self, context: Callable[[], contextlib.AbstractContextManager[Any]], steps: Iterator[Any]):
-        self._context, self._steps = context, steps
-
-    def __next__(self) -> Any:
-        with self._context():
-            return next(self._steps)
-
-    def close(self) -> None:
-        """End a generator, as its own method does."""
-        close = getattr(self._steps, "close", None)
-        if close is not None:
-            close()
+def _steps_within(context: Callable[[], contextlib.AbstractContextManager[Any]], steps: Iterator[Any]) -> Iterator[Any]:
+    """Take every step within a context that does not last until the next."""
+    try:
+        while True:
+            with context():
+                try:
+                    step = next(steps)
+                except StopIteration:
+                    return
+            yield step
+    finally:
+        if isinstance(steps, Generator):
+            steps.close()
 
 
 def parallel(
@@ -156,12 +134,11 @@ def parallel(
 ) -> Callable[..., Any]:
     """Return a program mapped over the devices, whose results are those of the first.
 
-    What `step` returns must therefore be the same on each device, as behind `mean`.
+    What `step` returns must therefore be equal on all devices, as it is after `mean`.
 
     Args:
         step: A pure function; it may call `mean` and `index`.
-        split: Places of the arguments that come with a leading axis over devices (see `shares`); the others go to
-            every device as they are.
+        split: Places of the arguments with a leading axis over devices (see `shares`); the others are replicated.
         arguments: How many arguments `step` takes.
         donated: Places of the arguments whose memory the results may take.
 
@@ -173,37 +150,29 @@ def parallel(
     """
     places = tuple(0 if place in split else None for place in range(arguments))
     if is_jit_off():
-        return _of_the_first_device(jax.vmap(step, in_axes=places, axis_name=AXIS))
+        mapped = jax.vmap(step, in_axes=places, axis_name=AXIS)
+        return lambda *given: _first(mapped(*given))
     return jax.pmap(step, axis_name=AXIS, in_axes=places, out_axes=None, donate_argnums=donated)
 
 
 def shares(batch: np.ndarray) -> np.ndarray:
     """Return a batch with its first axis split into one share for each device: `devices share ...`.
 
-    Args:
-        batch: `batch ...`, where the batch is a multiple of the number of devices.
-
     Raises:
-        UserError: If it is not.
+        UserError: If the batch is no multiple of the number of devices.
 
     Example:
         >>> shares(np.zeros((2 * count(), 3))).shape == (count(), 2, 3)
         True
     """
     if len(batch) % count():
-        raise error(
-            "a batch must be a multiple of the number of devices",
-            got=f"a batch of {len(batch)} on {count()} devices",
-        )
+        got = f"a batch of {len(batch)} on {count()} devices"
+        raise error("a batch must be a multiple of the number of devices", got=got)
     return batch.reshape(count(), -1, *batch.shape[1:])
 
 
 def mean(tree: Tree) -> Tree:
-    """Return the average over the devices, inside a program mapped by `parallel`.
-
-    Args:
-        tree: Arrays, one of each on every device.
-    """
+    """Return the average over the devices, inside a program mapped by `parallel`."""
     return lax.pmean(tree, AXIS)
 
 
@@ -221,9 +190,9 @@ def map_batch(
 ) -> Any:
     """Return a program that solves a batch of independent problems on every device of this process.
 
-    The batch on each device is `jax.vmap` of the function; there is no communication between devices. The program may
-    be called, or lowered and compiled ahead of time. It copies nothing when its arguments come from `split`,
-    `replicate` or from such a program.
+    The batch on each device is `jax.vmap` of the function; devices do not communicate. The program may be called, or
+    lowered and compiled ahead of time. It copies nothing if its arguments come from `split`, `replicate` or such a
+    program.
 
     Args:
         function: A pure function of one problem; its arguments are positional.
@@ -268,10 +237,7 @@ def _positional(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def _batched(function: Callable[..., Any], axes: Sequence[int | None]) -> Callable[..., Any]:
-    """Return a function of one problem as one of a batch.
-
-    A batch of one has no batch axis inside: with one, ResNet50's step takes a quarter longer on a CPU.
-    """
+    """Return a function of a batch; a batch of one has no batch axis inside, which is faster on a CPU."""
     one, many = _of_first(function, axes), jax.vmap(function, in_axes=axes)
 
     def batched(*arguments: Any) -> Any:
@@ -282,7 +248,7 @@ def _batched(function: Callable[..., Any], axes: Sequence[int | None]) -> Callab
 
 
 def _of_first(function: Callable[..., Any], axes: Sequence[int | None]) -> Callable[..., Any]:
-    """Return a function applied to the first, and only, entries along the axes."""
+    """Apply a function to the first, and only, entries along the axes."""
 
     def of_first(*arguments: Any) -> Any:
         own = [x if axis is None else _first(x) for x, axis in zip(arguments, axes, strict=True)]
@@ -292,7 +258,7 @@ def _of_first(function: Callable[..., Any], axes: Sequence[int | None]) -> Calla
 
 
 def _one_by_one(batched: Callable[..., Any], axes: Sequence[int | None]) -> Callable[..., Any]:
-    """Return what works through the devices' shares in turn: `jax.disable_jit`, without which nothing is mapped."""
+    """Take the devices' shares in turn: under `jax.disable_jit`, nothing is mapped."""
 
     def over_all(*arguments: Any) -> Any:
         def share(device: int) -> list[Any]:
@@ -305,35 +271,24 @@ def _one_by_one(batched: Callable[..., Any], axes: Sequence[int | None]) -> Call
     return over_all
 
 
-def _of_the_first_device(step: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *arguments: _first(step(*arguments))
-
-
 def _first(tree: Tree) -> Tree:
     return jax.tree.map(lambda x: x[0], tree)
 
 
 def _mesh() -> Mesh:
-    """Return the devices of this process in a row; the mesh that `jax.pmap` makes, so that arrays fit both."""
+    """Return the devices of this process in a row: the mesh of `jax.pmap`, so that arrays fit both mappings."""
     return Mesh(np.array(jax.local_devices()), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def replicate(tree: Tree) -> Tree:
-    """Return arrays that lie on every device of this process whole, so that no call copies them again.
-
-    Args:
-        tree: Arrays, such as a network.
-    """
+    """Return arrays, such as a network, whole on every device of this process, so that no call copies them again."""
     return jax.device_put(tree, NamedSharding(_mesh(), PartitionSpec()))
 
 
 def replicate_global(tree: Tree) -> Tree:
-    """Return arrays that lie on every device of every process whole, as the results of `parallel` do.
+    """Return arrays whole on every device of every process, as the results of `parallel` are.
 
-    A program that takes such results must be compiled anew for arrays that lie elsewhere.
-
-    Args:
-        tree: Arrays, the same in every process, such as the state before the first step.
+    They must be the same in every process. Programs are compiled again for arrays that lie elsewhere.
     """
     mesh = Mesh(np.array(jax.devices()), (AXIS,), axis_types=(AxisType.Auto,))
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
@@ -342,11 +297,8 @@ def replicate_global(tree: Tree) -> Tree:
 def split(tree: Tree) -> Tree:
     """Return host arrays `batch ...` as `devices size ...`, each device's share on it.
 
-    Args:
-        tree: Host arrays of one batch, a multiple of the number of devices; see `pad`.
-
     Raises:
-        UserError: If it is no multiple.
+        UserError: If the batch is no multiple of the number of devices; see `pad`.
     """
     return jax.device_put(jax.tree.map(shares, tree), NamedSharding(_mesh(), PartitionSpec(AXIS)))
 
@@ -355,18 +307,14 @@ def gather(tree: Tree, *, length: int | None = None) -> Tree:
     """Return arrays `devices size ...` as host arrays `batch ...`.
 
     Args:
-        tree: What `split` or a program of `map_batch` returned.
-        length: How many entries to keep, where the batch was filled up (`pad`); default: all.
+        tree: The result of `split` or of a program of `map_batch`.
+        length: How many entries to keep of a batch filled by `pad`; default: all.
     """
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:length], jax.device_get(tree))
 
 
 def pad(items: Sequence[Item], *, size: int) -> list[Item]:
     """Return the items with the last one repeated, until there are `size` for every device.
-
-    Args:
-        items: At least one, and not more than there is room for.
-        size: Items per device.
 
     Raises:
         UserError: If there are none, or more than fit.
@@ -382,15 +330,15 @@ def pad(items: Sequence[Item], *, size: int) -> list[Item]:
 
 
 def abstract_batch(tree: Any, *, size: int) -> Any:
-    """Return arguments of a batch for which a program of `map_batch` can be lowered, before there are any.
+    """Return arguments for lowering a program of `map_batch`, before there are any.
 
     Args:
         tree: Shapes and types of one problem's arguments, such as `jax.eval_shape` returns.
         size: Problems per device.
 
     Returns:
-        Shapes and types `devices size ...`; where several processes are joined, arrays of zeros: there, `jax.pmap`
-        cannot be lowered for shapes (jax 0.10 to 0.12).
+        Shapes and types `devices size ...`; arrays of zeros if several processes are joined, since there
+        `jax.pmap` cannot be lowered for shapes (jax 0.10 to 0.12).
     """
     many = jax.tree.map(lambda x: jax.ShapeDtypeStruct((count(), size, *x.shape), x.dtype), tree)
     if process_count() == 1:
@@ -399,10 +347,10 @@ def abstract_batch(tree: Any, *, size: int) -> Any:
 
 
 def initialize(*, coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> bool:
-    """Join the processes of a run, on one machine or several; before anything else uses JAX.
+    """Join the processes of a run, on one machine or several; call this before anything else uses JAX.
 
-    Without arguments, a run under SLURM or Open MPI is found in the environment. Nothing is done where there is none,
-    or where the processes are joined already.
+    Without arguments, a run under SLURM or Open MPI is found in the environment. Otherwise, and if the processes are
+    joined already, nothing is done.
 
     Args:
         coordinator: Address of process 0, `HOST:PORT`.
@@ -442,30 +390,23 @@ def _in_cluster() -> bool:
 
 
 def process_index() -> int:
-    """Return the number of this process; 0 where there is only one."""
+    """Return the number of this process, from 0."""
     return jax.process_index()
 
 
 def process_count() -> int:
-    """Return the number of processes that were joined; 1 where none were."""
+    """Return the number of processes joined; 1 without `initialize`."""
     return jax.process_count()
 
 
 def wait_for_all(*, name: str) -> None:
-    """Return when every process has come to this point.
-
-    Args:
-        name: What the point is called; the same in every process.
-    """
+    """Return when every process has reached the point with this name."""
     if process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
 
 def any_process(flag: bool) -> bool:
-    """Return whether any process says so, in all of them; all must ask.
-
-    Args:
-        flag: What this process says.
+    """Return in every process whether the flag is set in any; all must call this.
 
     Example:
         >>> any_process(True)

@@ -14,11 +14,9 @@ from swag_jax.images import normalize
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """A layer as its readers see it.
+    """A layer of a network, as generators must know it.
 
     Attributes:
-        layer: Its name.
-        channels: How many it has.
         stride: The spacing of its positions in pixels, a power of two.
     """
 
@@ -36,14 +34,7 @@ class LayerSpec:
 
 
 def taps(network: Backbone, *, layers: Iterable[str]) -> tuple[LayerSpec, ...]:
-    """Return what generators must know of a network's layers, without computing any.
-
-    Args:
-        network: The network to be read.
-        layers: Names of its layers.
-
-    Returns:
-        One tap per layer, shallow to deep.
+    """Return the channels and strides of a network's layers, shallow to deep, without computing any activation.
 
     Raises:
         UserError: If a layer is unknown.
@@ -54,7 +45,7 @@ def taps(network: Backbone, *, layers: Iterable[str]) -> tuple[LayerSpec, ...]:
         (LayerSpec(layer='relu2_1', channels=128, stride=2),)
     """
     wanted = network.check_layers(layers)
-    images = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
+    images = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)  # of any size; only channels are read
     found = jax.eval_shape(lambda n, x: n(x, until=wanted[-1]), network, images)
     strides = dict(zip(network.layers, network.strides, strict=True))
     return tuple(LayerSpec(layer, found[layer].shape[-1], strides[layer]) for layer in wanted)
@@ -64,9 +55,7 @@ def extract(network: Backbone, image: Image, *, layers: Iterable[str]) -> dict[s
     """Return the activations of one image at `layers`, computing nothing deeper than the deepest.
 
     Args:
-        network: The network to read.
-        image: The image, `height width 3` in [0, 1].
-        layers: Names of the activations wanted.
+        image: `height width 3` in [0, 1].
 
     Returns:
         `height width channels` activations by layer name, shallow to deep, in the network's precision.

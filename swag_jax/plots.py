@@ -1,8 +1,8 @@
 """Plots of measured numbers, as PNG, SVG or PDF.
 
-They are drawn by matplotlib, an extra (`pip install 'swag-jax[plots]'`) that is imported only when something is drawn.
-Figures are made without pyplot: no window, no state that outlives a call. Colors are told apart by all kinds of color
-vision, and each line has a marker of its own.
+They need matplotlib, an extra (`pip install 'swag-jax[plots]'`) that is imported only to draw. Figures are made
+without pyplot: no window, no global state. Colors are distinct for all kinds of color vision, and each line has its
+own marker.
 """
 
 import importlib.util
@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from swag_jax._checks import check_name, error
 from swag_jax._files import check_target, write_whole
-from swag_jax.measure.activations import RAW, ActivationStatistics, NetworkStatistics
+from swag_jax.measure.activations import RAW, ActivationStatistics
 
 Figure: TypeAlias = Any
 """A `matplotlib.figure.Figure`."""
@@ -22,19 +22,17 @@ Axes: TypeAlias = Any
 """A `matplotlib.axes.Axes`."""
 
 FORMATS = (".png", ".svg", ".pdf")
-"""The suffixes of plots, which choose the format."""
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A900")
 """Okabe and Ito, Color Universal Design, 2008, strongest first; the yellow, the last, is darkened for white paper."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-"""One more than colors: the first 72 lines differ."""
+"""One more than colors, so that the first 72 lines differ."""
 
-WIDTH, PANEL_HEIGHT, DPI = 8.4, 2.9, 150
-"""Inches, and pixels per inch: 1,260 pixels, half again as many as a README is wide."""
+WIDTH, PANEL_HEIGHT, DPI = 8.4, 2.9, 150  # inches; 1,260 pixels, half again as wide as a README
 
-_LINE_INCHES, _SIGN_INCHES = 0.8, 0.075
-"""Width of a line in the legend with the gaps around it, and of a sign of its name, at most."""
+# Width of a line in the legend with the gaps around it, and of a character of its name, at most.
+_LINE_INCHES, _CHARACTER_INCHES = 0.8, 0.075
 
 PANELS = (
     ("max", "maximum of activations", True),
@@ -42,23 +40,20 @@ PANELS = (
     ("gram_max", "maximum of Gram matrix", True),
     ("gram_entropy", "normalized entropy of Gram matrix", False),
 )
-"""The paper's panels: measure, title, whether the axis is logarithmic."""
+"""The panels of the paper's figure: measure, title, whether the axis is logarithmic."""
 
 PEAK_PANELS = (
     ("peak", "peak of activations", True),
     ("gram_peak", "peak of Gram matrix", True),
 )
-"""The panels of maximum over root mean square, which does not follow the activations' scale."""
+"""Panels of the maximum over the root mean square, which does not depend on the activations' scale."""
 
 
 def check_output(path: Path) -> None:
     """Check, before long work starts, that a plot can be drawn and written to a path.
 
-    Args:
-        path: The output file, which need not exist.
-
     Raises:
-        UserError: If matplotlib is missing, the suffix is unknown, or the file cannot be written.
+        UserError: If matplotlib is missing, the suffix is not one of `FORMATS`, or the file cannot be written.
     """
     if path.suffix.lower() not in FORMATS:
         raise error(f"the name of a plot must end in one of {', '.join(FORMATS)}", got=repr(path.name))
@@ -72,14 +67,10 @@ def _check_matplotlib() -> None:
 
 
 def write(path: Path, figure: Figure) -> None:
-    """Write a figure, all or nothing.
-
-    Args:
-        path: The output file; its suffix, one of `FORMATS`, chooses the format.
-        figure: The figure.
+    """Write a figure, all or nothing; the suffix, one of `FORMATS`, chooses the format.
 
     Raises:
-        UserError: As `check_output` does.
+        UserError: If `check_output` does.
     """
     check_output(path)
     buffer = io.BytesIO()
@@ -89,10 +80,6 @@ def write(path: Path, figure: Figure) -> None:
 
 def figure(rows: int, columns: int) -> tuple[Figure, list[Axes]]:
     """Return an empty figure as wide as a page, and its panels, row by row.
-
-    Args:
-        rows: Rows of panels.
-        columns: Panels per row.
 
     Raises:
         UserError: If matplotlib is missing.
@@ -119,11 +106,8 @@ def line(axes: Axes, points: Mapping[int, float], *, place: int, label: str, das
     """Draw one line with its color and marker; dashed lines have hollow markers.
 
     Args:
-        axes: The panel.
         points: Vertical by horizontal position.
         place: The number of the line, which chooses color and marker.
-        label: Its name in the legend.
-        dashed: Whether it is dashed.
     """
     color = COLORS[place % len(COLORS)]
     axes.plot(
@@ -140,15 +124,13 @@ def line(axes: Axes, points: Mapping[int, float], *, place: int, label: str, das
 
 
 def legend(figure: Figure, axes: Axes, *, columns: int = 3) -> None:
-    """Name the lines of a panel, which stand for those of all, below the figure.
+    """Name the lines of one panel, as a legend of the whole figure, below it.
 
     Args:
-        figure: The figure.
-        axes: The panel.
-        columns: Names per row; fewer where they are long.
+        columns: Names per row, if they are short enough.
     """
     lines, names = axes.get_legend_handles_labels()
-    room = int(WIDTH / (_LINE_INCHES + _SIGN_INCHES * max(map(len, names))))
+    room = int(WIDTH / (_LINE_INCHES + _CHARACTER_INCHES * max(map(len, names))))
     figure.legend(
         lines,
         names,
@@ -163,20 +145,19 @@ def legend(figure: Figure, axes: Axes, *, columns: int = 3) -> None:
 def activation_statistics(
     statistics: ActivationStatistics, *, starred: Sequence[str] = (), peaks: bool = False
 ) -> Figure:
-    """Draw the paper's figure: maxima and entropies of activations and Gram matrices by stage, a line for each network.
+    """Return the paper's figure: maxima and entropies of activations and Gram matrices by stage and network.
 
     Args:
-        statistics: What was measured.
-        starred: Networks that are also drawn behind the first smoothing, dashed, as the paper's ResNet*.
+        starred: Networks that are also drawn after their first smoothing, dashed, like the paper's ResNet*.
         peaks: Whether to add the panels of maximum over root mean square.
 
     Returns:
-        The figure, two rows of two panels or three.
+        Two rows of two panels or three.
 
     Raises:
         UserError: If matplotlib is missing, or a starred network or its smoothing was not measured.
     """
-    chosen = _with_peaks() if peaks else PANELS
+    chosen = (*PANELS[:2], PEAK_PANELS[0], *PANELS[2:], PEAK_PANELS[1]) if peaks else PANELS
     made, panels = figure(2, len(chosen) // 2)
     for axes, (measure, title, logarithmic) in zip(panels, chosen, strict=True):
         axes.set_title(title, fontsize=9.5)
@@ -184,42 +165,28 @@ def activation_statistics(
             line(axes, network.line(measure), place=place, label=name)
         for name in starred:
             place = list(statistics.networks).index(check_name(name, statistics.networks, what="network"))
-            smoothing = _first_smoothing(statistics.networks[name])
-            points = statistics.networks[name].line(measure, smoothing=smoothing)
+            network = statistics.networks[name]
+            smoothing = next((kind for kind in network.smoothings if kind != RAW), None)
+            if smoothing is None:
+                raise error("a starred network must have been measured after a smoothing", got="none")
+            points = network.line(measure, smoothing=smoothing)
             line(axes, points, place=place, label=f"{name}* ({smoothing})", dashed=True)
-        _finish(axes, sorted({stage for each in statistics.networks.values() for stage in each.stages}), logarithmic)
+        axes.set_xticks(sorted({stage for each in statistics.networks.values() for stage in each.stages}))
+        axes.set_xlabel("stage", fontsize=9)
+        if logarithmic:
+            _make_logarithmic(axes)
+        else:
+            axes.set_ylim(-0.04, 1.04)
     legend(made, panels[0])
     return made
 
 
-def _with_peaks() -> tuple[tuple[str, str, bool], ...]:
-    half = len(PANELS) // 2
-    return (*PANELS[:half], PEAK_PANELS[0], *PANELS[half:], PEAK_PANELS[1])
-
-
-def _first_smoothing(network: NetworkStatistics) -> str:
-    found = [kind for kind in network.smoothings if kind != RAW]
-    if not found:
-        raise error("a starred network must have been measured behind a smoothing", got="none")
-    return found[0]
-
-
-def _finish(axes: Axes, stages: list[int], logarithmic: bool) -> None:
-    axes.set_xticks(stages)
-    axes.set_xlabel("stage", fontsize=9)
-    if logarithmic:
-        _make_logarithmic(axes)
-    else:
-        axes.set_ylim(-0.04, 1.04)
-
-
 def _make_logarithmic(axes: Axes) -> None:
-    """Mark powers of ten; fives and twos as well where there would be less than three marks."""
     from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    if high < 1000 * low:
+    if high < 1000 * low:  # fewer than three powers of ten: fives and twos as well
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_locator(NullLocator())

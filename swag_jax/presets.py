@@ -5,19 +5,23 @@ released code, which differ from each other; where the paper's value is not know
 All of them keep the content's aspect ratio, where the released code squashes both images to 512 x 512.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping as _Mapping
 
-from swag_jax.backbones import entry
-from swag_jax.losses import Objective
-from swag_jax.optimize import StylizeSettings
-from swag_jax.smoothing import Smoothing
+from swag_jax.backbones import entry as _entry
+from swag_jax.losses import Objective as _Objective
+from swag_jax.optimize import StylizeSettings as _StylizeSettings
+from swag_jax.smoothing import Smoothing as _Smoothing
 
-gatys_vgg19 = StylizeSettings()
+gatys_vgg19 = _StylizeSettings()
 """Gatys et al., CVPR 2016: VGG19 with average pooling, style at relu1_1 to relu5_1, content at relu4_2. Weights,
 coarse to fine, the basis and 200 steps are our choice, by eye on real photographs and paintings, as
 `benchmarks/README.md` tells."""
 
-swag_vgg19 = gatys_vgg19.replace(kind="channel-softmax", layers=("relu4_1", "relu5_1"))
+swag_vgg19 = gatys_vgg19.replace(
+    objective=gatys_vgg19.objective.replace(
+        smoothing=_Smoothing.softmax(over="channels", layers=("relu4_1", "relu5_1"))
+    )
+)
 """`gatys_vgg19` with its two deepest style layers smoothed, at the `auto` temperature: our choice. VGG19 has no peaks
 to be smoothed; with more layers, or a softmax over everything, colors fade and the style is hardly reached."""
 
@@ -36,14 +40,14 @@ _EQUAL = (1.0, 1.0, 1.0, 1.0, 1.0)
 _DEEP = ("conv4_6", "conv5_3")
 """The last two stages: what SWAG's released code smooths, whose author notes that only deep layers are peaky."""
 
-swag_resnet50 = StylizeSettings(
+swag_resnet50 = _StylizeSettings(
     backbone="resnet50",
-    objective=Objective(
+    objective=_Objective(
         content_weight=2.0,
         style_weight=5000.0,
         tv_weight=0.05,
         normalization="released",
-        smoothing=Smoothing("channel-softmax", temperature=1.0, layers=_DEEP),
+        smoothing=_Smoothing.softmax(temperature=1.0, over="channels", layers=_DEEP),
     ),
     smallest_size=256,
     spectral_decay=0.5,
@@ -52,13 +56,21 @@ swag_resnet50 = StylizeSettings(
 more, 2e-3 of a style layer where the code has 1e-17, so that it stays legible; weights, a little variation, coarse to
 fine from 256 pixels, the basis and 200 steps are our choice, by eye, like those of `gatys_vgg19`."""
 
-swag_resnet50_paper = StylizeSettings(
+
+def _swag(backbone: str, smoothed: tuple[str, ...]) -> _StylizeSettings:
+    """`swag_resnet50` with another network and its smoothed layers."""
+    objective = swag_resnet50.objective
+    smoothing = objective.smoothing.replace(layers=smoothed)
+    return swag_resnet50.replace(backbone=backbone, objective=objective.replace(smoothing=smoothing))
+
+
+swag_resnet50_paper = _StylizeSettings(
     backbone="resnet50",
-    objective=Objective(
+    objective=_Objective(
         style_layer_weights=_EQUAL,
         style_weight=1e20,
         normalization="paper",
-        smoothing=Smoothing("softmax", temperature=1.0),
+        smoothing=_Smoothing.softmax(temperature=1.0),
     ),
     size=512,
     smallest_size=512,
@@ -71,14 +83,14 @@ style weights and iterations are unknown to us: the weights are our choice, size
 released code's. With the ImageNet ResNet50 it does not paint: its deep activations are so large that their softmax is
 almost a single entry, which a change that no eye sees moves elsewhere. At higher temperatures colored grain appears."""
 
-swag_resnet50_released = StylizeSettings(
+swag_resnet50_released = _StylizeSettings(
     backbone="resnet50",
-    objective=Objective(
+    objective=_Objective(
         style_layer_weights=_EQUAL,
         content_weight=1.0,
         style_weight=1e17,
         normalization="released",
-        smoothing=Smoothing("scale", scale=0.001, layers=_DEEP),
+        smoothing=_Smoothing.scaled(0.001, layers=_DEEP),
     ),
     size=512,
     smallest_size=512,
@@ -90,7 +102,9 @@ swag_resnet50_released = StylizeSettings(
 rest raw, weights 1 and 1e17, L-BFGS with history 100 and about 1000 evaluations at 512 pixels from the content. The
 tiny factor all but removes the two deep style terms and the content term beside the shallow ones."""
 
-swag_resnet50_first = swag_resnet50_released.replace(kind="channel-softmax", temperature=1.0)
+swag_resnet50_first = swag_resnet50_released.replace(
+    objective=swag_resnet50_released.objective.replace(smoothing=swag_resnet50.objective.smoothing)
+)
 """peiwang062/swag, resnet_swag.py as first released, 2021-03-31: layer3 and layer4 through a softmax over the channels,
 T = 1, all else as in `swag_resnet50_released`."""
 
@@ -109,24 +123,24 @@ swag_wide_resnet50_released = swag_resnet50_released.replace(backbone="wide_resn
 swag_wide_resnet50_first = swag_resnet50_first.replace(backbone="wide_resnet50_2")
 """`swag_resnet50_first` with WideResNet50-2, for which no code was released."""
 
-swag_googlenet = swag_resnet50.replace(backbone="googlenet", layers=("inception4e", "inception5b"))
+swag_googlenet = _swag("googlenet", ("inception4e", "inception5b"))
 """`swag_resnet50` with GoogLeNet, which the paper may mean by Inception; its layers are our choice."""
 
 gatys_googlenet = gatys_vgg19.replace(backbone="googlenet")
 """`gatys_vgg19` with GoogLeNet at the layers of `swag_googlenet`."""
 
-swag_inception_v3 = swag_resnet50.replace(backbone="inception_v3", layers=("mixed6e", "mixed7c"))
+swag_inception_v3 = _swag("inception_v3", ("mixed6e", "mixed7c"))
 """`swag_resnet50` with Inception v3, which the paper may mean by Inception; its layers are our choice."""
 
 gatys_inception_v3 = gatys_vgg19.replace(backbone="inception_v3")
 """`gatys_vgg19` with Inception v3 at the layers of `swag_inception_v3`."""
 
-PRESETS: Mapping[str, StylizeSettings] = {
-    name.replace("_", "-"): value for name, value in list(globals().items()) if isinstance(value, StylizeSettings)
+PRESETS: _Mapping[str, _StylizeSettings] = {
+    name.replace("_", "-"): value for name, value in list(globals().items()) if isinstance(value, _StylizeSettings)
 }
 """Every preset by the name it has on the command line."""
 
-OF_BACKBONE: Mapping[str, str] = {
+OF_BACKBONE: _Mapping[str, str] = {
     "vgg19": "gatys-vgg19",
     "vgg16": "gatys-vgg16",
     "alexnet": "gatys-alexnet",
@@ -138,7 +152,7 @@ OF_BACKBONE: Mapping[str, str] = {
 """The preset that stands for a backbone where none is named."""
 
 
-def of_backbone(name: str) -> StylizeSettings:
+def of_backbone(name: str) -> _StylizeSettings:
     """Return the settings that stand for a backbone where no preset is named.
 
     They are its preset or, for a residual network without one, `swag_resnet50` at its own layers.
@@ -153,7 +167,7 @@ def of_backbone(name: str) -> StylizeSettings:
         >>> of_backbone("resnet18").objective.smoothing.layers
         ('conv4_2', 'conv5_2')
     """
-    known = entry(name)
+    known = _entry(name)
     if name in OF_BACKBONE:
         return PRESETS[OF_BACKBONE[name]]
-    return swag_resnet50.replace(backbone=name, layers=known.style_layers[-2:])
+    return _swag(name, known.style_layers[-2:])

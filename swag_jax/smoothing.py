@@ -30,7 +30,7 @@ N), and it bounds their peakiness: with :math:`\kappa` = 0.1 the mass is spread 
 
 import functools
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import jax
@@ -39,6 +39,7 @@ from jax import lax
 
 from swag_jax._checks import check_name, check_range
 from swag_jax._numerics import widen
+from swag_jax._settings import Settings
 from swag_jax._types import Features, Scalar
 
 Kind: TypeAlias = Literal["none", "softmax", "channel-softmax", "spatial-softmax", "scale"]
@@ -61,15 +62,14 @@ _SEARCH_STEPS = 16
 and trained networks, the rest is for distributions with one extreme entry."""
 
 
-@dataclass(frozen=True)
-class Smoothing:
-    """A smoothing by name, with its parameters.
+class Smoothing(Settings):
+    """A smoothing by name, with its parameters. `none`, `softmax` and `scaled` make one.
 
     Attributes:
         kind: `none`, `softmax` (over all channels and positions), `channel-softmax`, `spatial-softmax` or `scale`.
         temperature: The softmax's T: `auto`, or a number > 0 (the paper: 1).
         scale: The factor of kind `scale` (released code: 0.001).
-        layers: The layers to smooth, all where none are named; others stay as they are.
+        layers: The layers to smooth, all if none are given; others stay as they are.
     """
 
     kind: Kind = "none"
@@ -78,10 +78,45 @@ class Smoothing:
     layers: tuple[str, ...] | None = None
 
     def __post_init__(self):
-        check_name(self.kind, KINDS, what="smoothing")
+        check_name(str(self.kind), KINDS, what="smoothing")
+        super().__post_init__()
         if self.temperature != "auto":
             check_range(self.temperature, what="temperature", low=0, open_low=True)
         check_range(self.scale, what="scale", low=0, open_low=True)
+
+    @classmethod
+    def none(cls) -> "Smoothing":
+        """Return the smoothing that leaves features as they are."""
+        return cls()
+
+    @classmethod
+    def softmax(
+        cls,
+        *,
+        temperature: float | Literal["auto"] = "auto",
+        over: Literal["all", "channels", "positions"] = "all",
+        layers: Sequence[str] | None = None,
+    ) -> "Smoothing":
+        """Return a softmax over all entries, over the channels at each position, or over the positions of each channel.
+
+        Args:
+            temperature: T > 0, or `auto`.
+            over: What each softmax sums over.
+            layers: The layers to smooth; `None` smooths all.
+        """
+        kinds: dict[str, Kind] = {"all": "softmax", "channels": "channel-softmax", "positions": "spatial-softmax"}
+        kind = kinds[check_name(over, kinds, what="axes of a softmax")]
+        return cls(kind, temperature, layers=None if layers is None else tuple(layers))
+
+    @classmethod
+    def scaled(cls, scale: float, *, layers: Sequence[str] | None = None) -> "Smoothing":
+        """Return the multiplication of features by a constant.
+
+        Args:
+            scale: The factor, > 0.
+            layers: The layers to scale; `None` scales all.
+        """
+        return cls("scale", scale=scale, layers=None if layers is None else tuple(layers))
 
     @property
     def axes(self) -> tuple[int, ...] | None:
@@ -91,6 +126,11 @@ class Smoothing:
     def at(self, layer: str) -> "Smoothing":
         """Return the smoothing that this one means for `layer`: itself, or none."""
         return self if self.layers is None or layer in self.layers else Smoothing()
+
+
+def as_smoothing(value: Smoothing | Kind) -> Smoothing:
+    """Return a smoothing, given itself or the name of its kind."""
+    return Smoothing(value) if isinstance(value, str) else value
 
 
 def softmax(features: Features, *, axes: tuple[int, ...], temperature: float | Scalar = 1.0) -> Features:

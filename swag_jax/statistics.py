@@ -15,23 +15,18 @@ from swag_jax._numerics import root, widen
 from swag_jax._types import ChannelMoments, Features, Gram, Mask, Scalar, StyleFeatures
 
 DEVIATION_EPSILON = 1e-5
-"""Added to variances under the root: `calc_mean_std` of naoto0804/pytorch-AdaIN, GlebSBrykin/SANET and
-Huage001/AdaAttN; its variance is the unbiased one."""
+"""Added to variances under the root, which are the unbiased ones: `calc_mean_std` of naoto0804/pytorch-AdaIN,
+GlebSBrykin/SANET and Huage001/AdaAttN.
+"""
 
 
 def gram(features: Features) -> Gram:
-    r"""Return the mean over positions of the outer products of the channels.
+    r"""Return the mean over positions of the outer products of the channels: `channels channels`, symmetric.
 
     .. math:: G_{ij} = \frac{1}{M} \sum_k F_{ik} F_{jk}, \quad M = \text{height} \cdot \text{width}
 
     Eq. 1 of the SWAG paper sums over positions; the mean makes it independent of the image's size, and the
     losses put the paper's factors back (`swag_jax.losses.style`). Positions are summed in float32 at least.
-
-    Args:
-        features: `height width channels`.
-
-    Returns:
-        The symmetric, positive semi-definite `channels channels` matrix.
 
     Example:
         >>> import jax.numpy as jnp
@@ -55,7 +50,7 @@ def _across(a: Float[Array, "positions channels"], b: Float[Array, "positions ch
 
 @jax.custom_jvp
 def _products(flat: Float[Array, "positions channels"]) -> Gram:
-    """F^T F with one matrix product in its gradient, where differentiation would make two."""
+    """F^T F with one matrix product in its gradient instead of two."""
     return _plain_products(flat)
 
 
@@ -74,19 +69,15 @@ def moments(
     epsilon: float = DEVIATION_EPSILON,
     region: Mask | None = None,
 ) -> ChannelMoments:
-    r"""Return each channel's mean and standard deviation over positions.
+    r"""Return each channel's mean and standard deviation over positions, in float32.
 
     .. math:: \mu_c = \frac{1}{M} \sum_k F_{kc}, \quad
         \sigma_c = \sqrt{\frac{1}{M - 1} \sum_k (F_{kc} - \mu_c)^2 + \epsilon}
 
     Args:
-        features: `height width channels`.
         unbiased: Whether to divide by M - 1 rather than by M; a single position counts as two.
         epsilon: Added under the root.
-        region: The positions that count; one without any restricts nothing. Default: all.
-
-    Returns:
-        Two float32 vectors, `channels` each; deviations are at least the root of `epsilon`.
+        region: The positions that count; an empty one restricts nothing. Default: all.
 
     Example:
         >>> import jax.numpy as jnp
@@ -101,11 +92,7 @@ def moments(
 def centered_squares(features: Features, *, region: Mask | None = None) -> tuple[Scalar, *ChannelMoments]:
     r"""Return the number of positions, each channel's mean, and :math:`\sum_k (F_{kc} - \mu_c)^2`.
 
-    Those of parts can be put together exactly, which those of `moments` cannot.
-
-    Args:
-        features: `height width channels`.
-        region: As in `moments`.
+    Unlike those of `moments`, the results of several parts can be combined exactly.
 
     Example:
         >>> import jax.numpy as jnp
@@ -116,6 +103,7 @@ def centered_squares(features: Features, *, region: Mask | None = None) -> tuple
     if region is None:
         mean = wide.mean((0, 1))
         return jnp.asarray(float(wide[..., 0].size), wide.dtype), mean, ((wide - mean[None, None]) ** 2).sum((0, 1))
+    # An empty region counts as the whole image.
     shares = (region | ~region.any()).astype(wide.dtype)[..., None]
     count = shares.sum()
     mean = (shares * wide).sum((0, 1)) / count
@@ -129,16 +117,11 @@ def instance_norm(
     epsilon: float = DEVIATION_EPSILON,
     known: ChannelMoments | None = None,
 ) -> Features:
-    r"""Return :math:`(F - \mu) / \sigma` by channel: `Norm` of the SANet and AdaAttN papers.
+    r"""Return :math:`(F - \mu) / \sigma` by channel, in float32: `Norm` of the SANet and AdaAttN papers.
 
     Args:
-        features: `height width channels`.
-        unbiased: As in `moments`.
-        epsilon: As in `moments`.
-        known: Mean and deviation, where they are known, such as those of an image of which these features see a part.
-
-    Returns:
-        float32 features of the same shape, with mean 0 and deviation at most 1.
+        known: Mean and deviation to use, such as those of an image of which these features are a part; default: the
+            `moments` of the features, by the other two options.
 
     Example:
         >>> import jax.numpy as jnp
@@ -150,16 +133,9 @@ def instance_norm(
 
 
 def adain(content: Features, style: StyleFeatures) -> Features:
-    r"""Return the content's features with the style's moments (adaptive instance normalization).
+    r"""Return the content's features with the style's moments (adaptive instance normalization), in float32.
 
     .. math:: \sigma(F_s) \, \frac{F_c - \mu(F_c)}{\sigma(F_c)} + \mu(F_s)
-
-    Args:
-        content: `height width channels`.
-        style: Of the style image, of any size, with as many channels.
-
-    Returns:
-        float32 features of the content's shape.
 
     References:
         Huang and Belongie, ICCV 2017, eq. 8; deviations as in naoto0804/pytorch-AdaIN.
@@ -175,7 +151,7 @@ def adain(content: Features, style: StyleFeatures) -> Features:
 
 
 def normalized_entropy(probabilities: Float[Array, "..."]) -> Scalar:
-    r"""Return the entropy of a distribution as a share of the largest possible one, in [0, 1].
+    r"""Return the entropy of a distribution divided by the largest possible one, in [0, 1].
 
     .. math:: H_n = -\frac{1}{\log N} \sum_n p_n \log p_n
 
@@ -186,22 +162,18 @@ def normalized_entropy(probabilities: Float[Array, "..."]) -> Scalar:
         Eqs. 6 and 8 of the SWAG paper as its author describes them: the textbook entropy, normalized to [0, 1].
     """
     p = widen(probabilities)
+    # The inner `where` keeps log(0) out of the gradient.
     terms = jnp.where(p > 0, p * jnp.log(jnp.where(p > 0, p, 1.0)), 0.0)
     return -terms.sum() / math.log(p.size)
 
 
 def peak(values: Float[Array, "..."]) -> Scalar:
-    r"""Return the largest entry in units of the root mean square.
+    r"""Return the largest entry divided by the root mean square.
 
     .. math:: \max_n v_n \,/\, \sqrt{\frac{1}{N} \sum_n v_n^2}
 
-    Unlike the maximum and the entropy of a softmax, it does not follow the values' scale. Our choice.
-
-    Args:
-        values: N numbers of any shape.
-
-    Returns:
-        1 where all entries are equal, zeros included; at most the square root of N.
+    It lies between 1 (all entries equal, zeros included) and the root of their number N. Unlike the maximum and the
+    entropy of a softmax, it does not depend on the values' scale. Our choice.
 
     Example:
         >>> import jax.numpy as jnp
@@ -210,6 +182,6 @@ def peak(values: Float[Array, "..."]) -> Scalar:
     """
     wide = widen(values)
     largest = jnp.abs(wide).max()
-    # Divided by the largest first: the entries of a softmax leave the range in which float32 squares are exact.
+    # Divided by the largest first: float32 cannot hold the squares of a softmax's smallest entries.
     unit = jnp.where(largest == 0, 1.0, wide / jnp.where(largest == 0, 1.0, largest))
     return unit.max() / jnp.sqrt(jnp.mean(unit**2))

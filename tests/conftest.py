@@ -10,7 +10,7 @@ import pytest
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Most of the suite's time is compilation; what is compiled is small and runs once. `optimized` is for the rest.
+# Most of the suite's time is compilation of small programs that run once. `optimized` is for others.
 jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
@@ -18,7 +18,7 @@ jaxtyping.install_import_hook("swag_jax", "beartype.beartype(conf=beartype.Beart
 
 
 def pytest_configure(config):
-    """Compile equal programs once for all tests: their processes and the commands that they start share one folder."""
+    """Compile equal programs once: all test processes, and the commands that they start, share one folder."""
     if not hasattr(config, "workerinput"):
         folder = tempfile.TemporaryDirectory(prefix="swag-jax-programs-")
         config.add_cleanup(folder.cleanup)
@@ -29,14 +29,14 @@ def pytest_configure(config):
 
 @pytest.fixture(autouse=True, scope="module")
 def few_programs():
-    """Let go of a module's programs behind it: some thousands take gigabytes, and about five memory maps each."""
+    """Drop a module's programs after it: some thousands take gigabytes, and about five memory maps each."""
     yield
     jax.clear_caches()
 
 
 @pytest.fixture
 def optimized():
-    """Compile as users do, where a test computes for longer than that takes."""
+    """Compile with optimizations, for tests that compute for longer than that takes."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
@@ -44,5 +44,5 @@ def optimized():
 
 @pytest.fixture
 def unchecked(monkeypatch):
-    """Let a value pass that its type forbids, so that the package's own check of it is what answers."""
+    """Turn off type checks, so that a wrong value reaches the package's own check."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

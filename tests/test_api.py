@@ -1,4 +1,4 @@
-"""Laws that every public name keeps, and the examples of every docstring."""
+"""Laws for every public name, and the examples of all docstrings."""
 
 import ast
 import dataclasses
@@ -16,12 +16,12 @@ from api_index import INDEX, PAGES, index
 
 import swag_jax
 
-# Options that are arrays: they say how images are mixed, not what is computed on.
+# Options that are arrays: weights of a mixture, not data.
 ARRAY_OPTIONS = {("style_targets", "blend"), ("make_targets", "blend")}
 
 
 def public_objects():
-    """Every public class and function by the name it is best known under."""
+    """Every public class and function by its shortest name."""
     found = {}
     for name in PAGES:
         module = importlib.import_module(name)
@@ -35,7 +35,7 @@ def public_objects():
 
 
 def methods(cls):
-    """The public methods that a public class defines itself, and how it is called and built."""
+    """A public class's public methods, `__call__` and `__init__`."""
     for name, value in vars(cls).items():
         function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
         generated = name == "__init__" and dataclasses.is_dataclass(cls)  # a record of fields, in their order
@@ -118,17 +118,50 @@ def test_arrays_are_positional(name):
     assert [p for p in hidden if (name.split(".")[-1], p) not in ARRAY_OPTIONS] == []
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_every_argument_is_described(name):
-    document = inspect.getdoc(FUNCTIONS[name])
-    section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", document, re.MULTILINE)
-    described = re.findall(r"^    \**(\w+):", section[1], re.MULTILINE) if section else []
-    assert described == [p.name for p in parameters(FUNCTIONS[name])]
+def described_arguments(function):
+    """The entries of the section `Args`: what is described, and how."""
+    section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", inspect.getdoc(function) or "", re.MULTILINE)
+    entries = re.findall(r"^    \**(\w+): ((?:.*\n?)(?:     .*\n?)*)", section[1], re.MULTILINE) if section else []
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_described_arguments_exist_in_this_order(name):
+    """An argument whose name and type say everything needs no line."""
+    described = list(described_arguments(CALLABLES[name]))
+    assert described == [p.name for p in parameters(CALLABLES[name]) if p.name in described]
+
+
+def says_nothing(name: str, text: str) -> bool:
+    words = re.sub(r"[^a-z ]", "", text.lower().replace("_", " ")).split()
+    told = [word for word in words if word not in ("a", "an", "the", "its", "of", "one", "to", "be", "read", "is")]
+    return text.startswith("As in `") or text in ("It.", "Its name.") or told in ([], name.lower().split("_"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "empty"),
+    [
+        ("network", "The network to read.", True),
+        ("image", "An image.", True),
+        ("generator", "It.", True),
+        ("epsilon", "As in `moments`.", True),
+        ("image", "Values in [0, 1].", False),
+        ("size", "The longer side in pixels.", False),
+    ],
+)
+def test_empty_descriptions_are_told_from_others(name, text, empty):
+    assert says_nothing(name, text) == empty
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_no_description_is_empty(name):
+    found = described_arguments(CALLABLES[name])
+    assert {argument: text for argument, text in found.items() if says_nothing(argument, text)} == {}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_result_is_described(name):
-    """In a section of its own, or by a first line that says what is returned (Google's style guide, 3.8.3)."""
+    """In a section, or by a first line that says what is returned (Google's style guide, 3.8.3)."""
     annotation = inspect.signature(FUNCTIONS[name]).return_annotation
     assert annotation is not inspect.Signature.empty
     document = inspect.getdoc(FUNCTIONS[name])
@@ -146,7 +179,7 @@ EXAMPLES = modules_with_examples()
 
 
 def docstrings(source: str):
-    """Every docstring with its owner's name, found in the source: decorators hide functions from doctest's finder."""
+    """Every docstring with its owner's name, from the source: decorators hide functions from doctest's finder."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (document := ast.get_docstring(node)):
             yield getattr(node, "name", "module"), document

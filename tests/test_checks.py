@@ -1,9 +1,11 @@
 import math
+from typing import Literal
 
+import numpy as np
 import pytest
 
 from swag_jax import UserError
-from swag_jax._checks import check_name, check_range, error, near
+from swag_jax._checks import check_name, check_range, check_type, error, near
 
 LAYERS = ["relu1_1", "relu4_1", "relu4_2", "conv5_3"]
 
@@ -92,3 +94,47 @@ def test_value_out_of_range_is_explained(value, bounds, text):
     with pytest.raises(UserError) as caught:
         check_range(value, what="size", **bounds)
     assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "expected"),
+    [
+        (3, int, 3),
+        (np.uint8(3), int, 3),
+        (3, float, 3.0),
+        (np.float32(0.5), float, 0.5),
+        (True, bool, True),
+        ("relu1_1", str, "relu1_1"),
+        ("auto", float | Literal["auto"], "auto"),
+        (2, float | Literal["auto"], 2.0),
+        (None, tuple[str, ...] | None, None),
+        (["a", "b"], tuple[str, ...] | None, ("a", "b")),
+        ([], tuple[float, ...], ()),
+    ],
+)
+def test_value_of_the_type_is_returned(value, hint, expected):
+    found = check_type(value, hint, what="size")
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "text"),
+    [
+        (1.0, int, "size must be an integer, got 1.0."),
+        (False, int, "size must be an integer, got False."),
+        ("1", float, "size must be a number, got '1'."),
+        (10**400, float, "size must be a number, got 1000"),
+        (1, bool, "size must be True or False, got 1."),
+        (None, str, "size must be a string, got None."),
+        ("ab", tuple[str, ...], "size must be a tuple of strings, got 'ab'."),
+        ((1, "2"), tuple[int, ...], "each of size must be an integer, got '2'."),
+        ("warm", float | Literal["auto"], "size must be a number or auto, got 'warm'."),
+        ("b", Literal["a", "c"], "unknown size 'b': "),
+        (1, Literal["a", "c"], "size must be a or c, got 1."),
+    ],
+)
+def test_value_of_another_type_is_explained(value, hint, text):
+    with pytest.raises(UserError) as caught:
+        check_type(value, hint, what="size")
+    assert str(caught.value).startswith(text)

@@ -95,7 +95,7 @@ def test_starred_networks_that_cannot_be_shown(statistics):
         plots.activation_statistics(statistics, starred=["ones"])
     source = statistics.networks["one"].source
     raw = NetworkStatistics(NetworkSpec("raw", "vgg19"), source, {}, ("none",), {})
-    with pytest.raises(UserError, match="a starred network must have been measured behind a smoothing, got none"):
+    with pytest.raises(UserError, match="a starred network must have been measured after a smoothing, got none"):
         plots.activation_statistics(ActivationStatistics({"raw": raw}, (), {}, 1.0), starred=["raw"])
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 
 from swag_jax import UserError, backbones, presets
@@ -19,6 +20,13 @@ VGG_STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 @pytest.fixture(params=PRESETS)
 def preset(request):
     return PRESETS[request.param]
+
+
+def moved(settings, backbone, layers):
+    """The settings for another network, of which other layers are smoothed."""
+    objective = settings.objective
+    smoothing = objective.smoothing.replace(layers=layers)
+    return settings.replace(backbone=backbone, objective=objective.replace(smoothing=smoothing))
 
 
 def test_names_on_the_command_line():
@@ -57,9 +65,8 @@ def test_every_backbone_has_settings_at_its_own_layers(backbone):
 
 def test_networks_without_a_preset_are_as_resnet50():
     assert of_backbone("resnet50") is presets.swag_resnet50
-    changed = {"backbone": "resnet50", "layers": ("conv4_6", "conv5_3")}
     for backbone in set(backbones.NAMES) - set(OF_BACKBONE):
-        assert of_backbone(backbone).replace(**changed) == presets.swag_resnet50
+        assert moved(of_backbone(backbone), "resnet50", ("conv4_6", "conv5_3")) == presets.swag_resnet50
 
 
 def test_presets_are_frozen_and_hashable(preset):
@@ -149,29 +156,20 @@ def test_gatys_presets_differ_in_the_network_alone():
 
 def test_swag_presets_differ_in_the_network_and_its_smoothed_layers_alone():
     for preset in (presets.swag_wide_resnet50, presets.swag_googlenet, presets.swag_inception_v3):
-        changes = {"backbone": preset.backbone, "layers": preset.objective.smoothing.layers}
-        assert preset == presets.swag_resnet50.replace(**changes)
+        assert preset == moved(presets.swag_resnet50, preset.backbone, preset.objective.smoothing.layers)
 
 
-def test_replace_routes_names_to_where_they_live():
-    changed = StylizeSettings().replace(size=64, style_weight=30.0, kind="softmax", temperature=2.0, steps=3)
-    assert (changed.size, changed.steps) == (64, 3)
-    smoothing = Smoothing("softmax", temperature=2.0)
-    assert changed.objective == Objective(style_weight=30.0, tv_weight=5.0, smoothing=smoothing)
-    assert StylizeSettings().replace() == StylizeSettings()
+def test_replace_changes_the_parts_by_their_own_replace():
+    settings = StylizeSettings()
+    changed = settings.replace(size=64, steps=3, objective=settings.objective.replace(smoothing="softmax"))
+    assert (changed.size, changed.steps, changed.seed) == (64, 3, 0)
+    assert changed.objective == Objective(style_weight=60.0, tv_weight=5.0, smoothing=Smoothing.softmax())
+    assert settings.replace() == settings == StylizeSettings()
 
 
-def test_replace_takes_whole_parts_and_changes_them_further():
-    smoothing = Smoothing("scale", scale=0.5)
-    changed = StylizeSettings().replace(smoothing=smoothing, layers=("relu1_1",))
-    assert changed.objective.smoothing == dataclasses.replace(smoothing, layers=("relu1_1",))
-    changed = StylizeSettings().replace(objective=Objective(tv_weight=2.0), style_weight=7.0, kind="softmax")
-    assert changed.objective == Objective(tv_weight=2.0, style_weight=7.0, smoothing=Smoothing("softmax"))
-
-
-def test_no_name_lives_in_two_places():
-    names = [field.name for part in (StylizeSettings, Objective, Smoothing) for field in dataclasses.fields(part)]
-    assert len(names) == len(set(names))
+def test_presets_have_no_other_public_names():
+    names = {name for name in vars(presets) if not name.startswith("_")} - {"jaxtyping"}  # the tests' own
+    assert names == {name.replace("-", "_") for name in PRESETS} | {"PRESETS", "OF_BACKBONE", "of_backbone"}
 
 
 @pytest.mark.parametrize(
@@ -181,19 +179,39 @@ def test_no_name_lives_in_two_places():
         ("tempature", "unknown setting 'tempature': did you mean temperature"),
         ("stepz", "unknown setting 'stepz': did you mean steps"),
         ("qqq", "unknown setting 'qqq': known: averaging, backbone, blend, "),
+        (
+            "style_weight",
+            "style_weight is not an attribute of StylizeSettings itself: pass "
+            "objective=settings.objective.replace(style_weight=...).",
+        ),
+        (
+            "kind",
+            "kind is not an attribute of StylizeSettings itself: pass "
+            "objective=settings.objective.replace(smoothing=settings.objective.smoothing.replace(kind=...)).",
+        ),
     ],
 )
-def test_replace_explains_unknown_names(name, text):
+@pytest.mark.parametrize("change", [StylizeSettings, StylizeSettings().replace])
+def test_unknown_names_are_explained(change, name, text):
     with pytest.raises(UserError) as caught:
-        StylizeSettings().replace(**{name: 1.0})
+        change(**{name: 1.0})
     assert str(caught.value).startswith(text)
 
 
 def test_replace_checks_what_it_changes():
     with pytest.raises(UserError, match=r"style weight must be at least 0 .*, got -1\.0"):
-        StylizeSettings().replace(style_weight=-1.0)
+        Objective().replace(style_weight=-1.0)
     with pytest.raises(UserError, match="temperature must be greater than 0, got 0"):
-        StylizeSettings().replace(temperature=0.0)
+        Smoothing().replace(temperature=0.0)
+
+
+def test_equal_settings_are_equal_keys():
+    """Lists become tuples, integers floats, and NumPy's numbers Python's."""
+    given = StylizeSettings(blend=[1, 2], steps=np.int64(7), style_scale=np.float32(0.5))
+    assert given == StylizeSettings(blend=(1.0, 2.0), steps=7, style_scale=0.5)
+    assert hash(given) == hash(StylizeSettings(blend=(1.0, 2.0), steps=7, style_scale=0.5))
+    assert (type(given.steps), [type(weight) for weight in given.blend]) == (int, [float, float])
+    assert hash(Objective(style_layers=["relu1_1"])) == hash(Objective(style_layers=("relu1_1",)))
 
 
 @pytest.mark.parametrize(
@@ -202,6 +220,15 @@ def test_replace_checks_what_it_changes():
         ({"size": 0}, "size must be at least 1, got 0."),
         ({"smallest_size": -4}, "smallest size must be at least 1, got -4."),
         ({"steps": 0}, "steps must be at least 1, got 0."),
+        ({"steps": 10.5}, "steps must be an integer, got 10.5."),
+        ({"seed": 1.5}, "seed must be an integer, got 1.5."),
+        ({"seed": True}, "seed must be an integer, got True."),
+        ({"scale_ratio": "2"}, "scale ratio must be a number, got '2'."),
+        ({"backbone": None}, "backbone must be a string, got None."),
+        ({"blend": 1.0}, "blend must be a tuple of numbers, got 1.0."),
+        ({"blend": ("1",)}, "each of blend must be a number, got '1'."),
+        ({"solver": 1}, "solver must be lbfgs or adam, got 1."),
+        ({"objective": Smoothing()}, "objective must be Objective, got Smoothing("),
         ({"scale_ratio": 1.0}, "scale ratio must be at least 1.1, got 1.0."),
         ({"scale_ratio": math.nan}, "scale ratio must be at least 1.1, got nan."),
         ({"style_scale": 0.0}, "style scale must be at least 0.05 and at most 20, got 0.0."),
@@ -224,7 +251,6 @@ def test_replace_checks_what_it_changes():
         ),
     ],
 )
-@pytest.mark.usefixtures("unchecked")
 def test_bad_settings_are_explained(arguments, text):
     with pytest.raises(UserError) as caught:
         StylizeSettings(**arguments)

@@ -1,4 +1,4 @@
-"""The README and the other pages: their Python runs, their commands parse, their links lead somewhere, CI agrees."""
+"""The README and the other pages: their Python runs, commands parse, links exist, and CI agrees."""
 
 import re
 import shlex
@@ -23,7 +23,7 @@ README, GUIDE, API, SPEED, PAPER, WEIGHTS = PAGES = (
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 
 SHOWN = (README, GUIDE, SPEED, PAPER)
-"""Pages whose commands can be copied as they stand."""
+"""Pages whose commands can be copied."""
 
 MOST_LINES = 220
 """Lines that the README may have."""
@@ -82,7 +82,7 @@ def test_the_readme_is_one_page():
 
 
 def test_python_runs(tmp_path, monkeypatch):
-    """The README's blocks, then those of the guide, which go on with the same names."""
+    """The README's blocks, then those of the guide, which use the same names."""
     monkeypatch.setenv("SWAG_JAX_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     namespace = {}

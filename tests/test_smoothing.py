@@ -163,13 +163,28 @@ def test_layers_limit_the_smoothing():
         ({"temperature": math.nan}, "temperature must be greater than 0, got nan."),
         ({"scale": 0.0}, "scale must be greater than 0, got 0.0."),
         ({"scale": math.inf}, "scale must be greater than 0, got inf."),
+        ({"temperature": "warm"}, "temperature must be a number or auto, got 'warm'."),
+        ({"layers": "conv1"}, "layers must be a tuple of strings or None, got 'conv1'."),
     ],
 )
-@pytest.mark.usefixtures("unchecked")
 def test_bad_settings_are_explained(arguments, message):
     with pytest.raises(UserError) as caught:
         Smoothing(**arguments)
     assert str(caught.value).startswith(message)
+
+
+def test_constructors():
+    assert Smoothing.none() == Smoothing("none")
+    assert Smoothing.scaled(1e-3, layers=["conv1"]) == Smoothing("scale", scale=0.001, layers=("conv1",))
+    assert Smoothing.softmax() == Smoothing("softmax")
+    assert Smoothing.softmax(temperature=2, over="channels") == Smoothing("channel-softmax", temperature=2.0)
+    assert Smoothing.softmax(over="positions", layers=("conv1",)) == Smoothing("spatial-softmax", layers=("conv1",))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_softmax_over_nothing_known_is_explained():
+    with pytest.raises(UserError, match="unknown axes of a softmax 'channel': did you mean channels"):
+        Smoothing.softmax(over="channel")
 
 
 def test_smoothing_is_frozen_and_hashable():

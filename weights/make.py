@@ -32,11 +32,11 @@ from swag_jax._types import Image
 from swag_jax.backbones import Backbone
 from swag_jax.features import extract
 from swag_jax.images import normalize, read_crop
-from swag_jax.params import MEAN_ACTIVATION
-from swag_jax.params.layouts import Tensors
 from swag_jax.params.quantize import dequantize, tabulate
+from swag_jax.params.rescale import MEAN_ACTIVATION
 from swag_jax.params.safetensors_file import write_safetensors
 from swag_jax.params.torch_file import read_torch
+from swag_jax.params.tree import Tensors, shapes_of, with_parameters
 
 KERAS_EPSILON, EPSILON = 1e-3, 1e-5
 """What Keras's ResNet50 and our batch norms add to a variance."""
@@ -216,7 +216,8 @@ def make(origin: Origin, tensors: Tensors, coded: Tensors, output: Path, files: 
     """
     options = {"until": origin.until, "normalization": "caffe", **origin.architecture}
     skeleton = nnx.eval_shape(lambda: backbones.create(origin.backbone, **options))
-    exact, approximate = (backbones.with_parameters(skeleton, dequantize(each)) for each in (tensors, coded))
+    decoded = [dequantize(each) for each in (tensors, coded)]
+    exact, approximate = (with_parameters(skeleton, {name: x[name] for name in shapes_of(skeleton)}) for x in decoded)
     errors = feature_errors(exact, approximate, [middle(file) for file in files[::HELD_OUT]])
     if max(errors.values()) > origin.largest_error:
         raise error(f"8 bits may cost {origin.largest_error:.1%} of a layer of {origin.file}", got=f"{errors}")
@@ -244,7 +245,7 @@ def with_means(tensors: Tensors, images: np.ndarray) -> Tensors:
     kept = {key: value for key, value in tensors.items() if key.removesuffix(".table") in names}
     until = VGG19.until.replace("conv", "relu")
     skeleton = nnx.eval_shape(lambda: backbones.create("vgg19", until=until, normalization="caffe"))
-    network = backbones.with_parameters(skeleton, dequantize(kept))
+    network = with_parameters(skeleton, dequantize(kept))
     parts = np.array_split(images[:MEAN_IMAGES], MEAN_IMAGES // 16)
     means = [backbones.mean_activations(network, jnp.asarray(part)) for part in parts]
     return kept | {f"{name}{MEAN_ACTIVATION}": np.mean([each[name] for each in means], 0) for name in means[0]}
@@ -271,7 +272,7 @@ def accuracy(tensors: Tensors, head: Tensors, files: list[Path]) -> tuple[int, i
         files: A photograph of each class, in their order.
     """
     skeleton = nnx.eval_shape(lambda: backbones.create("resnet50", normalization="caffe", **RESNET50.architecture))
-    network = backbones.with_parameters(skeleton, tensors)
+    network = with_parameters(skeleton, tensors)
 
     @jax.jit
     def classify(image: Image) -> jax.Array:

@@ -22,8 +22,8 @@ import numpy as np
 from jax import lax
 
 from swag_jax.backbones import Compute
-from swag_jax.params.layouts import Tensors
 from swag_jax.params.quantize import dequantize, quantize
+from swag_jax.params.tree import Tensors
 
 FIRST_IMAGES, POSITIONS = 256, 24_000
 """Photographs, and positions in them, that a layer before the last stage is fitted on. The last stage is fitted on all
@@ -38,7 +38,7 @@ class Care(NamedTuple):
     Attributes:
         ridge: Share of the inputs' mean square that holds a refitted kernel near the original.
         damping: Share of it that is added for the rounding.
-        by_tap: Whether each place of a kernel has steps of its own, which are smaller.
+        by_tap: Whether each place of a kernel has its own steps, which are smaller.
     """
 
     ridge: float

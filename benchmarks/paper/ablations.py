@@ -1,12 +1,12 @@
-"""The switches that the paper's authors turned before they blamed the residual connection, one at a time.
+"""The options that the paper's authors varied before they named the residual connection as the cause, one at a time.
 
 A random ResNet50 with and without its residual additions, and with other kernels, depths, down-sampling and channels,
 and without batch norm: maximum, normalized entropy and peak (maximum over root mean square) of the activations at the
 end of every stage, averaged over photographs; means and standard errors over seeds of the weights. A batch norm has
-its initial statistics, as in the paper's figure by our reading, and so divides by one. How many blocks and channels
-the authors tried is not published: our choice.
+its initial statistics, as in the paper's figure by our reading, and so divides by one. The authors' numbers of blocks
+and channels are not published: our choice.
 
-A network's name is what `swag-jax stats --networks` takes. Run: `python benchmarks/paper/ablations.py`.
+A network's name is a value of `swag-jax stats --networks`. Run: `python benchmarks/paper/ablations.py`.
 """
 
 import argparse
@@ -33,7 +33,7 @@ SWITCHES: Mapping[str, Mapping[str, str]] = {
     "down-sampling": {"stride": "", "max pool": "downsampling=pool"},
     "channels": {"32": "channels=32", "64": "", "128": "channels=128"},
 }
-"""By title and label: what changes in ResNet50."""
+"""Changes of ResNet50, by title and label."""
 
 RESIDUAL = {"with": "", "without": "residual=false"}
 
@@ -53,7 +53,7 @@ Stages: TypeAlias = Mapping[int, Mapping[str, Estimate]]
 
 
 def name(*switches: str) -> str:
-    """Return ResNet50 with some switches turned, as the command line has it."""
+    """Return the command line's name for ResNet50 with other options."""
     return ":".join(["resnet50", *filter(None, switches)])
 
 
@@ -75,7 +75,7 @@ def measured(subject: NetworkSpec, images: Mapping[str, np.ndarray], seeds: int)
 
 
 def row(label: str, stages: Stages) -> str:
-    """Set a row of the table: maxima by stage, entropy and peak of the last one."""
+    """Format a row of the table: maxima by stage, entropy and peak of the last one."""
     *_, last = stages.values()
     cells = [label, *(_cell(each["max"]) for each in stages.values()), _cell(last["entropy"]), _cell(last["peak"])]
     return f"| {' | '.join(cells)} |"
@@ -87,7 +87,7 @@ def _cell(number: Estimate) -> str:
 
 
 def drawn(found: Mapping[str, Stages]) -> plots.Figure:
-    """Draw a row of panels for each switch; networks without residual connections are dashed."""
+    """Draw a row of panels for each option; networks without residual connections are dashed."""
     made, panels = plots.figure(len(SWITCHES), len(MEASURES))
     made.set_size_inches(plots.WIDTH, HEIGHT)
     cells = ((title, measure) for title in SWITCHES for measure in MEASURES)
@@ -122,7 +122,7 @@ def _finish(axes: plots.Axes, title: str, measure: str) -> None:
 
 
 def write_plot(path: Path, figure: plots.Figure) -> None:
-    """Write a figure with few colors."""
+    """Write a figure with few colors, which makes its file small."""
     plots.write(path, figure)
     with Image.open(path) as image:
         reduced = image.convert("RGB").quantize(PALETTE)
@@ -131,7 +131,7 @@ def write_plot(path: Path, figure: plots.Figure) -> None:
 
 
 def parse(words: Sequence[str] | None = None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    """Return the parser and what it read."""
+    """Return the parser and the parsed options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--size", type=int, default=128, help="side of the images in pixels (default: 128)")
     parser.add_argument("--seeds", type=int, default=3, help="how many networks of each kind (default: 3)")
@@ -164,7 +164,7 @@ def main() -> None:
 
 
 def report(found: Mapping[str, Stages], arguments: argparse.Namespace, seconds: float) -> dict[str, Any]:
-    """Return all numbers with what is needed to understand and repeat them."""
+    """Return all numbers with the information needed to understand and repeat them."""
     return {
         "experiment": "ablations",
         "title": "Activations of a random ResNet50 by the switches of its architecture",

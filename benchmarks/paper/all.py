@@ -1,4 +1,4 @@
-"""Every figure and the robustness table, one after the other; what is finished is not done again.
+"""Every figure and the robustness table, one after the other; finished parts are not repeated.
 
 Run: `python benchmarks/paper/all.py [--size N] [--steps N] [-o DIR]`.
 """
@@ -12,11 +12,11 @@ from experiment import parse
 SCRIPTS = ("architectures", "networks", "reconstruction", "textures", "smoothings", "reweighting", "robustness")
 
 STATISTICS = ("resnet50", "no_resnet50", "pseudo_vgg", "pseudo_resvgg", "preact_resnet50", "vgg19")
-"""The networks of the paper's figure 3, random, and two more."""
+"""The random networks of the paper's figure 3, and two more."""
 
 
 def commands(options: list[str], folder: Path, size: int) -> list[list[str]]:
-    """Return what to run, with the options for each script; activations are measured first."""
+    """Return the commands to run, with the options for each script; activations are measured first."""
     here, python = Path(__file__).resolve().parent, sys.executable
     scripts = [[python, str(here / f"{name}.py"), *options] for name in SCRIPTS]
     outputs = ["--json", str(folder / "statistics.json"), "--plot", str(folder / "statistics.png")]
@@ -26,7 +26,7 @@ def commands(options: list[str], folder: Path, size: int) -> list[list[str]]:
 
 
 def main() -> int:
-    """Run all; return 1 if one failed, after the others."""
+    """Run all commands; return 1 if any failed."""
     arguments = parse("All figures of the SWAG paper, and the robustness table")
     arguments.output.mkdir(parents=True, exist_ok=True)
     lines = commands(sys.argv[1:], arguments.output, arguments.size)

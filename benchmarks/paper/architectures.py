@@ -1,4 +1,4 @@
-"""Figure 2 of the paper: what one Gram-matrix loss paints through each architecture, random (r-) and trained (p-).
+"""Figure 2 of the paper: images made with one Gram-matrix loss in each architecture, random (r-) and trained (p-).
 
 Twice: in the units and weights of the released code, where a layer counts by the fourth power of its activations, and
 in relative units, where all layers count alike. SWAG's losses are marked by an asterisk, as in the paper.

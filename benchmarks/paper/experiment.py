@@ -1,8 +1,8 @@
-"""What the figures have in common: methods times pairs, painted by `swag-jax batch`, laid out with labels, measured.
+"""The common part of the figures: methods times pairs, stylized by `swag-jax batch`, laid out with labels, measured.
 
-An experiment is a table of methods, each a mapping of the command's flags. Its images and records lie in a folder
-beside its results, where the same command finds them again: an interrupted run goes on, and a changed method is done
-anew. By default the pairs are samples of the package, so that anybody can make the same sheet.
+An experiment is a table of methods, each a mapping of the command's flags. Its images and records are in a folder
+next to its results, where the same command finds them again: an interrupted run resumes, and a changed method is
+repeated. By default the pairs are samples of the package, so that anybody can make the same sheet.
 """
 
 import argparse
@@ -34,17 +34,17 @@ PAIRS = tuple(
         strict=True,
     )
 )
-"""Eight pairs of samples: every content at least twice, every style at least once; four with every content."""
+"""Eight pairs of samples: every content at least twice, every style at least once. The first four have all contents."""
 
 CELL = 128
 """Longer side of an image on a sheet, in pixels."""
 
 
 ANOTHER = "another image"
-"""The trivial result where there is no pair."""
+"""The trivial result if there is no pair."""
 
 SHEET_QUALITY = 80
-"""Of JPEG: sheets of noise are large."""
+"""Of JPEG: sheets of noise are large files."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ class Experiment:
 
     Attributes:
         name: Of its files.
-        title: What it shows.
+        title: Its description.
         methods: The flags of `swag-jax batch` by label.
-        pairs: `all`, or only their `contents` or `styles`, where the other image of a pair plays no part.
-        references: The methods that methods are compared with, pair by pair.
+        pairs: `all`, or only their `contents` or `styles`, if the other image of a pair plays no part.
+        references: The method that each method is compared with, pair by pair.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Pair:
-    """A content and a style image on the disk."""
+    """Files of a content and a style image."""
 
     content: Path
     style: Path
@@ -82,15 +82,15 @@ class Pair:
 def parse(
     title: str, *, size: int = 128, steps: int = 60, pairs: int = 4, rows: int = 4, networks: Sequence[str] = ()
 ) -> argparse.Namespace:
-    """Read the options that all experiments have.
+    """Read the options of all experiments.
 
     Args:
-        title: What the experiment shows.
+        title: The experiment's description.
         size: Longer side of the images by default, in pixels.
         steps: Steps by default.
         pairs: How many of `PAIRS` to take by default.
         rows: How many of them to show by default.
-        networks: The labels of networks that may be chosen among, where there is a choice.
+        networks: The labels of networks to choose from, if there is a choice.
     """
     parser = argparse.ArgumentParser(description=title)
     if networks:
@@ -109,11 +109,7 @@ def parse(
 
 
 def run(experiment: Experiment, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Paint, lay out and record one experiment.
-
-    Returns:
-        The report, which is also written as JSON beside the sheet.
-    """
+    """Stylize, lay out and record one experiment; return the report, which is also written as JSON."""
     folder = arguments.output / f"{experiment.name}.cells"
     pairs = chosen_pairs(arguments, experiment.name, only=experiment.pairs)
     records = painted(experiment, pairs, folder, arguments)
@@ -146,12 +142,11 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> dict[str, Any]
 
 
 def chosen_pairs(arguments: argparse.Namespace, name: str, *, only: str = "all") -> list[Pair]:
-    """Return the pairs that are asked for; samples are written first.
+    """Return the chosen pairs, after writing samples to files.
 
     Args:
-        arguments: Of `parse`.
         name: The experiment's.
-        only: `contents` or `styles` pairs each with itself, once.
+        only: `contents` or `styles`: pairs of each with itself, once.
     """
     folder = arguments.output / f"{name}.cells" / "images"
     pairs = [Pair(*(file_of(name, arguments.size, folder) for name in names)) for names in arguments.pair]
@@ -174,7 +169,7 @@ def file_of(name: str, size: int, folder: Path) -> Path:
 
 
 def squared(image: np.ndarray) -> np.ndarray:
-    """Return the square in the middle: images of one shape need one program per method."""
+    """Return the middle square: images of one shape need one program per method."""
     side = min(image.shape[:2])
     top, left = ((length - side) // 2 for length in image.shape[:2])
     return image[top : top + side, left : left + side]
@@ -188,7 +183,7 @@ def slug(label: str) -> str:
 def painted(
     experiment: Experiment, pairs: Sequence[Pair], folder: Path, arguments: argparse.Namespace
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """Paint every pair by every method, but for what is there already; return the records by label and pair."""
+    """Stylize every pair with every method, except finished ones; return the records by label and pair."""
     names = {(label, pair.name): f"{slug(label)}_{pair.name}" for label in experiment.methods for pair in pairs}
     lines = [
         {"name": names[label, pair.name], "content": str(pair.content), "style": str(pair.style), **flags}
@@ -212,7 +207,7 @@ def measured(
 ) -> dict[str, table.Numbers]:
     """Measure every method over all pairs; the trivial results come first.
 
-    Where an image is to be found again, from its content or style alone, another image is the trivial result.
+    If an image is to be restored from its content or style alone, another image is the trivial result.
     """
     images, labels = [], tuple(experiment.methods)
     for place, pair in enumerate(pairs):
@@ -229,7 +224,7 @@ def measured(
 
 
 def backbone_of(flags: Flags) -> str:
-    """Return the trained network that a method optimizes through; none where its weights are random."""
+    """Return the trained network that a method optimizes through; none if its weights are random."""
     preset = swag.presets.PRESETS[str(flags["preset"])]
     return str(flags.get("backbone", preset.backbone)) if flags["weights"] != "random" else ""
 
@@ -237,10 +232,10 @@ def backbone_of(flags: Flags) -> str:
 def sheet(
     experiment: Experiment, pairs: Sequence[Pair], records: Mapping[tuple[str, str], Mapping[str, Any]]
 ) -> np.ndarray:
-    """Lay out a row for each pair and group of methods: what it is made from, then the methods.
+    """Lay out a row for each pair and group of methods: content and style, then the methods.
 
-    A label before a colon is the group's: `ResNet50: softmax` stands in the row `ResNet50`, below `softmax`. What a
-    group lacks, or a method failed at, is left blank.
+    A label before a colon is the group's: `ResNet50: softmax` stands in the row `ResNet50`, below `softmax`. If a
+    group lacks a method, or the method failed, its cell is blank.
     """
     givens = {"all": ("content", "style"), "contents": ("content",), "styles": ("style",)}[experiment.pairs]
     split = {label: tuple(label.rpartition(": ")[::2]) for label in experiment.methods}
@@ -268,7 +263,7 @@ def small(path: str | Path | None) -> np.ndarray | None:
 
 
 def row(label: str, pair: Pair, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is kept of one image."""
+    """Return the record of one image for the report."""
     kept = ("status", "error", "losses", "seconds")
     return {"method": label, "pair": pair.name, **{name: record[name] for name in kept}}
 

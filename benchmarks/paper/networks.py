@@ -1,6 +1,6 @@
 """Figure 6 of the paper: ResNet, WideResNet and Inception with SWAG's smoothing (*) and without it.
 
-Which Inception the paper shows is not published: here are GoogLeNet and Inception v3.
+The paper does not say which Inception it shows: here are GoogLeNet and Inception v3.
 
 Run: `python benchmarks/paper/networks.py`.
 """
@@ -15,7 +15,7 @@ NETWORKS = {
     "r-GoogLeNet": ("googlenet", "random"),
     "r-Inception v3": ("inception-v3", "random"),
 }
-"""The end of the presets' names and the weights, by label; trained ones are at hand for the first two only."""
+"""The suffix of the presets' names and the weights, by label; only the first two have embedded weights."""
 
 EXPERIMENT = Experiment(
     name="networks",

@@ -1,6 +1,6 @@
-"""Content reconstruction: from noise back to the image that gave the activations, with and without SWAG (*).
+"""Content reconstruction: from noise back to the image with the same activations, with and without SWAG (*).
 
-The layer and the softmax are those that the paper's author names in an answer to readers: the last block of the third
+The layer and the softmax are those that the paper's author gives in an answer to readers: the last block of the third
 stage, conv3_5 in the released code, conv4_6 here.
 
 Run: `python benchmarks/paper/reconstruction.py`.

@@ -1,10 +1,11 @@
-"""How much of SWAG is re-weighting: smoothed losses beside raw ones whose layers are weighted as smoothing weighs them.
+"""How much of SWAG is re-weighting: smoothed losses compared with raw ones whose layers have the weights of smoothing.
 
-A factor alpha on a layer multiplies its Gram loss by alpha^4 and its content loss by alpha^2, so that the released
-code's alpha = 0.001 must paint the very image of raw activations with these weights: `alpha` and `alpha as weights`.
-A softmax changes more than weights. What weights can do of it is `re-weighted`: raw losses, each layer's weight such
-that its gradient at the image is on the average as long as behind the softmax. Both in relative units, where each
-layer counts alike to begin with, and in the released code's, where it counts by the fourth power of its activations.
+A factor alpha on a layer multiplies its Gram loss by alpha^4 and its content loss by alpha^2. So the released code's
+alpha = 0.001 must make exactly the image of raw activations with these weights: `alpha` and `alpha as weights`. A
+softmax changes more than weights. The part that weights can do is `re-weighted`: raw losses, with each layer weighted
+so that its gradient at the image has, on average, the same length as after the softmax. Both in relative units, where
+the layers count alike at first, and in the released code's, where a layer counts by the fourth power of its
+activations.
 
 Run: `python benchmarks/paper/reweighting.py`.
 """
@@ -51,30 +52,29 @@ def _loaded(name: str, weights: str, layers: tuple[str, ...]) -> swag.Backbone:
 
 @functools.partial(jax.jit, static_argnames="objective")
 def _lengths(network, content, style, image, *, objective):
-    targets = optimize.make_targets(network, content, [style], objective=objective, blend=jnp.ones(1))
+    targets = optimize.make_targets(network, content, [style], objective=objective)
     _, pullback = jax.vjp(lambda x: swag.losses.evaluate(network, x, targets, objective=objective)[1], image)
     zeros = dict.fromkeys(objective.terms, jnp.float32(0))
     return {name: jnp.linalg.norm(pullback({**zeros, name: jnp.float32(1)})[0]) for name in objective.terms}
 
 
 def reweighted(network: str, weights: str, pairs: list[Pair], size: int, *, released: bool = False) -> Flags:
-    """Return the flags of raw losses, weighted as a softmax on the last two style layers weighs them.
+    """Return the flags of raw losses, with the weights of a softmax on the last two style layers.
 
     Args:
-        network: The backbone's name.
-        weights: Its weights.
-        pairs: What the gradients are averaged over.
-        size: Of the images.
-        released: Whether in the released code's units.
+        pairs: Gradients are averaged over them.
+        released: Whether to use the released code's units.
 
     Returns:
-        The flags; none where a raw gradient is zero or not finite in float32, which no weight can mend.
+        The flags; none if a raw gradient is zero or not finite in float32, since then no weights fit.
     """
     deep = swag.backbones.entry(network).style_layers[-2:]
     own = swag.presets.swag_resnet50.replace(backbone=network, weights=weights)
-    if released:
-        own = own.replace(normalization="released")
-    smoothed, raw = own.replace(layers=deep), own.replace(kind="none")
+    objective = own.objective.replace(normalization="released" if released else own.objective.normalization)
+    smoothed, raw = (
+        own.replace(objective=objective.replace(smoothing=smoothing))
+        for smoothing in (objective.smoothing.replace(layers=deep), swag.Smoothing.none())
+    )
     ratios = []
     for pair in pairs:
         images = [swag.read_image(path, size=size) for path in (pair.content, pair.style)]
@@ -85,7 +85,7 @@ def reweighted(network: str, weights: str, pairs: list[Pair], size: int, *, rele
     if not np.isfinite([content, *layers]).all():
         print(f"left out: {network}, re-weighted: its raw gradients are zero or not finite in float32", file=sys.stderr)
         return {}
-    # In relative units equal weights sum to one: the style layers' own are a fifth each.
+    # In relative units weights sum to one: each of five style layers has a fifth.
     whole = 1 if released else len(layers)
     shares = ",".join(f"{weight / whole:.4g}" for weight in layers)
     chosen = {"content-weight": float(f"{content:.4g}"), "style-layer-weights": shares}
@@ -111,14 +111,14 @@ def methods(pairs: list[Pair], size: int) -> dict[str, Flags]:
 
 
 def compared(labels: Iterable[str]) -> dict[str, str]:
-    """Return what each method is compared with: SWAG with raw losses, re-weighting with SWAG, weights with alpha."""
+    """Return the reference of each method: raw losses for SWAG, SWAG for re-weighting, alpha for weights."""
     others = {": SWAG": ": raw", ": re-weighted": ": SWAG", ": alpha as weights": ": alpha"}
     return {label: label.replace(old, new) for label in labels for old, new in others.items() if old in label}
 
 
 def main() -> None:
-    """Find the weights first, then paint."""
-    title = "SWAG beside plain ResNet50, re-weighted"
+    """Find the weights first, then stylize."""
+    title = "SWAG and plain ResNet50, re-weighted"
     arguments = parse(title)
     pairs = chosen_pairs(arguments, "reweighting")
     found = methods(pairs, arguments.size)

@@ -1,9 +1,9 @@
 """The robustness table: networks x smoothings x metrics, mean and standard error over the pairs.
 
-For each network, random (r-) or trained (p-), the same objective with its activations raw, behind each softmax, and raw
-but re-weighted as the softmax weighs its layers (`reweighting.py`), all in relative units; and in the released code's
-units, where a scale is a weight, raw, scaled, behind the softmax and re-weighted. The last two stages are smoothed, in
-VGG19 the last two blocks.
+For each network, random (r-) or trained (p-), the same objective with raw activations, after each softmax, and raw
+but re-weighted like the softmax (`reweighting.py`), all in relative units; and in the released code's units, where a
+scale is a weight: raw, scaled, after the softmax and re-weighted. The last two stages are smoothed, in VGG19 the last
+two blocks.
 
 Run: `python benchmarks/paper/robustness.py`.
 """
@@ -45,7 +45,7 @@ def methods(network: str, weights: str, pairs: list[Pair], size: int) -> dict[st
 
 
 def compared(labels: Collection[str]) -> dict[str, str]:
-    """Return what each method is compared with: re-weighting with the softmax, the rest with raw activations."""
+    """Return the reference of each method: the softmax for re-weighting, raw activations for the rest."""
     found = {}
     for label in labels:
         network, _, kind = label.partition(": ")
@@ -57,7 +57,7 @@ def compared(labels: Collection[str]) -> dict[str, str]:
 
 
 def main() -> None:
-    """Paint, measure, and print the table."""
+    """Stylize, measure, and print the table."""
     title = "Robustness: networks and smoothings by every metric"
     arguments = parse(title, size=96, steps=40, pairs=8, rows=2, networks=tuple(NETWORKS))
     pairs = chosen_pairs(arguments, "robustness")

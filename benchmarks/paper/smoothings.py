@@ -1,4 +1,4 @@
-"""Every smoothing and several temperatures, through a random and the trained ResNet50.
+"""Every smoothing and several temperatures, with a random and the trained ResNet50.
 
 Run: `python benchmarks/paper/smoothings.py`.
 """

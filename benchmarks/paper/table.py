@@ -1,10 +1,10 @@
 """Numbers for an experiment: every metric of every image in two networks, means and standard errors over the pairs.
 
-Both judges have the embedded weights. An image is nearest to its style in the network that was optimized to say so;
-such numbers are marked by an asterisk and say little. All methods paint the same pairs, so that two are compared pair
-by pair: the mean of the differences has a smaller standard error than the difference of the means.
+Both networks have the embedded weights. An image always matches its style best in the network that it was optimized
+through; such numbers are marked by an asterisk and say little. All methods stylize the same pairs, so that two can be
+compared pair by pair: the mean of the differences has a smaller standard error than the difference of the means.
 
-Run: `python benchmarks/paper/table.py REPORT.json` prints the tables of an experiment that was run.
+Run: `python benchmarks/paper/table.py REPORT.json` prints the tables of a finished experiment.
 """
 
 import argparse
@@ -33,12 +33,12 @@ OF_STYLES = {
     "color": "color ↓",
 }
 SHOWN = {"all": OF_CONTENTS | OF_STYLES, "contents": OF_CONTENTS, "styles": OF_STYLES}
-"""The columns of the printed table, by what the experiment's pairs are; the JSON has all metrics."""
+"""The columns of the printed table, by the kind of the experiment's pairs; the JSON has all metrics."""
 
 BASELINES: Mapping[str, Candidate] = {"output = content": "content", "output = style": "style"}
 
 NONE = "-"
-"""Stands where every pair failed, or there is no such method."""
+"""The cell of a missing method, or of one that failed for every pair."""
 
 Numbers: TypeAlias = dict[str, dict[str, Any]]
 """By metric: `mean` and standard `error`, and the `values` of the pairs in their order, none of one that failed."""
@@ -46,7 +46,7 @@ Numbers: TypeAlias = dict[str, dict[str, Any]]
 
 @functools.cache
 def judges() -> dict[str, Evaluator]:
-    """Return who measures: each network, and one for what needs none or a certain one."""
+    """Return an evaluator for each network, and one for metrics that need none or a certain one."""
     found = dict[str, Evaluator]()
     for name in JUDGES:
         known = swag.backbones.entry(name)
@@ -57,14 +57,14 @@ def judges() -> dict[str, Evaluator]:
 
 
 def surveyed(images: Sequence[tuple[Path, Path, Mapping[str, Path]]], methods: Sequence[str]) -> dict[str, Numbers]:
-    """Measure images by all judges.
+    """Measure images with all evaluators.
 
     Args:
-        images: A content, a style, and what each method made of them, by its label; where all failed, none.
+        images: A content, a style, and the results of each method by its label; none if all failed.
         methods: All labels.
 
     Returns:
-        The numbers of the trivial results, and of every method that painted something.
+        The numbers of the trivial results, and of every method with results.
     """
     found: dict[str, dict[str, list[float | None]]] = {}
     for place, (content, style, outputs) in enumerate(images):
@@ -85,17 +85,17 @@ def surveyed(images: Sequence[tuple[Path, Path, Mapping[str, Path]]], methods: S
 
 
 def numbers(values: Sequence[float | None]) -> dict[str, Any]:
-    """Return mean and standard error of the values that are there, and all of them."""
+    """Return all values, with mean and standard error of those that are there."""
     found = estimate([value for value in values if value is not None])
     return {"mean": found.mean, "error": found.standard_error, "values": list(values)}
 
 
 def differences(rows: Mapping[str, Numbers], references: Mapping[str, str]) -> dict[str, Numbers]:
-    """Return by how much methods differ from another, pair by pair.
+    """Return the differences of methods from their references, pair by pair.
 
     Args:
-        rows: What `surveyed` returned.
-        references: What each method is compared with; pairs that either failed at are left out.
+        rows: From `surveyed`.
+        references: The reference of each method; pairs that either failed at are left out.
     """
     found: dict[str, Numbers] = {}
     for label, reference in references.items():
@@ -113,7 +113,7 @@ def _paired(own: Sequence[float | None], other: Sequence[float | None]) -> list[
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """Set the table of a report; a method that failed at pairs says at how many."""
+    """Format the table of a report; a method that failed at pairs says at how many."""
     shown, rows = SHOWN[report["kind"]], report["table"]
     lines = [["method", *shown.values()], ["---"] * (1 + len(shown))]
     for label in (*[row for row in rows if row not in report["methods"]], *report["methods"]):
@@ -125,7 +125,7 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 def markdown_differences(report: Mapping[str, Any]) -> str:
-    """Set the table of differences; what is more than two standard errors from zero is bold."""
+    """Format the table of differences; differences above two standard errors are bold."""
     shown = SHOWN[report["kind"]]
     lines = [["difference, pair by pair", *shown.values()], ["---"] * (1 + len(shown))]
     lines += [[label, *(_signed(each[name]) for name in shown)] for label, each in report["differences"].items()]
@@ -133,7 +133,7 @@ def markdown_differences(report: Mapping[str, Any]) -> str:
 
 
 def matrix(report: Mapping[str, Any], metric: str) -> str:
-    """Set one metric of methods called `GROUP: KIND`, groups down and kinds across."""
+    """Format one metric of methods called `GROUP: KIND`, groups down and kinds across."""
     split = {label: label.split(": ", 1) for label in report["methods"]}
     groups, kinds = (list(dict.fromkeys(names)) for names in zip(*split.values(), strict=True))
     lines = [[SHOWN[report["kind"]][metric], *kinds], ["---"] * (1 + len(kinds))]

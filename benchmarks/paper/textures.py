@@ -1,7 +1,7 @@
 """Texture synthesis: from noise to the style's Gram matrices, with and without SWAG (*).
 
-As the paper's author describes it to readers: all layers between the input and the deepest, the softmax on the blocks
-of the last two stages only (conv3_x and conv4_x in the released code, conv4_x and conv5_x here).
+As the paper's author describes it to readers: all layers from the input to the deepest, the softmax on the blocks of
+the last two stages only (conv3_x and conv4_x in the released code, conv4_x and conv5_x here).
 
 Run: `python benchmarks/paper/textures.py`.
 """

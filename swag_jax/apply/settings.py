@@ -1,9 +1,9 @@
 """How a generator is applied: frozen, made of numbers and names; the command line's flags come from it."""
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from swag_jax._checks import check_name, check_range
+from swag_jax._checks import check_range
+from swag_jax._settings import Settings
 
 Colors: TypeAlias = Literal["style", "luminance", "match"]
 
@@ -16,8 +16,7 @@ TILE = 1024
 """Side of a tile where none is asked for. Our choice: the overlap then costs about half as much again."""
 
 
-@dataclass(frozen=True)
-class ApplySettings:
+class ApplySettings(Settings):
     """How a generator is applied.
 
     Attributes:
@@ -42,6 +41,7 @@ class ApplySettings:
     seed: int = 0
 
     def __post_init__(self):
+        super().__post_init__()
         for name in ("size", "style_size", "tile"):
             check_range(getattr(self, name), what=name.replace("_", " "), low=0)
         check_range(self.strength, what="strength", low=0, high=1)
@@ -49,7 +49,6 @@ class ApplySettings:
             check_range(weight, what="a blend weight", low=0)
         if self.blend:
             check_range(sum(self.blend), what="the sum of the blend weights", low=0, open_low=True)
-        check_name(self.colors, COLORS, what="colors")
 
     def tile_of(self, height: int, width: int) -> int | None:
         """Return the side of the tiles that an image of a size is painted in; `None`: it is painted whole.

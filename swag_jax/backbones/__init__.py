@@ -23,7 +23,6 @@ from swag_jax.backbones.zoo import NAMES as NAMES
 from swag_jax.backbones.zoo import Entry as Entry
 from swag_jax.backbones.zoo import create as create
 from swag_jax.backbones.zoo import entry as entry
-from swag_jax.backbones.zoo import flat_parameters as flat_parameters
 from swag_jax.backbones.zoo import layer_names as layer_names
 from swag_jax.backbones.zoo import load as load
 from swag_jax.backbones.zoo import padding_option as padding_option
@@ -31,4 +30,5 @@ from swag_jax.backbones.zoo import parameter_shapes as parameter_shapes
 from swag_jax.backbones.zoo import reached_layers as reached_layers
 from swag_jax.backbones.zoo import resolve as resolve
 from swag_jax.backbones.zoo import stage_layers as stage_layers
-from swag_jax.backbones.zoo import with_parameters as with_parameters
+from swag_jax.params.tree import flat_parameters as flat_parameters
+from swag_jax.params.tree import with_parameters as with_parameters

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from swag_jax import devices, params
@@ -16,6 +14,7 @@ from swag_jax._checks import check_name, error
 from swag_jax.backbones import alexnet, inception, resnet, vgg
 from swag_jax.backbones._layers import Compute, Precision
 from swag_jax.backbones._network import Backbone
+from swag_jax.params import tree
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Entry:
         content_layer: The default layer of the content loss.
         style_layers: The default layers of the style loss.
         options: The arguments that only networks of its kind have.
-        stage_layers: The last layer of each stage, from the stem on; empty where the style layers are these.
+        stage_layers: The last layer of each stage, from the stem on; empty if the style layers are these.
         architecture: What a residual network is made of.
     """
 
@@ -121,7 +120,7 @@ def create(name: str, *, seed: int = 0, **options: Any) -> Backbone:
     """Build a network with random weights, as torchvision initializes it.
 
     Kernels of VGGs and the residual networks are Kaiming normal, fan-out; AlexNet's are uniform; the Inceptions have a
-    rule of their own.
+    separate rule.
 
     Args:
         name: One of `NAMES`.
@@ -146,19 +145,23 @@ def create(name: str, *, seed: int = 0, **options: Any) -> Backbone:
     return known.create(rngs=nnx.Rngs(seed), **options)
 
 
+def _abstract(name: str, **options: Any) -> Backbone:
+    """Return what `create` does, with shapes in place of arrays."""
+    return nnx.eval_shape(lambda: create(name, **options))
+
+
 def parameter_shapes(name: str, **options: Any) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter and statistic by its flat name, without allocating any.
 
     Args:
         name: One of `NAMES`.
-        **options: The network's own arguments, as in `create`; with `until`, down to that layer.
+        **options: The network's own arguments; see `create`. With `until`, down to that layer.
 
     Example:
         >>> parameter_shapes("vgg19", until="conv1_1")
         {'conv1_1.bias': (64,), 'conv1_1.kernel': (3, 3, 3, 64)}
     """
-    abstract = nnx.eval_shape(lambda: create(name, **options))
-    return {flat: variable.get_value().shape for flat, variable in sorted(_variables(abstract).items())}
+    return tree.shapes_of(_abstract(name, **options))
 
 
 def layer_names(name: str, **options: Any) -> tuple[str, ...]:
@@ -166,13 +169,13 @@ def layer_names(name: str, **options: Any) -> tuple[str, ...]:
 
     Args:
         name: One of `NAMES`.
-        **options: The network's own arguments, as in `create`.
+        **options: The network's own arguments; see `create`.
 
     Example:
         >>> layer_names("vgg19")[:2]
         ('conv1_1', 'relu1_1')
     """
-    return nnx.eval_shape(lambda: create(name, **options)).layers
+    return _abstract(name, **options).layers
 
 
 def stage_layers(name: str, **options: Any) -> tuple[str, ...]:
@@ -180,13 +183,13 @@ def stage_layers(name: str, **options: Any) -> tuple[str, ...]:
 
     Args:
         name: One of `NAMES`.
-        **options: The network's own arguments, as in `create`.
+        **options: The network's own arguments; see `create`.
 
     Example:
         >>> stage_layers("resnet50", depths=(1, 2, 2, 1))
         ('conv1', 'conv2_1', 'conv3_2', 'conv4_2', 'conv5_1')
     """
-    network = nnx.eval_shape(lambda: create(name, **options))
+    network = _abstract(name, **options)
     return ("conv1", *network.architecture.ends) if isinstance(network, resnet.ResNet) else entry(name).stages
 
 
@@ -195,8 +198,8 @@ def reached_layers(name: str, *, weights: str = "auto", **options: Any) -> tuple
 
     Args:
         name: One of `NAMES`.
-        weights: As `load` takes them.
-        **options: The network's own arguments, as in `create`.
+        weights: See `load`.
+        **options: The network's own arguments; see `create`.
 
     Raises:
         UserError: If a name is unknown, a value impossible, or the weights are missing or damaged.
@@ -209,39 +212,10 @@ def reached_layers(name: str, *, weights: str = "auto", **options: Any) -> tuple
     deepest = resolve(name, weights=weights, **options).deepest_layer
     if deepest is None:
         return layers
-    known, end = parameter_shapes(name, **{**options, "until": deepest}).keys(), layers.index(deepest) + 1
-    while end < len(layers) and parameter_shapes(name, **{**options, "until": layers[end]}).keys() <= known:
-        end += 1  # a ReLU or a pool, which has no parameters
+    with_parameters, end = set(map(tree.layer_of, parameter_shapes(name, **options))), layers.index(deepest) + 1
+    while end < len(layers) and layers[end] not in with_parameters:
+        end += 1  # a ReLU or a pool
     return layers[:end]
-
-
-def flat_parameters(network: Backbone) -> dict[str, jax.Array]:
-    """Return the network's arrays by flat name, such as `conv2_1.conv1.kernel`.
-
-    Args:
-        network: Any network of the zoo, not frozen.
-    """
-    return {flat: variable.get_value() for flat, variable in _variables(network).items()}
-
-
-def _variables(network: Backbone) -> dict[str, nnx.Variable]:
-    leaves = nnx.to_flat_state(nnx.state(network))
-    return {".".join(map(str, path)): variable for path, variable in leaves}
-
-
-def with_parameters(network: Backbone, arrays: Mapping[str, np.ndarray | jax.Array]) -> Backbone:
-    """Return the network with every array replaced by the one of the same flat name.
-
-    Args:
-        network: Any network of the zoo, not frozen.
-        arrays: An array for each of its flat names.
-    """
-    definition, state = nnx.split(network)
-    leaves = [
-        (path, variable.replace(jnp.asarray(arrays[".".join(map(str, path))], jnp.float32)))
-        for path, variable in nnx.to_flat_state(state)
-    ]
-    return nnx.merge(definition, nnx.from_flat_state(leaves))
 
 
 @devices.moves_arrays
@@ -266,7 +240,7 @@ def load(
             architecture's.
         seed: Seed of random weights.
         precision: `float32`, `tf32` or `bfloat16`.
-        frozen: Whether its parameters will not change: then it is `Backbone.frozen`, which computes the same faster.
+        frozen: Whether to return `Backbone.frozen`, which computes the same faster; its parameters cannot change.
         **options: The network's own arguments, over those the weights ask for.
 
     Returns:
@@ -281,15 +255,15 @@ def load(
         ('relu2_1', 'embedded')
     """
     known, source = entry(name), resolve(name, weights=weights, **options)
-    whole = nnx.eval_shape(lambda: create(name, **options))
+    whole = _abstract(name, **options)
     taps = whole.layers if _differing(name, source, options) else (known.content_layer, *known.style_layers)
     until = whole.deepest(layers or taps)
-    options = {"compute": Compute(precision=precision), **_asked_by(source), **options, "until": until}
+    options = {"compute": Compute(precision=precision), **_trained_with(source), **options, "until": until}
     if source.kind == "random":
         network = create(name, seed=seed, **options)
     else:
-        arrays = params.load(source, parameter_shapes(name, **options))
-        network = with_parameters(nnx.eval_shape(lambda: create(name, **options)), arrays)
+        network = _abstract(name, **options)
+        network = tree.with_parameters(network, params.load(source, tree.shapes_of(network)))
     return jax.jit(Backbone.frozen)(network) if frozen else network, source
 
 
@@ -309,7 +283,7 @@ def padding_option(name: str, padding: str) -> dict[str, Any]:
     """
     if padding == "auto":
         return {}
-    if name not in ("vgg19", "vgg16"):
+    if "padding" not in entry(name).options:
         raise error("padding can only be chosen for a VGG", got=name, cure="leave it out")
     return {"padding": padding}
 
@@ -319,8 +293,8 @@ def resolve(name: str, *, weights: str = "auto", **options: Any) -> params.Sourc
 
     Args:
         name: One of `NAMES`.
-        weights: As `load` takes them.
-        **options: The network's own arguments, as in `create`.
+        weights: See `load`.
+        **options: The network's own arguments; see `create`.
 
     Raises:
         UserError: If the name is unknown, or the weights are missing or damaged, or of another architecture.
@@ -348,13 +322,12 @@ def _differing(name: str, source: params.Source, options: Mapping[str, Any]) -> 
     return [option for option in options if option in known and options[option] != known[option]]
 
 
-def _asked_by(source: params.Source) -> dict[str, Any]:
-    """Network options that a checkpoint was trained with."""
-    asked: dict[str, Any] = dict(source.architecture)
-    if source.normalization is not None:
-        asked["normalization"] = source.normalization
-    if source.padding != "zeros":
-        asked["padding"] = source.padding
-    if source.padding == "reflect":  # AdaIN's encoder, the one network known to be trained with it
-        asked["keep_odd"] = True
-    return asked
+# AdaIN's encoder is the only network known to be trained with reflection, and its pools keep odd edges.
+_TRAINED_WITH: Mapping[str, Mapping[str, Any]] = {"zeros": {}, "reflect": {"padding": "reflect", "keep_odd": True}}
+
+
+def _trained_with(source: params.Source) -> dict[str, Any]:
+    """Return the network options that a checkpoint was trained with."""
+    normalization = {} if source.normalization is None else {"normalization": source.normalization}
+    borders = _TRAINED_WITH.get(source.padding, {"padding": source.padding})
+    return {**source.architecture, **normalization, **borders}

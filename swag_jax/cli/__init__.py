@@ -12,22 +12,15 @@ import jax
 from swag_jax import _signals, _versions, devices, params
 from swag_jax._checks import UserError, one_line
 from swag_jax.cli import apply, batch, demo, measure, stats, stylize, train, weights
+from swag_jax.cli._exit import ExitCode
 from swag_jax.cli._flags import Parser
 
 CACHE_BYTES = 2**30
 """Bytes of compiled programs that are kept on disk from run to run. Our choice: some hundreds of programs."""
 
-BAD_INPUT = 2
-"""Exit code for bad usage and bad input, the one argparse uses."""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code.
-
-    Returns:
-        0 done, 2 bad usage or input, 3 some of many failed, 130 after Ctrl-C, 143 after SIGTERM; 1 where a training
-        diverged.
-    """
+    """Run the command line and return its `ExitCode`."""
     try:
         with _signals.interruptible():
             return _run(arguments)
@@ -44,7 +37,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         code = parsed.run(parsed)
     except UserError as problem:
         print(f"swag-jax: {one_line(problem)}", file=sys.stderr)
-        return BAD_INPUT
+        return ExitCode.BAD_INPUT
     if kept is not None:
         prune(kept, most=CACHE_BYTES)
     if getattr(parsed, "quiet", False):  # which has said nothing yet of a stop that was asked for

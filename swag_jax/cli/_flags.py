@@ -255,4 +255,17 @@ def chosen_settings(arguments: argparse.Namespace) -> StylizeSettings:
     start = of_backbone(given.get("backbone", _DEFAULT_BACKBONE))
     if arguments.preset:
         start = PRESETS[check_name(arguments.preset, PRESETS, what="preset")]
-    return start.replace(**given)
+    return with_flags(start, given)
+
+
+def with_flags(settings: Any, given: dict[str, Any]) -> Any:
+    """Return settings with the values that are theirs, or of settings inside them; take those out of `given`.
+
+    Where two parts have the same attribute, such as AdaAttN's similarity, the objective's is meant.
+    """
+    fields = dataclasses.fields(settings)
+    changes = {field.name: given.pop(field.name) for field in fields if field.name in given}
+    for field in reversed(fields):  # the objective before a generator's config
+        if dataclasses.is_dataclass(part := getattr(settings, field.name)):
+            changes[field.name] = with_flags(part, given)
+    return dataclasses.replace(settings, **changes)

@@ -1,10 +1,18 @@
 """What commands write: never over what they read, never two things into one file."""
 
-from collections.abc import Iterable, Iterator
+import datetime
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from swag_jax import params
-from swag_jax._files import check_apart, real
+import jax
+
+from swag_jax import _versions, params
+from swag_jax._files import check_apart, replacing
+from swag_jax._types import AnyHostImage, HostAlpha
+from swag_jax.images import read_alpha, resize, write_image
+from swag_jax.images.io import OUTPUT_FORMATS
 
 
 def check_outputs(
@@ -16,30 +24,35 @@ def check_outputs(
     """Check, before long work starts, that nothing which is written is also read, nor written twice.
 
     Args:
-        outputs: What each file that will be written is called, and the file; none where it is not asked for.
+        outputs: What each file that will be written is called, and the file; `None` if it is not asked for.
         inputs: What each file that is read is called, and the file.
         weights: What `--weights` and the like were given: words, names and paths.
 
     Raises:
         UserError: If two of them are one file.
     """
-    asked = [(what, path) for what, path in outputs if path is not None]
-    check_apart(asked, [*inputs, *_weights_files(weights)])
+    read = [*inputs, *(("--weights", Path(words)) for words in dict.fromkeys(weights))]
+    read += [(f"the stored weights {name}", path) for name, path in params.stored().items()]
+    check_apart([(what, path) for what, path in outputs if path is not None], read)
 
 
-def _weights_files(given: Iterable[str]) -> Iterator[tuple[str, Path]]:
-    """Yield the files that weights may come from: those that were named, and all that are kept on this machine."""
-    for words in dict.fromkeys(given):
-        yield "--weights", Path(words)
-    for name, path in params.stored().items():
-        yield f"the stored weights {name}", path
+def kept_alpha(output: Path, content: Path) -> HostAlpha | None:
+    """Return the transparency that a result has of its content; `None` if its format has none."""
+    return None if OUTPUT_FORMATS[output.suffix.lower()] == "JPEG" else read_alpha(content)
 
 
-def same_folder(one: Path, other: Path) -> bool:
-    """Tell whether two paths mean one folder.
+def write_result(path: Path, image: AnyHostImage, alpha: HostAlpha | None) -> None:
+    """Write a result with its content's transparency, `height width` of any size."""
+    write_image(path, image, alpha=None if alpha is None else resize(alpha, *image.shape[:2]))
 
-    Args:
-        one: A folder, which need not exist.
-        other: Another.
-    """
-    return real(one) == real(other)
+
+def write_report(path: Path, report: Mapping[str, Any]) -> None:
+    """Write what a command found as JSON, with the time, the device and the versions of packages."""
+    device = jax.devices()[0]
+    conditions = {
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "versions": _versions.installed(),
+    }
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps({**report, **conditions}, indent=1, default=str) + "\n", encoding="utf-8")

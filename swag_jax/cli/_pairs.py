@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar
 from swag_jax._checks import UserError, error, near
 from swag_jax._files import read_text, what_is_missing
 from swag_jax.cli._flags import Parser, add_init, add_settings, chosen_init, chosen_settings
+from swag_jax.cli._folder import Task, unique
 from swag_jax.images._decode import SUFFIXES, left_out
 from swag_jax.optimize import StylizeSettings
 
@@ -24,20 +25,14 @@ _RESERVED = re.compile(r"sheet(-\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(Task):
     """One pair to be made.
 
     Attributes:
-        name: Name of the output without its suffix.
-        content: The content image.
-        styles: The style images.
         settings: How it is made.
         init: The image that it starts from, if one was given.
     """
 
-    name: str
-    content: Path
-    styles: tuple[Path, ...]
     settings: StylizeSettings
     init: Path | None
 
@@ -65,7 +60,7 @@ def from_folders(contents: Path, styles: Path, given: argparse.Namespace) -> lis
         rule = "with --zip, there must be as many contents as styles"
         raise error(rule, got=f"{len(first)} and {len(second)}", cure="leave out --zip for every combination")
     pairs = zip(first.items(), second.items(), strict=True) if given.zip else product(first.items(), second.items())
-    return _unique(Job(f"{a}_{b}", c, (s,), settings, init) for (a, c), (b, s) in pairs)
+    return _checked(Job(f"{a}_{b}", c, (s,), settings, init) for (a, c), (b, s) in pairs)
 
 
 def images_in(folder: Path, what: str) -> list[Path]:
@@ -118,7 +113,7 @@ def from_file(path: Path, given: argparse.Namespace) -> list[Job]:
     Raises:
         UserError: If the file cannot be read, or a line is wrong, naming the line.
     """
-    return _unique(each_row(path, lambda row: _job(row, path.parent, given)))
+    return _checked(each_row(path, lambda row: _job(row, path.parent, given)))
 
 
 def each_row(path: Path, make: Callable[[Mapping[str, Any]], Made]) -> list[Made]:
@@ -237,18 +232,10 @@ def _text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _unique(jobs: Iterable[Job]) -> list[Job]:
-    """Raise unless the outputs differ, also where a file system does not tell capitals, and from the sheet's."""
-    found: dict[str, Job] = {}
-    for job in jobs:
+def _checked(jobs: Iterable[Job]) -> list[Job]:
+    """Raise unless all names differ, and from the contact sheet's."""
+    found = unique(jobs, cure="rename a file, or give a `name`")
+    for job in found:
         if _RESERVED.fullmatch(job.name):
             raise error("no pair may have the name of the contact sheet", got=repr(job.name), cure="name it otherwise")
-        other = found.setdefault(job.name.lower(), job)
-        if other is not job:
-            both = f"{_shown(other)} and {_shown(job)}, both {job.name!r}"
-            raise error("every pair must have a name of its own", got=both, cure="rename a file, or give a `name`")
-    return list(found.values())
-
-
-def _shown(job: Job) -> str:
-    return " + ".join(path.name for path in (job.content, *job.styles))
+    return found

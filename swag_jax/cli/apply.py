@@ -4,8 +4,6 @@ import argparse
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import numpy as np
 
 from swag_jax import devices, params
 from swag_jax._checks import UserError, error
-from swag_jax._files import check_target, make_folder, real
+from swag_jax._files import check_target
 from swag_jax._types import AnyHostImage, HostAlpha
 from swag_jax.apply import (
     ApplySettings,
@@ -30,35 +28,14 @@ from swag_jax.apply import (
 from swag_jax.apply.stylizer import GENERATOR_FILE
 from swag_jax.attention import SIMILARITIES
 from swag_jax.backbones import PRECISIONS
-from swag_jax.cli._display import CountDisplay, clock
+from swag_jax.cli._display import Display, clock, count_line
+from swag_jax.cli._exit import ExitCode, stoppable
 from swag_jax.cli._flags import add_attributes, add_keep_colors, chosen_attributes
-from swag_jax.cli._outputs import check_outputs
+from swag_jax.cli._folder import Folder, ImageFile, Task, unique
+from swag_jax.cli._outputs import check_outputs, kept_alpha, write_result
 from swag_jax.cli._pairs import images_in, left_out_of, named
-from swag_jax.cli._results import DONE, FAILED, Results, written
-from swag_jax.cli.stylize import stoppable, stopped_code
-from swag_jax.images import check_output, read_alpha, read_image, read_mask, resize, write_image
+from swag_jax.images import check_output, read_image, read_mask
 from swag_jax.images.io import OUTPUT_FORMATS
-
-SOME_FAILED = 3
-"""Exit code when some of many images failed."""
-
-WRITERS = 4
-"""Threads that write images while the next batch is at work."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """One image to be made.
-
-    Attributes:
-        name: Name of the output without its suffix.
-        content: The content image.
-        styles: The style images that are mixed.
-    """
-
-    name: str
-    content: Path
-    styles: tuple[Path, ...]
 
 
 def add_parser(commands: Any) -> None:
@@ -100,7 +77,7 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> ExitCode:
     """Check everything first, then work."""
     settings = ApplySettings(**chosen_attributes(arguments))
     many = arguments.content.is_dir() or any(style.is_dir() for style in arguments.styles)
@@ -108,15 +85,15 @@ def run(arguments: argparse.Namespace) -> int:
         return _run_many(arguments, settings)
     _check_output(arguments)
     stylizer = _load(arguments)
-    content, styles = _File(arguments.content), _styles(arguments.styles, arguments)
+    content, styles = ImageFile(arguments.content), _styles(arguments.styles, arguments)
     masks = _masks(arguments.content_masks)
     began = time.perf_counter()
     image = repaint(stylizer, Content(content, masks), styles, settings=settings)
-    _write(arguments.output, image, arguments.content)
+    write_result(arguments.output, image, kept_alpha(arguments.output, arguments.content))
     if arguments.export is not None:
         _export(arguments, stylizer, settings, image, styles)
-    CountDisplay("", quiet=arguments.quiet).say(f"wrote {arguments.output} in {clock(time.perf_counter() - began)}")
-    return 0
+    Display("", quiet=arguments.quiet).say(f"wrote {arguments.output} in {clock(time.perf_counter() - began)}")
+    return ExitCode.DONE
 
 
 def _load(arguments: argparse.Namespace) -> Stylizer:
@@ -152,16 +129,6 @@ def _generator_file(arguments: argparse.Namespace) -> Path:
     return path / GENERATOR_FILE if path.is_dir() else path
 
 
-@dataclass(frozen=True)
-class _File:
-    """Reads an image."""
-
-    path: Path
-
-    def __call__(self) -> AnyHostImage:
-        return read_image(self.path)
-
-
 def _masks(paths: Sequence[Path]) -> tuple[HostAlpha, ...]:
     """Read masks: the luminance of images, times their opacity."""
     return tuple(read_mask(path) for path in paths)
@@ -173,13 +140,6 @@ def _styles(paths: Sequence[Path], arguments: argparse.Namespace) -> list[Style]
         rule = f"there must be one style mask per style ({len(paths)}), or none"
         raise error(rule, got=len(regions))
     return [Style(read_image(p), r) for p, r in zip(paths, regions or (None,) * len(paths), strict=True)]
-
-
-def _write(path: Path, image: AnyHostImage, content: Path) -> None:
-    """Write a result with the content's transparency."""
-    opaque = OUTPUT_FORMATS[path.suffix.lower()] == "JPEG"
-    alpha = None if opaque else read_alpha(content)
-    write_image(path, image, alpha=None if alpha is None else resize(alpha, *image.shape[:2]))
 
 
 def _export(
@@ -200,42 +160,31 @@ def _export(
     )
 
 
-def _run_many(arguments: argparse.Namespace, settings: ApplySettings) -> int:
+def _run_many(arguments: argparse.Namespace, settings: ApplySettings) -> ExitCode:
     if arguments.export is not None:
         raise error("--export is for one image", cure="apply the generator to one content and its styles")
-    tasks = _tasks(arguments)
-    _check_folder(arguments, tasks)
-    stylizer = _load(arguments)
-    results = Results(arguments.output, options={"format": arguments.format})
-    facts = _facts(arguments, settings)
-    masks = [*arguments.content_masks, *arguments.style_masks]
-    prints = {task.name: results.hashed(facts, [task.content, *task.styles, *masks]) for task in tasks}
-    left = [task for task in tasks if not _is_ended(task, prints, results, arguments)]
+    began, tasks = time.perf_counter(), _tasks(arguments)
+    folder = Folder(arguments.output, tasks, suffix=arguments.format)
+    read = {path.parent for task in tasks for path in (task.content, *task.styles)}
+    folder.check(_shared(arguments), read=read, weights=[arguments.weights or "auto"])
+    stylizer, facts = _load(arguments), _facts(arguments, settings)
+    folder.open(lambda _: facts, also_read=[*arguments.content_masks, *arguments.style_masks])
+    left = folder.left(tasks, retry_failed=arguments.retry_failed)
     devices.keep_memory()
-    display, began = CountDisplay(arguments.output.name, quiet=arguments.quiet), time.perf_counter()
-    display.noun = "images"
+    display, started = Display(arguments.output.name, quiet=arguments.quiet), time.perf_counter()
     for line in left_out_of(arguments.content, *arguments.styles):
         display.say(line)
-    with stoppable(display.say, "at once; what is done is kept") as asked, display:
-        with ThreadPoolExecutor(WRITERS) as pool:
-            saving: list[Future] = []
-            for task, outcome in _outcomes(left, stylizer, settings, arguments):
-                saving.append(pool.submit(_save, task, outcome, prints[task.name], results, arguments))
-                problem = None if outcome.error is None else f"{task.name}: {' '.join(str(outcome.error).split())}"
-                display.count(len(saving), len(left), time.perf_counter() - began, problem=problem)
-                if asked:
-                    break
-        for future in saving:
-            future.result()
-    results.merge([task.name for task in tasks])
-    statuses = [results.records.get(task.name, {}).get("status") for task in tasks]
-    done, failed = statuses.count(DONE), statuses.count(FAILED)
-    line = f"{done} of {len(tasks)} images in {arguments.output}"
-    line += f", {failed} failed (see results.jsonl)" if failed else ""
-    display.say(f"{line}, in {clock(time.perf_counter() - began)}")
-    if asked:
-        return stopped_code(asked)
-    return SOME_FAILED if failed else 0
+    with stoppable(display.say, "at once; what is done is kept") as asked, display, folder.writing(display.say) as save:
+        for done, (task, outcome) in enumerate(_outcomes(left, stylizer, settings, arguments), start=1):
+            save(task, outcome.image, outcome.error)
+            expected = (time.perf_counter() - started) / done * (len(left) - done)
+            display.show(count_line(done, len(left), "images", seconds_left=expected), done, len(left))
+            if asked:
+                break
+    folder.merge()
+    line, code = folder.ending(tasks, asked, f"in {clock(time.perf_counter() - began)}")
+    display.say(line)
+    return code
 
 
 def _tasks(arguments: argparse.Namespace) -> list[Task]:
@@ -245,33 +194,13 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
     styles: list[Path] = arguments.styles
     folders = [style for style in styles if style.is_dir()]
     if not folders:
-        return _unique([Task(name, path, tuple(styles)) for name, path in contents.items()])
+        return unique([Task(name, path, tuple(styles)) for name, path in contents.items()])
     if len(styles) > 1:
         raise error("a folder of styles stands alone", got=f"{len(styles)} styles", cure="pass the folder only")
     if arguments.style_masks or arguments.content_masks:
         raise error("masks are for named styles", got="a folder of styles", cure="pass the styles one by one")
     found = named(images_in(folders[0], "STYLE"))
-    return _unique([Task(f"{a}_{b}", c, (s,)) for b, s in found.items() for a, c in contents.items()])
-
-
-def _unique(tasks: list[Task]) -> list[Task]:
-    names = [task.name.lower() for task in tasks]
-    for task in tasks:
-        if names.count(task.name.lower()) > 1:
-            raise error("every image must have a name of its own", got=repr(task.name), cure="rename a file")
-    return tasks
-
-
-def _check_folder(arguments: argparse.Namespace, tasks: Sequence[Task]) -> None:
-    folder: Path = arguments.output
-    read = {real(path.parent) for task in tasks for path in (task.content, *task.styles)}
-    if real(folder) in read:
-        raise error("the output must not be a folder that is read", got=folder, cure="choose another -o")
-    outputs = [(f"the result {task.name}", _output(task, arguments)) for task in tasks]
-    outputs.append(("results.jsonl", folder / "results.jsonl"))
-    inputs = [("an image", path) for task in tasks for path in (task.content, *task.styles)]
-    check_outputs(outputs, [*inputs, *_shared(arguments)], weights=[arguments.weights or "auto"])
-    make_folder(folder)
+    return unique([Task(f"{a}_{b}", c, (s,)) for b, s in found.items() for a, c in contents.items()])
 
 
 def _facts(arguments: argparse.Namespace, settings: ApplySettings) -> dict[str, object]:
@@ -290,16 +219,6 @@ def _masks_fact(arguments: argparse.Namespace) -> list[object]:
     return [*numbers, "luminance times opacity"] if any(numbers) else numbers
 
 
-def _is_ended(task: Task, prints: dict[str, str], results: Results, arguments: argparse.Namespace) -> bool:
-    """Tell whether an earlier run of the same task has left nothing to do."""
-    output = _output(task, arguments)
-    return results.is_ended(task.name, prints[task.name], output, retry_failed=arguments.retry_failed)
-
-
-def _output(task: Task, arguments: argparse.Namespace) -> Path:
-    return arguments.output / f"{task.name}.{arguments.format}"
-
-
 def _outcomes(
     tasks: Sequence[Task], stylizer: Stylizer, settings: ApplySettings, arguments: argparse.Namespace
 ) -> Iterator[tuple[Task, Outcome]]:
@@ -314,31 +233,7 @@ def _outcomes(
                 raise
             yield from ((task, Outcome(index, None, problem)) for index, task in enumerate(own))
             continue
-        contents = [Content(_File(task.content), masks) for task in own]
+        contents = [Content(ImageFile(task.content), masks) for task in own]
         outcomes = repaint_many(stylizer, contents, images, settings=settings, batch_size=arguments.batch_size)
         for outcome in outcomes:
             yield own[outcome.index], outcome
-
-
-def _save(task: Task, outcome: Outcome, fingerprint: str, results: Results, arguments: argparse.Namespace) -> None:
-    """Write an image, then its record; in a thread, beside the devices."""
-    path, problem = _output(task, arguments), outcome.error
-    kept: dict[str, object] = {}
-    if outcome.image is not None:
-        try:
-            _write(path, outcome.image, task.content)
-            kept = written(path)
-        except UserError as failure:
-            problem = failure
-    results.add(
-        {
-            "name": task.name,
-            "content": str(task.content),
-            "styles": [str(style) for style in task.styles],
-            "output": None if problem is not None else str(path),
-            **kept,
-            "status": DONE if problem is None else FAILED,
-            "error": None if problem is None else " ".join(str(problem).split()),
-            "fingerprint": fingerprint,
-        }
-    )

@@ -1,33 +1,25 @@
 """`swag-jax batch`: many pairs by optimization, on every device and in several processes; resumable."""
 
 import argparse
+import functools
 import time
-from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from swag_jax import devices
+from swag_jax import devices, params
 from swag_jax._checks import UserError, error
-from swag_jax._files import make_folder
 from swag_jax._types import AnyHostImage
-from swag_jax.cli._display import BatchDisplay, clock
+from swag_jax.cli._display import Display, clock, count_line
+from swag_jax.cli._exit import ExitCode, stoppable
 from swag_jax.cli._flags import add_keep_colors, chosen_init, chosen_settings
-from swag_jax.cli._outputs import check_outputs, same_folder
+from swag_jax.cli._folder import DONE, Folder, ImageFile, file_sha256
 from swag_jax.cli._pairs import Job, add_options, from_file, from_folders, left_out_of
-from swag_jax.cli._results import DONE, FAILED, Results, written
-from swag_jax.cli.stylize import describe_weights, stoppable, stopped_code
-from swag_jax.images import read_alpha, read_image, resize, sheet, write_image
-from swag_jax.optimize import BatchProgress, Outcome, Pair, stylize_stream
+from swag_jax.cli.stylize import describe_weights
+from swag_jax.images import read_image, sheet, write_image
+from swag_jax.optimize import BatchProgress, Pair, stylize_stream
 from swag_jax.optimize.reader import Reader
-
-SOME_FAILED = 3
-"""Exit code when some of many pairs failed."""
-
-WRITERS = 4
-"""Threads that write images while the next batch is at work."""
 
 CELL, ROWS, COLUMNS = 256, 12, 12
 """Pixels of an image on the contact sheet, and rows and columns of one sheet."""
@@ -83,39 +75,34 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Check everything first, then work; leave records and images such that the same command goes on."""
+def run(arguments: argparse.Namespace) -> ExitCode:
+    """Check everything first, then work; the same command does what is left."""
     began = time.perf_counter()
     several = devices.initialize(
         coordinator=arguments.coordinator, processes=arguments.processes, process=arguments.process
     )
     jobs = _jobs(arguments)
-    _check(jobs, arguments)
+    folder = Folder(arguments.output, jobs, suffix=arguments.format)
+    _check(folder, arguments)
     devices.keep_memory()
-    results = Results(
-        arguments.output,
-        process=devices.process_index() if several else None,
-        options={"format": arguments.format, "max_shapes": arguments.max_shapes},
-    )
+    folder.open(_facts(arguments), process=devices.process_index() if several else None)
     own = jobs[devices.process_index() :: devices.process_count()]
-    left = [job for job in own if not _is_ended(job, results, arguments)]
+    left = folder.left(own, retry_failed=arguments.retry_failed)
     title = arguments.output.name + (f" {devices.process_index()}" if several else "")
-    display = BatchDisplay(title, quiet=arguments.quiet)
+    display = Display(title, quiet=arguments.quiet)
     for line in left_out_of(arguments.contents, arguments.styles):
         display.say(line)
-    asked = _work(left, results, arguments, display) if left else []
-    stopped = bool(asked)
+    asked, compiled = _work(left, folder, arguments, display) if left else ([], 0)
     devices.wait_for_all(name="every pair has ended")
     if devices.process_index() == 0:
-        results.merge([job.name for job in jobs])
-        if arguments.sheet and not stopped:
-            _write_sheets(jobs, results, arguments)
+        folder.merge()
+        if arguments.sheet and not asked:
+            _write_sheets(folder)
         own = jobs
-    took = f"in {clock(time.perf_counter() - began)}, {display.compilations} programs compiled"
-    display.say(_closing(own, results, stopped, took))
-    if stopped:
-        return stopped_code(asked)
-    return SOME_FAILED if any(_status(job, results) == FAILED for job in own) else 0
+    took = f"in {clock(time.perf_counter() - began)}, {compiled} programs compiled"
+    line, code = folder.ending(own, asked, took)
+    display.say(line)
+    return code
 
 
 def _jobs(arguments: argparse.Namespace) -> list[Job]:
@@ -129,79 +116,68 @@ def _jobs(arguments: argparse.Namespace) -> list[Job]:
     return from_folders(*folders, arguments)
 
 
-def _check(jobs: Sequence[Job], arguments: argparse.Namespace) -> None:
+def _check(folder: Folder[Job], arguments: argparse.Namespace) -> None:
     """Raise unless all settings can be used and the folder can be written, so that no long work is for nothing."""
     for flag in ("batch_size", "max_shapes"):
         if (given := getattr(arguments, flag)) is not None and given < 1:
             raise error(f"--{flag.replace('_', '-')} must be at least 1", got=given)
-    folder = arguments.output
-    if any(read is not None and same_folder(folder, read) for read in (arguments.contents, arguments.styles)):
-        raise error("the output must not be a folder that is read", got=folder, cure="choose another -o")
     _, init = chosen_init(arguments.init, chosen_settings(arguments))
     if init is not None:
         read_image(init)
-    _check_files(jobs, arguments)
+    inputs = [("--pairs", arguments.pairs), *((f"the start of {job.name}", job.init) for job in folder.tasks)]
+    also = ["sheet.png", *(path.name for path in arguments.output.glob("sheet-*.png"))] if arguments.sheet else []
+    also += [f"results-{i}.jsonl" for i in range(devices.process_count())] if devices.process_count() > 1 else []
+    weights = [job.settings.weights for job in folder.tasks]
     reader = Reader()
-    for settings in {job.settings.replace(seed=0) for job in jobs}:
+    for settings in {job.settings.replace(seed=0) for job in folder.tasks}:
         reader.load(settings)
-    make_folder(folder)
+    read = [path for path in (arguments.contents, arguments.styles) if path is not None]
+    folder.check(inputs, read=read, weights=weights, also=also)
 
 
-def _check_files(jobs: Sequence[Job], arguments: argparse.Namespace) -> None:
-    """Raise unless no result would replace a file that is read."""
-    inputs: list[tuple[str, Path | None]] = [("--pairs", arguments.pairs)]
-    for job in jobs:
-        inputs += [(f"the content of {job.name}", job.content), (f"the start of {job.name}", job.init)]
-        inputs += [(f"a style of {job.name}", style) for style in job.styles]
-    outputs = [(f"the result {job.name}", _output(job, arguments)) for job in jobs]
-    check_outputs([*outputs, *_own_files(arguments)], inputs, weights=[job.settings.weights for job in jobs])
+def _facts(arguments: argparse.Namespace) -> Any:
+    """Return what gives the facts that a job's image depends on apart from its content and styles."""
+    # A checkpoint is hashed to be resolved: once for all jobs.
+    source = functools.cache(lambda backbone, weights: params.resolve(backbone, weights=weights))
+
+    def facts(job: Job) -> dict[str, object]:
+        found = source(job.settings.backbone, job.settings.weights)
+        return {
+            "settings": asdict(job.settings),
+            "weights": [found.name, found.sha256],
+            "init": None if job.init is None else file_sha256(job.init),
+            "max_shapes": arguments.max_shapes,
+        }
+
+    return facts
 
 
-def _own_files(arguments: argparse.Namespace) -> list[tuple[str, Path]]:
-    """Return what is written beside the results."""
-    sheets = ["sheet.png", *(path.name for path in arguments.output.glob("sheet-*.png"))]
-    names = ["results.jsonl", *(sheets if arguments.sheet else [])]
-    names += [f"results-{i}.jsonl" for i in range(devices.process_count())] if devices.process_count() > 1 else []
-    return [(name, arguments.output / name) for name in names]
-
-
-def _output(job: Job, arguments: argparse.Namespace) -> Path:
-    return arguments.output / f"{job.name}.{arguments.format}"
-
-
-def _is_ended(job: Job, results: Results, arguments: argparse.Namespace) -> bool:
-    """Tell whether an earlier run of the same pair has left nothing to do."""
-    output = _output(job, arguments)
-    return results.is_ended(job.name, results.fingerprint(job), output, retry_failed=arguments.retry_failed)
-
-
-def _status(job: Job, results: Results) -> str | None:
-    return results.records.get(job.name, {}).get("status")
-
-
-@dataclass(frozen=True)
-class _File:
-    """Reads an image; equal for equal paths, so that each is read once."""
-
-    path: Path
-
-    def __call__(self) -> AnyHostImage:
-        return read_image(self.path)
-
-
-def _work(jobs: Sequence[Job], results: Results, arguments: argparse.Namespace, display: BatchDisplay) -> list:
-    """Make the images of all jobs; return the signals that asked to stop before the end."""
+def _work(
+    jobs: Sequence[Job], folder: Folder[Job], arguments: argparse.Namespace, display: Display
+) -> tuple[list[Any], int]:
+    """Make the images of all jobs; return the signals that asked to stop, and how many programs were compiled."""
     for settings in {(job.settings.backbone, job.settings.weights): job.settings for job in jobs}.values():
         for line in describe_weights(settings):
             display.say(line)
     pairs = [
-        Pair(_File(j.content), tuple(map(_File, j.styles)), j.settings, init=None if j.init is None else _File(j.init))
-        for j in jobs
+        Pair(
+            ImageFile(job.content),
+            tuple(map(ImageFile, job.styles)),
+            job.settings,
+            init=None if job.init is None else ImageFile(job.init),
+        )
+        for job in jobs
     ]
-    with stoppable(display.say, "at once; what is done is kept") as asked, display:
+    compiled = 0
+    with stoppable(display.say, "at once; what is done is kept") as asked, display, folder.writing(display.say) as save:
 
         def callback(progress: BatchProgress) -> bool:
-            display(progress)
+            nonlocal compiled
+            compiled, ended = progress.compilations, progress.done + progress.failed
+            rate = f"{progress.rate:.3g} pairs·steps/s"
+            left = progress.seconds_left
+            line = count_line(ended, progress.pairs, "pairs", failed=progress.failed, rate=rate, seconds_left=left)
+            display.show(line, ended, progress.pairs)
             return bool(asked)
 
         outcomes = stylize_stream(
@@ -211,55 +187,29 @@ def _work(jobs: Sequence[Job], results: Results, arguments: argparse.Namespace, 
             max_shapes=arguments.max_shapes,
             mapping=arguments.mapping,
         )
-        saving = deque[Future]()
-        with ThreadPoolExecutor(WRITERS) as pool:
-            for outcome in outcomes:
-                saving.append(pool.submit(_save, outcome, jobs[outcome.index], results, arguments, display))
-                while saving and saving[0].done():
-                    saving.popleft().result()  # where records cannot be written, it ends here and not hours later
-        for future in saving:
-            future.result()
-        return asked
+        for outcome in outcomes:
+            job, result = jobs[outcome.index], outcome.result
+            history, seconds = ({}, None) if result is None else (result.history, sum(result.seconds.values()))
+            save(
+                job,
+                None if result is None else result.image,
+                outcome.error,
+                backbone=job.settings.backbone,
+                losses={name: float(values[-1]) for name, values in history.items()},
+                seconds=None if seconds is None else round(seconds, 3),
+            )
+    return asked, compiled
 
 
-def _save(outcome: Outcome, job: Job, results: Results, arguments: argparse.Namespace, display: BatchDisplay) -> None:
-    """Write an image, then its record; in a thread, beside the solver."""
-    path, result, problem = _output(job, arguments), outcome.result, outcome.error
-    kept: dict[str, object] = {}
-    if result is not None:
-        try:
-            alpha = read_alpha(job.content) if arguments.format == "png" else None
-            alpha = None if alpha is None else resize(alpha, *result.image.shape[:2])
-            write_image(path, result.image, alpha=alpha)
-            kept = written(path)
-        except UserError as failure:
-            result, problem = None, failure
-    record = {
-        "name": job.name,
-        "content": str(job.content),
-        "styles": [str(style) for style in job.styles],
-        "output": None if result is None else str(path),
-        **kept,
-        "backbone": job.settings.backbone,
-        "status": FAILED if result is None else DONE,
-        "error": None if problem is None else " ".join(str(problem).split()),
-        "fingerprint": results.fingerprint(job),
-        "losses": {} if result is None else {name: float(values[-1]) for name, values in result.history.items()},
-        "seconds": None if result is None else round(sum(result.seconds.values()), 3),
-    }
-    results.add(record)
-    if problem is not None:
-        display.say(f"failed: {record['name']}: {record['error']}")
-
-
-def _write_sheets(jobs: Sequence[Job], results: Results, arguments: argparse.Namespace) -> None:
+def _write_sheets(folder: Folder[Job]) -> None:
     """Lay out all that is done: contents down the side and styles along the top, or a row for each pair."""
-    done = [job for job in jobs if _status(job, results) == DONE]
+    jobs = folder.tasks
+    done = [job for job in jobs if folder.status(job) == DONE]
     if not done:
         return
     contents = list(dict.fromkeys(job.content for job in jobs))
     styles = list(dict.fromkeys(job.styles for job in jobs))
-    grid = {(job.content, job.styles): _output(job, arguments) for job in done}
+    grid = {(job.content, job.styles): folder.output(job) for job in done}
     if len(contents) * len(styles) == len(jobs) == len({(job.content, job.styles) for job in jobs}):
         parts = [
             _grid(contents[i : i + ROWS - 1], styles[j : j + COLUMNS - 1], grid)
@@ -267,10 +217,9 @@ def _write_sheets(jobs: Sequence[Job], results: Results, arguments: argparse.Nam
             for j in range(0, len(styles), COLUMNS - 1)
         ]
     else:
-        parts = [_listed(done[i : i + ROWS], arguments) for i in range(0, len(done), ROWS)]
+        parts = [_listed(done[i : i + ROWS], folder) for i in range(0, len(done), ROWS)]
     for number, image in enumerate(parts, start=1):
-        name = "sheet.png" if len(parts) == 1 else f"sheet-{number}.png"
-        write_image(arguments.output / name, image)
+        write_image(folder.path / ("sheet.png" if len(parts) == 1 else f"sheet-{number}.png"), image)
 
 
 def _grid(contents: Sequence[Path], styles: Sequence[tuple[Path, ...]], outputs: dict[Any, Path]) -> AnyHostImage:
@@ -280,23 +229,14 @@ def _grid(contents: Sequence[Path], styles: Sequence[tuple[Path, ...]], outputs:
     return sheet(rows, row_labels=["", *(path.stem for path in contents)], column_labels=names)
 
 
-def _listed(jobs: Sequence[Job], arguments: argparse.Namespace) -> AnyHostImage:
-    rows = [[_small(job.content), _small(job.styles[0]), _small(_output(job, arguments))] for job in jobs]
+def _listed(jobs: Sequence[Job], folder: Folder[Job]) -> AnyHostImage:
+    rows = [[_small(job.content), _small(job.styles[0]), _small(folder.output(job))] for job in jobs]
     return sheet(rows, row_labels=[job.name for job in jobs], column_labels=["content", "style", "result"])
 
 
 def _small(path: Path | None) -> AnyHostImage | None:
-    """Return an image for the sheet; none for one that cannot be read, which has been reported."""
+    """Return an image for the sheet; `None` for one that cannot be read, which has been reported."""
     try:
         return None if path is None else read_image(path, size=CELL)
     except UserError:
         return None
-
-
-def _closing(jobs: Sequence[Job], results: Results, stopped: bool, took: str) -> str:
-    statuses = [_status(job, results) for job in jobs]
-    done, failed = statuses.count(DONE), statuses.count(FAILED)
-    line = f"{done} of {len(jobs)} images in {results.folder}"
-    line += f", {failed} failed (see results.jsonl)" if failed else ""
-    line += f", {took}"
-    return f"{line}; stopped: the same command goes on from here" if stopped else line

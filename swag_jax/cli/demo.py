@@ -1,6 +1,7 @@
 """`swag-jax demo`: stylizes the photographs that come with the package, and lays the results out on one sheet."""
 
 import argparse
+import functools
 import time
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 from swag_jax import devices
 from swag_jax._files import make_folder
 from swag_jax._types import AnyHostImage
-from swag_jax.cli._display import Display, clock
+from swag_jax.cli._display import Display, clock, steps_line
+from swag_jax.cli._exit import ExitCode
 from swag_jax.cli._flags import add_settings, chosen_settings
 from swag_jax.cli._outputs import check_outputs
 from swag_jax.cli.stylize import describe_weights
 from swag_jax.images import sample, sheet, write_image
-from swag_jax.optimize import stylize
+from swag_jax.optimize import Progress, stylize
 
 STYLES = {"astronaut": ("swirls", "mosaic"), "cat": ("embers", "woodcut"), "coffee": ("dots", "swirls")}
 """The styles of each content: two everywhere, and every sample at least once."""
@@ -42,7 +44,7 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> ExitCode:
     """Stylize every pair, then write the sheet."""
     if arguments.setting_backbone is None:
         arguments.preset = arguments.preset or PRESET
@@ -58,13 +60,18 @@ def run(arguments: argparse.Namespace) -> int:
     results = {}
     for content, style in PAIRS:
         with Display(f"{content} + {style}", quiet=arguments.quiet, opening=opening) as display:
-            image = stylize(shown[content], shown[style], settings=settings, callback=display).image
+            callback = functools.partial(_show, display)
+            image = stylize(shown[content], shown[style], settings=settings, callback=callback).image
         write_image(outputs[content, style], image)
         results[content, style], opening = image, []
     write_image(sheet_path, _sheet(shown, results))
     seconds = clock(time.perf_counter() - began)
     Display("demo", quiet=arguments.quiet).say(f"wrote {sheet_path} and {len(results)} images in {seconds}")
-    return 0
+    return ExitCode.DONE
+
+
+def _show(display: Display, progress: Progress) -> None:
+    display.show(steps_line(progress), progress.step, progress.steps)
 
 
 def _sheet(shown: dict[str, AnyHostImage], results: dict[tuple[str, str], AnyHostImage]) -> AnyHostImage:

@@ -1,9 +1,7 @@
 """`swag-jax measure`: quality metrics of results, beside those of the unchanged content and of a copy of the style."""
 
 import argparse
-import datetime
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,25 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from rich.console import Console
 from rich.table import Table
 
-from swag_jax import _versions, params
+from swag_jax import params
 from swag_jax._checks import UserError, check_name, check_range, error
-from swag_jax._files import check_target, read_text, replacing
+from swag_jax._files import check_target, read_text
 from swag_jax.backbones import NAMES, entry, layer_names, load
-from swag_jax.cli._display import PIPE_WIDTH, CountDisplay, clock
+from swag_jax.cli._display import Display, clock, count_line, table_console
+from swag_jax.cli._exit import ExitCode
 from swag_jax.cli._flags import listed
-from swag_jax.cli._outputs import check_outputs
+from swag_jax.cli._folder import read_records
+from swag_jax.cli._outputs import check_outputs, write_report
 from swag_jax.cli._pairs import each_row, paths_of
-from swag_jax.cli._results import read_records
 from swag_jax.images import read_image
 from swag_jax.measure import CANDIDATES, METRICS, Aggregate, Comparison, Estimate, Evaluator, load_inception, load_lpips
 from swag_jax.measure.aggregate import Estimates
 from swag_jax.measure.evaluator import CFSD_LAYER
-
-SOME_FAILED = 3
-"""Exit code when some of many results could not be measured."""
 
 DEFAULT_BACKBONE = "resnet50"
 """A network with embedded weights, and not the one that most images are made with."""
@@ -155,7 +150,7 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> ExitCode:
     """Check everything first, then measure, then write."""
     began = time.perf_counter()
     triples = _triples(arguments)
@@ -163,7 +158,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments, triples)
     evaluator, sources = _judge(metrics, arguments)
     warning = _warning(triples, sources, arguments)
-    display = CountDisplay("measure", quiet=arguments.quiet, opening=_opening(sources, warning))
+    display = Display("measure", quiet=arguments.quiet, opening=_opening(sources, warning))
     with display:
         found, aggregate = _measure(triples, evaluator, display)
     estimates = aggregate.estimates()
@@ -172,9 +167,9 @@ def run(arguments: argparse.Namespace) -> int:
         _print(estimates, missing)
     if arguments.json is not None:
         conditions = _conditions(evaluator, sources, warning, arguments.seed)
-        _write(arguments.json, _report(found, estimates, missing) | conditions)
+        write_report(arguments.json, _report(found, estimates, missing) | conditions)
     display.say(_closing(arguments, found, time.perf_counter() - began))
-    return SOME_FAILED if any(each.problem for each in found) else 0
+    return ExitCode.SOME_FAILED if any(each.problem for each in found) else ExitCode.DONE
 
 
 def _triples(arguments: argparse.Namespace) -> list[Triple]:
@@ -309,9 +304,7 @@ def _warning(
     )
 
 
-def _measure(
-    triples: Sequence[Triple], evaluator: Evaluator, display: CountDisplay
-) -> tuple[list[Measured], Aggregate]:
+def _measure(triples: Sequence[Triple], evaluator: Evaluator, display: Display) -> tuple[list[Measured], Aggregate]:
     """Measure all results; what is wrong with one of many is reported, and the rest goes on."""
     aggregate, found, began = Aggregate(), list[Measured](), time.perf_counter()
     for triple in triples:
@@ -323,8 +316,11 @@ def _measure(
                 raise
             comparison, problem = None, " ".join(str(failure).split())
         found.append(Measured(triple, comparison, problem))
-        named = None if problem is None else f"{triple.name}: {problem}"
-        display.count(len(found), len(triples), time.perf_counter() - began, problem=named)
+        done, total = len(found), len(triples)
+        expected = (time.perf_counter() - began) / done * (total - done)
+        display.show(count_line(done, total, "pairs", seconds_left=expected), done, total)
+        if problem is not None:
+            display.say(f"failed: {triple.name}: {problem}")
     return found, aggregate
 
 
@@ -357,7 +353,7 @@ def _print(estimates: Estimates, missing: Mapping[str, str]) -> None:
             found = estimates[name]
             cells = [_cell(found[candidate]) for candidate in CANDIDATES]
             table.add_row(name, METRICS[name].better, *cells, str(found["output"].count))
-    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    console = table_console()
     console.print(table)
     for name in METRICS:
         if name in missing:
@@ -386,16 +382,12 @@ def _conditions(
     evaluator: Evaluator, sources: Mapping[str, params.Source], warning: str | None, seed: int
 ) -> dict[str, Any]:
     """Return what is needed to understand and repeat the numbers."""
-    device = jax.devices()[0]
     return {
         "networks": {role: {**asdict(source), "description": source.describe()} for role, source in sources.items()},
         "content_layer": evaluator.content_layer,
         "style_layers": list(evaluator.style_layers),
         "seed": seed,
         "warning": warning,
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
-        "versions": _versions.installed(),
     }
 
 
@@ -410,11 +402,6 @@ def _pair(measured: Measured) -> dict[str, Any]:
         "values": {} if comparison is None else comparison.values,
         "error": measured.problem,
     }
-
-
-def _write(path: Path, report: dict[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
 
 
 def _closing(arguments: argparse.Namespace, found: Sequence[Measured], seconds: float) -> str:

@@ -1,29 +1,25 @@
 """`swag-jax stats`: peaks and entropies of activations, network by network and stage by stage."""
 
 import argparse
-import datetime
-import json
-import sys
+import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-from rich.console import Console
 from rich.table import Table
 
-from swag_jax import _versions, params, plots
+from swag_jax import params, plots
 from swag_jax._checks import check_name, check_range, printable
-from swag_jax._files import check_target, replacing
-from swag_jax._types import AnyHostImage
+from swag_jax._files import check_target
 from swag_jax.backbones import NAMES, SWITCHES
-from swag_jax.cli._display import PIPE_WIDTH, StatisticsDisplay, clock
+from swag_jax.cli._display import Display, clock, count_line, table_console
+from swag_jax.cli._exit import ExitCode
 from swag_jax.cli._flags import listed, number_or
-from swag_jax.cli._outputs import check_outputs
+from swag_jax.cli._outputs import check_outputs, write_report
 from swag_jax.cli._pairs import images_in, left_out_of
 from swag_jax.cli._subjects import available, names_of, read_subjects
 from swag_jax.images import CONTENTS, STYLES, read_image, sample
+from swag_jax.measure import StatisticsProgress
 from swag_jax.measure.activations import (
     MEASURES,
     RAW,
@@ -36,9 +32,6 @@ from swag_jax.measure.activations import (
 from swag_jax.measure.network_spec import CHOICES, NetworkSpec
 from swag_jax.optimize import StylizeSettings
 from swag_jax.smoothing import Smoothing
-
-SOME_FAILED = 3
-"""Exit code when some of many images or networks failed."""
 
 SIZE = StylizeSettings().size
 
@@ -119,15 +112,22 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> ExitCode:
     """Check everything first, then measure, then write."""
     smoothings = _smoothings(arguments)
     specs, missing = available(read_subjects(arguments.networks, arguments.weights))
     files = _files(arguments.images)
     starred = _starred(arguments, specs, smoothings)
     _check_outputs(arguments, files)
-    images = {name: _Image(path, arguments.size) for name, path in files.items()}
-    display = StatisticsDisplay("stats", quiet=arguments.quiet, opening=_opening(missing, arguments))
+    readers = {name: sample if isinstance(each, str) else read_image for name, each in files.items()}
+    images = {name: functools.partial(readers[name], each, size=arguments.size) for name, each in files.items()}
+    display = Display("stats", quiet=arguments.quiet, opening=_opening(missing, arguments))
+
+    def show(progress: StatisticsProgress) -> None:
+        done, total, left = progress.images, progress.total, progress.seconds_left
+        line = count_line(done, total, "images", failed=progress.failed, seconds_left=left)
+        display.show({**line, "network": progress.network}, done, total)
+
     with display:
         found = activation_statistics(
             images,
@@ -136,7 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
             smoothings=smoothings,
             seed=arguments.seed,
             batch_size=arguments.batch_size,
-            callback=display,
+            callback=show,
         )
     for name, problem in found.failures.items():
         display.say(f"failed: {name}: {problem}")
@@ -147,7 +147,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.plot is not None:
         plots.write(arguments.plot, plots.activation_statistics(found, starred=starred, peaks=arguments.peaks))
     display.say(_closing(arguments, found))
-    return SOME_FAILED if missing or found.failures else 0
+    return ExitCode.SOME_FAILED if missing or found.failures else ExitCode.DONE
 
 
 def _layers(arguments: argparse.Namespace) -> str | tuple[str, ...]:
@@ -184,19 +184,6 @@ def _files(asked: Sequence[str]) -> dict[str, Path | str]:
     return {name if names.count(name) == 1 else str(each): each for name, each in zip(names, found, strict=True)}
 
 
-@dataclass(frozen=True)
-class _Image:
-    """Reads an image from its path, or the sample of a name, when its turn comes."""
-
-    origin: Path | str
-    size: int
-
-    def __call__(self) -> AnyHostImage:
-        if isinstance(self.origin, str):
-            return sample(self.origin, size=self.size)
-        return read_image(self.origin, size=self.size)
-
-
 def _starred(arguments: argparse.Namespace, specs: Sequence[NetworkSpec], smoothings: Sequence[Smoothing]) -> list[str]:
     """Return the names of the networks that the plot also shows smoothed."""
     asked = arguments.starred
@@ -222,7 +209,7 @@ def _check_outputs(arguments: argparse.Namespace, files: dict[str, Path | str]) 
 
 def _print(found: ActivationStatistics) -> None:
     """Print the means: a table for each network and smoothing, 80 columns wide."""
-    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    console = table_console()
     console.print(f"means over {len(found.images)} images")
     for name, network in found.networks.items():
         for kind in network.smoothings:
@@ -254,7 +241,7 @@ def _write_report(
     arguments: argparse.Namespace, found: ActivationStatistics, smoothings: Sequence[Smoothing], missing: dict[str, str]
 ) -> None:
     """Write all numbers with what is needed to understand and repeat them, as JSON."""
-    device, numbers = jax.devices()[0], found.as_dict()
+    numbers = found.as_dict()
     report = {
         "networks": numbers["networks"],
         "images": numbers["images"],
@@ -267,13 +254,9 @@ def _write_report(
             "smoothings": [label(smoothing) for smoothing in smoothings],
             "seed": arguments.seed,
         },
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(found.seconds, 3),
-        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
-        "versions": _versions.installed(),
     }
-    with replacing(arguments.json) as temporary:
-        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_report(arguments.json, report)
 
 
 def _closing(arguments: argparse.Namespace, found: ActivationStatistics) -> str:

@@ -1,24 +1,18 @@
 """`swag-jax stylize`: one image by optimization."""
 
 import argparse
-import contextlib
-import datetime
-import json
-from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from swag_jax import _signals, _versions, devices, params
+from swag_jax import devices, params
 from swag_jax._checks import error
-from swag_jax._files import check_target, replacing
-from swag_jax._types import HostAlpha, HostImage
-from swag_jax.cli._display import Display, clock
+from swag_jax._files import check_target
+from swag_jax.cli._display import Display, clock, steps_line
+from swag_jax.cli._exit import ExitCode, stoppable, stopped_code
 from swag_jax.cli._flags import add_init, add_keep_colors, add_settings, chosen_init, chosen_settings
-from swag_jax.cli._outputs import check_outputs
-from swag_jax.images import check_output, read_alpha, read_image, resize, write_image
+from swag_jax.cli._outputs import check_outputs, kept_alpha, write_report, write_result
+from swag_jax.images import check_output, read_image
 from swag_jax.images.io import OUTPUT_FORMATS
 from swag_jax.optimize import Progress, Result, StylizeSettings, stylize
 
@@ -49,22 +43,22 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> ExitCode:
     """Check everything first, then work, then write."""
     settings, init = chosen_init(arguments.init, chosen_settings(arguments))
     _check_outputs(arguments, settings, init)
     content = read_image(arguments.content)
     styles = [read_image(path) for path in arguments.styles]
     start = None if init is None else read_image(init)
-    writer = _Writer(arguments)
-    display = Display(arguments.output.name, quiet=arguments.quiet, opening=describe_weights(settings), also=writer)
+    display = Display(arguments.output.name, quiet=arguments.quiet, opening=describe_weights(settings))
+    writer = _Writer(arguments, display)
     devices.keep_memory()
     with stoppable(display.say, "without an image") as writer.asked:
         with display:
-            result = stylize(content, styles, settings=settings, init=start, callback=display, every=arguments.every)
-        writer.write(arguments.output, result.image)
+            result = stylize(content, styles, settings=settings, init=start, callback=writer, every=arguments.every)
+        write_result(arguments.output, result.image, writer.alpha)
     if arguments.report is not None:
-        write_report(arguments.report, arguments, result)
+        write_report(arguments.report, _report(arguments, result))
     display.say(_closing(arguments.output, result))
     return stopped_code(writer.asked)
 
@@ -105,41 +99,20 @@ def snapshot(output: Path, step: int) -> Path:
 
 
 class _Writer:
-    """Writes the image so far after every N steps with the content's transparency, and stops the run when asked."""
+    """Shows the progress, writes the image so far after every N steps, and stops the run when asked."""
 
-    def __init__(self, arguments: argparse.Namespace):
+    def __init__(self, arguments: argparse.Namespace, display: Display):
         self.output: Path = arguments.output
         self.every: int | None = arguments.every
+        self.display = display
         self.asked: list[int] = []
-        opaque = OUTPUT_FORMATS[self.output.suffix.lower()] == "JPEG"
-        self.alpha: HostAlpha | None = None if opaque else read_alpha(arguments.content)
+        self.alpha = kept_alpha(arguments.output, arguments.content)
 
     def __call__(self, progress: Progress) -> bool:
+        self.display.show(steps_line(progress), progress.step, progress.steps)
         if self.every and progress.step % self.every == 0 and progress.step < progress.steps:
-            self.write(snapshot(self.output, progress.step), progress.image())
+            write_result(snapshot(self.output, progress.step), progress.image(), self.alpha)
         return bool(self.asked)
-
-    def write(self, path: Path, image: HostImage) -> None:
-        alpha = None if self.alpha is None else resize(self.alpha, *image.shape[:2])
-        write_image(path, image, alpha=alpha)
-
-
-def stoppable(say: Callable[[str], None], otherwise: str) -> contextlib.AbstractContextManager[list[Any]]:
-    """Turn the first Ctrl-C or SIGTERM into a request to stop and keep what there is; the second ends the program.
-
-    Args:
-        say: Tells the user.
-        otherwise: How a second Ctrl-C ends.
-
-    Returns:
-        A context with a list that is empty until a stop is asked for.
-    """
-    return _signals.asked_first(lambda: say(f"stopping after these steps; Ctrl-C again to quit {otherwise}"))
-
-
-def stopped_code(asked: Sequence[Any]) -> int:
-    """Return the exit code of a command that has kept what there was: 0 where no stop was asked for."""
-    return _signals.EXIT_CODES[asked[0]] if asked else 0
 
 
 def _closing(output: Path, result: Result) -> str:
@@ -150,15 +123,13 @@ def _closing(output: Path, result: Result) -> str:
     return f"{line}, stopped at step {sum(result.steps)} of {result.settings.steps} ({width}x{height})"
 
 
-def write_report(path: Path, arguments: argparse.Namespace, result: Result) -> None:
-    """Write everything needed to understand and repeat a run, as JSON."""
-    device = jax.devices()[0]
-    report = {
+def _report(arguments: argparse.Namespace, result: Result) -> dict[str, Any]:
+    """Return what is needed to understand and repeat a run."""
+    return {
         "content": str(arguments.content),
         "styles": [str(path) for path in arguments.styles],
         "init": arguments.init or result.settings.init,
         "output": str(arguments.output),
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "status": result.status,
         "settings": asdict(result.settings),
         "layers": list(result.settings.full_objective.layers),
@@ -166,8 +137,4 @@ def write_report(path: Path, arguments: argparse.Namespace, result: Result) -> N
         "scales": [{"height": h, "width": w, "steps": n} for (h, w), n in zip(result.sizes, result.steps, strict=True)],
         "losses": {name: [float(v) for v in values] for name, values in result.history.items()},
         "seconds": result.seconds,
-        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
-        "versions": _versions.installed(),
     }
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=2, default=str) + "\n")

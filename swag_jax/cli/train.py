@@ -10,15 +10,12 @@ from typing import Any
 
 from swag_jax import devices, params
 from swag_jax._checks import one_line
-from swag_jax.cli._display import TrainDisplay
-from swag_jax.cli._flags import add_attributes, chosen_attributes
+from swag_jax.cli._display import Display, steps_line
+from swag_jax.cli._exit import ExitCode, stoppable, stopped_code
+from swag_jax.cli._flags import add_attributes, chosen_attributes, with_flags
 from swag_jax.cli._pairs import left_out_of
-from swag_jax.cli.stylize import stoppable, stopped_code
 from swag_jax.generators import METHODS, Recipe
 from swag_jax.train import Cadence, NonFiniteStepError, TrainProgress, recipe, train_generator
-
-DIVERGED = 1
-"""Exit code when a loss or an update was not finite."""
 
 
 def add_parser(commands: Any) -> None:
@@ -72,30 +69,35 @@ def _describe(kind: str, name: str, found: Recipe) -> str:
     return f"{name}: {found.source}. Hardware and time: {found.hardware}. As published: {command}."
 
 
-def _keeping_memory(display: TrainDisplay) -> Callable[[TrainProgress], None]:
-    """Return a display that keeps memory from the first progress on: the compiler's, by then free, need not be kept."""
+def _callback(display: Display) -> Callable[[TrainProgress], None]:
+    """Return what shows the progress, and keeps memory from then on: the compiler's is free by then."""
 
     def show(progress: TrainProgress) -> None:
         devices.keep_memory()
-        display(progress)
+        for problem in progress.damaged:
+            display.say(f"left out: {problem}")
+        display.show(steps_line(progress), progress.step, progress.steps)
 
     return show
 
 
-def _notice(display: TrainDisplay, *, quiet: bool) -> Callable[[str], None]:
+def _notice(display: Display, *, quiet: bool) -> Callable[[str], None]:
     """Return what tells of damage that was made good: also where nothing but errors is printed."""
     return (lambda line: print(f"swag-jax: {one_line(line)}", file=sys.stderr)) if quiet else display.say
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> ExitCode:
     """Train; leave a folder such that the same command goes on."""
     devices.initialize(coordinator=arguments.coordinator, processes=arguments.processes, process=arguments.process)
-    settings = recipe(arguments.recipe).replace(**chosen_attributes(arguments))
+    settings, given = recipe(arguments.recipe), chosen_attributes(arguments)
+    if given.get("encoder", settings.encoder) != settings.encoder:
+        settings = settings.for_encoder(given["encoder"])
+    settings = with_flags(settings, given)
     cadence = dataclasses.replace(Cadence(), **chosen_attributes(arguments, prefix="cadence"))
     source = params.resolve(settings.encoder, weights=settings.weights)
     quiet = arguments.quiet or devices.process_index() > 0
     advice = source.advice()
-    display = TrainDisplay(
+    display = Display(
         arguments.output.name,
         quiet=quiet,
         opening=[
@@ -113,15 +115,15 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.output,
                 cadence=cadence,
                 tensorboard=arguments.tensorboard,
-                callback=_keeping_memory(display),
+                callback=_callback(display),
                 interrupted=lambda: bool(asked),
                 notice=_notice(display, quiet=arguments.quiet),
             )
         except NonFiniteStepError as problem:
             print(f"swag-jax: {one_line(problem)}", file=sys.stderr)
-            return DIVERGED
+            return ExitCode.DIVERGED
     if result.status == "stopped":
-        display.say(f"stopped at step {result.step} of {settings.steps}; the same command goes on")
+        display.say(f"stopped at step {result.step} of {settings.steps}; the same command resumes")
         return stopped_code(asked or [signal.SIGINT])  # where only another process was asked
     display.say(f"wrote {result.path}: {settings.kind} after {result.step} steps")
     return stopped_code(asked)

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -16,12 +15,12 @@ from swag_jax import backbones, generators, params
 from swag_jax._checks import UserError, check_name, error, one_line, printable
 from swag_jax._files import check_apart
 from swag_jax._types import Images
-from swag_jax.cli._display import PIPE_WIDTH
+from swag_jax.cli._display import table_console
+from swag_jax.cli._exit import ExitCode
 from swag_jax.cli._subjects import read_network
 from swag_jax.images import CONTENTS, NORMALIZATIONS, normalize, read_crop, sample
 from swag_jax.train.data import find_images
 
-_SOME_FAILED = 3
 _STORED = "store"
 
 UNIT_MEAN_SIZE, UNIT_MEAN_IMAGES = 224, 256
@@ -116,7 +115,7 @@ def run_list(args: argparse.Namespace) -> int:
         if name not in known:
             backbone = params.read_metadata(path).get("backbone", "unknown")
             table.add_row(*map(Text, (printable(name), printable(backbone))), "converted", "", _size(path), _STORED)
-    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+    table_console().print(table)
     without = [name for name in backbones.NAMES if name not in {entry.backbone for entry in params.checkpoints()}]
     print(f"no checkpoint known (random weights, or convert a file of yours): {', '.join(without)}")
     print(printable(f"store: {params.home() / 'weights'}; package: {params.weights_folder()}"))
@@ -255,7 +254,7 @@ def _each(items: Iterable[Any], work: Callable[[Any], str]) -> int:
                 raise
             print(one_line(problem), file=sys.stderr)
             failed = True
-    return _SOME_FAILED if failed else 0
+    return ExitCode.SOME_FAILED if failed else ExitCode.DONE
 
 
 def _named(name: str) -> params.Checkpoint:

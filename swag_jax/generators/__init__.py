@@ -26,10 +26,10 @@ from swag_jax.generators.method import Recipe as Recipe
 from swag_jax.generators.method import TrainObjective as TrainObjective
 from swag_jax.generators.registry import METHODS as METHODS
 from swag_jax.generators.registry import create as create
-from swag_jax.generators.registry import flat_parameters as flat_parameters
 from swag_jax.generators.registry import method_of as method_of
 from swag_jax.generators.registry import parameter_shapes as parameter_shapes
 from swag_jax.generators.registry import with_parameters as with_parameters
 from swag_jax.generators.sanet import SANet as SANet
 from swag_jax.generators.sanet import SANetConfig as SANetConfig
 from swag_jax.generators.sanet import SANetObjective as SANetObjective
+from swag_jax.params.tree import flat_parameters as flat_parameters

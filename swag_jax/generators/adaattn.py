@@ -5,13 +5,14 @@ written for one image.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import jax
 from flax import nnx
 from jax import lax
 
 from swag_jax._checks import check_name, check_range, error
+from swag_jax._settings import Settings, converted
 from swag_jax._types import Activations, AnyFeatures, Key, LayerFeatures, Scalar
 from swag_jax.attention import SIMILARITIES, Similarity, StyleKeys, adaattn, at_deepest, keep, key_features, restyle
 from swag_jax.backbones import Compute, entry
@@ -45,7 +46,7 @@ from swag_jax.losses._terms import (
     of_normalized,
 )
 from swag_jax.losses.objective import Terms
-from swag_jax.smoothing import Smoothing
+from swag_jax.smoothing import Smoothing, as_smoothing
 
 _VGG_LAYERS = tuple(tap.layer for tap in VGG_TAPS)
 
@@ -208,8 +209,7 @@ class AdaAttN(Generator):
         return tuple(compared.layer for compared in self.config.compared(tap))
 
 
-@dataclass(frozen=True)
-class AdaAttNObjective:
+class AdaAttNObjective(Settings):
     """What is minimized; layers and weights are those of Huage001/AdaAttN.
 
     Attributes:
@@ -225,7 +225,8 @@ class AdaAttNObjective:
         samples: The most style positions that are attended to; others are left out at random.
         normalization: averaged over entries and channels, as published; summed over the channels of moments; or
             relative (our choice: weights mean the same for every network and smoothing).
-        smoothing: What is done to the activations before they are compared; attention sees them as they are.
+        smoothing: What is done to the activations before they are compared, or its kind by name; attention sees them
+            as they are.
     """
 
     compared_layers: tuple[str, ...] = _VGG_LAYERS
@@ -239,11 +240,11 @@ class AdaAttNObjective:
     similarity: Similarity = "softmax"
     samples: int = 64 * 64
     normalization: Normalization = "averaged"
-    smoothing: Smoothing = field(default_factory=Smoothing)
+    smoothing: Smoothing = converted(default=Smoothing(), converter=as_smoothing)
 
     def __post_init__(self):
+        super().__post_init__()
         check_objective(self, "global_weight", "local_weight", "content_weight")
-        check_name(self.similarity, SIMILARITIES, what="similarity")
         check_range(self.samples, what="samples", low=1)
         for layer in self.local_layers:
             check_name(layer, self.compared_layers, what="compared layer")
@@ -262,7 +263,7 @@ class AdaAttNObjective:
         """Return the objective with the zoo's default layers of backbone `name`, all but the first for the losses."""
         layers = entry(name).style_layers
         rest = layers[1:]
-        return replace(self, compared_layers=layers, global_layers=rest, local_layers=rest, content_layers=rest)
+        return self.replace(compared_layers=layers, global_layers=rest, local_layers=rest, content_layers=rest)
 
 
 def local_target(

@@ -3,13 +3,14 @@
 Huang and Belongie, ICCV 2017. Losses, section 6, are written for one image.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import jax
 from flax import nnx
 from jax import lax
 
 from swag_jax import statistics
+from swag_jax._settings import Settings, converted
 from swag_jax._types import Key, LayerFeatures, Scalar
 from swag_jax.backbones import Compute, entry
 from swag_jax.features import LayerSpec
@@ -34,7 +35,7 @@ from swag_jax.generators.method import (
 )
 from swag_jax.losses._terms import FEATURES, MOMENTS, Family, Normalization, check_objective, evaluate_families
 from swag_jax.losses.objective import Terms
-from swag_jax.smoothing import Smoothing
+from swag_jax.smoothing import Smoothing, as_smoothing
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,7 @@ class AdaIN(Generator):
         return (content[layer],)
 
 
-@dataclass(frozen=True)
-class AdaINObjective:
+class AdaINObjective(Settings):
     """What is minimized.
 
     Attributes:
@@ -94,7 +94,7 @@ class AdaINObjective:
         style_weight: Weight of every style layer; 0 leaves it out.
         normalization: averaged over channels (naoto0804/pytorch-AdaIN); summed (the authors' code, whose content loss
             is averaged too); or relative (our choice: weights mean the same for every network and smoothing).
-        smoothing: What is done to the activations before they are compared.
+        smoothing: What is done to the activations before they are compared, or its kind by name.
     """
 
     content_layer: str = "relu4_1"
@@ -102,9 +102,10 @@ class AdaINObjective:
     content_weight: float = 1.0
     style_weight: float = 10.0
     normalization: Normalization = "averaged"
-    smoothing: Smoothing = field(default_factory=Smoothing)
+    smoothing: Smoothing = converted(default=Smoothing(), converter=as_smoothing)
 
     def __post_init__(self):
+        super().__post_init__()
         check_objective(self, "content_weight", "style_weight")
 
     @property
@@ -115,7 +116,7 @@ class AdaINObjective:
     def for_backbone(self, name: str) -> "AdaINObjective":
         """Return the objective with the zoo's default layers of backbone `name`, all but the deepest."""
         layers = entry(name).style_layers[:-1]
-        return replace(self, content_layer=layers[-1], style_layers=layers)
+        return self.replace(content_layer=layers[-1], style_layers=layers)
 
 
 def evaluate(

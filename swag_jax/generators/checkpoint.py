@@ -7,24 +7,26 @@ is needed. Published checkpoints (`swag_jax.generators.layouts`) are converted i
 import dataclasses
 import json
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from swag_jax import devices, params
-from swag_jax._checks import check_name, error, misfits_error
+from swag_jax._checks import check_name, error
 from swag_jax._files import check_apart
 from swag_jax._limits import read_json
 from swag_jax.backbones import Compute
 from swag_jax.features import LayerSpec
 from swag_jax.generators.layouts import PUBLISHED, Published, kinds_of
 from swag_jax.generators.method import Config, Generator
-from swag_jax.generators.registry import METHODS, flat_parameters, method_of, parameter_shapes, with_parameters
+from swag_jax.generators.registry import METHODS, method_of, parameter_shapes, with_parameters
+from swag_jax.params.convert import CONVERTER_VERSION, open_part, read_fitting
+from swag_jax.params.layouts import Layout
+from swag_jax.params.tree import flat_parameters
 
-_CONVERTER_VERSION = "1"
-"""Grows when the same files would convert to other numbers."""
+_OURS = Layout("native", lambda key: key, axes=(0, 1, 2, 3))
 
 _LARGEST = 2**20
 """Of the numbers in a configuration, and of the layers that it names at most a thousandth: our choice."""
@@ -70,13 +72,8 @@ def load_generator(path: Path | str, *, compute: Compute | None = None) -> Gener
     """
     path = Path(path)
     config = _read_config(path)
-    expected, found = parameter_shapes(config), params.checkpoint_shapes(path)
-    misfits = _misfits(found, expected)
-    fitting = [name for name, shape in found.items() if shape == expected.get(name)]
-    tensors, unusable = params.usable_floats(path, fitting)
-    if misfits or unusable:
-        rule = f"{path} must fit the {method_of(config).name} generator that it describes"
-        raise misfits_error(rule, misfits + unusable)
+    rule = f"{path} must fit the {method_of(config).name} generator that it describes"
+    tensors = read_fitting([open_part(path, bool)], _OURS, parameter_shapes(config), rule=rule)
     _check_hash(path, tensors)
     return with_parameters(config, tensors, compute=compute)
 
@@ -120,37 +117,15 @@ def convert_generator(sources: Sequence[Path], kind: str, output: Path) -> Confi
     """
     published = PUBLISHED[check_name(kind, PUBLISHED, what="generator")]
     check_apart([("the output", output)], [("a file of the published one", source) for source in sources])
-    names, homes, misfits = published.tensors, {}, []
-    for source in sources:
-        prefix, shapes = _unwrapped(source, published)
-        for key, shape in shapes.items():
-            if key in homes:
-                misfits.append(f"{key} is in {homes[key][0].name} and in {source.name}")
-            homes[key] = source, prefix, shape
-    expected = _foreign_shapes(names, parameter_shapes(published.config))
-    misfits += _misfits({key: shape for key, (_, _, shape) in homes.items()}, expected)
-    tensors: dict[str, np.ndarray] = {}
-    for source, prefix in {(home, prefix): None for home, prefix, _ in homes.values()}:
-        # What has another shape is not read: it could have any size.
-        own = [key for key, (home, _, shape) in homes.items() if home == source and shape == expected.get(key)]
-        values, unusable = params.usable_floats(source, own, prefix=prefix)
-        misfits += unusable
-        tensors |= {names[key]: _arranged(value, published.scales.get(names[key])) for key, value in values.items()}
-    if misfits:
-        files = " and ".join(map(str, sources))
-        parts = " and ".join(published.files)
-        raise misfits_error(f"{files} must together be a published {kind} generator ({parts})", misfits)
-    _write(output, published.config, tensors, {**_encoder_of(published), **_origin(sources)})
+    layout = published.layout
+    opened = [open_part(source, lambda shapes: any(map(layout.rename, shapes))) for source in sources]
+    files, parts = " and ".join(map(str, sources)), " and ".join(published.files)
+    rule = f"{files} must together be a published {kind} generator ({parts})"
+    tensors = read_fitting(opened, layout, parameter_shapes(published.config), rule=rule)
+    notes = {"source_sha256": json.dumps({source.name: params.file_sha256(source) for source in sources})}
+    notes |= _encoder_of(published) | {"converter_version": CONVERTER_VERSION}
+    _write(output, published.config, tensors, notes)
     return published.config
-
-
-def _unwrapped(source: Path, published: Published) -> tuple[str, dict[str, tuple[int, ...]]]:
-    """Return what stands in front of a file's keys, and the shapes without it and without what is left out."""
-    shapes, names = params.checkpoint_shapes(source), published.tensors
-    prefixes = params.shared_prefixes(shapes)
-    prefix = next((p for p in prefixes if any(key in names for key in params.without_prefix(shapes, p))), "")
-    inner = params.without_prefix(shapes, prefix)
-    return prefix, {key: shape for key, shape in inner.items() if key in names or not published.dropped(key)}
 
 
 def _encoder_of(published: Published) -> dict[str, str]:
@@ -160,38 +135,10 @@ def _encoder_of(published: Published) -> dict[str, str]:
     return encoder_notes(params.Source("file", known.name, known.backbone, sha256=known.sha256))
 
 
-def _misfits(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
-    wrong = [
-        f"{name} has shape {tuple(shape)}, expected {expected[name]}" if name in expected else f"unexpected {name}"
-        for name, shape in found.items()
-        if tuple(shape) != expected.get(name)
-    ]
-    return wrong + [f"missing {name}" for name in expected if name not in found]
-
-
-def _foreign_shapes(names: Mapping[str, str], ours: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """Return what PyTorch's tensors must be: kernels are (out, in, height, width)."""
-
-    def turned(shape: tuple[int, ...]) -> tuple[int, ...]:
-        return (shape[3], shape[2], shape[0], shape[1]) if len(shape) == 4 else shape
-
-    return {key: turned(ours[name]) for key, name in names.items()}
-
-
-def _arranged(value: np.ndarray, scale: float | None) -> np.ndarray:
-    ours = np.ascontiguousarray(value.transpose(2, 3, 1, 0)) if value.ndim == 4 else value
-    return ours if scale is None else (ours.astype(np.float64) * scale).astype(np.float32)
-
-
-def _origin(sources: Iterable[Path]) -> dict[str, str]:
-    hashes = {source.name: params.file_sha256(source) for source in sources}
-    return {"source_sha256": json.dumps(hashes), "converter_version": _CONVERTER_VERSION}
-
-
 def _check_hash(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Raise where the file says what its float32 tensors were, and they are others."""
+    """Raise if the file records a hash of its tensors and they have another."""
     noted = params.read_metadata(path).get("tensors_sha256")
-    # The file's own numbers, where they are not float32.
+    # Of the tensors as float32, or as they are in the file.
     if noted is not None and noted not in map(params.tensors_sha256, (tensors, params.read_safetensors(path))):
         cure = "bring back a copy, or convert it again"
         raise error(f"{path} must hold the numbers that were written", got="others: it is damaged", cure=cure)
@@ -226,8 +173,7 @@ def _read_config(path: Path) -> Config:
 
 def _conversion(path: Path) -> str:
     """Say which command makes a generator of ours from a file, as far as its keys tell."""
-    shapes = params.checkpoint_shapes(path)
-    found = next(filter(None, (kinds_of(params.without_prefix(shapes, p)) for p in params.shared_prefixes(shapes))), ())
+    found = kinds_of(open_part(path, kinds_of).shapes)
     kind = found[0] if len(found) == 1 else "KIND"
     others = {part for name in found or PUBLISHED for part in PUBLISHED[name].files}
     files = str(path) if found and len(others) == 1 else f"{path} [ITS OTHER FILES]"

@@ -16,7 +16,6 @@ from swag_jax.backbones import Backbone, Compute
 from swag_jax.features import LayerSpec
 from swag_jax.generators._layers import BatchFeatures, BatchMask, KnownMoments, Size
 from swag_jax.images import normalize
-from swag_jax.smoothing import Smoothing
 
 Transferred: TypeAlias = tuple[Activations, ...]
 """What a decoder starts from: features in the style, and those of a skip."""
@@ -52,8 +51,8 @@ class TrainObjective(Protocol):
         ...
 
     @property
-    def smoothing(self) -> Smoothing:
-        """What is done to activations before they are compared."""
+    def smoothing(self) -> Any:
+        """The `Smoothing` of activations before they are compared."""
         ...
 
     def for_backbone(self, name: str) -> Any:

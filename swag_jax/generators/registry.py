@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -12,6 +11,7 @@ from swag_jax._checks import error
 from swag_jax.backbones import Compute
 from swag_jax.generators import adaattn, adain, johnson, sanet
 from swag_jax.generators.method import Config, Generator, Method
+from swag_jax.params import tree
 
 _METHODS = (johnson.METHOD, adain.METHOD, sanet.METHOD, adaattn.METHOD)
 
@@ -67,21 +67,7 @@ def parameter_shapes(config: Config) -> dict[str, tuple[int, ...]]:
         >>> parameter_shapes(adain.AdaINConfig())["decoder.conv1_1.kernel"]
         (3, 3, 64, 3)
     """
-    abstract = nnx.eval_shape(lambda: create(config))
-    return {flat: variable.get_value().shape for flat, variable in sorted(_variables(abstract).items())}
-
-
-def flat_parameters(generator: Generator) -> dict[str, jax.Array]:
-    """Return the generator's arrays by flat name, such as `decoder.conv1_1.kernel`.
-
-    Args:
-        generator: Any generator.
-    """
-    return {flat: variable.get_value() for flat, variable in _variables(generator).items()}
-
-
-def _variables(generator: Generator) -> dict[str, nnx.Variable]:
-    return {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(nnx.state(generator))}
+    return tree.shapes_of(nnx.eval_shape(lambda: create(config)))
 
 
 def with_parameters(
@@ -93,10 +79,8 @@ def with_parameters(
         config: What it is made of.
         arrays: An array for each of its flat names.
         compute: Precision and kernels; default: float32.
+
+    Raises:
+        UserError: If names or shapes differ; one line for every misfit.
     """
-    definition, state = nnx.split(nnx.eval_shape(lambda: create(config, compute=compute)))
-    leaves = [
-        (path, variable.replace(jnp.asarray(arrays[".".join(map(str, path))], jnp.float32)))
-        for path, variable in nnx.to_flat_state(state)
-    ]
-    return nnx.merge(definition, nnx.from_flat_state(leaves))
+    return tree.with_parameters(nnx.eval_shape(lambda: create(config, compute=compute)), arrays)

@@ -5,13 +5,14 @@ written for one image.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from swag_jax._pytree import pytree_dataclass
+from swag_jax._settings import Settings, converted
 from swag_jax._types import Activations, AnyImage, Images, Key, LayerFeatures, Scalar
 from swag_jax.attention import Means, Queries, StyleKeys, keep, weighted_mean
 from swag_jax.backbones import Backbone, Compute, entry
@@ -40,7 +41,7 @@ from swag_jax.losses._terms import (
     of_normalized,
 )
 from swag_jax.losses.objective import Terms
-from swag_jax.smoothing import Smoothing
+from swag_jax.smoothing import Smoothing, as_smoothing
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,7 @@ class SANet(Generator):
         return (self.merge(shallow, deep, self.compute),)
 
 
-@dataclass(frozen=True)
-class SANetObjective:
+class SANetObjective(Settings):
     """What is minimized; the weights are those of GlebSBrykin/SANET, the paper's are not known to us.
 
     Attributes:
@@ -143,7 +143,7 @@ class SANetObjective:
         identity_weight: Weight of every identity layer; 0 leaves them out.
         normalization: averaged over entries and channels, as published; summed over the channels of moments; or
             relative (our choice: weights mean the same for every network and smoothing).
-        smoothing: What is done to the activations before they are compared.
+        smoothing: What is done to the activations before they are compared, or its kind by name.
     """
 
     content_layers: tuple[str, ...] = ("relu4_1", "relu5_1")
@@ -154,9 +154,10 @@ class SANetObjective:
     pixel_weight: float = 50.0
     identity_weight: float = 1.0
     normalization: Normalization = "averaged"
-    smoothing: Smoothing = field(default_factory=Smoothing)
+    smoothing: Smoothing = converted(default=Smoothing(), converter=as_smoothing)
 
     def __post_init__(self):
+        super().__post_init__()
         check_objective(self, "content_weight", "style_weight", "pixel_weight", "identity_weight")
 
     @property
@@ -167,7 +168,7 @@ class SANetObjective:
     def for_backbone(self, name: str) -> "SANetObjective":
         """Return the objective with the zoo's default layers of backbone `name`."""
         layers = entry(name).style_layers
-        return replace(self, content_layers=layers[-2:], style_layers=layers, identity_layers=layers)
+        return self.replace(content_layers=layers[-2:], style_layers=layers, identity_layers=layers)
 
 
 @pytree_dataclass

@@ -1,4 +1,4 @@
-"""Images and masks that arrive as arrays, or as what reads them: what they must be, and how to mend what is not."""
+"""Images and masks passed as arrays, or as functions that read them: their checks."""
 
 import os
 from collections.abc import Callable
@@ -16,64 +16,56 @@ from swag_jax._numerics import widen
 from swag_jax._types import HostAlpha, HostImage, Image
 
 ImageSource: TypeAlias = ArrayLike | Callable[[], ArrayLike]
-"""An image, or what reads one. Pairs call those that compare equal once."""
+"""An image, or a function that reads one. Of several pairs, functions that compare equal are called once."""
 
 NEAR = (-0.5, 1.5)
-"""Where a function of arrays takes values, as they may come of computing; beyond, they are of another range."""
+"""Values that functions of arrays accept: computed images overshoot a little. Beyond, the range is a wrong one."""
 
 OVERSHOOT = (-1.0, 2.0)
-"""What is clipped where an image is written; beyond, values are of another range."""
+"""Values that are clipped when an image is written; beyond, the range is a wrong one."""
 
 _WHITES = {"uint8": "255", "uint16": "65535"}
 
 
 def host_image(image: ArrayLike, what: str) -> HostImage:
-    """Return a float32 host image.
-
-    Args:
-        image: Floating-point values of any precision, `height width 3` in [0, 1].
-        what: What to call it: the `what` image.
+    """Return a float32 host image; `what` names it in errors.
 
     Raises:
-        UserError: If it is anything else.
+        UserError: Unless it has floating-point values `height width 3` in [0, 1].
     """
     name = f"the {what} image"
-    found = as_array(image, name)
-    _check_shape(found.shape, name)
-    _check_type(found.dtype, name)
+    found = _image_array(image, name)
     values = np.asarray(found).astype(np.float32)
     _check_values(values, name)
     return values
 
 
 def as_image(image: Any, what: str, *, values: bool = True) -> Image:
-    """Return an image for a function of arrays that may be traced: float32, or wider where it is wider.
+    """Return an image for a function of arrays that may be traced: at least float32.
 
-    Values are looked at only where they are at hand: those of an argument under `jax.jit` are not.
-
-    Args:
-        image: Floating-point values `height width 3`, about in [0, 1].
-        what: What to call it: the `what` image.
-        values: Whether to look at the values at all.
+    Values under `jax.jit` cannot be checked, and are not.
 
     Raises:
-        UserError: If it is anything else.
+        UserError: Unless it has floating-point values `height width 3`, about in [0, 1].
     """
     name = f"the {what} image"
-    found = as_array(image, name)
-    _check_shape(found.shape, name)
-    _check_type(found.dtype, name)
+    found = _image_array(image, name)
+    # Values of tracers, and those that lie on other processes' devices, are not at hand.
     if values and not isinstance(found, Tracer) and getattr(found, "is_fully_addressable", True):
         _check_values(np.asarray(jax.device_get(found), np.float32), name, limits=NEAR)
     return widen(jnp.asarray(found))
 
 
-def as_mask(mask: Any, what: str) -> HostAlpha:
-    """Return a float32 host mask.
+def check_sides(image: Any, least: int, reader: str, *, cure: str | None = None) -> None:
+    """Raise unless both sides of an image have as many pixels as its reader needs."""
+    if min(image.shape[:2]) < least:
+        raise error(
+            f"both sides must be at least {least} px for {reader}", got="{} x {}".format(*image.shape), cure=cure
+        )
 
-    Args:
-        mask: Floating-point values `height width` in [0, 1], or truth values.
-        what: What to call it: the `what` mask.
+
+def as_mask(mask: Any, what: str) -> HostAlpha:
+    """Return a float32 host mask of floating-point values in [0, 1], or of truth values, `height width`.
 
     Raises:
         UserError: If it is anything else.
@@ -90,36 +82,28 @@ def as_mask(mask: Any, what: str) -> HostAlpha:
 
 
 def to_write(values: Any, name: str, *, shape: tuple[int, int] | None = None) -> np.ndarray:
-    """Return float32 values in [0, 1] to be written: those of an image or, given its shape, of its opacity.
-
-    Args:
-        values: Floating-point values, which are clipped where they are a little outside.
-        name: What to call them, with the article.
-        shape: Height and width of the image.
+    """Return float32 values clipped to [0, 1]: an image or, with the image's height and width as `shape`, its opacity.
 
     Raises:
-        UserError: If they are anything else.
+        UserError: If the shape, the type or the range is a wrong one.
     """
-    found = as_array(values, name)
     if shape is None:
-        _check_shape(found.shape, name)
-    elif tuple(found.shape) != shape:
-        raise error(f"the alpha of this image must have shape {shape}", got=tuple(found.shape))
-    _check_type(found.dtype, name)
+        found = _image_array(values, name)
+    else:
+        found = as_array(values, name)
+        if tuple(found.shape) != shape:
+            raise error(f"the alpha of this image must have shape {shape}", got=tuple(found.shape))
+        _check_type(found.dtype, name)
     unit = np.asarray(found).astype(np.float32)
     _check_values(unit, name, limits=OVERSHOOT)
     return np.clip(unit, 0, 1)
 
 
 def as_array(value: Any, what: str) -> Any:
-    """Return what has a shape and a type of numbers, as it is or as a NumPy array.
-
-    Args:
-        value: An array of any library, or nested lists.
-        what: What to call it, with its article.
+    """Return an array of JAX or NumPy unchanged, anything else with numbers as a NumPy array.
 
     Raises:
-        UserError: If it is no array: a path, an image of Pillow's, nothing, or something else.
+        UserError: If it is no array, but a path, a Pillow image or another object.
     """
     if isinstance(value, str | bytes | os.PathLike):
         raise error(f"{what} must be an array", got=f"the path {value!r}", cure="read it with swag_jax.read_image")
@@ -130,20 +114,24 @@ def as_array(value: Any, what: str) -> Any:
         return value
     try:
         found = np.asarray(value)
-    except Exception as problem:  # arrays of other libraries fail in ways of their own
+    except Exception as problem:  # every array library has its own errors
         raise error(f"{what} must be an array", got=f"{type(value).__name__} ({problem})") from problem
     if found.dtype == object:
         raise error(f"{what} must be an array", got=type(value).__name__, cure="pass a NumPy or JAX array")
     return found
 
 
-def _check_shape(shape: tuple[int, ...], name: str) -> None:
+def _image_array(image: Any, name: str) -> Any:
+    """Return an array of three floating-point channels; its values are not looked at."""
+    found = as_array(image, name)
+    shape = tuple(found.shape)
     if len(shape) != 3 or shape[2] != 3 or 0 in shape:
-        raise error(f"{name} must have shape (height, width, 3)", got=tuple(shape), cure=_shape_cure(shape))
+        raise error(f"{name} must have shape (height, width, 3)", got=shape, cure=_shape_cure(shape))
+    _check_type(found.dtype, name)
+    return found
 
 
 def _shape_cure(shape: tuple[int, ...]) -> str | None:
-    """Say how to turn an array into an image, where its shape tells what it is."""
     if 0 in shape:
         return None
     if len(shape) == 2 or shape[-1:] == (1,):
@@ -165,7 +153,6 @@ def _check_type(dtype: Any, name: str) -> None:
 
 
 def _check_values(values: np.ndarray, name: str, *, limits: tuple[float, float] = (0, 1)) -> None:
-    """Raise unless all values are finite and in range."""
     least, most = float(values.min()), float(values.max())
     if not (np.isfinite(least) and np.isfinite(most)):
         broken = np.count_nonzero(~np.isfinite(values))
@@ -180,7 +167,7 @@ def _check_values(values: np.ndarray, name: str, *, limits: tuple[float, float] 
 
 
 def called(read: Callable[[], ArrayLike], what: str) -> ArrayLike:
-    """Return what `read` reads; whatever goes wrong in it is a `UserError`."""
+    """Return what `read` returns; whatever fails in it becomes a `UserError`."""
     try:
         return read()
     except UserError:

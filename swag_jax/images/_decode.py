@@ -1,7 +1,7 @@
 """From a file to an upright Pillow image; the one place that meets broken, hostile or missing files.
 
-Every way a file can be wrong leaves as a `UserError` that names the file. The header is judged (sides, number
-of pixels) before any pixel is decoded.
+Every way a file can be wrong becomes a `UserError` that names the file. The header (sides, number of pixels) is
+checked before any pixel is decoded.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", *_AVIF)
 """What is read. The list is closed: other Pillow plugins start programs (EPS). Some builds of Pillow lack AVIF."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".avif")
-"""The usual suffixes of images, by which those of a folder are found; reading goes by content."""
+"""Suffixes by which images in a folder are found; reading itself goes by content."""
 
 _EXPORT = "export it as JPEG or PNG"
 
@@ -50,20 +50,20 @@ _SIGNS = (
     (0, b"<html", "web page", "download the image itself"),
     (0, b"version https://git-lfs", "Git LFS pointer", "fetch the file itself: git lfs pull"),
 )
-"""Where and with what files of other formats begin, what they are called, and the cure."""
+"""Signatures of other formats: offset, first bytes, name, cure."""
 
 _BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), "AVIF"),
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"), "HEIC"),
     b"crx ": "Canon raw",
 }
-"""Brands of ISO media files (ISO/IEC 14496-12, 4.3) that hold images; the others hold videos."""
+"""Brands of ISO media files (ISO/IEC 14496-12, 4.3) that hold images; other brands hold videos."""
 
 MINIMUM_SIDE = 16
 """Shortest side in pixels: VGG19 halves it four times before `conv5_1`, which leaves one position."""
 
 MAXIMUM_PIXELS = 2 * (1024**3 // 4 // 3)
-"""Most pixels of an image, 178,956,970: where Pillow's default raises `DecompressionBombError`."""
+"""178,956,970 pixels: above it, Pillow's default raises `DecompressionBombError`."""
 
 _UPRIGHT = {
     2: Pillow.Transpose.FLIP_LEFT_RIGHT,
@@ -74,13 +74,13 @@ _UPRIGHT = {
     7: Pillow.Transpose.TRANSVERSE,
     8: Pillow.Transpose.ROTATE_90,
 }
-"""EXIF 2.32, tag 0x0112: what turns each orientation upright (1 is upright already)."""
+"""EXIF 2.32, tag 0x0112: the operation that turns each orientation upright (1 is upright already)."""
 
 
 def decode(path: str | PathLike[str], size: int | None, *, shorter: int | None = None) -> Pillow.Image:
     """Decode the first frame of an image file and turn it upright; `size` is only checked, not applied.
 
-    With `shorter`, a JPEG file may come smaller, by a power of two, if its shorter side keeps so many pixels.
+    With `shorter`, a JPEG file may be decoded smaller, by a power of two, but with a shorter side of at least that.
 
     Raises:
         UserError: If the file is missing, unreadable, no image, broken, too small or too large.
@@ -88,7 +88,8 @@ def decode(path: str | PathLike[str], size: int | None, *, shorter: int | None =
     if not isinstance(path, str | PathLike):
         raise error("an image is read from a path", got=type(path).__name__, cure="pass arrays as they are")
     path = Path(path)
-    _check_size(size)
+    if size is not None:
+        check_range(size, what="size", low=MINIMUM_SIDE)
     _check_file(path)
     _silence_libtiff()
     with warnings.catch_warnings():
@@ -99,10 +100,7 @@ def decode(path: str | PathLike[str], size: int | None, *, shorter: int | None =
 
 @functools.cache
 def _silence_libtiff() -> None:
-    """Keep libtiff from printing lines of its own, beside the error that says the same; Pillow silences warnings only.
-
-    Where Pillow's library does not show this function of libtiff's, the lines stay.
-    """
+    """Keep libtiff from printing to stderr, where the library exposes its handler: the exception says the same."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
@@ -133,7 +131,6 @@ def _decode_first_frame(path: Path, size: int | None, shorter: int | None) -> Pi
 
 
 def _unknown_format(path: Path) -> UserError:
-    """Explain what a file is that is not read, where its first bytes tell."""
     known = ", ".join(FORMATS)
     got = "content of no known format"
     cure = f"name an image file ({known}); renaming another file does not convert it"
@@ -143,7 +140,7 @@ def _unknown_format(path: Path) -> UserError:
 
 
 def _recognized(path: Path) -> tuple[str, str] | None:
-    """Return what a file's format is called, and the cure."""
+    """Return the name of a file's format, and the cure."""
     try:
         with path.open("rb") as file:
             head = file.read(64)
@@ -159,11 +156,10 @@ def _recognized(path: Path) -> tuple[str, str] | None:
 
 
 def left_out(folder: Path, *, deep: bool = False) -> str | None:
-    """Say in one line how many files of a folder are no images, and of which suffixes; nothing where all are.
+    """Count the files of a folder that are no images, by suffix, in one line; `None` if there are none.
 
     Args:
-        folder: The folder.
-        deep: Whether the folders in it count.
+        deep: Whether subfolders count too.
 
     Example:
         >>> import tempfile
@@ -185,10 +181,10 @@ def left_out(folder: Path, *, deep: bool = False) -> str | None:
 
 
 _PHOTOGRAPHS = (".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".psd")
-"""Suffixes of images that are not read."""
+"""Suffixes of photographs in formats that are not read."""
 
 _SHOWN = 5
-"""Suffixes that `left_out` names."""
+"""Suffixes that `left_out` lists."""
 
 
 def _turned_upright(image: Pillow.Image) -> Pillow.Image:
@@ -198,11 +194,6 @@ def _turned_upright(image: Pillow.Image) -> Pillow.Image:
         orientation = 1
     transpose = _UPRIGHT.get(orientation)
     return image if transpose is None else image.transpose(transpose)
-
-
-def _check_size(size: int | None) -> None:
-    if size is not None:
-        check_range(size, what="size", low=MINIMUM_SIDE)
 
 
 def _check_file(path: Path) -> None:
@@ -234,12 +225,10 @@ def _missing(path: Path) -> UserError:
     images = [entry.name for entry in path.parent.iterdir() if entry.suffix.lower() in SUFFIXES]
     if not images:
         return error(f"{path} must exist", got=f"no image at all in {path.parent}", cure="check the path")
-    closest = heapq.nlargest(5, images, key=lambda name: _similarity(name, path.name))
+    closest = heapq.nlargest(
+        5, images, key=lambda name: difflib.SequenceMatcher(None, name.lower(), path.name.lower()).ratio()
+    )
     return UserError(f"{path} does not exist; {near(path.name, closest)}")
-
-
-def _similarity(one: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, one.lower(), other.lower()).ratio()
 
 
 def _no_permission(path: Path) -> UserError:
@@ -248,7 +237,7 @@ def _no_permission(path: Path) -> UserError:
 
 
 def _check_sides(path: Path, width: int, height: int, size: int | None) -> None:
-    """Raise unless the image, as it is and once fitted to `size`, is neither too small nor too large."""
+    """Raise unless the image, as it is and after fitting to `size`, is neither too small nor too large."""
     got = f"{width} x {height} (width x height)"
     if min(width, height) < MINIMUM_SIDE:
         rule = f"{path}: both sides must be at least {MINIMUM_SIDE} px"

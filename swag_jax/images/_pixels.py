@@ -1,7 +1,6 @@
-"""From an upright Pillow image to float32 arrays in [0, 1]: its sRGB colors and its opacity.
+"""From an upright Pillow image to its sRGB colors and its opacity (1 is opaque): float32 arrays in [0, 1].
 
-Colors are `height width 3`, the opacity (1 is opaque) is `height width`. Values are stored sRGB, never linear
-light. Pillow keeps 16 bits for gray images only; 16-bit color arrives here with 8 bits.
+Values are stored sRGB, never linear light. Pillow keeps 16 bits for gray images only; 16-bit color has 8 bits here.
 """
 
 import io
@@ -16,13 +15,13 @@ DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 """Pillow's gray modes of more than 8 bits."""
 
 INTEGER_WHITES = (2**8 - 1, 2**16 - 1, 2**31 - 1, 2**32 - 1)
-"""White of a 32-bit integer image: the files do not say which, so the least that holds every pixel."""
+"""White of a 32-bit integer image. Files do not tell it, so the least of these that holds every pixel is used."""
 
 FLOAT_WHITES = (2**8 - 1, 2**16 - 1)
-"""White of a floating-point image, by the same rule; beyond the last, the brightest pixel is white."""
+"""White of a floating-point image, by the same rule; above the last, the brightest pixel is white."""
 
 UNIT_OVERSHOOT = 2.0
-"""Floating-point images up to this are read as [0, 1] with highlights beyond white, which are clipped."""
+"""Floating-point images up to this are read as [0, 1] with brighter highlights, which are clipped."""
 
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
 """The TIFF tag PhotometricInterpretation and its value for inverted gray (TIFF 6.0, section 8)."""
@@ -69,12 +68,11 @@ def opacity(image: Pillow.Image) -> HostAlpha | None:
 
 
 def _unit(image: Pillow.Image) -> np.ndarray:
-    """Map 8-bit values to [0, 1]."""
     return np.asarray(image, np.float32) / np.float32(255)
 
 
 def _without_alpha(image: Pillow.Image) -> Pillow.Image:
-    """Drop the opacity and the palette; stay in the color space that the embedded profile speaks of."""
+    """Drop opacity and palette, but stay in the color space that the embedded profile describes."""
     if image.mode in ("L", "CMYK", "LAB", "RGB"):
         return image
     if image.mode in ("1", "LA"):
@@ -83,21 +81,17 @@ def _without_alpha(image: Pillow.Image) -> Pillow.Image:
 
 
 def _to_srgb(image: Pillow.Image, profile: bytes | None) -> Pillow.Image:
-    """Convert to sRGB by the embedded profile; one that is broken or of another color space is ignored."""
+    """Convert to sRGB by the embedded profile; a profile that is broken or of another color space is ignored."""
     if image.mode == "LAB":
         return _converted(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
     if profile:
+        if image.mode == "L" and profile[16:20] == b"RGB ":  # ICC.1:2022, 7.2: the color space of the data
+            image = image.convert("RGB")  # gray with an RGB profile is common in JPEG files
         try:
-            return _converted(_in_space_of(profile, image), ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+            return _converted(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
         except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
-            pass  # every viewer shows such an image as if it had no profile
+            pass  # as every viewer does
     return image.convert("RGB")
-
-
-def _in_space_of(profile: bytes, image: Pillow.Image) -> Pillow.Image:
-    """Turn gray into RGB where the profile describes RGB, a common pair in gray JPEG files."""
-    describes_rgb = profile[16:20] == b"RGB "  # ICC.1:2022, 7.2: the color space of the data
-    return image.convert("RGB") if image.mode == "L" and describes_rgb else image
 
 
 def _converted(image: Pillow.Image, source: ImageCms.ImageCmsProfile) -> Pillow.Image:
@@ -114,7 +108,7 @@ def _converted(image: Pillow.Image, source: ImageCms.ImageCmsProfile) -> Pillow.
 
 
 def _deep_colors(image: Pillow.Image) -> HostImage:
-    """Return deep gray as colors; an embedded profile acts through the 256 grays that Pillow can convert."""
+    """Return deep gray as colors; an embedded profile is applied to the 256 grays that Pillow can convert."""
     gray = _deep_gray(image)
     profile = image.info.get("icc_profile")
     if profile is None:
@@ -127,28 +121,21 @@ def _deep_colors(image: Pillow.Image) -> HostImage:
 
 def _deep_gray(image: Pillow.Image) -> HostAlpha:
     """Scale gray of 16 or 32 bits to [0, 1]."""
-    values = _deep_values(image)
+    values = np.asarray(image)
+    if image.mode == "I" and _tiff_tag(image, SAMPLE_FORMAT) in (None, (UNSIGNED,)):
+        values = values.view(np.uint32)  # Pillow keeps unsigned integers as signed ones
+    if not np.isfinite(values).all():
+        raise ValueError("some pixels are not finite numbers")
+    values = values.astype(np.float64)
     gray = np.clip(values / _white(image.mode, float(values.max())), 0, 1).astype(np.float32)
     return 1 - gray if _tiff_tag(image, PHOTOMETRIC) == WHITE_IS_ZERO else gray
 
 
-def _deep_values(image: Pillow.Image) -> np.ndarray:
-    """Return the stored numbers; Pillow keeps 32-bit unsigned integers as signed ones."""
-    values = np.asarray(image)
-    if image.mode == "I" and _tiff_tag(image, SAMPLE_FORMAT) in (None, (UNSIGNED,)):
-        values = values.view(np.uint32)
-    if not np.isfinite(values).all():
-        raise ValueError("some pixels are not finite numbers")
-    return values.astype(np.float64)
-
-
 def _tiff_tag(image: Pillow.Image, tag: int) -> object:
-    """Read a tag of a TIFF file; `None` when it is absent, or the file of another format."""
     return image.tag_v2.get(tag) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
 
 
 def _white(mode: str, brightest: float) -> int | float:
-    """Choose the value that stands for white."""
     if mode.startswith("I;16"):
         return 2**16 - 1
     if mode == "F" and brightest <= UNIT_OVERSHOOT:

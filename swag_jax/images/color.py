@@ -2,7 +2,7 @@
 
 Both methods are those of Gatys, Bethge, Hertzmann and Shechtman, "Preserving Color in Neural Artistic Style
 Transfer" (2016, https://arxiv.org/abs/1606.05897). Images are sRGB `height width 3` in [0, 1], and so are
-the results. All functions are written for one image and work under `jax.jit` and `jax.vmap`.
+the results. All functions take one image and work under `jax.jit` and `jax.vmap`.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from swag_jax._numerics import widen
 from swag_jax._types import Image
 
 Pixels: TypeAlias = Float[Array, "pixels 3"]
@@ -22,17 +23,11 @@ LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in luminance: ITU-R BT.601-7, section 2.5.1 (the Y of YIQ and YCbCr)."""
 
 ROUNDING_VARIANCE = (1 / 255) ** 2 / 12
-"""Variance of rounding to 8 bits (uniform over one step): less is no color, and is never amplified."""
+"""Variance of rounding to 8 bits (uniform over one step); anything smaller is not color, and is not amplified."""
 
 
 def luminance(image: Image) -> Float[Array, "height width"]:
     """Return the luminance Y = 0.299 R + 0.587 G + 0.114 B of every pixel, in [0, 1].
-
-    Args:
-        image: An image.
-
-    Returns:
-        The luminance, 0 is black and 1 is white.
 
     Example:
         >>> luminance(jnp.ones((2, 2, 3))).shape
@@ -42,22 +37,15 @@ def luminance(image: Image) -> Float[Array, "height width"]:
 
 
 def transfer_luminance(content: Image, stylized: Image) -> Image:
-    """Keep the content's colors: the luminance of the stylized image with the chroma of the content.
+    """Return the luminance of the stylized image with the hues of the content.
 
     In YIQ a color is (Y, Y, Y) plus an offset that I and Q alone decide. So, with x the content, s the
-    stylized image and Y the luminance::
+    stylized image of the same shape, and Y the luminance::
 
         result = Y(s) + t · (x - Y(x))
 
-    Here t is 1 wherever that fits into [0, 1]. Elsewhere clipping would change luminance and hue; t is
-    instead the largest factor that fits, so that both stay exact and only saturation yields: our addition.
-
-    Args:
-        content: The image that gives the colors.
-        stylized: The image that gives the luminance, of the same shape.
-
-    Returns:
-        An image with the luminance of `stylized` and the hues of `content`.
+    t is 1 if that fits into [0, 1]. Otherwise clipping would change luminance and hue; so t is the largest factor
+    that fits, both stay exact, and only saturation decreases: our addition.
 
     Example:
         >>> transfer_luminance(jnp.ones((2, 2, 3)), jnp.zeros((2, 2, 3))).max().item()
@@ -76,26 +64,24 @@ def _fitting(luma: Float[Array, "height width 1"], chroma: Image) -> Float[Array
     """Return the largest t of at most 1 for which luma + t · chroma stays in [0, 1]."""
     room = jnp.where(chroma > 0, 1 - luma, luma)
     extent = jnp.abs(chroma)
-    fits = extent <= room
+    fits = extent <= room  # also where both are zero, which must not be divided
     limit = jnp.where(fits, 1, room / jnp.where(fits, 1, extent))
     return jnp.min(limit, axis=-1, keepdims=True)
 
 
 def match_color(image: Image, reference: Float[Array, "reference_height reference_width 3"]) -> Image:
-    """Give an image the mean color and the color covariance of another.
+    """Return an image with the mean color and the color covariance of another, clipped to [0, 1].
 
     With mean m and covariance S of the colors, each root symmetric::
 
         result = S_reference^(1/2) · S_image^(-1/2) · (image - m_image) + m_reference
 
-    Directions of color in which the image does not vary, such as all in a constant image, stay constant.
+    Directions of color in which the image does not vary, such as all in a constant image, stay constant. Not meant
+    for gradients.
 
     Args:
         image: The image to change; classically the style, before stylization.
         reference: The image whose colors are matched; classically the content. Any size.
-
-    Returns:
-        The image with matched colors, clipped to [0, 1]. Not meant for gradients.
 
     Example:
         >>> match_color(jnp.zeros((2, 2, 3)), jnp.ones((4, 4, 3))).min().item()
@@ -106,17 +92,15 @@ def match_color(image: Image, reference: Float[Array, "reference_height referenc
         https://github.com/leongatys/NeuralImageSynthesis it is `match_color` with `mode="pca"`, clipped too.
         The color control of AdaIN (https://arxiv.org/abs/1703.06868) uses the same map, as CORAL.
     """
-    pixels = _pixels(image)
+    pixels = widen(image).reshape(-1, 3)
     mean, covariance = _statistics(pixels)
-    wanted_mean, wanted_covariance = _statistics(_pixels(reference))
-    matching = _product(_spectral(wanted_covariance, _root), _spectral(covariance, _inverse_root))
+    wanted_mean, wanted_covariance = _statistics(widen(reference).reshape(-1, 3))
+    matching = _product(
+        _spectral(wanted_covariance, lambda variances: jnp.sqrt(jnp.maximum(variances, 0))),
+        _spectral(covariance, _inverse_root),
+    )
     matched = _product(pixels - mean, matching.T) + wanted_mean
     return jnp.clip(matched, 0, 1).reshape(image.shape).astype(image.dtype)
-
-
-def _pixels(image: Image) -> Pixels:
-    """List the colors in float32 at least, which the decomposition below needs."""
-    return image.reshape(-1, 3).astype(jnp.promote_types(image.dtype, jnp.float32))
 
 
 def _statistics(pixels: Pixels) -> tuple[Float[Array, "1 3"], Matrix]:
@@ -132,16 +116,11 @@ def _spectral(matrix: Matrix, function: Callable[[Variances], Variances]) -> Mat
     return _product(directions * function(variances)[None], directions.T)
 
 
-def _root(variances: Variances) -> Variances:
-    return jnp.sqrt(jnp.maximum(variances, 0))
-
-
 def _inverse_root(variances: Variances) -> Variances:
-    """Invert the root, but let directions without color stay at 0."""
+    # A direction without color keeps factor 0: its inverse root would amplify rounding.
     varies = variances > ROUNDING_VARIANCE
     return jnp.where(varies, lax.rsqrt(jnp.where(varies, variances, 1)), 0)
 
 
 def _product(left: Float[Array, "rows inner"], right: Float[Array, "inner columns"]) -> Float[Array, "rows columns"]:
-    """Multiply in full precision, also where the device would round to fewer bits."""
     return jnp.matmul(left, right, precision=lax.Precision.HIGHEST)

@@ -2,7 +2,6 @@
 
 import math
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
@@ -22,17 +21,17 @@ def read_crop(
     squash: bool = False,
     flip: bool = False,
 ) -> UInt8[np.ndarray, "crop crop 3"]:
-    """Read a square of an image that is resized first, as sRGB over white.
+    """Read a square of a resized image as 8-bit sRGB over white.
 
-    Only what the square shows is resized; JPEG files are decoded no larger than that needs.
+    Only the pixels of the square are resized; JPEG files are decoded no larger than that needs.
 
     Args:
-        path: An image file, as `read_image` takes it.
-        size: The shorter side that the image is resized to, or both sides with `squash`.
+        path: An image file, as for `read_image`.
+        size: The shorter side after resizing, or both sides with `squash`, in pixels.
         crop: The side of the square, at most `size`.
-        where: The square's place down and across: 0 is the first, 1 the last.
-        squash: Whether the image becomes a square without keeping its aspect ratio.
-        flip: Whether the square is mirrored.
+        where: The square's place down and across, from 0 (first) to 1 (last).
+        squash: Whether to resize to a square without keeping the aspect ratio.
+        flip: Whether to mirror the square.
 
     Returns:
         8-bit sRGB values.
@@ -48,7 +47,11 @@ def read_crop(
     """
     check_range(crop, what="crop", low=1)
     check_range(size, what="size", low=crop)
-    image = _decoded(Path(path), size)
+    image = decode(path, None, shorter=size)
+    try:
+        image = _pixels.over_white(image)
+    except (ValueError, OSError, MemoryError) as cause:
+        raise error(f"{path} must hold readable colors", got=cause, cure="export the file again") from cause
     scale = (size / image.width, size / image.height)
     if not squash:
         scale = (max(scale), max(scale))
@@ -61,11 +64,3 @@ def read_crop(
     (left, right), (upper, lower) = box
     found = image.resize((crop, crop), Pillow.Resampling.BICUBIC, box=(left, upper, right, lower))
     return np.asarray(found.transpose(Pillow.Transpose.FLIP_LEFT_RIGHT) if flip else found)
-
-
-def _decoded(path: Path, size: int) -> Pillow.Image:
-    image = decode(path, None, shorter=size)
-    try:
-        return _pixels.over_white(image)
-    except (ValueError, OSError, MemoryError) as cause:
-        raise error(f"{path} must hold readable colors", got=cause, cure="export the file again") from cause

@@ -1,8 +1,8 @@
 """Read and write image files.
 
-Images are float32 `height width 3` arrays of sRGB values in [0, 1]; the opacity of a file is read and
-written apart from its colors, as `height width` in [0, 1] where 1 is opaque. Reading undoes what a file may
-carry (orientation, color profile, palette, CMYK, 16 bits, transparency); writing is all or nothing.
+Images are float32 `height width 3` arrays of sRGB values in [0, 1]; a file's opacity is read and written
+separately, as `height width` in [0, 1] where 1 is opaque. Reading handles orientation, color profiles, palettes,
+CMYK, 16 bits and transparency; writing is all or nothing.
 """
 
 import io
@@ -33,7 +33,7 @@ OUTPUT_FORMATS = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
 }
-"""The format that each suffix of an output file stands for."""
+"""The format of an output file by its suffix."""
 
 DEFAULT_QUALITY = 95
 """Pillow's documentation advises against JPEG qualities above 95: files grow, the image hardly gains."""
@@ -46,20 +46,18 @@ def read_image(path: str | PathLike[str], *, size: int | None = None) -> HostIma
     """Read an image as sRGB, upright, over white where it is transparent; the first frame of an animation.
 
     Args:
-        path: A PNG, JPEG, WebP, TIFF, GIF or BMP file of any Pillow mode.
+        path: A PNG, JPEG, WebP, TIFF, GIF, BMP or AVIF file of any Pillow mode.
         size: The longer side wanted in pixels, smaller or larger than the file's; `None` keeps the size.
-
-    Returns:
-        A float32 array `height width 3` of sRGB values in [0, 1].
 
     Raises:
         UserError: If the file is missing, unreadable, no image, damaged, too small or too large.
 
+    Returns:
+        Float32 sRGB values in [0, 1].
+
     Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_image(f"{folder}/gray.png", np.full((64, 48, 3), 0.5, np.float32))
-        ...     read_image(f"{folder}/gray.png", size=32).shape
+        >>> write_image("gray.png", np.full((64, 48, 3), 0.5, np.float32))
+        >>> read_image("gray.png", size=32).shape
         (32, 24, 3)
     """
     color, alpha = _read(path, size)
@@ -72,7 +70,6 @@ def read_alpha(path: str | PathLike[str], *, size: int | None = None) -> HostAlp
     """Read the opacity of an image, turned and sized as `read_image` does.
 
     Args:
-        path: An image file.
         size: The longer side wanted in pixels; `None` keeps the size.
 
     Returns:
@@ -82,11 +79,8 @@ def read_alpha(path: str | PathLike[str], *, size: int | None = None) -> HostAlp
         UserError: As `read_image` does.
 
     Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     gray, alpha = np.ones((64, 48, 3), np.float32), np.zeros((64, 48), np.float32)
-        ...     write_image(f"{folder}/glass.png", gray, alpha=alpha)
-        ...     read_alpha(f"{folder}/glass.png", size=32).shape
+        >>> write_image("glass.png", np.ones((64, 48, 3), np.float32), alpha=np.zeros((64, 48), np.float32))
+        >>> read_alpha("glass.png", size=32).shape
         (32, 24)
     """
     _, alpha = _read(path, size)
@@ -97,7 +91,6 @@ def read_mask(path: str | PathLike[str], *, size: int | None = None) -> HostAlph
     """Read an image as a mask: luminance times opacity, so that what is transparent counts as black.
 
     Args:
-        path: An image file.
         size: The longer side wanted in pixels; `None` keeps the size.
 
     Returns:
@@ -107,11 +100,8 @@ def read_mask(path: str | PathLike[str], *, size: int | None = None) -> HostAlph
         UserError: As `read_image` does.
 
     Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     white, alpha = np.ones((64, 48, 3), np.float32), np.zeros((64, 48), np.float32)
-        ...     write_image(f"{folder}/mask.png", white, alpha=alpha)
-        ...     float(read_mask(f"{folder}/mask.png").max())
+        >>> write_image("mask.png", np.ones((64, 48, 3), np.float32), alpha=np.zeros((64, 48), np.float32))
+        >>> float(read_mask("mask.png").max())
         0.0
     """
     color, alpha = _read(path, size)
@@ -147,14 +137,6 @@ def check_output(path: str | PathLike[str], *, alpha: bool = False) -> None:
         >>> check_output("out.png", alpha=True)
     """
     path = Path(path)
-    _check_suffix(path, alpha)
-    try:
-        _check_folder(target_of(path))
-    except OSError as cause:
-        raise unusable_path(path, cause) from cause
-
-
-def _check_suffix(path: Path, alpha: bool) -> None:
     suffix = path.suffix.lower()
     if suffix not in OUTPUT_FORMATS:
         rule = f"the name of an output image must end in one of {', '.join(OUTPUT_FORMATS)}"
@@ -162,6 +144,10 @@ def _check_suffix(path: Path, alpha: bool) -> None:
     if alpha and suffix in _OPAQUE_SUFFIXES:
         able = ", ".join(known for known in OUTPUT_FORMATS if known not in _OPAQUE_SUFFIXES)
         raise error(f"{path} cannot hold transparency, JPEG has none", cure=f"write one of {able}")
+    try:
+        _check_folder(target_of(path))
+    except OSError as cause:
+        raise unusable_path(path, cause) from cause
 
 
 def _check_folder(path: Path) -> None:
@@ -195,9 +181,7 @@ def write_image(
             is not finite, or the file cannot be written.
 
     Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_image(f"{folder}/black.webp", np.zeros((64, 48, 3), np.float32), quality=90)
+        >>> write_image("black.webp", np.zeros((64, 48, 3), np.float32), quality=90)
     """
     check_range(quality, what="quality", low=1, high=100)
     check_output(path, alpha=alpha is not None)
@@ -218,18 +202,13 @@ def _to_bytes(unit: np.ndarray) -> np.ndarray:
 
 
 def _encoded(image: Pillow.Image, quality: int, *, target: Path) -> bytes:
-    """Return an image in the format and with the options of `target`.
-
-    Into memory, since encoders that write to a file themselves ignore that a disk is full.
-    """
+    """Encode an image in the format of `target`; in memory, since encoders that write files ignore a full disk."""
     buffer = io.BytesIO()
     try:
         image.save(buffer, **_save_options(target, quality))
     except _ENCODING_FAILURES as cause:
-        reason = f"{type(cause).__name__}: {cause}"
-        raise error(
-            f"{target} could not be written", got=reason, cure="check the largest sides of the format"
-        ) from cause
+        got, cure = f"{type(cause).__name__}: {cause}", "check the largest sides of the format"
+        raise error(f"{target} could not be written", got=got, cure=cure) from cause
     return buffer.getvalue()
 
 
@@ -245,6 +224,6 @@ def _save_options(path: Path, quality: int) -> dict[str, Any]:
 
 
 def _srgb_profile() -> bytes:
-    """Return the bytes of an sRGB profile, without the time of its making: equal images give equal files."""
+    """Return an sRGB profile without its creation time, so that equal images give equal files."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return profile[:24] + bytes(12) + profile[36:]  # ICC.1:2022, 7.2: bytes 24 to 35 hold date and time

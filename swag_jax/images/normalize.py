@@ -1,7 +1,6 @@
-"""The input statistics of pretrained networks: from images to what a network was trained on, and back.
+"""Normalizations: from RGB images in [0, 1] to the input that a pretrained network expects, and back.
 
-An image holds RGB values in [0, 1] on its last axis; a normalized image is whatever the network expects,
-roughly centered at zero. Every function takes any leading dimensions and keeps the dtype.
+Channels are on the last axis; functions take any leading dimensions and keep the dtype.
 """
 
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from swag_jax._checks import check_name
+from swag_jax._numerics import widen
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,9 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
     # torchvision's GoogLeNet and Inception v3, ported from TensorFlow: what their `transform_input` makes of the above,
     # (x std + mean - 0.5) / 0.5, is [0, 1] mapped to [-1, 1]; pytorch-fid's Inception has the same input
     "inception": Normalization(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
-    # networks that read images as they are, such as the VGG of the AdaIN, SANet and AdaAttN releases
+    # networks that read plain images, such as the VGG of the AdaIN, SANet and AdaAttN releases
     "none": Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
 }
-"""Every known normalization by name."""
 
 
 def normalize(image: Float[Array, "*batch 3"], normalization: str) -> Float[Array, "*batch 3"]:
@@ -61,18 +60,14 @@ def normalize(image: Float[Array, "*batch 3"], normalization: str) -> Float[Arra
         >>> normalize(jnp.ones((1, 1, 3)), "caffe").shape
         (1, 1, 3)
     """
-    known = _named(normalization)
-    channels = known.scale * _ordered(_wide(image), known)
-    normalized = (channels - _spread(known.mean, channels)) / _spread(known.std, channels)
+    known = NORMALIZATIONS[check_name(normalization, NORMALIZATIONS, what="normalization")]
+    channels = known.scale * _ordered(widen(image), known)
+    normalized = (channels - _like(known.mean, channels)) / _like(known.std, channels)
     return normalized.astype(image.dtype)
 
 
 def denormalize(image: Float[Array, "*batch 3"], normalization: str) -> Float[Array, "*batch 3"]:
     """Map the input of a network back to images: the inverse of `normalize`.
-
-    Args:
-        image: Normalized values, channels on the last axis.
-        normalization: One of `NORMALIZATIONS`.
 
     Returns:
         RGB values, in [0, 1] if the input came from an image; same shape and dtype.
@@ -84,25 +79,15 @@ def denormalize(image: Float[Array, "*batch 3"], normalization: str) -> Float[Ar
         >>> denormalize(jnp.zeros((1, 1, 3)), "none").shape
         (1, 1, 3)
     """
-    known = _named(normalization)
-    wide = _wide(image)
-    channels = (wide * _spread(known.std, wide) + _spread(known.mean, wide)) / known.scale
+    known = NORMALIZATIONS[check_name(normalization, NORMALIZATIONS, what="normalization")]
+    wide = widen(image)
+    channels = (wide * _like(known.std, wide) + _like(known.mean, wide)) / known.scale
     return _ordered(channels, known).astype(image.dtype)
 
 
-def _named(normalization: str) -> Normalization:
-    return NORMALIZATIONS[check_name(normalization, NORMALIZATIONS, what="normalization")]
-
-
-def _wide(image: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
-    """Compute in float32 at least: in bfloat16 the means of the Caffe networks would lose their fraction."""
-    return image.astype(jnp.promote_types(image.dtype, jnp.float32))
-
-
 def _ordered(image: Float[Array, "*batch 3"], known: Normalization) -> Float[Array, "*batch 3"]:
-    """Exchange red and blue where the network expects it."""
     return image[..., ::-1] if known.is_bgr else image
 
 
-def _spread(statistic: tuple[float, float, float], like: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
+def _like(statistic: tuple[float, float, float], like: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3"]:
     return jnp.broadcast_to(jnp.asarray(statistic, like.dtype), like.shape)

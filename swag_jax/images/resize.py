@@ -23,19 +23,13 @@ SCALE_RATIO = 2**0.5
 """Growth from one scale to the next, as in https://github.com/crowsonkb/style-transfer-pytorch."""
 
 METHODS = ("bicubic", "linear")
-"""How `resample` interpolates; `bicubic` is sharper and may overshoot, `linear` never leaves the range."""
+"""Interpolations of `resample`: `bicubic` is sharper and may overshoot, `linear` never leaves the range."""
 
 
 def fitted(height: int, width: int, size: int) -> tuple[int, int]:
-    """Find the height and width of an image whose longer side becomes `size`.
+    """Return the height and width of an image whose longer side becomes `size`.
 
-    Args:
-        height: The present height in pixels.
-        width: The present width in pixels.
-        size: The longer side wanted, in pixels.
-
-    Returns:
-        Height and width: the longer one is `size`, the other is rounded (halves up) and at least 1.
+    All are pixels; the shorter side is rounded, halves up, and is at least 1.
 
     Raises:
         UserError: If a number is below 1.
@@ -51,25 +45,21 @@ def fitted(height: int, width: int, size: int) -> tuple[int, int]:
 
 
 def _scaled(side: int, size: int, longer: int) -> int:
-    """Round side · size / longer in whole numbers, halves up."""
-    return max(1, (2 * side * size + longer) // (2 * longer))
+    return max(1, (2 * side * size + longer) // (2 * longer))  # in whole numbers: halves up, no float rounding
 
 
 def resize(
     image: Float[np.ndarray, "height width *channels"], height: int, width: int
 ) -> Float[np.ndarray, "new_height new_width *channels"]:
-    """Resample a host image or its alpha with high quality, up or down.
+    """Return a host image or its alpha in [0, 1], resampled by Pillow's Lanczos filter in floating point.
 
-    Each channel passes through Pillow's Lanczos filter in floating point: the sharpest of its filters, and
-    widened when it shrinks an image, so nothing aliases. Its small overshoot beside edges is clipped.
+    It is the sharpest of Pillow's filters and does not alias when an image shrinks. Its small overshoot at edges is
+    clipped.
 
     Args:
         image: Values in [0, 1]; 3 channels, or none for an alpha.
         height: The new height in pixels.
         width: The new width in pixels.
-
-    Returns:
-        A float32 array in [0, 1] of the new height and width.
 
     Raises:
         UserError: If a side is below 1.
@@ -83,7 +73,7 @@ def resize(
     image = np.asarray(image, np.float32)
     if image.shape[:2] == (height, width):
         return np.clip(image, 0, 1)
-    if image.ndim == 2:
+    if image.ndim == 2:  # Pillow has no float images of several channels
         return _resize_channel(image, height, width)
     channels = [_resize_channel(image[..., index], height, width) for index in range(image.shape[-1])]
     return np.stack(channels, axis=-1)
@@ -99,16 +89,13 @@ def _resize_channel(
 def resample(
     image: Float[Array, "height width *channels"], height: int, width: int, *, method: str = "bicubic"
 ) -> Float[Array, "new_height new_width *channels"]:
-    """Resample an array on the device, such as the image under optimization; antialiased when it shrinks.
+    """Return an array on the device resampled, such as the image under optimization; antialiased when it shrinks.
 
     Args:
-        image: Any values, any trailing channels.
+        image: Any values, any trailing channels; they are not clipped.
         height: The new height in pixels, static under `jax.jit`.
         width: The new width in pixels, static under `jax.jit`.
-        method: One of `METHODS`. Values are not clipped, since the array need not be an image.
-
-    Returns:
-        The resampled array, of the same dtype and trailing channels.
+        method: One of `METHODS`.
 
     Raises:
         UserError: If the method is unknown or a side is below 1.
@@ -127,17 +114,10 @@ def resample(
 def nearest(
     features: Float[Array, "height width channels"], height: int, width: int
 ) -> Float[Array, "new_height new_width channels"]:
-    """Resample by picking sample floor(i · old / new) on each axis: PyTorch's `nearest`.
+    """Return features resampled by picking sample floor(i · old / new) on each axis: PyTorch's `nearest`.
 
-    `jax.image.resize` picks the sample under the center of each new one, which is another one when shrinking.
-
-    Args:
-        features: Any values, any channels.
-        height: The new height, static under `jax.jit`.
-        width: The new width, static under `jax.jit`.
-
-    Returns:
-        The resampled array, of the same dtype.
+    `jax.image.resize` picks the sample under each new one's center, which differs when shrinking. Height and width
+    are static under `jax.jit`.
 
     Raises:
         UserError: If a side is below 1.
@@ -152,8 +132,8 @@ def nearest(
 
 
 def _nearest_along(features: Float[Array, "_ _ channels"], axis: int, new: int) -> Float[Array, "_ _ channels"]:
-    """Take whole ratios by repetition and by strides, whose gradients are sums instead of scatters."""
     old = features.shape[axis]
+    # Whole ratios by repetition and strides: their gradients are sums, not scatters.
     if new % old == 0:
         return jnp.repeat(features, new // old, axis)
     if old % new == 0:
@@ -162,18 +142,15 @@ def _nearest_along(features: Float[Array, "_ _ channels"], axis: int, new: int) 
 
 
 def scales(size: int, *, smallest: int = SMALLEST_SIZE, ratio: float = SCALE_RATIO) -> tuple[int, ...]:
-    """List the sizes of a coarse-to-fine run, ending exactly at `size`.
+    """Return the sizes of a coarse-to-fine run, strictly increasing and ending exactly at `size`.
 
-    The scales are size / ratio^i, rounded, for as long as they are at least `smallest`: the rule of
-    `gen_scales` in https://github.com/crowsonkb/style-transfer-pytorch.
+    They are size / ratio^i, rounded, as long as at least `smallest`: the rule of `gen_scales` in
+    https://github.com/crowsonkb/style-transfer-pytorch.
 
     Args:
         size: The longer side of the result in pixels.
         smallest: The least size of the sequence; a smaller `size` stands alone.
         ratio: Growth from one scale to the next, at least 1.1.
-
-    Returns:
-        Strictly increasing sizes; the last is `size`.
 
     Raises:
         UserError: If a size is below 1 or the ratio below 1.1.

@@ -1,8 +1,7 @@
 """Sample images that come with the package: photographs as contents, drawn works of art as styles.
 
-They are WebP files in `_samples/`, of at most 512 pixels. `_samples/provenance.toml` says of each who made it, under
-which license it may be given away, where it comes from and what was done to it. The contents have one shape, so that
-one compiled program serves them all.
+They are WebP files in `_samples/`, of at most 512 pixels; `_samples/provenance.toml` gives the author, license,
+source and changes of each. All contents have one shape, so that one compiled program serves them.
 """
 
 from pathlib import Path
@@ -13,25 +12,22 @@ from swag_jax.images.io import read_image
 from swag_jax.images.resize import fitted, resize
 
 CONTENTS: tuple[str, ...] = ("astronaut", "cat", "coffee")
-"""Names of the photographs: a portrait, an animal, things on a table."""
+"""Photographs: a portrait, an animal, things on a table."""
 
 STYLES: tuple[str, ...] = ("swirls", "embers", "woodcut", "mosaic", "dots")
-"""Names of the works of art: strokes, strokes, lines, panes and points, with a palette each."""
+"""Works of art, each with its own palette: strokes, strokes, lines, panes and points."""
 
 _FOLDER = Path(__file__).parent / "_samples"
 _SMALLEST, _LARGEST = 16, 4096
 
 
 def sample(name: str, *, size: int = 256) -> HostImage:
-    """Read one of the package's own images.
+    """Return one of the package's sample images.
 
     Args:
         name: One of `CONTENTS` or `STYLES`.
-        size: The longer side in pixels, 16 to 4096; the shorter follows from the image's own shape. Files have 512
-            (the cat 400); beyond that they are enlarged by `resize`, which adds no detail.
-
-    Returns:
-        The image, float32 `(height, width, 3)`, sRGB in [0, 1]; equal in every call.
+        size: The longer side in pixels, 16 to 4096. Files have 512 (the cat 400); beyond that, enlarging adds no
+            detail.
 
     Raises:
         UserError: If there is no such sample, or the size is out of range.

@@ -1,4 +1,4 @@
-"""The squared distance that content and style losses share, the unit they measure it in, and smoothing for two."""
+"""The squared distance of content and style losses, its unit, and the smoothing of two images alike."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -30,7 +30,7 @@ def relative_distance(values: Float[Array, "*shape"], target: Float[Array, "*sha
 def smoothed(
     features: Features, target: StyleFeatures, smoothing: Smoothing, layer: str
 ) -> tuple[Features, StyleFeatures]:
-    """Smooth both sides of a comparison as `layer` is smoothed, at the target's temperature."""
+    """Smooth both features as `layer` is smoothed, at the target's temperature."""
     own = smoothing.at(layer)
     temperature = find_temperature(target, own)
     return smooth(features, own, temperature=temperature), smooth(target, own, temperature=temperature)

@@ -1,4 +1,4 @@
-"""What the objectives of generators share: distances by name, families of terms, checks of weights."""
+"""Parts that the objectives of generators share: distances by name, families of terms, checks of weights."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 import jax.numpy as jnp
 
-from swag_jax._checks import check_name, check_range, error
+from swag_jax._checks import check_range, error
 from swag_jax._types import Features, LayerFeatures, Scalar
 from swag_jax.losses import content, moments
 from swag_jax.losses._distance import smoothed
@@ -17,23 +17,18 @@ from swag_jax.statistics import instance_norm
 Normalization: TypeAlias = Literal["averaged", "summed", "relative"]
 
 FEATURES = {"averaged": content.released, "summed": content.released, "relative": content.relative}
-"""Distances of features; no published recipe of a generator sums these."""
+"""Distances of features; no published recipe of a generator sums them."""
 
 MOMENTS = {"averaged": moments.averaged, "summed": moments.summed, "relative": moments.relative}
 
 
 @dataclass(frozen=True)
 class Family:
-    """Terms that differ in their layer only.
+    """Terms that differ only in their layer: `weight` · `distance` of smoothed `features` from `targets`.
 
     Attributes:
-        name: What stands before the layer in a term's name.
-        distance: Of features from their target.
+        name: Prefix of the layer in a term's name.
         weight: Of every term; 0 leaves the family out.
-        layers: One term each.
-        features: Of the image.
-        targets: What they are compared with.
-        smoothing: Of both.
     """
 
     name: str
@@ -63,8 +58,7 @@ def of_normalized(distance: Callable[[Features, Features], Scalar]) -> Callable[
 
 
 def check_objective(objective: Any, *weights: str) -> None:
-    """Raise unless the normalization is known, and the weights are in range and not all zero."""
-    check_name(objective.normalization, MOMENTS, what="normalization")
+    """Raise unless the weights are in range and not all zero."""
     for name in weights:
         check_range(getattr(objective, name), what=name.replace("_", " "), low=0, high=LARGEST_WEIGHT)
     if not any(getattr(objective, name) for name in weights):

@@ -1,6 +1,7 @@
 """Content losses: how far a layer's features are from those of the content image.
 
-`features` and `target` are `height width channels`, raw or smoothed; results are float32 numbers >= 0.
+`features` (of the image) and `target` (of the content image) are `height width channels`, raw or smoothed; results are
+float32 numbers >= 0.
 """
 
 from swag_jax._types import Features, Scalar
@@ -9,10 +10,6 @@ from swag_jax.losses._distance import relative_distance, squared_distance
 
 def paper(features: Features, target: Features) -> Scalar:
     r"""Return :math:`\frac12 \|F - F_c\|^2` (SWAG eqs. 3 and 12; Gatys et al., CVPR 2016, eq. 1).
-
-    Args:
-        features: Of the image, `height width channels`.
-        target: Of the content image, of the same shape.
 
     Example:
         >>> import jax.numpy as jnp
@@ -23,11 +20,7 @@ def paper(features: Features, target: Features) -> Scalar:
 
 
 def released(features: Features, target: Features) -> Scalar:
-    r"""Return the mean over all entries of :math:`(F - F_c)^2` (SWAG's released code).
-
-    Args:
-        features: Of the image, `height width channels`.
-        target: Of the content image, of the same shape.
+    """Return the mean over all entries of :math:`(F - F_c)^2` (SWAG's released code).
 
     Example:
         >>> import jax.numpy as jnp
@@ -40,12 +33,8 @@ def released(features: Features, target: Features) -> Scalar:
 def relative(features: Features, target: Features) -> Scalar:
     r"""Return :math:`\|F - F_c\|^2 / \|F_c - \bar F_c\|^2`, the bar being the mean over all entries. Our choice.
 
-    It has no unit: 1 means that all structure is lost, at every resolution, and multiplying features and target by
-    a constant, or adding one to both, changes nothing. Where the target is constant, see `spread`.
-
-    Args:
-        features: Of the image, `height width channels`.
-        target: Of the content image, of the same shape.
+    It has no unit: 1 means that all structure is lost, at every resolution. Multiplying features and target by a
+    constant, or adding one to both, changes nothing. For constant targets, see `spread`.
 
     Example:
         >>> import jax.numpy as jnp

@@ -1,7 +1,8 @@
 r"""Moment losses: how far each channel's mean and deviation are from those of the style image.
 
-The style losses of AdaIN, SANet and AdaAttN; images may differ in size. With :math:`\mu` and :math:`\sigma` the
-moments of the image and :math:`\mu_s` and :math:`\sigma_s` those of the style, D numbers each:
+The style losses of AdaIN, SANet and AdaAttN, of `height width channels` features; images may differ in size. Below,
+:math:`\mu` and :math:`\sigma` are the moments of the image, :math:`\mu_s` and :math:`\sigma_s` those of the style, D
+numbers each.
 """
 
 from swag_jax._numerics import power_of_two, widen
@@ -21,10 +22,6 @@ def averaged(features: Features, target: StyleFeatures) -> Scalar:
 
     Variances are the unbiased ones plus 1e-5: naoto0804/pytorch-AdaIN, GlebSBrykin/SANET and Huage001/AdaAttN.
 
-    Args:
-        features: Of the image, `height width channels`.
-        target: Of the style image, with as many channels.
-
     Example:
         >>> import jax.numpy as jnp
         >>> round(float(averaged(jnp.array([[[1.0, 5.0], [3.0, 5.0]]]), jnp.full((1, 2, 2), 5.0))), 3)
@@ -38,11 +35,7 @@ def averaged(features: Features, target: StyleFeatures) -> Scalar:
 def summed(features: Features, target: StyleFeatures) -> Scalar:
     r"""Return :math:`\|\mu - \mu_s\|^2 + \|\sigma - \sigma_s\|^2`.
 
-    Variances are the biased ones; the image's plus 1e-6, the style's as they are: the authors' code of AdaIN.
-
-    Args:
-        features: Of the image, `height width channels`.
-        target: Of the style image, with as many channels.
+    Variances are the biased ones; the image's plus 1e-6, the style's unchanged: the authors' code of AdaIN.
 
     Example:
         >>> import jax.numpy as jnp
@@ -61,12 +54,7 @@ def relative(features: Features, target: StyleFeatures) -> Scalar:
         {\|\mu_s - \bar\mu_s\|^2 + \|\sigma_s - \bar\sigma_s\|^2}
 
     It has no unit, so that weights mean the same for every layer, network and smoothing. Variances are the unbiased
-    ones plus a hundred millionth of the style's largest squared feature or so. Where all channels are alike, see
-    `spread`.
-
-    Args:
-        features: Of the image, `height width channels`.
-        target: Of the style image, with as many channels.
+    ones plus about a hundred millionth of the style's largest squared feature. If all channels are alike, see `spread`.
 
     Example:
         >>> import jax.numpy as jnp

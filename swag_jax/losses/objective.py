@@ -8,21 +8,22 @@ function: `jax.vmap` over image and targets makes the batch.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from swag_jax._checks import check_name, check_range, error
+from swag_jax._checks import check_range, error
 from swag_jax._pytree import pytree_dataclass
+from swag_jax._settings import Settings, converted
 from swag_jax._types import AnyFeatures, AnyImage, Features, Gram, Image, LayerFeatures, Scalar
 from swag_jax.backbones import Backbone, entry
 from swag_jax.features import extract
 from swag_jax.images._arrays import as_image
 from swag_jax.losses import content, style
 from swag_jax.losses.variation import total_variation
-from swag_jax.smoothing import Smoothing, find_temperature, smooth, unit
+from swag_jax.smoothing import Smoothing, as_smoothing, find_temperature, smooth, unit
 from swag_jax.statistics import gram
 
 Normalization: TypeAlias = Literal["relative", "paper", "released"]
@@ -39,8 +40,7 @@ Terms: TypeAlias = dict[str, Scalar]
 """Weighted terms by name (`content/relu4_2`, `style/relu1_1`, ..., `variation`); they sum to the total."""
 
 
-@dataclass(frozen=True)
-class Objective:
+class Objective(Settings):
     """What is minimized.
 
     Attributes:
@@ -53,7 +53,7 @@ class Objective:
         tv_weight: Weight of the total variation; 0 leaves it out.
         normalization: `relative` (weights mean the same at every resolution, for every network and under every
             smoothing), `paper` (SWAG eqs. 3, 4, 12, 13) or `released` (SWAG's code).
-        smoothing: What is done to the activations before they are compared.
+        smoothing: What is done to the activations before they are compared, or its kind by name.
     """
 
     content_layers: tuple[str, ...] = ()
@@ -64,10 +64,10 @@ class Objective:
     style_weight: float = 5.0
     tv_weight: float = 0.0
     normalization: Normalization = "relative"
-    smoothing: Smoothing = field(default_factory=Smoothing)
+    smoothing: Smoothing = converted(default=Smoothing(), converter=as_smoothing)
 
     def __post_init__(self):
-        check_name(self.normalization, NORMALIZATIONS, what="normalization")
+        super().__post_init__()
         for name in ("content_weight", "style_weight", "tv_weight"):
             check_range(getattr(self, name), what=name.replace("_", " "), low=0, high=LARGEST_WEIGHT)
         _check_weights(self.content_layer_weights, self.content_layers, "content")
@@ -92,8 +92,7 @@ class Objective:
     def for_backbone(self, name: str) -> "Objective":
         """Return the objective with the zoo's default layers of backbone `name` where none are given."""
         known = entry(name)
-        return replace(
-            self,
+        return self.replace(
             content_layers=self.content_layers or (known.content_layer,),
             style_layers=self.style_layers or known.style_layers,
         )

@@ -1,7 +1,8 @@
 """Style losses: how far a layer's Gram matrix is from that of the style image.
 
-Both matrices are means over positions (`swag_jax.statistics.gram`), A = F F^T / M, so that the two images may
-differ in size; D is the number of channels. Where both have M positions, the formulas equal the published ones.
+`gram` (of the image) and `target` (of the style image) are means over positions (`swag_jax.statistics.gram`),
+A = F F^T / M, so that the two images may differ in size; D is the number of channels. If both have M positions, the
+formulas equal the published ones.
 """
 
 from swag_jax._types import Gram, Scalar
@@ -13,10 +14,6 @@ def paper(gram: Gram, target: Gram) -> Scalar:
 
     SWAG eqs. 4 and 13 for one layer of weight 1; Gatys et al., CVPR 2016, eqs. 4 and 5.
 
-    Args:
-        gram: Of the image, `channels channels`.
-        target: Of the style image, of the same shape.
-
     Example:
         >>> import jax.numpy as jnp
         >>> float(paper(4 * jnp.eye(2), jnp.zeros((2, 2))))
@@ -26,13 +23,9 @@ def paper(gram: Gram, target: Gram) -> Scalar:
 
 
 def released(gram: Gram, target: Gram) -> Scalar:
-    r"""Return the mean over the :math:`D^2` entries of :math:`(A / D - A_s / D)^2`.
+    """Return the mean over the :math:`D^2` entries of :math:`(A / D - A_s / D)^2`.
 
     SWAG's released code, whose Gram matrix is F F^T / (C H W): 4 / D² times `paper`.
-
-    Args:
-        gram: Of the image, `channels channels`.
-        target: Of the style image, of the same shape.
 
     Example:
         >>> import jax.numpy as jnp
@@ -45,12 +38,8 @@ def released(gram: Gram, target: Gram) -> Scalar:
 def relative(gram: Gram, target: Gram) -> Scalar:
     r"""Return :math:`\|A - A_s\|^2 / \|A_s - \bar A_s\|^2`, the bar being the mean over all entries. Our choice.
 
-    It has no unit: 1 means that the matrix is as far off as a flat one, whatever the layer's width, the
-    activations' scale and the smoothing. Where the target is constant, see `spread`.
-
-    Args:
-        gram: Of the image, `channels channels`.
-        target: Of the style image, of the same shape.
+    It has no unit: 1 means that the matrix is as far off as a constant one, whatever the layer's width, the
+    activations' scale and the smoothing. For constant targets, see `spread`.
 
     Example:
         >>> import jax.numpy as jnp

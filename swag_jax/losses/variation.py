@@ -4,15 +4,12 @@ from swag_jax._types import Image, Scalar
 
 
 def total_variation(image: Image) -> Scalar:
-    r"""Return the mean squared difference of neighboring pixels, down and across.
+    r"""Return the mean squared difference of neighboring pixels, down and across, of at least two pixels each.
 
     .. math:: \operatorname{mean}_{ijc} (x_{i+1,j,c} - x_{ijc})^2 + \operatorname{mean}_{ijc} (x_{i,j+1,c} - x_{ijc})^2
 
     The squared form of Mahendran and Vedaldi, CVPR 2015, eq. 6 with beta = 2; means instead of sums keep its weight
     the same at every resolution.
-
-    Args:
-        image: `height width 3`, at least two pixels either way.
 
     Example:
         >>> import jax.numpy as jnp

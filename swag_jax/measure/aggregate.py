@@ -1,4 +1,4 @@
-"""What many stylized images measure together: means with their standard errors, and distances of whole sets."""
+"""Metrics over many stylized images: means with their standard errors, and distances of whole sets."""
 
 import math
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ class Estimate:
     """The mean of a metric over images.
 
     Attributes:
-        mean: The mean; of a set's metric, its value.
-        standard_error: Of the mean; `None` for one image, and for a set's metric.
+        mean: The mean; for a metric of sets, its value.
+        standard_error: Of the mean; `None` for one image, and for a metric of sets.
         count: How many images.
     """
 
@@ -33,9 +33,6 @@ Estimates: TypeAlias = dict[str, dict[Candidate, Estimate]]
 def estimate(values: Sequence[float]) -> Estimate:
     r"""Return the mean of numbers with its standard error, :math:`s / \sqrt n`, s being the sample's deviation.
 
-    Args:
-        values: One number or more.
-
     Example:
         >>> estimate([1.0, 2.0, 3.0, 6.0])
         Estimate(mean=3.0, standard_error=1.0801234497346435, count=4)
@@ -46,18 +43,14 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 class Aggregate:
-    """Adds up the comparisons of many images, each of which can be forgotten afterwards."""
+    """Adds up the comparisons of many images, without keeping them."""
 
     def __init__(self):
         self._values: dict[str, list[dict[Candidate, float]]] = {}
         self._moments: dict[Candidate, Moments] = {}
 
     def add(self, comparison: Comparison) -> None:
-        """Add one image.
-
-        Args:
-            comparison: What it measures.
-        """
+        """Add one image."""
         for name, found in comparison.values.items():
             self._values.setdefault(name, []).append(found)
         for candidate, vectors in comparison.vectors.items():
@@ -65,7 +58,7 @@ class Aggregate:
             self._moments[candidate] = before.add(vectors)
 
     def estimates(self) -> Estimates:
-        """Return what every metric is for each candidate; without `fid` where there are fewer than two images."""
+        """Return the estimates of every metric for each candidate; without `fid` if there are fewer than two images."""
         found: Estimates = {
             name: {c: estimate([value[c] for value in values]) for c in CANDIDATES}
             for name, values in self._values.items()

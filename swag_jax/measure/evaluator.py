@@ -1,11 +1,11 @@
-"""All metrics of one stylized image, and beside them those of the two trivial results.
+"""All metrics of one stylized image, and for comparison those of two trivial results.
 
-A number says little by itself: the unchanged content keeps all structure, and a copy of the style has all style. Each
-metric is therefore measured of three candidates: the output, the content, and the style.
+A value means little alone: the unchanged content keeps all structure, and a copy of the style has all style. So each
+metric is measured for three candidates: the output, the content, and the style.
 
-The output's size decides. The content is resized to its height and width; the style to its longer side, keeping the
-aspect ratio, as when the image was made. Where the copy of the style is compared with the content, place by place, it
-is stretched to the output's height and width. All by Lanczos resampling (`swag_jax.images.resize`).
+All are compared at the output's size. The content is resized to its height and width; the style to its longer side,
+keeping the aspect ratio, as when the image was made. If the copy of the style is compared with the content, position
+by position, it is stretched to the output's height and width. All by Lanczos resampling (`swag_jax.images.resize`).
 """
 
 import functools
@@ -24,7 +24,7 @@ from swag_jax._types import AnyFeatures, AnyHostImage, HostImage, Key, LayerFeat
 from swag_jax.backbones import Backbone
 from swag_jax.features import extract
 from swag_jax.images import fitted, resize
-from swag_jax.images._arrays import host_image
+from swag_jax.images._arrays import check_sides, host_image
 from swag_jax.measure.identity import rms_difference
 from swag_jax.measure.inception import fid_features
 from swag_jax.measure.perceptual import LPIPS, lpips
@@ -37,15 +37,15 @@ Values: TypeAlias = dict[str, dict[Candidate, float]]
 """The value of every candidate, by metric."""
 
 CANDIDATES: tuple[Candidate, ...] = ("output", "content", "style")
-"""What is measured: the result, and the two trivial ones, the unchanged content and a copy of the style."""
+"""The result, the unchanged content, and a copy of the style."""
 
 CFSD_LAYER = "relu3_1"
-"""Of VGG19: `"11": "conv3"` in evaluation/image_metrics.py of jiwoogit/StyleID is the ReLU behind conv3_1."""
+"""Of VGG19: `"11": "conv3"` in evaluation/image_metrics.py of jiwoogit/StyleID is the ReLU after conv3_1."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What is known of a metric beside its formula.
+    """Properties of a metric.
 
     Attributes:
         better: Which direction is better.
@@ -71,17 +71,16 @@ METRICS: Mapping[str, Metric] = {
     "fid": Metric("lower", "set", ("inception",)),
     "artfid": Metric("lower", "set", ("lpips", "inception")),
 }
-"""Every metric by name."""
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What one stylized image measures.
+    """The measurements of one stylized image.
 
     Attributes:
-        values: The value of each candidate by metric. `identity` is there only where the content is the style; `fid`
-            and `artfid`, which are measured of sets, never.
-        vectors: What FID reads: a row for the output, one for the content, one for each style; empty without FID.
+        values: The value of each candidate by metric. `identity` is there only if the content is the style; `fid` and
+            `artfid`, which are measured for sets, never.
+        vectors: Features for FID: a row for the output, one for the content, one for each style; empty without FID.
     """
 
     values: Values
@@ -89,7 +88,7 @@ class Comparison:
 
 
 STYLE_PIXELS = 2048**2
-"""Pixels of a style as it is looked at: so many at most, or four times those of the image. Our choice."""
+"""The most pixels of a style that is measured, unless the output has a quarter as many. Our choice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +96,11 @@ class Evaluator:
     """Measures stylized images.
 
     Attributes:
-        metrics: Which metrics, of `METRICS`.
+        metrics: Names from `METRICS`.
         network: The network in which content and style are compared; not the one that made the images.
         content_layer: Its layer for `content`; empty: not read.
         style_layers: Its layers for `gram`, `moments` and `sliced-wasserstein`; empty: not read.
-        vgg19: VGG19, for `cfsd`.
+        vgg19: For `cfsd`.
         lpips: For `lpips` and `artfid`.
         inception: Inception v3 with FID's weights, for `fid` and `artfid`.
         key: Draws the directions of `sliced-wasserstein` and `color`, the same for all images.
@@ -120,10 +119,10 @@ class Evaluator:
         for name in self.metrics:
             for needed in METRICS[check_name(name, METRICS, what="metric")].reads:
                 if getattr(self, needed) is None:
-                    raise error(f"the metric {name} needs the judge's {needed}", cure="load it, or leave it out")
+                    raise error(f"the metric {name} needs the evaluator's {needed}", cure="load it, or leave it out")
 
     def compare(self, output: HostImage, content: AnyHostImage, styles: Sequence[AnyHostImage]) -> Comparison:
-        """Measure one image; against several styles, by the mean over them.
+        """Measure one image; with several styles, average over them.
 
         Args:
             output: The stylized image, `height width 3` in [0, 1].
@@ -138,17 +137,12 @@ class Evaluator:
     def compare_all(
         self, outputs: Sequence[HostImage], content: AnyHostImage, styles: Sequence[AnyHostImage]
     ) -> list[Comparison]:
-        """Measure several images that were made of one content and the same styles, each as `compare` does.
+        """Measure several images of one size, made from one content and the same styles, each as `compare` does.
 
-        The content, the styles and the two trivial results are looked at once.
-
-        Args:
-            outputs: The stylized images, all of one height and width.
-            content: As in `compare`.
-            styles: As in `compare`.
+        The content, the styles and the trivial results are processed once.
 
         Raises:
-            UserError: As in `compare`, or if the images differ in size.
+            UserError: If `compare` would, or the images differ in size.
         """
         if not styles:
             raise error("there must be at least one style image", got=0)
@@ -178,7 +172,7 @@ class Evaluator:
         return comparisons
 
     def _vectors(self, views: dict[Candidate, list["_View"]]) -> dict[Candidate, Float[np.ndarray, "_ _"]]:
-        """Return what FID reads of every candidate, a row for each image; nothing without FID."""
+        """Return the features for FID of every candidate, a row for each image; nothing without FID."""
         if self.inception is None:
             return {}
         return {c: np.stack([_fid_features(self.inception, v.image) for v in found]) for c, found in views.items()}
@@ -197,11 +191,9 @@ class Evaluator:
         return values
 
     def _fitted(self, style: AnyHostImage, size: int, most: int) -> tuple[int, int]:
-        """Return the height and width at which a style is read: never too small for the networks, nor huge.
-
-        Beside a very long image, a style of its longer side could have more pixels than memory holds.
-        """
+        """Return the height and width at which a style is measured: large enough for the networks, but not huge."""
         height, width = style.shape[:2]
+        # A style as long as a very long image could have more pixels than memory holds.
         size = min(size, math.isqrt(most * max(height, width) // min(height, width)))
         smallest = max((network.minimum_size(layers) for network, layers in self._reads.values()), default=1)
         return fitted(height, width, max(size, math.ceil(smallest * max(height, width) / min(height, width))))
@@ -221,36 +213,32 @@ class Evaluator:
 
 
 class _View:
-    """An image as the judge's networks see it; each looks once, when it is first asked."""
+    """An image with its features in the evaluator's networks, each computed when first needed."""
 
     def __init__(self, evaluator: Evaluator, image: HostImage):
-        self.image, self._judge = jnp.asarray(image), evaluator
+        self.image, self._evaluator = jnp.asarray(image), evaluator
         self._seen: dict[str, LayerFeatures] = {}
 
     def __getitem__(self, name: str) -> LayerFeatures:
-        """Return the features in the network that the judge's attribute `name` holds."""
+        """Return the features in the network that the evaluator's attribute `name` holds."""
         if name not in self._seen:
-            network, layers = self._judge._reads[name]
-            shape, smallest = self.image.shape[:2], network.minimum_size(layers)
-            if min(shape) < smallest:
-                rule = f"both sides must be at least {smallest} px for {network.deepest(layers)}"
-                raise error(rule, got="{} x {}".format(*shape), cure="measure larger images, or shallower layers")
+            network, layers = self._evaluator._reads[name]
+            cure = "measure larger images, or shallower layers"
+            check_sides(self.image, network.minimum_size(layers), network.deepest(layers), cure=cure)
             self._seen[name] = _extract(network, self.image, layers=layers)
         return self._seen[name]
 
     @property
     def content(self) -> AnyFeatures:
-        """The features in which content is compared."""
-        return self["network"][self._judge.content_layer]
+        return self["network"][self._evaluator.content_layer]
 
     @property
     def style(self) -> LayerFeatures:
-        """The features in which style is compared."""
-        return {layer: self["network"][layer] for layer in self._judge.style_layers}
+        return {layer: self["network"][layer] for layer in self._evaluator.style_layers}
 
 
 _Candidates: TypeAlias = Mapping[Candidate, tuple[_View, _View]]
-"""How each candidate is seen beside the content, and beside the style."""
+"""Each candidate's view for comparison with the content, and with the style."""
 
 
 def _common_size(outputs: Sequence[HostImage]) -> tuple[int, int]:
@@ -275,7 +263,7 @@ _FORMULAS: Mapping[str, Callable[[Evaluator, _View, _View], Scalar]] = {
     "sliced-wasserstein": lambda evaluator, x, y: _sliced(evaluator.key, x.style, y.style),
     "color": lambda evaluator, x, y: _color(evaluator.key, x.image, y.image),
 }
-"""The metrics that are measured of every image: of a candidate and what it is compared with."""
+"""Metrics of a single image: a function of a candidate and the image it is compared with."""
 
 
 def _checked(values: Values) -> Values:

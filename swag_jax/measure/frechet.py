@@ -1,6 +1,6 @@
-r"""The Fréchet distance of two sets of features, in float64 on the host, and what is made of it.
+"""The Fréchet distance of two sets of features, in float64 on the host, and ArtFID.
 
-Features are summed up as they come (`Moments`), so that a folder of any size is read once and not kept.
+Features are added up as they come (`Moments`), so that a folder of any size is read once and not kept.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,6 @@ class Moments:
     """Number, mean and scatter of the feature vectors of a set of images.
 
     Attributes:
-        count: How many vectors have been added.
-        mean: Their mean.
         scatter: The sum of the outer products of their deviations from the mean.
     """
 
@@ -27,23 +25,16 @@ class Moments:
 
     @classmethod
     def empty(cls, features: int) -> "Moments":
-        """Return the moments of no vectors.
-
-        Args:
-            features: The length of the vectors to come.
-        """
+        """Return the moments of no vectors; `features` is the length of the vectors to come."""
         return cls(0, np.zeros(features), np.zeros((features, features)))
 
     def add(self, vectors: Float[np.ndarray, "vectors features"]) -> "Moments":
-        r"""Return the moments with more vectors in them.
+        r"""Return the moments with more vectors included, summed in float64.
 
         .. math:: S = S_a + S_b + \frac{n_a n_b}{n_a + n_b} (\bar x_b - \bar x_a) (\bar x_b - \bar x_a)^T
 
         After Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances",
-        1979; sums of squares, from which the mean is subtracted in the end, would lose digits.
-
-        Args:
-            vectors: One or more, of any floating-point type; summed in float64.
+        1979; subtracting the mean from sums of squares at the end would lose digits.
         """
         vectors = np.asarray(vectors, np.float64)
         count = self.count + len(vectors)
@@ -73,13 +64,9 @@ def frechet_distance(first: Moments, second: Moments) -> float:
     With C = L L^T, the trace of the root is the sum of the singular values of L_1^T L_2: no matrix root has to
     converge, nothing becomes complex, and singular covariances (fewer images than features) need no offset.
 
-    Args:
-        first: Of one set of features.
-        second: Of the other, of the same length.
-
     Returns:
         0 for equal moments; no upper bound. It is biased upward, the more the fewer images there are (Chong and
-        Forsyth, CVPR 2020): compare at equal numbers only.
+        Forsyth, CVPR 2020): compare only sets of equal size.
 
     Raises:
         UserError: If one of the sets has fewer than two images.
@@ -98,7 +85,7 @@ def frechet_distance(first: Moments, second: Moments) -> float:
     step = first.mean - second.mean
     overlap = np.linalg.svd(roots[0].T @ roots[1], compute_uv=False).sum()
     traces = np.trace(first.covariance) + np.trace(second.covariance)
-    # Rounding may leave a difference of equal numbers just below zero.
+    # Rounding may leave a difference of equal numbers slightly negative.
     return max(0.0, float(step @ step + traces - 2 * overlap))
 
 
@@ -120,7 +107,7 @@ def artfid(lpips: float, fid: float) -> float:
         30.0
 
     References:
-        Wright and Ommer, "ArtFID: Quantitative Evaluation of Neural Style Transfer", GCPR 2022, whose FID is read in
-        an Inception v3 of their own, trained on art. The unchanged content can win it: compare with the baselines.
+        Wright and Ommer, "ArtFID: Quantitative Evaluation of Neural Style Transfer", GCPR 2022; their FID uses their
+        own Inception v3, trained on art. The unchanged content can win: compare with the trivial results.
     """
     return (1 + lpips) * (1 + fid)

@@ -1,4 +1,4 @@
-"""The identity test: an image in its own style must come back."""
+"""The identity test: stylizing an image with itself must return it."""
 
 from collections.abc import Callable
 
@@ -9,19 +9,14 @@ from swag_jax.images._arrays import as_image
 
 
 def identity_distance(stylize: Callable[[Image, Image], Image], image: Image) -> Scalar:
-    r"""Return how far a method is from giving an image back when it is content and style at once.
+    r"""Return how far a method is from returning an image that is content and style at once, as `rms_difference`.
 
     .. math:: \sqrt{\operatorname{mean} (m(x, x) - x)^2}
 
-    SANet trains for it (Park and Lee, CVPR 2019: the identity loss in pixels); as a measure and as a root: our choice.
+    SANet trains for it (Park and Lee, CVPR 2019: the identity loss in pixels); the root, as a metric: our choice.
 
     Args:
-        stylize: The method m, of a content and a style image.
-        image: The image x.
-
-    Returns:
-        The root mean square over pixels and channels, as a share of the range: 0 for a method that gives the image
-        back, at most 1.
+        stylize: The method m, a function of a content and a style image.
 
     Example:
         >>> float(identity_distance(lambda content, style: (content + style) / 2, jnp.ones((4, 4, 3))))
@@ -31,11 +26,7 @@ def identity_distance(stylize: Callable[[Image, Image], Image], image: Image) ->
 
 
 def rms_difference(image: Image, reference: Image) -> Scalar:
-    """Return the root mean squared difference of two images, as a share of the range.
-
-    Args:
-        image: An image.
-        reference: Another of the same shape.
+    """Return the root mean squared difference of two images of one shape, in [0, 1].
 
     Example:
         >>> float(rms_difference(jnp.zeros((2, 2, 3)), jnp.full((2, 2, 3), 0.5)))

@@ -1,4 +1,4 @@
-"""What the Fréchet inception distance reads of an image."""
+"""The features of the Fréchet inception distance."""
 
 from pathlib import Path
 
@@ -13,19 +13,19 @@ from swag_jax.features import extract
 from swag_jax.images._arrays import as_image
 
 FID_LAYER = "mixed7c"
-"""The last block of Inception v3, whose mean over places is TensorFlow's pool_3."""
+"""The last block of Inception v3, whose mean over positions is TensorFlow's pool_3."""
 
 FID_SIDE = 299
 """Height and width in pixels to which images are stretched: `resize_input` of pytorch-fid's InceptionV3."""
 
 
 def fid_features(network: Backbone, image: Image, *, side: int = FID_SIDE) -> Float[Array, " channels"]:
-    """Return the mean over places of a network's deepest activations: for Inception v3, its 2048 pooled features.
+    """Return the mean over positions of a network's deepest activations: for Inception v3, its 2048 pooled features.
 
     Args:
-        network: Inception v3 with the weights that FID was defined with, built down to its last block.
-        image: An image, which is stretched to a square, bilinearly and without a filter against aliasing, as
-            pytorch-fid does (`F.interpolate(mode="bilinear", align_corners=False)`).
+        network: Inception v3 with the weights of FID's definition, down to its last block.
+        image: An image, which is stretched to a square, bilinearly and without antialiasing, as in pytorch-fid
+            (`F.interpolate(mode="bilinear", align_corners=False)`).
         side: Height and width of that square in pixels.
 
     Example:
@@ -41,13 +41,10 @@ def fid_features(network: Backbone, image: Image, *, side: int = FID_SIDE) -> Fl
 
 
 def load_inception(weights: Path) -> tuple[Backbone, params.Source]:
-    """Read Inception v3 for FID from a file.
+    """Return Inception v3 for FID, down to its last block, and the source of its weights.
 
     Args:
         weights: pytorch-fid's `pt_inception-2015-12-05-6726825d.pth`, or other weights in its layout.
-
-    Returns:
-        The network down to its last block, and where its weights came from.
 
     Raises:
         UserError: If the file is missing, damaged or holds something else.

@@ -1,4 +1,4 @@
-"""A network to be measured: how it is built, and which of its layers stand for its stages."""
+"""A network to be measured: how it is built, and which of its layers represent its stages."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from swag_jax.backbones import Backbone
 from swag_jax.params import Source
 
 CHOICES = ("stages", "all")
-"""What can be said of layers beside their names: the last of each stage, or all."""
+"""Choices of layers instead of names: the last layer of each stage, or all."""
 
 Choice: TypeAlias = str | tuple[str, ...]
 """One of `CHOICES`, or layers by name."""
@@ -21,11 +21,10 @@ class NetworkSpec:
     """A network to be measured.
 
     Attributes:
-        name: What to call it.
+        name: The name to report.
         backbone: The network's name in the zoo.
-        weights: Its weights: `random`, as in the paper's figure, or what else `backbones.load` takes.
-        options: Names and values of what only networks of its kind have: of a residual network, the switches of
-            its `Architecture` that are turned.
+        weights: `random`, as in the paper's figure, or another value that `backbones.load` takes.
+        options: Names and values of the network's own options, such as fields of a residual network's `Architecture`.
 
     Example:
         >>> NetworkSpec("no additions", "resnet50", options=(("residual", False), ("depths", (2, 2, 2, 2)))).weights
@@ -40,13 +39,10 @@ class NetworkSpec:
 
 @dataclass(frozen=True, eq=False)
 class LoadedNetwork:
-    """A network with the layers to be read, and those of them that stand for its stages.
+    """A network with the layers to be read, shallow to deep.
 
     Attributes:
-        spec: What was loaded.
-        network: The network.
         source: Where its weights came from.
-        layers: The layers to be read, shallow to deep.
         stages: The last layer of each stage that the weights reach.
     """
 
@@ -58,12 +54,11 @@ class LoadedNetwork:
 
 
 def load_network(spec: NetworkSpec, layers: Choice, *, seed: int = 0) -> LoadedNetwork:
-    """Load a network down to the deepest layer that will be read.
+    """Return a network down to the deepest layer that will be read.
 
     Args:
-        spec: The network.
         layers: `stages` (the last layer of each), `all`, or layers by name.
-        seed: Seed of random weights.
+        seed: Of random weights.
 
     Raises:
         UserError: If a name is unknown, an option impossible, or weights are missing or damaged.
@@ -84,6 +79,6 @@ def load_network(spec: NetworkSpec, layers: Choice, *, seed: int = 0) -> LoadedN
 
 
 def _stage(layer: str, ends: Iterable[str], names: Sequence[str]) -> int:
-    """Return the stage of a layer: how many stages end before it; what follows the last one belongs to it."""
+    """Return the stage of a layer: how many stages end before it. Layers after the last stage belong to it."""
     places = [names.index(end) for end in ends]
     return min(sum(place < names.index(layer) for place in places), len(places) - 1)

@@ -5,7 +5,7 @@ The weights come from files: the linear ones from the `lpips` package (`weights/
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -20,6 +20,7 @@ from swag_jax._pytree import pytree_dataclass
 from swag_jax._types import AnyFeatures, Image, LayerFeatures, Scalar
 from swag_jax.backbones import Backbone, load
 from swag_jax.features import extract
+from swag_jax.images._arrays import check_sides
 
 LPIPS_LAYERS: Mapping[str, dict[str, int]] = {
     "alexnet": {"relu1": 64, "relu2": 192, "relu3": 384, "relu4": 256, "relu5": 256},
@@ -28,25 +29,22 @@ LPIPS_LAYERS: Mapping[str, dict[str, int]] = {
 """The layers of each trunk and their channels: lpips/pretrained_networks.py of richzhang/PerceptualSimilarity."""
 
 EPSILON = 1e-10
-"""What `normalize_tensor` of the lpips package adds to a norm."""
+"""Added to norms by `normalize_tensor` of the lpips package."""
 
 LinearWeights: TypeAlias = Mapping[str, Float[Array, " _"]]
 """A weight for each channel, by layer."""
 
 
 def lpips(features: LayerFeatures, reference: LayerFeatures, weights: LinearWeights) -> Scalar:
-    r"""Return the weighted squared distance of features of unit length, averaged over places, summed over layers.
+    r"""Return the weighted squared distance of features of unit length, averaged over positions, summed over layers.
 
     .. math:: \sum_l \operatorname{mean}_{ij} \sum_c w^l_c (\hat F^l_{ijc} - \hat G^l_{ijc})^2, \quad
         \hat F_{ij} = F_{ij} / (\|F_{ij}\| + 10^{-10})
 
-    Args:
-        features: Of an image, by layer.
-        reference: Of the image it is compared with, of the same shapes.
-        weights: A weight for each channel, by layer.
+    It is 0 for equal features and, with the published weights, about 1 for images that have nothing in common.
 
-    Returns:
-        0 for equal features; about 1 for images that have nothing in common, with the published weights.
+    Args:
+        weights: A weight for each channel, by layer.
 
     References:
         Zhang, Isola, Efros, Shechtman and Wang, "The Unreasonable Effectiveness of Deep Features as a Perceptual
@@ -65,7 +63,7 @@ def lpips(features: LayerFeatures, reference: LayerFeatures, weights: LinearWeig
 
 
 def _unit(features: AnyFeatures) -> AnyFeatures:
-    """Give the features at every place unit length."""
+    """Scale the features at every position to unit length."""
     wide = widen(features)
     return wide / (jnp.linalg.norm(wide, axis=-1, keepdims=True) + EPSILON)
 
@@ -75,7 +73,7 @@ def _unit(features: AnyFeatures) -> AnyFeatures:
 class LPIPS:
     """LPIPS with its weights: a function of two images, and a pytree.
 
-    The scaling layer of the lpips package takes (2 x - 1 + (.030, .088, .188)) / (.458, .448, .450), which is
+    The scaling layer of the lpips package computes (2 x - 1 + (.030, .088, .188)) / (.458, .448, .450), which is
     (x - mean) / std with ImageNet's statistics: the trunk's own normalization.
 
     Attributes:
@@ -89,10 +87,6 @@ class LPIPS:
     def __call__(self, image: Image, reference: Image) -> Scalar:
         """Return the distance of two images of one shape.
 
-        Args:
-            image: An image.
-            reference: Another of the same shape.
-
         Raises:
             UserError: If they are too small for the trunk's deepest layer.
         """
@@ -101,29 +95,20 @@ class LPIPS:
     def read(self, image: Image) -> LayerFeatures:
         """Return the features of one image that are compared.
 
-        Args:
-            image: An image.
-
         Raises:
             UserError: If it is too small for the trunk's deepest layer.
         """
-        smallest = self.trunk.minimum_size(self.weights)
-        if min(image.shape[:2]) < smallest:
-            shape = "{} x {}".format(*image.shape[:2])
-            raise error(f"both sides must be at least {smallest} px for LPIPS", got=shape)
+        check_sides(image, self.trunk.minimum_size(self.weights), "LPIPS")
         return extract(self.trunk, image, layers=self.weights)
 
 
 def load_lpips(weights: Path, *, trunk: str = "imagenet") -> tuple[LPIPS, params.Source]:
-    """Read LPIPS from files.
+    """Return LPIPS, read from files, and the source of the trunk's weights.
 
     Args:
-        weights: The linear weights in the lpips package's layout, `.pth` or `.safetensors`; their shapes tell the
-            trunk.
+        weights: The linear weights in the lpips package's layout, `.pth` or `.safetensors`; their shapes determine
+            the trunk.
         trunk: The trunk's weights: `imagenet` (from the local store), `random`, or the path of a checkpoint.
-
-    Returns:
-        LPIPS, and where the trunk's weights came from.
 
     Raises:
         UserError: If a file is missing, damaged or holds something else.
@@ -137,22 +122,15 @@ def load_lpips(weights: Path, *, trunk: str = "imagenet") -> tuple[LPIPS, params
 
 
 def _trunk_of(weights: Path) -> str:
-    """Tell the trunk by the channels of the linear layers.
-
-    A saved `lpips.LPIPS` also holds `lins.*` (the same weights again), its trunk and its scaling constants: left out.
-    """
+    """Find the trunk by the channels of the linear layers."""
+    # A saved `lpips.LPIPS` also holds the same weights as `lins.*`, its trunk, and its scaling constants.
     shapes = params.checkpoint_shapes(weights)
     found = {key: shape for key, shape in shapes.items() if not re.fullmatch(r"(lins|net|scaling_layer)\..*", key)}
     for name, layers in LPIPS_LAYERS.items():
-        if found == dict(_expected(layers)):
+        if found == {f"lin{i}.model.1.weight": (1, size, 1, 1) for i, size in enumerate(layers.values())}:
             return name
     raise error(
         f"{weights} must hold LPIPS's linear weights for AlexNet or VGG16, lin0.model.1.weight to lin4.model.1.weight",
         got=f"keys such as {', '.join(list(found)[:3]) or 'none'}",
         cure="pass weights/v0.1/alex.pth or vgg.pth of the lpips package",
     )
-
-
-def _expected(layers: dict[str, int]) -> Iterator[tuple[str, tuple[int, ...]]]:
-    for i, channels in enumerate(layers.values()):
-        yield f"lin{i}.model.1.weight", (1, channels, 1, 1)

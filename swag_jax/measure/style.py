@@ -1,8 +1,8 @@
-r"""How near an image comes to a style: distances that are blind to where things stand.
+"""How near an image comes to a style: distances that ignore positions.
 
-Features are given by layer, of one image each, `height width channels`; the two images may differ in size. Each
-distance is relative to the style's own at every layer, so that layers and networks can be compared and averaged, and
-is meant to be read in a network that did not make the image. `jax.vmap` makes the batch.
+Features are given by layer, of one image each, `height width channels`; the two images may differ in size, the first
+is the stylized one. Each distance is relative to the style's own at every layer, so that layers and networks can be
+compared and averaged, and is meant for a network that did not make the image. `jax.vmap` makes the batch.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ DIRECTIONS = 64
 """Directions onto which features are projected. Our choice; Heitz et al. 2021 take as many as there are channels."""
 
 COLOR_DIRECTIONS = 63
-"""Directions onto which colors are projected, three by three at right angles. Our choice."""
+"""Directions onto which colors are projected, in orthogonal groups of three. Our choice."""
 
 
 def gram_distance(features: LayerFeatures, target: LayerFeatures) -> Scalar:
@@ -30,12 +30,7 @@ def gram_distance(features: LayerFeatures, target: LayerFeatures) -> Scalar:
 
     .. math:: \frac1L \sum_l \|G^l - G_s^l\|^2 \,/\, \|G_s^l\|^2
 
-    Args:
-        features: Of the image, by layer.
-        target: Of the style image, at the same layers.
-
-    Returns:
-        0 for the style itself, 1 for Gram matrices of zero; no upper bound.
+    It is 0 for the style itself and 1 for Gram matrices of zero; there is no upper bound.
 
     Example:
         >>> style = {"relu1_1": jnp.ones((2, 3, 4))}
@@ -56,16 +51,9 @@ def moment_distance(features: LayerFeatures, target: LayerFeatures) -> Scalar:
     .. math:: \frac1L \sum_l \frac{\|\mu^l - \mu_s^l\|^2 + \|\sigma^l - \sigma_s^l\|^2}
         {\|\mu_s^l\|^2 + \|\sigma_s^l\|^2}
 
-    The style loss of AdaIN (Huang and Belongie, ICCV 2017, eq. 13), squared and in units of the style's mean squared
-    feature: our choice. The numerator is the squared 2-Wasserstein distance of normal distributions with these moments
-    and independent channels.
-
-    Args:
-        features: Of the image, by layer.
-        target: Of the style image, at the same layers.
-
-    Returns:
-        0 for the style itself, 1 for features of zero; no upper bound.
+    It is 0 for the style itself and 1 for features of zero; there is no upper bound. It is the style loss of AdaIN
+    (Huang and Belongie, ICCV 2017, eq. 13), squared and in units of the style's mean squared feature: our choice. The
+    numerator is the squared 2-Wasserstein distance of normal distributions with these moments and independent channels.
 
     Example:
         >>> style = {"relu1_1": jnp.ones((2, 3, 4))}
@@ -88,19 +76,14 @@ def sliced_wasserstein(
     .. math:: \frac1L \sum_l \frac{\sum_\theta \int_0^1 (Q^l_\theta(t) - Q^l_{s,\theta}(t))^2 dt}
         {\sum_\theta \operatorname{Var}(\theta \cdot F_s^l)}
 
-    Q is the quantile function of the features projected onto a direction; the integral over two step functions is
-    exact, whatever the numbers of positions. Unlike Gram matrices and moments, it is zero for equal distributions only
-    (as the number of directions grows). Directions of one layer stand at right angles to one another as far as there
-    are channels (Rowland et al., AISTATS 2019), which lowers the variance of the sum.
+    It is 0 for the style itself and 1 for features that are the style's mean everywhere; there is no upper bound. Q is
+    the quantile function of the features projected onto a direction; the integral over two step functions is exact for
+    any numbers of positions. Unlike Gram matrices and moments, it is zero for equal distributions only (as the number
+    of directions grows). Directions of one layer are orthogonal, as far as there are channels (Rowland et al., AISTATS
+    2019), which lowers the variance of the sum.
 
     Args:
-        key: Draws the directions: equal keys, equal directions.
-        features: Of the image, by layer.
-        target: Of the style image, at the same layers.
-        directions: How many directions.
-
-    Returns:
-        0 for the style itself, 1 for features that stand at the style's mean everywhere; no upper bound.
+        key: Draws the directions.
 
     Example:
         >>> style = {"relu1_1": jnp.arange(12.0).reshape(3, 2, 2)}
@@ -115,8 +98,7 @@ def sliced_wasserstein(
     keys = iter(jax.random.split(key, len(target)))
 
     def of_layer(features: AnyFeatures, target: AnyFeatures) -> Scalar:
-        squared, variance = _sliced(next(keys), features, target, directions)
-        return _relative(squared, variance)
+        return _relative(*_sliced(next(keys), features, target, directions))
 
     return _over_layers(of_layer, features, target)
 
@@ -126,18 +108,13 @@ def color_distance(key: Key, image: AnyImage, reference: AnyImage, *, directions
 
     .. math:: \sqrt{\textstyle\operatorname{mean}_\theta \int_0^1 (Q_\theta(t) - Q_{s,\theta}(t))^2 dt}
 
-    Chosen over distances of histograms (StyleID's evaluation has HistoGAN's) because it has no bins to choose, sees how
-    far apart two colors are, and takes images of different sizes. Adding the same v to all colors moves them by the
-    root mean square of v's channels.
+    It is 0 for equal distributions of colors and at most 1, between black and white; adding one v to all colors moves
+    them by the root mean square of v's channels. Unlike distances of histograms (StyleID's evaluation has HistoGAN's),
+    it needs no bins, respects how far apart two colors are, and compares images of different sizes.
 
     Args:
-        key: Draws the directions: equal keys, equal directions.
-        image: An image.
-        reference: The image whose colors are wanted, of any size.
-        directions: How many directions; a multiple of three covers the cube evenly.
-
-    Returns:
-        0 for equal distributions of colors; at most 1, between black and white.
+        key: Draws the directions.
+        directions: How many; a multiple of three covers the cube evenly.
 
     Example:
         >>> gray = jnp.full((4, 4, 3), 0.25)
@@ -159,7 +136,7 @@ def _over_layers(
         unit = power_of_two(target)
         return distance(unit * widen(features), unit * widen(target))
 
-    # Sorted, as JAX's transformations pass dictionaries on, so that random keys are dealt out in one order.
+    # Sorted, as JAX's transformations sort dictionaries: each layer gets the same random key in every case.
     return jnp.stack([of_layer(features[layer], target[layer]) for layer in sorted(target)]).mean()
 
 
@@ -181,7 +158,7 @@ def _sliced(key: Key, features: AnyFeatures, target: AnyFeatures, directions: in
 
 
 def _directions(key: Key, channels: int, count: int) -> Float[Array, "count channels"]:
-    """Draw unit vectors, in groups that stand at right angles to one another, from normal numbers."""
+    """Draw random unit vectors, in groups of orthogonal ones."""
     together = min(channels, count)
     groups = -(-count // together)
     drawn = jax.random.normal(key, (groups, together, channels), jnp.float32)
@@ -189,10 +166,7 @@ def _directions(key: Key, channels: int, count: int) -> Float[Array, "count chan
 
 
 def _at_right_angles(rows: Float[Array, "rows channels"]) -> Float[Array, "rows channels"]:
-    """Apply Gram and Schmidt's method, twice for each row, which is enough (Kahan and Parlett).
-
-    LAPACK's QR factors are the same but for signs; its threads take most of the time on a busy machine.
-    """
+    """Apply Gram and Schmidt's method, twice for each row, which is enough (Kahan and Parlett)."""
 
     def add(basis, numbered):
         place, row = numbered
@@ -205,10 +179,10 @@ def _at_right_angles(rows: Float[Array, "rows channels"]) -> Float[Array, "rows 
 
 
 def _sorted(values: Float[Array, " points"]) -> Float[Array, " points"]:
-    """Sort; as integers of the same order, since XLA's CPU backend takes 3.5 times as long to sort float32."""
+    """Sort as integers of the same order, which XLA's CPU backend does faster than float32."""
     if values.dtype != jnp.float32:
         return jnp.sort(values)
-    # The bits of a negative number grow with its magnitude; with all but the sign turned over they grow with it.
+    # The bits of a negative number grow with its magnitude; with all but the sign inverted, they grow with its value.
     bits = lax.bitcast_convert_type(values, jnp.int32)
     ordered = jnp.sort(bits ^ ((bits >> 31) & 0x7FFFFFFF))
     return lax.bitcast_convert_type(ordered ^ ((ordered >> 31) & 0x7FFFFFFF), jnp.float32)
@@ -223,10 +197,10 @@ def _squared_distance(x: Float[Array, " points"], y: Float[Array, " other_points
 
 
 def _steps(first: int, second: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return where two quantile functions are both constant: the index into either sample, and the width.
+    """Return the intervals on which two quantile functions are constant: the index into either sample, and the width.
 
-    The k-th of n sorted values is the quantile function on ((k - 1) / n, k / n]. Ends of steps are counted in whole
-    units of 1 / (first · second), so that they are exact.
+    The k-th of n sorted values is the quantile function on ((k - 1) / n, k / n]. Ends of intervals are counted in units
+    of 1 / (first · second), so that they are exact.
     """
     ends = np.union1d(np.arange(1, first + 1) * second, np.arange(1, second + 1) * first)
     widths = np.diff(ends, prepend=0) / (first * second)

@@ -41,7 +41,7 @@ def make_targets(
     styles: Sequence[AnyImage],
     *,
     objective: Objective,
-    blend: ArrayLike | Sequence[float],
+    blend: ArrayLike | Sequence[float] | None = None,
 ) -> Targets:
     """Compute everything the objective needs of the content and the style images. Pure.
 
@@ -50,14 +50,15 @@ def make_targets(
         content: The content image at the size that is optimized.
         styles: One or more style images, of any sizes.
         objective: Layers and smoothing.
-        blend: A non-negative weight per style image.
+        blend: A non-negative weight per style image; `None`: equal weights.
 
     Returns:
         The targets by layer.
     """
+    weights = jnp.ones(len(styles)) if blend is None else jnp.asarray(blend, jnp.float32)
     return Targets(
         content=content_targets(network, content, objective=objective),
-        style=style_targets(network, styles, objective=objective, blend=jnp.asarray(blend, jnp.float32)),
+        style=style_targets(network, styles, objective=objective, blend=weights),
     )
 
 

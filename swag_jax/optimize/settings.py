@@ -4,12 +4,12 @@ Presets are values of `StylizeSettings`; the flags of the command line, their de
 from the `Objective` and `Smoothing` inside it.
 """
 
-import dataclasses
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from dataclasses import field
+from typing import Literal, TypeAlias
 
-from swag_jax._checks import UserError, check_name, check_range, error, near
-from swag_jax.backbones import PADDINGS, POOLINGS, PRECISIONS, Precision
+from swag_jax._checks import check_name, check_range, error
+from swag_jax._settings import Settings
+from swag_jax.backbones import PADDINGS, POOLINGS, Precision
 from swag_jax.losses import Objective
 from swag_jax.optimize.lbfgs import LBFGS
 from swag_jax.optimize.solvers import Adam, Solver
@@ -23,8 +23,7 @@ COLORS: tuple[Colors, ...] = ("style", "luminance", "match")
 INITS: tuple[Init, ...] = ("content", "statistics", "noise")
 
 
-@dataclass(frozen=True)
-class StylizeSettings:
+class StylizeSettings(Settings):
     """How an image is stylized.
 
     Attributes:
@@ -55,6 +54,11 @@ class StylizeSettings:
         seed: Seed of random weights and of noise.
         precision: float32 (full), tf32 (the default of PyTorch's convolutions) or bfloat16 (network only; losses and
             image stay float32).
+
+    Example:
+        >>> settings = StylizeSettings()
+        >>> settings.replace(size=256, objective=settings.objective.replace(smoothing="softmax")).size
+        256
     """
 
     backbone: str = "vgg19"
@@ -79,12 +83,10 @@ class StylizeSettings:
     precision: Precision = "tf32"
 
     def __post_init__(self):
+        super().__post_init__()
         check_name(self.pooling, ("auto", *POOLINGS), what="pooling")
         check_name(self.padding, ("auto", *PADDINGS), what="padding")
-        check_name(self.solver, SOLVERS, what="solver")
         check_name(self.init, INITS, what="init")
-        check_name(self.colors, COLORS, what="colors")
-        check_name(self.precision, PRECISIONS, what="precision")
         for name in ("size", "smallest_size", "steps"):
             check_range(getattr(self, name), what=name.replace("_", " "), low=1)
         check_range(self.seed, what="seed", low=0, high=2**32 - 1)
@@ -107,32 +109,3 @@ class StylizeSettings:
     def full_objective(self) -> Objective:
         """The objective with the backbone's default layers where none are given."""
         return self.objective.for_backbone(self.backbone)
-
-    def replace(self, **changes: Any) -> "StylizeSettings":
-        """Return a copy with attributes changed, those of the objective and its smoothing included.
-
-        Raises:
-            UserError: If an attribute is unknown or a value is out of range.
-
-        Example:
-            >>> StylizeSettings().replace(size=256, style_weight=30.0, kind="softmax").objective.style_weight
-            30.0
-        """
-        own, inner = _names(self), _names(self.objective)
-        innermost = _names(self.objective.smoothing)
-        for name in changes:
-            if name not in own | inner | innermost:
-                raise UserError(f"unknown setting {name!r}: {near(name, sorted(own | inner | innermost))}")
-        chosen = {name: value for name, value in changes.items() if name in own}
-        objective: Any = chosen.pop("objective", self.objective)
-        smoothing = _changed(changes.get("smoothing", objective.smoothing), changes, innermost)
-        objective = _changed(objective, {**changes, "smoothing": smoothing}, inner)
-        return dataclasses.replace(self, objective=objective, **chosen)
-
-
-def _names(value: Any) -> set[str]:
-    return {f.name for f in dataclasses.fields(value)}
-
-
-def _changed(value: Any, changes: dict[str, Any], names: set[str]) -> Any:
-    return dataclasses.replace(value, **{name: changes[name] for name in changes if name in names})

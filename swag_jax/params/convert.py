@@ -1,25 +1,25 @@
 """Foreign checkpoints to our parameters: strict both ways, with every failure in one report.
 
-Every name the network needs must come out, and every key that goes in must be used or dropped by a rule. A
-file may end before the network does (our own VGG19 ends at conv5_1), but has no gaps. A safetensors file may hold
-tensors in 8 bits (`swag_jax.params.quantize`); here they are floating-point ones.
+Every parameter that is needed must come out, and every key that goes in must be used or dropped. `read_fitting` reads
+networks and generators alike; the layout that it is given knows their names. A network's file may end before the
+network does (our own VGG19 ends at conv5_1), but has no gaps. A safetensors file may hold tensors in 8 bits
+(`swag_jax.params.quantize`); here they are floating-point ones.
 """
 
 import hashlib
 import json
-import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from swag_jax._checks import UserError, error, misfits_error
+from swag_jax._checks import error, misfits_error
 from swag_jax._limits import read_json
 from swag_jax.params import originals
 from swag_jax.params._files import check_file, file_sha256
-from swag_jax.params.layouts import NATIVE, Layout, Shapes, Tensors, find_layout, looks_like
+from swag_jax.params.layouts import NATIVE, Layout, find_layout, is_known
 from swag_jax.params.prefixes import shared_prefixes, without_prefix
 from swag_jax.params.quantize import companion_keys, decode
 from swag_jax.params.safetensors_file import (
@@ -30,6 +30,7 @@ from swag_jax.params.safetensors_file import (
     safetensors_types,
 )
 from swag_jax.params.torch_file import read_torch, torch_shapes
+from swag_jax.params.tree import Shapes, Tensors, depth_of, layer_of, misfits
 
 CONVERTER_VERSION = "1"
 """Grows when the same checkpoint would convert to other numbers."""
@@ -56,11 +57,12 @@ class Setup:
 
     Attributes:
         layout: The layout's name.
-        normalization: How images in [0, 1] become the network's input; `None` for what is the network's default.
+        normalization: How images in [0, 1] become the network's input; `None` for the network's default.
         padding: What convolutions see beyond the edge.
-        architecture: What the network differs in from the zoo's of its name, such as `{"version": "v1"}`.
+        architecture: How the network differs from the zoo's of its name, such as `{"version": "v1"}`.
         deepest_layer: The last layer, such as `conv5_1`, that the checkpoint reaches.
         told_by: What the normalization is known by, in words.
+        swaps_colors: Whether the first kernel takes red first, but the normalization has blue first.
     """
 
     layout: str
@@ -69,9 +71,10 @@ class Setup:
     architecture: Mapping[str, Any]
     deepest_layer: str
     told_by: str = ""
+    swaps_colors: bool = False
 
     def describe_input(self) -> str:
-        """Say in a few words what the network reads; nothing where that is the network's default.
+        """Say in a few words what the network reads; nothing if that is the network's default.
 
         Example:
             >>> Setup("torchvision", "caffe", "zeros", {}, "conv5_4", told_by="asked for").describe_input()
@@ -83,37 +86,27 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class _Checkpoint:
-    """A file whose layout is known.
+class Part:
+    """A file of a checkpoint.
 
     Attributes:
         source: The file.
-        shapes: The shape of every tensor, by its own key without the prefix.
-        layout: How it lays out its weights.
-        ours: What a file of our own says about itself; empty for others.
         prefix: What stands in front of all its keys.
+        shapes: The shape of every tensor, by its key without the prefix.
     """
 
     source: Path
-    shapes: Shapes
-    layout: Layout
-    ours: dict[str, str]
     prefix: str
+    shapes: Shapes
 
 
 @dataclass(frozen=True)
-class _Input:
-    """What a checkpoint's network reads.
+class _Checkpoint:
+    """A network's file, its layout, and what a file of our own says about itself (empty for others)."""
 
-    Attributes:
-        normalization: How images in [0, 1] become its input; `None` for what is the network's default.
-        told_by: What that is known by, in words.
-        is_turned: Whether the first kernel takes red first where the normalization has blue first.
-    """
-
-    normalization: str | None
-    told_by: str
-    is_turned: bool = False
+    file: Part
+    layout: Layout
+    ours: dict[str, str]
 
 
 def convert(
@@ -125,17 +118,17 @@ def convert(
     architecture: Mapping[str, Any] | None = None,
     normalization: str = "auto",
 ) -> Converted:
-    """Read a checkpoint and bring it into our names and layout.
+    """Read a network's checkpoint and bring it into our names and layout.
 
     Args:
         source: A safetensors or PyTorch file.
         backbone: The network it is for.
         expected: The shape of every parameter of the whole network by flat name.
         layout: How the file lays out its weights; `auto` tells by its keys.
-        architecture: What its network differs in from the zoo's of that name, such as `{"version": "v1"}`; default:
+        architecture: How its network differs from the zoo's of that name, such as `{"version": "v1"}`; default:
             what a file of our own says, else nothing.
-        normalization: How images become the network's input, where that is known better than by `auto`: by the
-            layout, but for the original VGGs, which are told by their numbers (`swag_jax.params.originals`).
+        normalization: How images become the network's input, if that is known better than by `auto`: by the layout,
+            and for the original VGGs by their numbers (`swag_jax.params.originals`).
 
     Returns:
         The tensors by flat name, float32, and what the store records about them.
@@ -143,16 +136,18 @@ def convert(
     Raises:
         UserError: If the file cannot be read or does not fit; one line for every misfit.
     """
-    tensors = read_parameters(source, backbone, expected, layout=layout, normalization=normalization)
+    found = _recognized(source, backbone, layout)
     sha256 = file_sha256(source)
-    setup = inspect(source, backbone, layout=layout, normalization=normalization, sha256=sha256)
-    origin = {"source_name": source.name, "source_sha256": sha256}
-    origin |= _said(source, setup.layout)
+    setup = _setup(found, normalization, sha256)
+    tensors = _read_network(found, backbone, _reached(found, expected), setup)
+    read = {} if setup.normalization is None else {"normalization": setup.normalization, "told_by": setup.told_by}
     metadata = {
-        **origin,
+        "source_name": source.name,
+        "source_sha256": sha256,
+        "layout": setup.layout,
+        **found.ours,
         "backbone": backbone,
-        "layout": origin.get("layout", setup.layout),
-        **({} if setup.normalization is None else {"normalization": setup.normalization, "told_by": setup.told_by}),
+        **read,
         "padding": setup.padding,
         "architecture": json.dumps(dict(setup.architecture if architecture is None else architecture)),
         "deepest_layer": setup.deepest_layer,
@@ -171,26 +166,13 @@ def inspect(
         source: A safetensors or PyTorch file.
         backbone: The network it is for.
         layout: How the file lays out its weights; `auto` tells by its keys.
-        normalization: As in `convert`.
-        sha256: Of the file, where it is known; files of the original VGGs are known by it too.
-
-    Returns:
-        What the checkpoint asks of its network.
+        normalization: How images become the network's input; see `convert`.
+        sha256: Of the file, if it is known; files of the original VGGs are known by it too.
 
     Raises:
         UserError: If the file cannot be read or is of another network.
     """
-    found = _recognized(source, backbone, layout)
-    names = [name for key in found.shapes if (name := found.layout.rename(key)) is not None]
-    taken = _input(found, normalization, sha256)
-    return Setup(
-        found.layout.name,
-        taken.normalization,
-        found.ours.get("padding", found.layout.padding),
-        architecture_of(source, found.ours),
-        layer_of(max(names, key=depth_of)),
-        taken.told_by,
-    )
+    return _setup(_recognized(source, backbone, layout), normalization, sha256)
 
 
 def read_parameters(
@@ -202,14 +184,14 @@ def read_parameters(
     normalization: str = "auto",
     whole: bool = True,
 ) -> Tensors:
-    """Read a checkpoint's tensors in our names and layout.
+    """Read a network's tensors in our names and layout.
 
     Args:
         source: A safetensors or PyTorch file.
         backbone: The network it is for.
         expected: The shape of every parameter by flat name: of the whole network, or down to some layer.
         layout: How the file lays out its weights; `auto` tells by its keys.
-        normalization: As in `convert`.
+        normalization: How images become the network's input; see `convert`.
         whole: `True`: the file may end early, and layers beyond `expected` are misfits. `False`: the file
             must reach the end of `expected`, and what lies deeper is not read.
 
@@ -220,99 +202,160 @@ def read_parameters(
         UserError: If the file cannot be read or does not fit; one line for every misfit.
     """
     found = _recognized(source, backbone, layout)
-    rules = found.layout
-    plan, misfits = _plan(rules, found.shapes, expected, whole=whole)
-    # What has another shape is not read: it could have any size.
-    fitting = [key for key, name in plan.items() if rules.shape(found.shapes[key]) == tuple(expected[name])]
-    fitting += [key for key, shape in rules.folded if found.shapes[key] == shape]
-    foreign, unusable = usable_floats(source, fitting, prefix=found.prefix)
-    if misfits or unusable:
-        raise _report(source, backbone, rules, misfits + unusable)
-    prepared = rules.prepare(foreign)
-    arrays = {name: np.ascontiguousarray(rules.arrange(prepared[key])) for key, name in plan.items()}
-    if _input(found, normalization).is_turned:
-        arrays[_FIRST[0]] = np.ascontiguousarray(arrays[_FIRST[0]][:, :, ::-1])
-    return arrays
+    setup = _setup(found, normalization)
+    if whole:
+        expected = _reached(found, expected)
+    else:
+        end, rename = max(map(depth_of, expected)), found.layout.rename
+        shapes = {key: shape for key, shape in found.file.shapes.items() if depth_of(rename(key) or "") <= end}
+        found = replace(found, file=replace(found.file, shapes=shapes))
+    return _read_network(found, backbone, expected, setup)
+
+
+def read_fitting(parts: Sequence[Part], layout: Layout, expected: Shapes, *, rule: str) -> Tensors:
+    """Read the tensors of one checkpoint in our names and layout: all that are expected, and no others.
+
+    Args:
+        parts: All of its files.
+        layout: How they lay out their weights.
+        expected: The shape of every parameter by flat name.
+        rule: What an error says that must hold, such as `x.pth must fit vgg19`.
+
+    Returns:
+        float32 arrays by flat name.
+
+    Raises:
+        UserError: If a file cannot be read, or they do not fit; one line for every misfit.
+    """
+    plan: dict[str, tuple[Part, str]] = {}
+    wrong = []
+    for part in parts:
+        for key, shape in part.shapes.items():
+            name = layout.rename(key)
+            if name in plan:
+                wrong.append(f"{name} is in {plan[name][0].source.name} and in {part.source.name}")
+            elif name is not None:
+                plan[name] = part, key
+            elif shape != layout.folded.get(key, shape):
+                wrong.append(f"{key} has shape {shape}, expected {layout.folded[key]}")
+            elif not layout.dropped(key) and key not in layout.folded:
+                wrong.append(f"unexpected {key}")
+    shapes = {name: layout.shape(part.shapes[key]) for name, (part, key) in plan.items()}
+    wrong += misfits(shapes, expected)
+    foreign: Tensors = {}
+    for part in parts:
+        # What has another shape is not read: it could have any size.
+        keys = [key for name, (home, key) in plan.items() if home is part and shapes[name] == expected.get(name)]
+        keys += [key for key, shape in layout.folded.items() if part.shapes.get(key) == shape]
+        floats, unusable = usable_floats(part.source, keys, prefix=part.prefix)
+        foreign |= floats
+        wrong += unusable
+    if wrong:
+        raise misfits_error(rule, wrong)
+    foreign = layout.prepare(foreign)
+    return {name: layout.arrange(foreign[key]) for name, (_, key) in plan.items()}
+
+
+def _read_network(found: _Checkpoint, backbone: str, expected: Shapes, setup: Setup) -> Tensors:
+    rule = f"{found.file.source} must fit {backbone} (read in the {setup.layout} layout)"
+    tensors = read_fitting([found.file], found.layout, expected, rule=rule)
+    if setup.swaps_colors:
+        tensors[_FIRST[0]] = np.ascontiguousarray(tensors[_FIRST[0]][:, :, ::-1])
+    return tensors
+
+
+def _reached(found: _Checkpoint, expected: Shapes) -> Shapes:
+    """Return what is expected down to the file's last layer; all of it for a file that has none of it."""
+    names = {found.layout.rename(key) for key in found.file.shapes} & expected.keys()
+    end = max(map(depth_of, names or expected))
+    return {name: shape for name, shape in expected.items() if depth_of(name) <= end}
+
+
+def _recognized(source: Path, backbone: str, layout: str) -> _Checkpoint:
+    """Find the layout of a file, and the prefix after which its keys are known.
+
+    Networks may share all names and shapes, so that a file of our own that names another one is refused by that name.
+    """
+    file = open_part(source, is_known)
+    found = find_layout(file.shapes, backbone=backbone, name=layout, where=source)
+    ours = read_metadata(source) if found.name == NATIVE.name and is_safetensors(source) else {}
+    named = ours.get("backbone", backbone)
+    if named != backbone:
+        cure = f"pass --backbone {named}, or a checkpoint of {backbone}"
+        raise error(f"{source} must hold weights of {backbone}", got=f"a file that names {named}", cure=cure)
+    return _Checkpoint(file, found, ours)
+
+
+def open_part(source: Path, accepts: Callable[[Shapes], object]) -> Part:
+    """Return a file's shapes without the shortest prefix that leaves known keys; with all of it if none does.
+
+    Raises:
+        UserError: If the file cannot be read.
+    """
+    shapes = checkpoint_shapes(source)
+    parts = (Part(source, prefix, without_prefix(shapes, prefix)) for prefix in shared_prefixes(shapes))
+    return next((part for part in parts if accepts(part.shapes)), Part(source, "", shapes))
+
+
+def _setup(found: _Checkpoint, asked: str, sha256: str | None = None) -> Setup:
+    normalization, told_by, swaps_colors = _input(found, asked, sha256)
+    names = [name for key in found.file.shapes if (name := found.layout.rename(key)) is not None]
+    return Setup(
+        found.layout.name,
+        normalization,
+        found.ours.get("padding", found.layout.padding),
+        architecture_of(found.file.source, found.ours),
+        layer_of(max(names, key=depth_of)),
+        told_by,
+        swaps_colors,
+    )
 
 
 _FIRST = ("conv1_1.kernel", "conv1_1.bias")
 """The first convolution of a VGG."""
 
-_FIRST_SHAPE = (3, 3, 3, 64)
-"""Of its kernel, in our order of axes."""
+_FIRST_SHAPES = [(3, 3, 3, 64), (64,)]
+"""Of its kernel and bias, in our order of axes."""
 
 _OPEN = ("imagenet", "caffe", None)
 """Normalizations that a layout stands for without being bound to them."""
 
 
-def _input(found: _Checkpoint, asked: str, sha256: str | None = None) -> _Input:
-    """Tell what a checkpoint's network reads: what was asked for, what its file records, or what its numbers say."""
+def _input(found: _Checkpoint, asked: str, sha256: str | None) -> tuple[str | None, str, bool]:
+    """Tell what the network reads (asked for, recorded, or told by its numbers), by what, and if colors are swapped."""
     ours = found.ours
     recorded = ours.get("normalization", found.layout.normalization)
     if asked != "auto" and recorded not in _OPEN:
-        rule = f"the input of {found.source} is known to be {recorded}"
+        rule = f"the input of {found.file.source} is known to be {recorded}"
         raise error(rule, got=f"a demand for {asked}", cure="leave the input out")
     # Files of 0.1.0 say `imagenet` of an original too, and not what that was told by.
     is_sure = "told_by" in ours or ours.get("normalization", "imagenet") != "imagenet"
     if asked == "auto" and is_sure:
-        return _Input(recorded, ours.get("told_by", ""))
+        return recorded, ours.get("told_by", ""), False
     original = _original(found)
-    is_turned = original is not None and original.is_rgb
+    is_rgb = original is not None and original.is_rgb
     if asked != "auto":
-        return _Input(asked, "asked for", is_turned and asked == "caffe")
+        return asked, "asked for", is_rgb and asked == "caffe"
     if original is not None:
-        turned = ", red and blue exchanged" if is_turned else ""
-        return _Input("caffe", f"the original {original.original.name}, by its first convolution{turned}", is_turned)
+        swapped = ", red and blue exchanged" if is_rgb else ""
+        return "caffe", f"the original {original.original.name}, by its first convolution{swapped}", is_rgb
     if sha256 is not None and (published := originals.of_file(sha256)):
-        return _Input("caffe", f"the original {published.name}, by its sha256")
-    return _Input(recorded, "")
+        return "caffe", f"the original {published.name}, by its sha256", False
+    return recorded, "", False
 
 
 def _original(found: _Checkpoint) -> originals.Recognized | None:
-    """Return which original VGG a checkpoint is; `None` for others, and where the first convolution is made anew."""
-    rules = found.layout
-    first = {name: key for key in found.shapes if (name := rules.rename(key)) in _FIRST}
-    if rules.folded or len(first) < len(_FIRST):
+    """Return which original VGG a checkpoint is; `None` for others, and if the first convolution is folded."""
+    file, layout = found.file, found.layout
+    by_name = {layout.rename(key): key for key in file.shapes}
+    keys = [by_name[name] for name in _FIRST if name in by_name]
+    if layout.folded or [layout.shape(file.shapes[key]) for key in keys] != _FIRST_SHAPES:
         return None
-    kernel, bias = (first[name] for name in _FIRST)
-    if rules.shape(found.shapes[kernel]) != _FIRST_SHAPE or found.shapes[bias] != _FIRST_SHAPE[-1:]:
+    floats, unusable = usable_floats(file.source, keys, prefix=file.prefix)
+    if unusable:
         return None
-    floats, unusable = usable_floats(found.source, [kernel, bias], prefix=found.prefix)
-    return None if unusable else originals.recognize(rules.arrange(floats[kernel]).transpose(3, 2, 0, 1), floats[bias])
-
-
-def _recognized(source: Path, backbone: str, layout: str) -> _Checkpoint:
-    """Return a checkpoint with its layout, and what a file of our own says about itself.
-
-    Networks may share all names and shapes, so that a file of our own that names another one is refused by that name.
-    """
-    prefix, shapes, found = _unwrapped(checkpoint_shapes(source), source, backbone, layout)
-    ours = _said(source, found.name)
-    named = ours.get("backbone", backbone)
-    if named != backbone:
-        cure = f"pass --backbone {named}, or a checkpoint of {backbone}"
-        raise error(f"{source} must hold weights of {backbone}", got=f"a file that names {named}", cure=cure)
-    return _Checkpoint(source, shapes, found, ours, prefix)
-
-
-def _unwrapped(shapes: Shapes, source: Path, backbone: str, layout: str) -> tuple[str, Shapes, Layout]:
-    """Find the prefix behind which the keys are those of a known layout, the shapes without it, and the layout."""
-    first: UserError | None = None
-    for prefix in shared_prefixes(shapes):
-        inner = without_prefix(shapes, prefix)
-        try:
-            return prefix, inner, find_layout(inner, backbone=backbone, name=layout, where=source)
-        except UserError as problem:
-            if looks_like(inner) is not None:
-                raise
-            first = first or problem
-    assert first is not None  # no prefix is the first
-    raise first
-
-
-def _said(source: Path, layout: str) -> dict[str, str]:
-    """Return the metadata of a file of our own; empty for others."""
-    return read_metadata(source) if layout == NATIVE.name and is_safetensors(source) else {}
+    kernel, bias = (layout.arrange(floats[key]) for key in keys)
+    return originals.recognize(kernel.transpose(3, 2, 0, 1), bias)
 
 
 def architecture_of(source: Path, facts: Mapping[str, str]) -> dict[str, Any]:
@@ -338,7 +381,7 @@ def architecture_of(source: Path, facts: Mapping[str, str]) -> dict[str, Any]:
 def checkpoint_shapes(source: Path) -> dict[str, tuple[int, ...]]:
     """Return the shape of every tensor of a safetensors or PyTorch file, by its own keys.
 
-    Steps and tables of 8-bit tensors are part of these, and have no entries of their own.
+    Steps and tables of 8-bit tensors are part of these, and have no separate entries.
 
     Args:
         source: A safetensors or PyTorch file.
@@ -381,22 +424,6 @@ def tensors_sha256(tensors: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def layer_of(name: str) -> str:
-    """Return the layer of a parameter: `conv2_1` of `conv2_1.conv1.kernel`."""
-    return name.split(".", 1)[0]
-
-
-def depth_of(name: str) -> tuple[int, ...]:
-    """Return what sorts parameters and layers from shallow to deep.
-
-    Example:
-        >>> depth_of("conv2_1.conv1.kernel"), depth_of("conv3.kernel"), depth_of("inception3b.branch1.kernel")
-        ((2, 1), (3,), (3, 2))
-    """
-    parts = re.findall(r"\d+|(?<=\d)[a-z]", layer_of(name))
-    return tuple(int(part) if part.isdigit() else ord(part) - ord("a") + 1 for part in parts)
-
-
 def is_safetensors(source: Path) -> bool:
     """Tell whether a file is a safetensors file, or is called one; otherwise it should be a PyTorch file.
 
@@ -418,36 +445,6 @@ def _companion_keys(types: Mapping[str, str]) -> dict[str, str]:
     """Return the key of its steps or its table for each 8-bit tensor of a safetensors file."""
     names = {"I8": "int8", "U8": "uint8"}
     return companion_keys({key: names.get(kind, kind) for key, kind in types.items()})
-
-
-def _plan(layout: Layout, shapes: Shapes, expected: Shapes, *, whole: bool) -> tuple[dict[str, str], list[str]]:
-    """Decide which foreign key becomes which parameter, and list what does not fit."""
-    plan: dict[str, str] = {}
-    misfits = []
-    end = max(map(depth_of, expected))
-    for key, shape in shapes.items():
-        name = layout.rename(key)
-        if name is not None and name in expected:
-            plan[key] = name
-            if layout.shape(shape) != tuple(expected[name]):
-                misfits.append(f"{name} has shape {layout.shape(shape)}, expected {tuple(expected[name])}")
-        elif name is not None and not whole and depth_of(name) > end:
-            continue
-        elif not layout.dropped(key) and key not in dict(layout.folded):
-            misfits.append(f"unexpected {key}")
-    misfits += [
-        f"{key} has shape {shapes[key]}, expected {shape}" for key, shape in layout.folded if shapes[key] != shape
-    ]
-    return plan, misfits + _missing(plan.values(), expected, whole=whole)
-
-
-def _missing(present: Collection[str], expected: Shapes, *, whole: bool) -> list[str]:
-    reached = max(map(depth_of, present)) if whole and present else max(map(depth_of, expected))
-    return [
-        f"missing {name}"
-        for name in sorted(expected, key=depth_of)
-        if name not in present and depth_of(name) <= reached
-    ]
 
 
 def _read(source: Path, keys: Collection[str]) -> tuple[Tensors, list[str]]:
@@ -488,7 +485,3 @@ def usable_floats(source: Path, keys: Collection[str], *, prefix: str = "") -> t
         if bad := np.count_nonzero(~np.isfinite(floats[key])):
             unusable.append(f"{key} holds {bad} NaN or infinite values")
     return floats, unusable
-
-
-def _report(source: Path, backbone: str, layout: Layout, misfits: list[str]) -> UserError:
-    return misfits_error(f"{source} must fit {backbone} (read in the {layout.name} layout)", misfits)

@@ -1,6 +1,6 @@
 """Fetching checkpoints: the only part of the package that uses the network.
 
-A download is resumed where it broke off, checked against its hash, converted and put into the local store.
+A download resumes at its last byte, is checked against its hash, converted and put into the local store.
 """
 
 import contextlib
@@ -8,7 +8,7 @@ import http
 import http.client
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import huggingface_hub
@@ -19,9 +19,9 @@ from rich.progress import Progress
 from swag_jax._checks import UserError, error
 from swag_jax.params._files import file_sha256
 from swag_jax.params.convert import convert
-from swag_jax.params.layouts import Shapes
 from swag_jax.params.manifest import Checkpoint, Hub
 from swag_jax.params.store import home, install
+from swag_jax.params.tree import Shapes
 
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 30.0
@@ -78,7 +78,7 @@ def _download(checkpoint: Checkpoint, *, progress: bool, endpoint: str | None, c
             problems.append(f"{checkpoint.url} ({_first_line(problem)})")
     raise error(
         f"cannot fetch {checkpoint.name} from " + " nor from ".join(problems or [checkpoint.source]),
-        cure=f"fetch it where there is a network, then "
+        cure=f"fetch it on a machine with a network, then "
         f"`swag-jax weights convert FILE --backbone {checkpoint.backbone}`",
     )
 
@@ -88,17 +88,14 @@ def _from_hub(hub: Hub, sha256: str | None, endpoint: str | None, cache: Path | 
     cached = huggingface_hub.try_to_load_from_cache(hub.repository, hub.file, cache, hub.revision)
     published = sha256 or ""
     if not (sha256 and isinstance(cached, str)):
-        # Asked first, since this fails at once without a network, where a download retries for half a minute.
+        # Asked first: without a network this fails at once, but a download retries for half a minute.
         etag = huggingface_hub.get_hf_file_metadata(url).etag
         # Without a hash in the manifest the hub's of that commit must do: a large file's etag is its SHA-256.
         published = sha256 or etag or ""
     if len(published) != _SHA256_DIGITS:
         raise error(f"{url} must have a sha256 published by the hub", got=published or "none")
-    path = Path(
-        huggingface_hub.hf_hub_download(
-            hub.repository, hub.file, revision=hub.revision, endpoint=endpoint, cache_dir=cache
-        )
-    )
+    download = huggingface_hub.hf_hub_download
+    path = Path(download(hub.repository, hub.file, revision=hub.revision, endpoint=endpoint, cache_dir=cache))
     # The hub's cache holds a link to the file itself: a damaged one must go with what it points to.
     _check_prefix(path, published, remove=(path.resolve(), path))
     return path
@@ -136,7 +133,7 @@ def _from_url(url: str, sha256_prefix: str, *, progress: bool) -> Path:
 
 
 def _append(url: str, partial: Path, *, progress: bool) -> None:
-    """Download the rest of a file behind what is already there."""
+    """Download what is still missing of a file."""
     start = partial.stat().st_size if partial.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"})
     with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
@@ -144,21 +141,13 @@ def _append(url: str, partial: Path, *, progress: bool) -> None:
         resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
         start = start if resumed else 0
         total = start + int(response.headers["Content-Length"])
-        with (
-            partial.open("ab" if resumed else "wb") as file,
-            _bar(partial.stem, start, total, progress) as bar,
-        ):
+        bar = Progress(console=Console(stderr=True), disable=not progress)
+        with partial.open("ab" if resumed else "wb") as file, bar:
+            task = bar.add_task(partial.stem, completed=start, total=total)
             while chunk := response.read(_CHUNK):
-                bar(file.write(chunk))
+                bar.advance(task, file.write(chunk))
     if partial.stat().st_size != total:
         raise OSError(f"the connection closed after {partial.stat().st_size} of {total} bytes; run again to resume")
-
-
-@contextlib.contextmanager
-def _bar(name: str, start: int, total: int, shown: bool) -> Iterator[Callable[[int], None]]:
-    with Progress(console=Console(stderr=True), disable=not shown) as progress:
-        task = progress.add_task(name, completed=start, total=total)
-        yield lambda size: progress.advance(task, size)
 
 
 def _check_prefix(path: Path, published: str, *, remove: tuple[Path, ...]) -> None:

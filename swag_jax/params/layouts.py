@@ -1,39 +1,23 @@
-"""How other projects name the weights of our networks: one table of rules per layout.
+"""How other projects name the weights of networks: one table per layout.
 
-Parameters have flat names here: `conv3_1.kernel`, `conv2_1.conv1.norm.scale`. A layout says which of them
-each foreign key becomes, and which keys it drops on purpose. PyTorch kernels are (out, in, height, width);
-ours are (height, width, in, out).
+Parameters have flat names here: `conv3_1.kernel`, `conv2_1.conv1.norm.scale`. A layout says which of them each foreign
+key becomes, and which keys it drops. PyTorch kernels are (out, in, height, width); ours are (height, width, in, out).
 """
 
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
 
 from swag_jax._checks import check_name, error
 from swag_jax.params.rescale import MEAN_ACTIVATION
+from swag_jax.params.tree import Shapes, Tensors
 
-Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
-"""The shape of every tensor by its key."""
-
-Tensors: TypeAlias = dict[str, np.ndarray]
-"""Tensors in host memory by their keys."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One row of a layout's table.
-
-    Attributes:
-        pattern: A regular expression that a foreign key matches as a whole.
-        name: What makes our flat name of the match.
-    """
-
-    pattern: str
-    name: Callable[[re.Match[str]], str]
+Rename: TypeAlias = Callable[[str], str | None]
+"""Returns our flat name of a foreign key, or `None` for keys that become no parameter."""
 
 
 @dataclass(frozen=True)
@@ -42,42 +26,39 @@ class Layout:
 
     Attributes:
         name: What the command line calls it.
+        rename: Our name of each foreign key.
+        drops: A regular expression of keys left out on purpose.
         family: The networks it is for: `vgg`, `vgg16`, `alexnet`, `resnet` or `inception`; empty for all.
         signature: Regular expressions of keys that together identify it.
-        rules: The table; the first match wins.
-        drops: Regular expressions of keys left out on purpose.
-        normalization: How images in [0, 1] become the network's input; `None` for what is the network's default.
+        normalization: How images in [0, 1] become the network's input; `None` for the network's default.
         padding: What its convolutions see beyond the edge.
         axes: The order of a foreign kernel's axes that gives ours.
         folded: Shapes of foreign tensors that `prepare` folds into others.
-        prepare: What happens to the foreign tensors before the table applies.
+        prepare: What happens to the foreign tensors before they are renamed.
     """
 
     name: str
-    family: str
-    signature: tuple[str, ...]
-    rules: tuple[Rule, ...]
-    drops: tuple[str, ...] = ()
+    rename: Rename
+    drops: str = ""
+    family: str = ""
+    signature: tuple[str, ...] = ()
     normalization: str | None = "imagenet"
     padding: str = "zeros"
     axes: tuple[int, ...] = (2, 3, 1, 0)
-    folded: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    folded: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     prepare: Callable[[Tensors], Tensors] = dict
 
     def fits(self, shapes: Shapes) -> bool:
         """Tell whether a checkpoint has the keys that identify this layout."""
         return all(any(re.fullmatch(pattern, key) for key in shapes) for pattern in self.signature)
 
-    def rename(self, key: str) -> str | None:
-        """Return our name for a foreign key, or `None` where no rule knows it."""
-        for rule in self.rules:
-            if match := re.fullmatch(rule.pattern, key):
-                return rule.name(match)
-        return None
-
     def dropped(self, key: str) -> bool:
         """Tell whether a foreign key is left out on purpose."""
-        return any(re.fullmatch(pattern, key) for pattern in self.drops)
+        return re.fullmatch(self.drops, key) is not None
+
+    def knows(self, key: str) -> bool:
+        """Tell whether a foreign key becomes a parameter or is left out on purpose."""
+        return self.rename(key) is not None or self.dropped(key)
 
     def shape(self, foreign: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape a foreign tensor has in our order of axes."""
@@ -85,7 +66,23 @@ class Layout:
 
     def arrange(self, foreign: np.ndarray) -> np.ndarray:
         """Return a foreign tensor in our order of axes."""
-        return np.transpose(foreign, self.axes) if foreign.ndim == len(self.axes) else foreign
+        ours = np.transpose(foreign, self.axes) if foreign.ndim == len(self.axes) else foreign
+        return np.ascontiguousarray(ours)
+
+
+def table(convolutions: Mapping[str, str], norms: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return our flat name of each tensor's key, from our name of each convolution and norm with `weight` and `bias`.
+
+    Example:
+        >>> table({"features.0": "conv1_1"})
+        {'features.0.weight': 'conv1_1.kernel', 'features.0.bias': 'conv1_1.bias'}
+    """
+    return {
+        f"{module}.{foreign}": f"{ours}.{name}"
+        for modules, weight in ((convolutions, "kernel"), (norms or {}, "scale"))
+        for module, ours in modules.items()
+        for foreign, name in (("weight", weight), ("bias", "bias"))
+    }
 
 
 def _convolutions(*depths: int) -> tuple[str, ...]:
@@ -98,35 +95,37 @@ _VGG16_CONVOLUTIONS = _convolutions(2, 2, 3, 3, 3)
 
 _ALEXNET_CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
-# Positions in the `features` of torchvision's vgg19, vgg16 and alexnet, where ReLUs and pools take places too
+# Positions in the `features` of torchvision's vgg19, vgg16 and alexnet, which count ReLUs and pools too
 # (torchvision/models/vgg.py and alexnet.py).
 _VGG19_PLACES = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
 _VGG16_PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 _ALEXNET_PLACES = (0, 3, 6, 8, 10)
 
-# Positions in AdaIN's 53-module `vgg`, where every convolution follows its own reflection pad; the 1x1
+# Positions in AdaIN's 53-module `vgg`, in which each convolution follows a reflection pad; the 1x1
 # convolution at 0 is folded away (naoto0804/pytorch-AdaIN, net.py).
 _ADAIN_PLACES = (2, 5, 9, 12, 16, 19, 22, 25, 29, 32, 35, 38, 42, 45, 48, 51)
 
-_CONV_FIELDS = {"weight": "kernel", "bias": "bias"}
-_NORM_FIELDS = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "variance"}
+
+def _by_place(prefix: str, places: tuple[int, ...], convolutions: tuple[str, ...]) -> Rename:
+    return table({f"{prefix}{place}": name for place, name in zip(places, convolutions, strict=True)}).get
 
 
-def _place_rules(
-    prefix: str, places: tuple[int, ...], convolutions: tuple[str, ...] = _VGG19_CONVOLUTIONS
-) -> tuple[Rule, ...]:
-    names = dict(zip(places, convolutions, strict=True))
+def _by_rules(rules: Mapping[str, Callable[[re.Match[str]], str]]) -> Rename:
+    """Rename by regular expressions of whole keys; the first match wins."""
 
-    def name(match: re.Match[str]) -> str:
-        return f"{names[int(match['place'])]}.{_CONV_FIELDS[match['field']]}"
+    def rename(key: str) -> str | None:
+        matches = ((re.fullmatch(pattern, key), name) for pattern, name in rules.items())
+        return next((name(match) for match, name in matches if match), None)
 
-    places_pattern = "|".join(map(str, places))
-    return (Rule(rf"{re.escape(prefix)}(?P<place>{places_pattern})\.(?P<field>weight|bias)", name),)
+    return rename
 
 
-def _named_rules(convolutions: tuple[str, ...]) -> tuple[Rule, ...]:
-    pattern = rf"(?P<convolution>{'|'.join(convolutions)})\.(?P<field>weight|bias)"
-    return (Rule(pattern, lambda m: f"{m['convolution']}.{_CONV_FIELDS[m['field']]}"),)
+_NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "variance"}
+_FIELD = rf"(?P<field>{'|'.join(_NORM)})"
+
+
+def _norm(match: re.Match[str]) -> str:
+    return f"norm.{_NORM[match['field']]}"
 
 
 def _block(match: re.Match[str]) -> str:
@@ -134,52 +133,50 @@ def _block(match: re.Match[str]) -> str:
     return f"conv{int(match['stage']) + 1}_{int(match['block']) + 1}"
 
 
-def _norm(match: re.Match[str]) -> str:
-    return f"norm.{_NORM_FIELDS[match['field']]}"
-
-
 _IN_BLOCK = r"layer(?P<stage>[1-4])\.(?P<block>\d+)\."
-_FIELD = r"\.(?P<field>weight|bias|running_mean|running_var)"
 
-_RESNET_RULES = (
-    Rule(r"conv1\.weight", lambda m: "conv1.kernel"),
-    Rule(r"bn1" + _FIELD, lambda m: f"conv1.{_norm(m)}"),
-    Rule(_IN_BLOCK + r"conv(?P<conv>[1-3])\.weight", lambda m: f"{_block(m)}.conv{m['conv']}.kernel"),
-    Rule(_IN_BLOCK + r"bn(?P<conv>[1-3])" + _FIELD, lambda m: f"{_block(m)}.conv{m['conv']}.{_norm(m)}"),
-    Rule(_IN_BLOCK + r"downsample\.0\.weight", lambda m: f"{_block(m)}.shortcut.kernel"),
-    Rule(_IN_BLOCK + r"downsample\.1" + _FIELD, lambda m: f"{_block(m)}.shortcut.{_norm(m)}"),
+_RESNET_NAMES = _by_rules(
+    {
+        r"conv1\.weight": lambda m: "conv1.kernel",
+        rf"bn1\.{_FIELD}": lambda m: f"conv1.{_norm(m)}",
+        rf"{_IN_BLOCK}conv(?P<conv>[1-3])\.weight": lambda m: f"{_block(m)}.conv{m['conv']}.kernel",
+        rf"{_IN_BLOCK}bn(?P<conv>[1-3])\.{_FIELD}": lambda m: f"{_block(m)}.conv{m['conv']}.{_norm(m)}",
+        rf"{_IN_BLOCK}downsample\.0\.weight": lambda m: f"{_block(m)}.shortcut.kernel",
+        rf"{_IN_BLOCK}downsample\.1\.{_FIELD}": lambda m: f"{_block(m)}.shortcut.{_norm(m)}",
+    }
 )
 
 # The classifier, and the count of batches that trained a batch norm's running statistics.
-_RESNET_DROPS = (r"fc\.(weight|bias)", r".*\.num_batches_tracked")
+_RESNET_DROPS = r"fc\.(weight|bias)|.*\.num_batches_tracked"
+
+# Torchvision's `BasicConv2d` is a convolution `conv` and its batch norm `bn`.
+_UNIT = rf"\.(?:conv\.weight|bn\.{_FIELD})"
 
 
 def _unit(match: re.Match[str]) -> str:
-    """Torchvision's `BasicConv2d` is a convolution `conv` and its batch norm `bn`."""
-    return f"norm.{_NORM_FIELDS[match['field']]}" if match["field"] else "kernel"
+    return _norm(match) if match["field"] else "kernel"
 
 
 def _branch(match: re.Match[str]) -> str:
-    """GoogLeNet's branches have their places in a sequence, where the fourth begins with a pool."""
+    """GoogLeNet's branches are numbered in a sequence; the fourth begins with a pool."""
     number, _, place = match["branch"].partition(".")
     branch = f"branch{number}_{int(place) + 1}" if number in ("2", "3") else f"branch{number}"
     return f"{match['block']}.{branch}.{_unit(match)}"
 
 
-_UNIT = r"\.(?:conv\.weight|bn\.(?P<field>weight|bias|running_mean|running_var))"
-
-_INCEPTION_RULES = (
-    Rule(r"(?P<layer>conv[1-3])" + _UNIT, lambda m: f"{m['layer']}.{_unit(m)}"),
-    Rule(r"(?P<block>inception\d[a-e])\.branch(?P<branch>1|[23]\.[01]|4\.1)" + _UNIT, _branch),
-    Rule(r"Conv2d_(?P<place>\d[ab])_\dx\d" + _UNIT, lambda m: f"conv{m['place']}.{_unit(m)}"),
-    Rule(
-        r"Mixed_(?P<place>\d[a-e])\.(?P<branch>branch\w+)" + _UNIT,
-        lambda m: f"mixed{m['place']}.{m['branch']}.{_unit(m)}",
-    ),
+_INCEPTION_NAMES = _by_rules(
+    {
+        rf"(?P<layer>conv[1-3]){_UNIT}": lambda m: f"{m['layer']}.{_unit(m)}",
+        rf"(?P<block>inception\d[a-e])\.branch(?P<branch>1|[23]\.[01]|4\.1){_UNIT}": _branch,
+        rf"Conv2d_(?P<place>\d[ab])_\dx\d{_UNIT}": lambda m: f"conv{m['place']}.{_unit(m)}",
+        rf"Mixed_(?P<place>\d[a-e])\.(?P<branch>branch\w+){_UNIT}": lambda m: (
+            f"mixed{m['place']}.{m['branch']}.{_unit(m)}"
+        ),
+    }
 )
 
 # The classifiers, auxiliary ones included, and the batch norms' counts.
-_INCEPTION_DROPS = (*_RESNET_DROPS, r"aux[12]\..*", r"AuxLogits\..*")
+_INCEPTION_DROPS = rf"{_RESNET_DROPS}|aux[12]\..*|AuxLogits\..*"
 
 
 def fold_color_convolution(tensors: Tensors) -> Tensors:
@@ -202,79 +199,63 @@ def fold_color_convolution(tensors: Tensors) -> Tensors:
     return folded
 
 
+_NATIVE_NAME = rf"(conv|inception|mixed)\d\S*(?<!{re.escape(MEAN_ACTIVATION)})"
+
 NATIVE = Layout(
     "native",
-    "",
-    (r"conv\d\S*\.kernel",),
-    (Rule(rf"(conv|inception|mixed)\d\S*(?<!{re.escape(MEAN_ACTIVATION)})", lambda m: m[0]),),
-    (rf".*{re.escape(MEAN_ACTIVATION)}",),
+    lambda key: key if re.fullmatch(_NATIVE_NAME, key) else None,
+    rf".*{re.escape(MEAN_ACTIVATION)}",
+    signature=(r"conv\d\S*\.kernel",),
     normalization=None,
     axes=(0, 1, 2, 3),
 )
 """Our own files: names and layout as they are."""
 
-_TIMM_VGG = Layout(
-    "timm",
-    "vgg",
-    (r"features\.0\.weight", r"pre_logits\.fc1\.weight"),
-    _place_rules("features.", _VGG19_PLACES),
-    (r"(pre_logits|head)\..*",),
-)
-_TORCHVISION_VGG = Layout(
+
+def _vgg_layouts(family: str, places: tuple[int, ...], convolutions: tuple[str, ...]) -> tuple[Layout, ...]:
+    by_place, by_name = _by_place("features.", places, convolutions), table({name: name for name in convolutions}).get
+    first = r"features\.0\.weight"
+    return (
+        Layout("timm", by_place, r"(pre_logits|head)\..*", family, (first, r"pre_logits\.fc1\.weight")),
+        Layout("torchvision", by_place, r"classifier\..*", family, (first,)),
+        # `vgg_conv.pth` of leongatys/PytorchNeuralStyleTransfer: Caffe's names, and the original's numbers.
+        Layout("gatys", by_name, r"fc[678]\.(weight|bias)", family, (r"conv1_1\.weight",), normalization="caffe"),
+    )
+
+
+_ALEXNET = Layout(
     "torchvision",
-    "vgg",
+    _by_place("features.", _ALEXNET_PLACES, _ALEXNET_CONVOLUTIONS),
+    r"classifier\..*",
+    "alexnet",
     (r"features\.0\.weight",),
-    _place_rules("features.", _VGG19_PLACES),
-    (r"classifier\..*",),
-)
-_VGG16_RULES = _place_rules("features.", _VGG16_PLACES, _VGG16_CONVOLUTIONS)
-_TIMM_VGG16 = dataclasses.replace(_TIMM_VGG, family="vgg16", rules=_VGG16_RULES)
-_TORCHVISION_VGG16 = dataclasses.replace(_TORCHVISION_VGG, family="vgg16", rules=_VGG16_RULES)
-_TORCHVISION_ALEXNET = dataclasses.replace(
-    _TORCHVISION_VGG,
-    family="alexnet",
-    rules=_place_rules("features.", _ALEXNET_PLACES, _ALEXNET_CONVOLUTIONS),
 )
 _ADAIN = Layout(
     "adain",
-    "vgg",
-    (r"0\.weight", r"0\.bias", r"2\.weight", r"2\.bias"),
-    _place_rules("", _ADAIN_PLACES),
+    _by_place("", _ADAIN_PLACES, _VGG19_CONVOLUTIONS),
+    family="vgg",
+    signature=(r"0\.weight", r"0\.bias", r"2\.weight", r"2\.bias"),
     normalization="none",
     padding="reflect",
-    folded=(("0.weight", (3, 3, 1, 1)), ("0.bias", (3,))),
+    folded={"0.weight": (3, 3, 1, 1), "0.bias": (3,)},
     prepare=fold_color_convolution,
 )
-# `vgg_conv.pth` of leongatys/PytorchNeuralStyleTransfer: Caffe's names, and the original's numbers.
-_GATYS = Layout(
-    "gatys",
-    "vgg",
-    (r"conv1_1\.weight",),
-    _named_rules(_VGG19_CONVOLUTIONS),
-    (r"fc[678]\.(weight|bias)",),
-    normalization="caffe",
-)
-_GATYS_VGG16 = dataclasses.replace(_GATYS, family="vgg16", rules=_named_rules(_VGG16_CONVOLUTIONS))
-_TORCHVISION_RESNET = Layout(
-    "torchvision", "resnet", (r"conv1\.weight", r"layer1\.0\.conv1\.weight"), _RESNET_RULES, _RESNET_DROPS
-)
-# timm renamed nothing in its ResNets, so "auto" calls these files "torchvision".
-_TIMM_RESNET = Layout("timm", "resnet", _TORCHVISION_RESNET.signature, _RESNET_RULES, _RESNET_DROPS)
-
-_TORCHVISION_INCEPTION = Layout(
+_RESNET = Layout("torchvision", _RESNET_NAMES, _RESNET_DROPS, "resnet", (r"conv1\.weight", r"layer1\.0\.conv1\.weight"))
+_INCEPTION = Layout(
     "torchvision",
+    _INCEPTION_NAMES,
+    _INCEPTION_DROPS,
     "inception",
     (r"(inception3a|Mixed_5b)\..*\.conv\.weight",),
-    _INCEPTION_RULES,
-    _INCEPTION_DROPS,
     normalization="inception",
 )
 
-# Two layouts' signatures may both fit a file; the first in this order is taken.
+# Two layouts' signatures may both fit a file; the first in this order is taken. timm renamed nothing in its ResNets, so
+# that "auto" calls these files "torchvision".
 LAYOUTS = (
-    *(_TIMM_VGG, _TORCHVISION_VGG, _TIMM_VGG16, _TORCHVISION_VGG16, _TORCHVISION_ALEXNET, _ADAIN),
-    *(_GATYS, _GATYS_VGG16),
-    *(_TORCHVISION_RESNET, _TIMM_RESNET, _TORCHVISION_INCEPTION, NATIVE),
+    *_vgg_layouts("vgg", _VGG19_PLACES, _VGG19_CONVOLUTIONS),
+    *_vgg_layouts("vgg16", _VGG16_PLACES, _VGG16_CONVOLUTIONS),
+    *(_ALEXNET, _ADAIN, _RESNET, dataclasses.replace(_RESNET, name="timm"), _INCEPTION, NATIVE),
 )
 """Every layout, the most specific first."""
 
@@ -320,6 +301,11 @@ def find_layout(shapes: Shapes, *, backbone: str, name: str = "auto", where: obj
     return chosen[0]
 
 
+def is_known(shapes: Shapes) -> bool:
+    """Tell whether keys are those of a known layout, or look like those of a known network."""
+    return looks_like(shapes) is not None or any(layout.fits(shapes) for layout in LAYOUTS)
+
+
 def _asked(name: str, family: str | None) -> str:
     known = list(dict.fromkeys(layout.name for layout in LAYOUTS if layout.family in (family, "")))
     if name != "auto" or len(known) == 1:
@@ -336,15 +322,15 @@ def _cure(looks: str | None, backbone: str, fitting: Iterable[Layout]) -> str:
 
 
 def looks_like(shapes: Shapes) -> str | None:
-    """Name the network that a checkpoint seems to come from, for a helpful message; `None` where unknown.
+    """Name the network that a checkpoint seems to come from, for a helpful message; `None` if unknown.
 
     Example:
         >>> looks_like({"conv1.weight": (64, 3, 7, 7), "layer1.0.conv1.weight": (64, 64, 3, 3)})
         'resnet of another depth'
     """
-    for pattern, name in _LOOKS:
+    for pattern, name in _LOOKS.items():
         if any(re.fullmatch(pattern, key) for key in shapes):
-            return name(shapes)
+            return name if isinstance(name, str) else name(shapes)
     return None
 
 
@@ -353,9 +339,7 @@ def _resnet(shapes: Shapes) -> str:
     if "layer1.0.conv3.weight" not in shapes:
         return _BASIC_RESNETS.get(blocks, "resnet of another depth")
     width, group = shapes["layer1.0.conv2.weight"][:2]
-    if group != width:
-        return "resnext"
-    return _RESNETS.get((blocks, width), "resnet")
+    return "resnext" if group != width else _RESNETS.get((blocks, width), "resnet")
 
 
 # Blocks in the third stage: torchvision/models/resnet.py.
@@ -381,30 +365,23 @@ def _vgg(shapes: Shapes) -> str:
     return " or ".join(name for name, known in depths.items() if places <= set(known)) or "vgg of another depth"
 
 
-def _vgg_by(field: str) -> Callable[[Shapes], str]:
+def _named_vgg(shapes: Shapes) -> str:
     """Tell by the fourth convolution of block 3, which a checkpoint that ends before it leaves open."""
-
-    def name(shapes: Shapes) -> str:
-        if f"conv3_4.{field}" in shapes:
-            return "vgg19"
-        return "vgg16" if f"conv4_1.{field}" in shapes else "vgg16 or vgg19"
-
-    return name
+    layers = {key.rpartition(".")[0] for key in shapes}
+    if "conv3_4" in layers:
+        return "vgg19"
+    return "vgg16" if "conv4_1" in layers else "vgg16 or vgg19"
 
 
-def _named(name: str) -> Callable[[Shapes], str]:
-    return lambda shapes: name
-
-
-_LOOKS: tuple[tuple[str, Callable[[Shapes], str]], ...] = (
-    (r"layer1\.0\.conv1\.weight", _resnet),
-    (r"conv1_1\.kernel", _vgg_by("kernel")),
-    (r"conv1_1\.weight", _vgg_by("weight")),
-    (r"conv5\.kernel", _named("alexnet")),
-    (r"features\.0\.weight", _vgg),
-    (r"features\.denseblock1\..*", _named("densenet")),
-    (r"inception3a\..*", _named("googlenet")),
-    (r"(Mixed_5b|mixed5b)\..*", _named("inception_v3")),
-    (r"cls_token|blocks\.0\.attn\.qkv\.weight", _named("vision transformer")),
-    (r"unet\..*|model\.diffusion_model\..*", _named("diffusion model")),
-)
+_LOOKS: Mapping[str, str | Callable[[Shapes], str]] = {
+    r"layer1\.0\.conv1\.weight": _resnet,
+    r"conv1_1\.(kernel|weight)": _named_vgg,
+    r"conv5\.kernel": "alexnet",
+    r"features\.0\.weight": _vgg,
+    r"features\.denseblock1\..*": "densenet",
+    r"inception3a\..*": "googlenet",
+    r"(Mixed_5b|mixed5b)\..*": "inception_v3",
+    r"cls_token|blocks\.0\.attn\.qkv\.weight": "vision transformer",
+    r"unet\..*|model\.diffusion_model\..*": "diffusion model",
+}
+"""What each network has a key like, the most specific first."""

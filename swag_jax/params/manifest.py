@@ -1,6 +1,6 @@
-"""The checkpoints this package knows: what they are, where they lie, their terms and their hashes.
+"""The checkpoints this package knows: what they are, where they are, their terms and their hashes.
 
-The list is `weights/manifest.json`, beside the checkpoints that come with the package.
+The list is `weights/manifest.json`, next to the checkpoints that come with the package.
 """
 
 import functools
@@ -36,11 +36,11 @@ class Checkpoint:
         layout: How its original file lays out the weights.
         normalization: How images in [0, 1] become the network's input.
         padding: What convolutions see beyond the edge.
-        architecture: What the network differs in from the zoo's of that name, such as `{"version": "v1"}`.
+        architecture: How the network differs from the zoo's of that name, such as `{"version": "v1"}`.
         deepest_layer: The last layer it reaches.
         unit_mean: Whether a VGG's filters are rescaled to a mean activation of one as it is read.
         hub: The original on the Hugging Face hub.
-        url: The original elsewhere, tried where the hub is out of reach.
+        url: The original elsewhere, tried if the hub is out of reach.
         url_sha256_prefix: First digits of the SHA-256 of the file at `url`, as its publisher gives them.
         file: The file in the package's weights folder, for embedded ones.
         sha256: SHA-256 of the hub's, the embedded or the user's file.
@@ -79,7 +79,7 @@ class Checkpoint:
 def weights_folder() -> Path:
     """Return the folder of the manifest and the embedded checkpoints.
 
-    In an installed package it is `swag_jax/_weights`, in a source checkout `weights` beside the package.
+    In an installed package it is `swag_jax/_weights`, in a source checkout `weights` next to the package.
     """
     package = Path(__file__).parents[1]
     installed = package / "_weights"

@@ -9,7 +9,7 @@ TECHNICAL = ("module.", "_orig_mod.")
 """Of `nn.DataParallel`, `DistributedDataParallel` and `AveragedModel`, and of `torch.compile`."""
 
 _COUNTS = ("n_averaged",)
-"""Keys beside the network's own, of `torch.optim.swa_utils.AveragedModel`."""
+"""Keys in addition to the network's, of `torch.optim.swa_utils.AveragedModel`."""
 
 _Value = TypeVar("_Value")
 
@@ -18,7 +18,7 @@ def shared_prefixes(keys: Collection[str]) -> tuple[str, ...]:
     """Return nothing, and each longer prefix that all keys share and that ends in a dot, shortest first.
 
     Args:
-        keys: The keys of a checkpoint; counts of training tools beside them do not matter.
+        keys: The keys of a checkpoint; counts of training tools do not matter.
 
     Example:
         >>> shared_prefixes(["model.net.conv1.weight", "model.net.conv2.weight"])

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from swag_jax._checks import error
-from swag_jax.params.layouts import Tensors
+from swag_jax.params.tree import Tensors
 
 _STEP, _TABLE = ".step", ".table"
 
@@ -185,7 +185,7 @@ def _whole(scaled: np.ndarray) -> np.ndarray:
 
 
 def _step_misfit(key: str, step: np.ndarray, shape: tuple[int, ...]) -> str | None:
-    """Say what is wrong with the steps of a tensor of `shape`; `None` where nothing is."""
+    """Say what is wrong with the steps of a tensor of `shape`; `None` if nothing is."""
     if step.ndim != len(shape) or any(length not in (1, full) for length, full in zip(step.shape, shape, strict=True)):
         return f"{key} has shape {step.shape}, expected 1 or the length of {shape} along every axis"
     if bad := np.count_nonzero(~(np.isfinite(step) & (step > 0))):

@@ -1,8 +1,9 @@
 """A plain stack of convolutions and ReLUs, rescaled so that its activations are divided channel by channel."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
+
+from swag_jax.params.tree import depth_of
 
 ArrayT = TypeVar("ArrayT", bound=Any)
 
@@ -31,7 +32,7 @@ def divided(tensors: Mapping[str, ArrayT], divisors: Mapping[str, ArrayT]) -> di
     """
     result = dict(tensors)
     before: Any = None
-    for name in sorted({key.removesuffix(".kernel") for key in tensors if key.endswith(".kernel")}, key=_place):
+    for name in sorted({key.removesuffix(".kernel") for key in tensors if key.endswith(".kernel")}, key=depth_of):
         kernel, bias = f"{name}.kernel", f"{name}.bias"
         if before is not None:
             result[kernel] = result[kernel] * before[None, None, :, None]
@@ -40,7 +41,3 @@ def divided(tensors: Mapping[str, ArrayT], divisors: Mapping[str, ArrayT]) -> di
             result[kernel] = result[kernel] / before[None, None, None]
             result[bias] = result[bias] / before
     return result
-
-
-def _place(name: str) -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", name)))

@@ -7,8 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from swag_jax._checks import UserError, error, near
 from swag_jax.params._files import check_file, file_sha256
-from swag_jax.params.convert import Setup, depth_of, inspect, layer_of, read_floats, read_parameters
-from swag_jax.params.layouts import Shapes, Tensors
+from swag_jax.params.convert import Setup, inspect, read_floats, read_parameters
 from swag_jax.params.manifest import (
     Checkpoint,
     checkpoint,
@@ -21,9 +20,10 @@ from swag_jax.params.manifest import (
 from swag_jax.params.rescale import MEAN_ACTIVATION, divided
 from swag_jax.params.safetensors_file import read_metadata
 from swag_jax.params.store import stored, stored_path
+from swag_jax.params.tree import Shapes, Tensors, depth_of, layer_of
 
 WEIGHTS = ("auto", "imagenet", "embedded", "random")
-"""What `--weights` accepts beside a path or the name of a stored checkpoint."""
+"""What `--weights` accepts besides a path or the name of a stored checkpoint."""
 
 SourceKind: TypeAlias = Literal["imagenet", "embedded", "file", "random"]
 
@@ -38,9 +38,9 @@ class Source:
         backbone: The network they are for.
         path: The file; `None` for random weights.
         sha256: SHA-256 of the original checkpoint; `None` for random weights.
-        normalization: How images in [0, 1] become the network's input; `None` for what is the network's default.
+        normalization: How images in [0, 1] become the network's input; `None` for the network's default.
         padding: What convolutions see beyond the edge.
-        architecture: What the network differs in from the zoo's of its name, such as `{"version": "v1"}`.
+        architecture: How the network differs from the zoo's of its name, such as `{"version": "v1"}`.
         deepest_layer: The last layer they reach; `None` for the whole network.
         unit_mean: Whether a VGG's filters are rescaled to a mean activation of one as they are read.
         note: What to know about them; may be empty.
@@ -158,39 +158,19 @@ def _in_package(backbone: str, entry: Checkpoint) -> Source:
     if entry.backbone != backbone:
         cure = f"pass --backbone {entry.backbone}, or weights of {backbone}"
         raise error(f"{entry.name} must be weights of {backbone}", got=f"weights of {entry.backbone}", cure=cure)
-    path = check_file(weights_folder() / str(entry.file))
+    path, note = check_file(weights_folder() / str(entry.file)), f"in the package, trained on {entry.trained_on}"
     return Source(
-        "embedded",
-        entry.name,
-        entry.backbone,
-        path,
-        entry.sha256,
-        entry.normalization,
-        entry.padding,
-        entry.architecture,
-        entry.deepest_layer,
-        entry.unit_mean,
-        f"in the package, trained on {entry.trained_on}",
+        "embedded", entry.name, backbone, path, entry.sha256, **_asked_by(entry), unit_mean=entry.unit_mean, note=note
     )
 
 
 def _stored(backbone: str, name: str) -> Source:
     path = stored_path(name)
-    metadata = read_metadata(path)
-    setup = inspect(path, backbone)
+    sha256, setup = read_metadata(path).get("source_sha256"), inspect(path, backbone)
     entry = next((entry for entry in checkpoints() if entry.name == name), None)
-    return Source(
-        "imagenet" if entry and entry.kind == "imagenet" else "file",
-        name,
-        backbone,
-        path,
-        metadata.get("source_sha256"),
-        setup.normalization,
-        setup.padding,
-        setup.architecture,
-        setup.deepest_layer,
-        note=f"trained on {entry.trained_on}" if entry else _noted("from the local store", setup),
-    )
+    kind = "imagenet" if entry and entry.kind == "imagenet" else "file"
+    note = f"trained on {entry.trained_on}" if entry else _noted("from the local store", setup)
+    return Source(kind, name, backbone, path, sha256, **_asked_by(setup), note=note)
 
 
 def _file(backbone: str, weights: str) -> Source:
@@ -203,20 +183,15 @@ def _file(backbone: str, weights: str) -> Source:
             raise _unknown(weights) from None
         raise
     sha256 = file_sha256(path)
-    setup = inspect(path, backbone, sha256=sha256)
-    known = checkpoint_of_file(sha256)
-    return Source(
-        "file",
-        path.name,
-        backbone,
-        path,
-        sha256,
-        setup.normalization,
-        setup.padding,
-        setup.architecture,
-        setup.deepest_layer,
-        note=f"the file of {known.name}" if known else _noted(f"{setup.layout} layout", setup),
-    )
+    setup, known = inspect(path, backbone, sha256=sha256), checkpoint_of_file(sha256)
+    note = f"the file of {known.name}" if known else _noted(f"{setup.layout} layout", setup)
+    return Source("file", path.name, backbone, path, sha256, **_asked_by(setup), note=note)
+
+
+def _asked_by(weights: Checkpoint | Setup) -> dict[str, Any]:
+    """Return what weights ask of their network."""
+    asked = ("normalization", "padding", "architecture", "deepest_layer")
+    return {name: getattr(weights, name) for name in asked}
 
 
 def _noted(note: str, setup: Setup) -> str:

@@ -1,6 +1,6 @@
 """The local store of converted checkpoints: one safetensors file each, in our names and layout.
 
-It is the folder `weights` in `$SWAG_JAX_HOME`, or in `~/.cache/swag_jax`. A file's metadata says where it
+It is the folder `weights` in `$SWAG_JAX_HOME`, or in `~/.cache/swag_jax`. A file's metadata says what it
 comes from and holds one hash over all its tensors.
 """
 
@@ -11,9 +11,10 @@ from pathlib import Path
 from swag_jax._checks import error
 from swag_jax.params._files import file_sha256
 from swag_jax.params.convert import Converted, convert, read_parameters, tensors_sha256
-from swag_jax.params.layouts import NATIVE, Shapes
+from swag_jax.params.layouts import NATIVE
 from swag_jax.params.manifest import Checkpoint, weights_folder
 from swag_jax.params.safetensors_file import read_metadata, write_safetensors
+from swag_jax.params.tree import Shapes
 
 _SUFFIX = ".safetensors"
 
@@ -73,7 +74,7 @@ def verify_stored(name: str, expected: Shapes) -> None:
     """
     path = stored_path(name)
     metadata = read_metadata(path)
-    # As they lie there, also where an original was taken for torchvision's by 0.1.0 and is put right when it is read.
+    # As stored: 0.1.0 took originals for torchvision's, which is put right only when they are read.
     recorded = "imagenet" if metadata.get("normalization") == "imagenet" else "auto"
     backbone = metadata.get("backbone", "")
     tensors = read_parameters(path, backbone, expected, layout=NATIVE.name, normalization=recorded)

@@ -1,9 +1,9 @@
-"""PyTorch state dicts (`.pth`, `.pt`, `.bin`, `.pth.tar`), read with numpy only and without running anything.
+"""PyTorch state dicts (`.pth`, `.pt`, `.bin`, `.pth.tar`) read without PyTorch: no torch at all is a promise.
 
-A PyTorch checkpoint is a pickle, and a pickle is a program: it names Python objects and calls them. The
-reader here (`swag_jax.params.pickles`) knows only the names that a state dict needs, and refuses a file that names
-anything else. Both formats are read: zip archives (PyTorch 1.6 and later) and the older format, where raw
-storages follow the pickle. References: `torch/serialization.py` and `torch/_utils.py`.
+A PyTorch checkpoint is a pickle, and a pickle is a program: it names Python objects and calls them. The reader here
+(`swag_jax.params.pickles`) runs nothing; it knows only the names that a state dict needs, and refuses a file that names
+anything else. Both formats are read: zip archives (PyTorch 1.6 and later) and the older format, in which raw storages
+follow the pickle. References: `torch/serialization.py` and `torch/_utils.py`.
 """
 
 import collections
@@ -16,7 +16,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -43,7 +43,7 @@ _DTYPES = {
     "BoolStorage": "?",
 }
 
-# Keys under which training scripts wrap a state dict; any other key serves too, where it is the only one.
+# Keys under which training scripts wrap a state dict; any other key serves too, if it is the only one.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 # Parts of these in a key say that what it holds is a training's state, not a network.
@@ -82,7 +82,7 @@ _BytesOf: TypeAlias = Callable[[Iterable[_Storage]], dict[str, bytes]]
 
 
 class _Call(NamedTuple):
-    """A known name that may be called; what for is `_Contents.made`'s to know."""
+    """A known name that may be called."""
 
     what: str
 
@@ -251,14 +251,11 @@ def _read_legacy(file: BinaryIO) -> tuple[object, _BytesOf]:
         raise ValueError("big-endian storages")
     contents = _Contents()
     content = contents.run(mapped)
-    in_file = [contents.storages[key] for key in _texts(_Contents().run(mapped))]
-    return content, lambda wanted: _legacy_storages(mapped, in_file, set(wanted))
-
-
-def _texts(found: object) -> list[str]:
-    if not isinstance(found, list) or not all(isinstance(key, str) for key in found):
+    keys = _Contents().run(mapped)
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise ValueError("no list of storages")
-    return found
+    in_file = [contents.storages[key] for key in keys]
+    return content, lambda wanted: _legacy_storages(mapped, in_file, set(wanted))
 
 
 def _legacy_storages(mapped: mmap.mmap, in_file: list[_Storage], wanted: set[_Storage]) -> dict[str, bytes]:
@@ -289,7 +286,7 @@ def _state_dict(content: object, path: Path) -> dict[str, _View]:
         )
     found = _wrapped(content)
     if not found:
-        strangers = [str(key) for key, value in content.items() if not (isinstance(key, str) and _is_view(value))]
+        strangers = [str(key) for key, value in content.items() if not _is_entry(key, value)]
         raise error(
             f"{path} must map names to tensors",
             got=f"other things under {', '.join(map(_shown, strangers[:3]))}",
@@ -309,7 +306,7 @@ def _wrapped(content: dict) -> dict[str, dict[str, _View]]:
         if id(inner) in seen or "param_groups" in inner or is_training:
             continue
         seen.add(id(inner))
-        if inner and all(isinstance(key, str) and _is_view(value) for key, value in inner.items()):
+        if inner and all(_is_entry(key, value) for key, value in inner.items()):
             named = without_prefixes(inner, TECHNICAL)
             if named not in found.values():
                 found[".".join(keys)] = named
@@ -339,8 +336,8 @@ def _meant(found: Mapping[str, dict[str, _View]], path: Path) -> dict[str, _View
     )
 
 
-def _is_view(value: object) -> TypeGuard[_View]:
-    return isinstance(value, _View)
+def _is_entry(key: object, value: object) -> bool:
+    return isinstance(key, str) and isinstance(value, _View)
 
 
 def _check_view(view: _View) -> None:

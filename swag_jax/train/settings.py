@@ -4,18 +4,16 @@ The flags of `swag-jax train` come from `TrainSettings` and from what is inside 
 """
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Any
 
 from swag_jax import features, losses
-from swag_jax._checks import UserError, check_name, check_range, error, near
-from swag_jax.backbones import PADDINGS, PRECISIONS, Backbone, Precision
-from swag_jax.generators import METHODS, Config, Method, TrainObjective, method_of
+from swag_jax._checks import check_name, check_range, error
+from swag_jax._settings import Settings
+from swag_jax.backbones import NAMES, PADDINGS, Backbone, Precision
+from swag_jax.generators import METHODS, AdaINConfig, AdaINObjective, Config, Method, TrainObjective, method_of
 
 
-@dataclass(frozen=True)
-class TrainSettings:
-    """How a generator is trained.
+class TrainSettings(Settings):
+    """How a generator is trained; without arguments, an AdaIN generator.
 
     Attributes:
         config: What the generator is made of; the layers that it reads follow from the objective and the encoder.
@@ -45,8 +43,8 @@ class TrainSettings:
             encoder's weights where they are random.
     """
 
-    config: Config
-    objective: TrainObjective
+    config: Config = AdaINConfig()
+    objective: TrainObjective = AdaINObjective()
     encoder: str = "vgg19"
     weights: str = "auto"
     padding: str = "auto"
@@ -66,10 +64,11 @@ class TrainSettings:
     seed: int = 0
 
     def __post_init__(self):
+        super().__post_init__()
         wanted = self.method.objective
         if type(self.objective) is not wanted:
             raise error(f"the objective of {self.kind} must be {wanted.__name__}", got=type(self.objective).__name__)
-        check_name(self.precision, PRECISIONS, what="precision")
+        check_name(self.encoder, NAMES, what="backbone")
         check_name(self.padding, ("auto", *PADDINGS), what="padding")
         if self.init == "kaiming" and not self.method.network.reads_styles:
             cure = "leave it out: its layers are normalized"
@@ -115,44 +114,22 @@ class TrainSettings:
             config = dataclasses.replace(config, taps=features.taps(encoder, layers=layers))
         return self.method.fit(config, self.objective)
 
-    def replace(self, **changes: Any) -> "TrainSettings":
-        """Return a copy with attributes changed, those of config, objective and smoothing included.
+    def for_encoder(self, name: str) -> "TrainSettings":
+        """Return the settings with another encoder, and the objective at that encoder's default layers.
 
-        Under another encoder, layers that are not named are that encoder's defaults.
-
-        Raises:
-            UserError: If an attribute is unknown or a value is out of range.
+        Args:
+            name: A network of the zoo.
 
         Example:
-            >>> recipe("adain").replace(steps=100, style_weight=3.0, kind="softmax").objective.style_weight
-            3.0
+            >>> TrainSettings().for_encoder("resnet50").read_layers
+            ('conv4_6',)
         """
-        smoothing = self.objective.smoothing
-        # What both have, such as AdaAttN's similarity, is the objective's; `fitted_config` takes it from there.
-        config_names = _names(self.config) - _names(self.objective)
-        parts = [_names(self), config_names, _names(self.objective), _names(smoothing)]
-        for name in changes:
-            if not any(name in part for part in parts):
-                raise UserError(f"unknown setting {name!r}: {near(name, sorted(set().union(*parts)))}")
-        own, config, objective, innermost = ({n: changes[n] for n in part if n in changes} for part in parts)
-        start = own.pop("objective", self.objective)
-        if changes.get("encoder", self.encoder) != self.encoder:
-            start = _without_layers(start).for_backbone(changes["encoder"])
-        chosen = dataclasses.replace(start, **objective)
-        chosen = dataclasses.replace(chosen, smoothing=dataclasses.replace(chosen.smoothing, **innermost))
-        made = dataclasses.replace(own.pop("config", self.config), **config)
-        return dataclasses.replace(self, config=made, objective=chosen, **own)
-
-
-def _names(value: Any) -> set[str]:
-    return {field.name for field in dataclasses.fields(value)}
-
-
-def _without_layers(objective: TrainObjective) -> TrainObjective:
-    if not isinstance(objective, losses.Objective):
-        return objective
-    none = {name: () for name in _names(objective) if name.endswith(("_layers", "_layer_weights"))}
-    return dataclasses.replace(objective, **none)
+        objective = self.objective
+        if isinstance(objective, losses.Objective):
+            objective = objective.replace(
+                content_layers=(), style_layers=(), content_layer_weights=(), style_layer_weights=()
+            )
+        return self.replace(encoder=name, objective=objective.for_backbone(name))
 
 
 def recipe(name: str) -> TrainSettings:

@@ -16,11 +16,11 @@ from words import over
 
 import swag_jax
 from swag_jax import read_image, sample, write_image
-from swag_jax.cli import _results
 from swag_jax.cli import batch as batch_command
-from swag_jax.cli._display import batch_summary
+from swag_jax.cli._display import Display, count_line, fit
+from swag_jax.cli._folder import Folder, Task, read_records
 from swag_jax.images import read_alpha
-from swag_jax.optimize import BatchProgress, preparation
+from swag_jax.optimize import preparation
 from swag_jax.optimize.joint import Joint
 
 CAT = sample("cat", size=53)[:, :40]
@@ -100,8 +100,8 @@ def test_every_combination_of_two_folders(run, folders):
 def test_the_commands_images_are_the_librarys(run, folders):
     assert run("--solver", "adam", "--quiet").code == 0
     settings = swag_jax.presets.gatys_vgg19.replace(
-        size=32, smallest_size=32, steps=2, weights="random", precision="float32", style_layers=("relu1_1",),
-        content_layers=("relu1_1",), tv_weight=0.0, solver="adam",
+        size=32, smallest_size=32, steps=2, weights="random", precision="float32", solver="adam",
+        objective=swag_jax.Objective(("relu1_1",), ("relu1_1",), style_weight=60.0),
     )  # fmt: skip
     content, style = (read_image(folders / name) for name in ("contents/cat.png", "styles/swirls.png"))
     expected = swag_jax.stylize(content, style, settings=settings).image
@@ -277,7 +277,7 @@ def test_a_run_whose_records_cannot_be_written_ends_early(run, folders, monkeypa
     def full(self, record):
         raise swag_jax.UserError("cannot write results.jsonl: No space left on device: make room and run again.")
 
-    monkeypatch.setattr(_results.Results, "add", full)
+    monkeypatch.setattr(Folder, "add", full)
     solved = count_solved(monkeypatch)
     ended = run("--batch-size", "1", "--quiet")
     assert ended.code == 2
@@ -363,7 +363,7 @@ def test_pairs_of_a_json_file_have_their_own_settings(run, pairs, folders):
         ("content,style\na,b,c\n", ".csv", "line 2: a line must have one cell for each of the 2 columns"),
         ("content,style,name\na,b,x/y\n", ".csv", "line 2: a name must be usable as a file's name, got 'x/y'"),
         ("content,style,name\na,b,Sheet-2\n", ".csv", "no pair may have the name of the contact sheet, got 'Sheet-2'"),
-        ("content,style\na,b\na.png,b.png\n", ".csv", "every pair must have a name of its own, got a + b and a.png"),
+        ("content,style\na,b\na.png,b.png\n", ".csv", "every result must have its own name, got a + b and a.png"),
         ("content,style\n", ".csv", "--pairs must name at least one pair, got none in"),
         ('{"content": "a"\n', ".jsonl", "line 1: a line must be a JSON object, got Expecting"),
         ('\n["a", "b"]\n', ".jsonl", "line 2: a line must be a JSON object, got list."),
@@ -414,19 +414,16 @@ def test_names_that_meet_are_refused(run, folders):
 
 
 def test_ctrl_c_keeps_what_is_done_and_the_command_goes_on(run, folders, monkeypatch):
-    seen = []
-
-    def call(display, progress):
-        seen.append(progress)
-        if progress.done:
+    def show(display, parts, done, total):
+        if done:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(batch_command.BatchDisplay, "__call__", call)
+    monkeypatch.setattr(Display, "show", show)
     monkeypatch.setitem(preparation.STEPS_BETWEEN_CALLBACKS, "cpu", 1)
     ended = run()
     assert ended.code == 130
     assert "stopping after these steps; Ctrl-C again to quit at once; what is done is kept" in ended.err
-    assert ended.err.rstrip().endswith("; stopped: the same command goes on from here")
+    assert ended.err.rstrip().endswith("; stopped: the same command resumes from here")
     assert len([name for name in names(folders / "out") if name.endswith(".png")]) == 3
     monkeypatch.undo()
     assert run().code == 0
@@ -504,12 +501,19 @@ def test_records_of_other_pairs_stay(run, folders):
     assert len(records(folders / "out")) == 6
 
 
+def opened(path, tasks=(), **options):
+    folder = Folder(path, tasks, suffix="png")
+    folder.open(lambda task: {}, **options)
+    return folder
+
+
 def test_records_of_several_processes_are_merged(tmp_path):
+    tasks = [Task(f"pair{process}", tmp_path, ()) for process in (1, 0)]
     for process in range(2):
-        results = _results.Results(tmp_path, process=process)
-        results.add({"name": f"pair{process}", "status": "done"})
+        folder = opened(tmp_path, tasks, process=process)
+        folder.add({"name": f"pair{process}", "status": "done"})
     assert names(tmp_path) == ["results-0.jsonl", "results-1.jsonl"]
-    results.merge(["pair1", "pair0"])
+    folder.merge()
     assert names(tmp_path) == ["results.jsonl"]
     assert list(records(tmp_path)) == ["pair1", "pair0"]
 
@@ -548,15 +552,15 @@ def test_damaged_records_are_left_out(tmp_path, damage):
     other = {**SOUND, "name": "z"}
     lines = [json.dumps(SOUND).encode(), damage, json.dumps(other).encode(), b""]
     (tmp_path / "results.jsonl").write_bytes(b"\n".join(lines))
-    assert [record["name"] for record in _results.read_records(tmp_path)] == ["a", "z"]
-    assert _results.Results(tmp_path).records == {"a": SOUND, "z": other}
+    assert [record["name"] for record in read_records(tmp_path)] == ["a", "z"]
+    assert opened(tmp_path).records == {"a": SOUND, "z": other}
     assert records(tmp_path) == {"a": SOUND, "z": other}
 
 
 def test_a_record_of_0_1_0_is_read(tmp_path):
     record = {**SOUND, "error": None, "backbone": "vgg19", "losses": {"total": 0.5}, "seconds": 1.5}
     (tmp_path / "results.jsonl").write_text(json.dumps(record) + "\n")
-    assert _results.Results(tmp_path).records == {"a": record}
+    assert opened(tmp_path).records == {"a": record}
 
 
 def test_a_run_with_damaged_records_does_what_they_were_of(run, folders):
@@ -574,10 +578,10 @@ def test_a_run_with_damaged_records_does_what_they_were_of(run, folders):
 
 
 def test_summary():
-    progress = BatchProgress(5, 1, 48, 35.21, 10.0, 200.0, 9)
-    assert batch_summary(progress) == "6/48 pairs  1 failed  35.2 pairs·steps/s  3:20 left"
-    assert batch_summary(progress, width=40) == "6/48 pairs  1 failed  3:20 left"
-    assert batch_summary(BatchProgress(5, 0, None, 35.21, 10.0, None, 9)) == "5 pairs  35.2 pairs·steps/s"
+    line = count_line(6, 48, "pairs", failed=1, rate="35.2 pairs·steps/s", seconds_left=200.0)
+    assert fit(line) == "6/48 pairs  1 failed  35.2 pairs·steps/s  3:20 left"
+    assert fit(line, 40) == "6/48 pairs  1 failed  3:20 left"
+    assert fit(count_line(5, None, "pairs", seconds_left=None)) == "5 pairs"
 
 
 def test_all_devices_are_used(run, monkeypatch):

@@ -84,7 +84,9 @@ def test_without_flags_the_backbones_preset(parser):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_flags_stand_over_every_preset(parser, preset):
     settings = settings_of(parser, f"--preset {preset} --size 99 --tv-weight 2 --temperature 3")
-    assert settings == PRESETS[preset].replace(size=99, tv_weight=2.0, temperature=3.0)
+    objective = PRESETS[preset].objective
+    changed = objective.replace(tv_weight=2.0, smoothing=objective.smoothing.replace(temperature=3.0))
+    assert settings == PRESETS[preset].replace(size=99, objective=changed)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from PIL import Image
 import swag_jax
 from swag_jax import params, read_image
 from swag_jax.cli import main, prune
-from swag_jax.cli._display import Display, clock, summary
+from swag_jax.cli._display import Display, clock, fit, steps_line
 from swag_jax.images import luminance, read_alpha, resize
 from swag_jax.optimize import Progress
 
@@ -110,9 +110,13 @@ def test_equal_seeds_equal_images(stylize, tmp_path):
 def test_the_command_gives_the_librarys_image(stylize, images, tmp_path):
     stylize("--solver", "adam", "--smoothing", "softmax", "--style-weight", 3)
     settings = swag_jax.presets.gatys_vgg19.replace(
-        size=48, steps=4, style_layers=("relu1_1", "relu2_1"), content_layers=("relu2_1",), solver="adam",
-        kind="softmax", style_weight=3.0,
-    )  # fmt: skip
+        size=48,
+        steps=4,
+        solver="adam",
+        objective=swag_jax.Objective(
+            ("relu2_1",), ("relu1_1", "relu2_1"), style_weight=3.0, tv_weight=5.0, smoothing="softmax"
+        ),
+    )
     content, style = read_image(images / "content.png"), read_image(images / "style.png")
     expected = swag_jax.stylize(content, style, settings=settings).image
     np.testing.assert_allclose(read_image(tmp_path / "out.png"), expected, atol=0.5 / 255 + 1e-6)
@@ -180,14 +184,14 @@ def interrupting(monkeypatch):
     """Press Ctrl-C `presses` times at the first progress, or send another signal."""
 
     def arm(presses, number=signal.SIGINT):
-        def call(display, progress):
+        def show(display, parts, done, total):
             for _ in range(presses):
-                if progress.step <= 2:
+                if done <= 2:
                     signal.raise_signal(number)
-            return call.before(display, progress)
+            show.before(display, parts, done, total)
 
-        call.before = Display.__call__
-        monkeypatch.setattr(Display, "__call__", call)
+        show.before = Display.show
+        monkeypatch.setattr(Display, "show", show)
 
     return arm
 
@@ -284,15 +288,14 @@ def progress(**changes):
 
 def test_summary_adds_up_families_and_fits_the_width():
     whole = "120/300  512x384  total 1.5  content 0.5  style 0.75  variation 0.25  25.3 steps/s  1:15 left"
-    assert summary(progress()) == whole
-    assert summary(progress(), width=len(whole)) == whole
-    narrow = summary(progress(), width=58)
-    assert narrow == "120/300  total 1.5  style 0.75  25.3 steps/s  1:15 left"
-    assert summary(progress(), width=5) == "120/300  1:15 left"
+    line = steps_line(progress())
+    assert fit(line) == fit(line, len(whole)) == whole
+    assert fit(line, 58) == "120/300  total 1.5  style 0.75  25.3 steps/s  1:15 left"
+    assert fit(line, 5) == "120/300  1:15 left"
 
 
 def test_no_family_is_named_without_terms():
-    assert "content" not in summary(progress(losses={"total": 1.0, "style/a": 1.0}))
+    assert "content" not in fit(steps_line(progress(losses={"total": 1.0, "style/a": 1.0})))
 
 
 def test_clock():
@@ -305,7 +308,7 @@ def test_live_line_stays_on_one_line(monkeypatch, capsys, columns):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     with Display("a [red] image with quite a long name.png", quiet=False) as display:
-        display(progress())
+        display.show(steps_line(progress()), 120, 300)
     shown = capsys.readouterr().err
     visible = [_plain(line) for line in shown.replace("\r", "\n").splitlines()]
     assert max(map(len, visible)) <= columns

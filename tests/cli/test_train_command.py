@@ -15,8 +15,8 @@ from safetensors.numpy import load_file
 from words import over
 
 from swag_jax import devices, load_generator, write_image
-from swag_jax.cli import _display
-from swag_jax.cli import train as train_command
+from swag_jax.cli._display import fit, steps_line
+from swag_jax.cli._exit import ExitCode
 from swag_jax.generators import JohnsonConfig
 from swag_jax.train import TrainProgress, journal, loop
 
@@ -58,7 +58,7 @@ def test_a_run_says_what_it_does(run, folders):
     assert first == "encoder: vgg19, random (not trained)"
     assert "weights fetch vgg19-imagenet" in second
     assert last.endswith("generator.safetensors: adain after 2 steps")
-    assert "2/2  content " in ended.err
+    assert "2/2  total " in ended.err
     assert load_generator(folders / "out" / "generator.safetensors").layers == ("relu1_2",)
 
 
@@ -113,7 +113,7 @@ def test_other_settings_are_refused(run):
 
 def test_a_loss_that_is_not_finite_has_an_exit_code_of_its_own(run):
     ended = run("--learning-rate", "3e38")
-    assert ended.code == train_command.DIVERGED
+    assert ended.code == ExitCode.DIVERGED
     assert ended.err.splitlines()[-1].startswith("swag-jax: losses and updates must be finite, got ")
 
 
@@ -129,7 +129,7 @@ def test_sigterm_keeps_a_checkpoint_and_the_command_goes_on(run, folders, monkey
     ended = run("--steps", "4")
     assert ended.code == 143
     assert "Ctrl-C again to quit without a checkpoint" in ended.err
-    assert ended.err.splitlines()[-1] == "stopped at step 2 of 4; the same command goes on"
+    assert ended.err.splitlines()[-1] == "stopped at step 2 of 4; the same command resumes"
     monkeypatch.undo()
     assert run("--steps", "4").code == 0
     assert [line["step"] for line in journal.read_journal(folders / "out" / "losses.jsonl")] == [1, 2, 3, 4]
@@ -138,10 +138,10 @@ def test_sigterm_keeps_a_checkpoint_and_the_command_goes_on(run, folders, monkey
 def test_the_line_makes_room():
     losses = {"content/a": 1.0, "style/a": 2.0, "style/b": 3.0, "total": 6.0, "update": 0.1}
     progress = TrainProgress(5, 10, losses, 2.0, 0.25, 2.5, ())
-    whole = "5/10  content 1  style 5  total 6  2 steps/s  25% waiting for images  0:02 left"
-    assert _display.train_summary(progress) == whole
-    assert _display.train_summary(progress, width=50) == "5/10  style 5  total 6  2 steps/s  0:02 left"
-    assert _display.train_summary(progress, width=10) == "5/10  0:02 left"
+    line = steps_line(progress)
+    assert fit(line) == "5/10  total 6  content 1  style 5  2 steps/s  25% waiting for images  0:02 left"
+    assert fit(line, 50) == "5/10  total 6  style 5  2 steps/s  0:02 left"
+    assert fit(line, 10) == "5/10  0:02 left"
 
 
 def start(folders, *flags, **places):

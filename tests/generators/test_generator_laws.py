@@ -219,7 +219,7 @@ def test_keys_choose_among_style_positions_and_are_asked_for():
     one, other = (run(generator, arguments, key=jax.random.key(i)) for i in (1, 2))
     assert not np.allclose(one, other, rtol=1e-3)
     np.testing.assert_array_equal(one, run(generator, arguments, key=jax.random.key(1)))
-    with pytest.raises(UserError, match="a key must be given where the style has more than 12 positions"):
+    with pytest.raises(UserError, match="a key must be given if the style has more than 12 positions"):
         run(generator, arguments, key=None)
 
 

@@ -152,7 +152,7 @@ def test_the_local_target_is_attention_of_which_nothing_is_learnt():
 
 def test_style_positions_are_capped_by_a_key():
     objective = AdaAttNObjective(global_weight=0.0, local_layers=("relu2_1",), samples=12)
-    with pytest.raises(UserError, match="a key must be given where the style has more than 12 positions"):
+    with pytest.raises(UserError, match="a key must be given if the style has more than 12 positions"):
         adaattn.evaluate(OUTPUT, CONTENT, STYLE, objective=objective)
     run = jax.jit(lambda key: adaattn.evaluate(OUTPUT, CONTENT, STYLE, objective=objective, key=key)[0])
     first, again, other = (float(run(jax.random.key(i))) for i in (0, 0, 1))

@@ -60,9 +60,8 @@ def encode(tmp_path_factory):
 def published(kind, *files):
     """A generator with the weights that the files hold in the published layout."""
     foreign = {key: value for name in files for key, value in generator_weights(name, SEED).items()}
-    names = PUBLISHED[kind].tensors
-    assert foreign.keys() == names.keys()
-    arrays = {names[key]: value.transpose(2, 3, 1, 0) if value.ndim == 4 else value for key, value in foreign.items()}
+    layout = PUBLISHED[kind].layout
+    arrays = {layout.rename(key): layout.arrange(value) for key, value in foreign.items()}
     config = PUBLISHED[kind].config
     assert {name: array.shape for name, array in arrays.items()} == generators.parameter_shapes(config)
     return generators.with_parameters(config, arrays)

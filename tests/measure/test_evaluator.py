@@ -1,4 +1,4 @@
-"""The judge: each metric of the output, the content and the style, at the output's size."""
+"""The evaluator: each metric of the output, the content and the style, at the output's size."""
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +65,7 @@ def test_the_trivial_results_are_perfect_on_one_side_each(found):
 
 
 def test_values_are_of_the_right_images_and_layers(found, networks):
-    """Through the judge's own compiled functions; the formulas have tests of their own."""
+    """Through the evaluator's compiled functions; the formulas have tests of their own."""
     made, content, style, copy = map(jnp.asarray, (OUTPUT, SMALL, PAINTING, COPY))
 
     def seen(image):
@@ -155,11 +155,11 @@ def test_a_style_is_never_too_small_for_the_networks(networks):
     ("metrics", "message"),
     [
         (("ssmi",), "unknown metric 'ssmi': did you mean ssim"),
-        (("gram",), "the metric gram needs the judge's network: load it, or leave it out"),
-        (("artfid",), "the metric artfid needs the judge's lpips"),
+        (("gram",), "the metric gram needs the evaluator's network: load it, or leave it out"),
+        (("artfid",), "the metric artfid needs the evaluator's lpips"),
     ],
 )
-def test_what_a_judge_needs(metrics, message):
+def test_what_an_evaluator_needs(metrics, message):
     with pytest.raises(UserError, match=message):
         Evaluator(metrics)
 

@@ -12,6 +12,7 @@ from swag_jax import devices
 from swag_jax._checks import UserError, error
 from swag_jax._programs import KEPT
 from swag_jax.images import sample
+from swag_jax.losses import Objective
 from swag_jax.optimize import (
     OutOfMemoryError,
     Pair,
@@ -31,10 +32,13 @@ from swag_jax.optimize.reader import Reader
 COFFEE, CAT, ASTRONAUT = sample("coffee", size=64), sample("cat", size=64)[:, :48], sample("astronaut", size=64)
 SWIRLS, MOSAIC, DOTS = sample("swirls", size=64), sample("mosaic", size=50), sample("dots", size=40)[:30]
 
-TWO_SCALES = StylizeSettings(size=48, smallest_size=24, steps=4, weights="random", precision="float32").replace(
-    content_layers=("relu1_2",), style_layers=("relu1_1", "relu1_2")
+OBJECTIVE = Objective(("relu1_2",), ("relu1_1", "relu1_2"), style_weight=60.0, tv_weight=5.0)
+SHALLOW = OBJECTIVE.replace(content_layers=("relu1_1",), style_layers=("relu1_1",))
+
+TWO_SCALES = StylizeSettings(
+    size=48, smallest_size=24, steps=4, weights="random", precision="float32", objective=OBJECTIVE
 )
-TINY = TWO_SCALES.replace(size=32, smallest_size=32, steps=2, content_layers=("relu1_1",), style_layers=("relu1_1",))
+TINY = TWO_SCALES.replace(size=32, smallest_size=32, steps=2, objective=SHALLOW)
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +70,9 @@ def test_every_pair_comes_out_as_alone(solver, mapping):
         check_equal(outcome.result, stylize(content, style, settings=own))
 
 
-@pytest.mark.parametrize("change", [{"colors": "match"}, {"style_scale": 2.0}, {"kind": "softmax"}])
+@pytest.mark.parametrize(
+    "change", [{"colors": "match"}, {"style_scale": 2.0}, {"objective": SHALLOW.replace(smoothing="softmax")}]
+)
 def test_settings_reach_every_pair(change):
     settings = TINY.replace(**change)
     found = stylize_batch([COFFEE, ASTRONAUT], SWIRLS, settings=settings)
@@ -131,7 +137,7 @@ def test_random_weights_by_seed_share_their_programs():
 
 def test_objectives_of_one_shape_do_not_meet():
     """Two buckets whose states have equal arrays but terms of other names."""
-    settings = [TINY, TINY.replace(content_layers=("conv1_1",))]
+    settings = [TINY, TINY.replace(objective=SHALLOW.replace(content_layers=("conv1_1",)))]
     found = stylize_batch(COFFEE, SWIRLS, settings=settings)
     for own, outcome in zip(settings, found.outcomes, strict=True):
         check_equal(outcome.result, stylize(COFFEE, SWIRLS, settings=own))
@@ -218,7 +224,10 @@ def test_one_image_serves_all(shapes, number):
         ({"batch_size": 0}, "batch size must be at least 1, got 0"),
         ({"max_shapes": 0}, "max shapes must be at least 1, got 0"),
         ({"mapping": "vmap"}, "unknown mapping 'vmap': did you mean pmap"),
-        ({"settings": TINY.replace(content_layers=("relu11",))}, "unknown layer 'relu11': did you mean relu1_1"),
+        (
+            {"settings": TINY.replace(objective=SHALLOW.replace(content_layers=("relu11",)))},
+            "unknown layer 'relu11': did you mean relu1_1",
+        ),
     ],
 )
 def test_bad_usage_is_refused_before_any_work(unchecked, change, message):
@@ -246,7 +255,7 @@ def missing():
     ],
 )
 def test_a_bad_image_is_one_pairs_failure(unchecked, bad, message):
-    settings = TINY.replace(content_layers=("relu2_1",))
+    settings = TINY.replace(objective=SHALLOW.replace(content_layers=("relu2_1",)))
     found = stylize_batch([COFFEE, bad], SWIRLS, settings=settings)
     assert [outcome.index for outcome in found.failed] == [1]
     assert str(found.failed[0].error).startswith(message)

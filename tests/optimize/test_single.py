@@ -12,6 +12,7 @@ from swag_jax._checks import UserError
 from swag_jax._programs import KEPT, Latest
 from swag_jax.backbones import create, flat_parameters
 from swag_jax.images import luminance, resize, sample
+from swag_jax.losses import Objective
 from swag_jax.optimize import (
     LBFGS,
     Adam,
@@ -27,9 +28,10 @@ from swag_jax.optimize import (
 CONTENT = sample("coffee", size=64)
 STYLE = sample("swirls", size=64)
 
-FAST = StylizeSettings(size=48, smallest_size=24, steps=8, weights="random").replace(
-    content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1"), tv_weight=0.0
-)
+OBJECTIVE = Objective(content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1"), style_weight=60.0)
+SHALLOW = OBJECTIVE.replace(content_layers=("relu1_1",), style_layers=("relu1_1",))
+
+FAST = StylizeSettings(size=48, smallest_size=24, steps=8, weights="random", objective=OBJECTIVE)
 
 
 @pytest.fixture(autouse=True)
@@ -79,11 +81,10 @@ def test_one_scale_equals_the_pure_solve():
 @pytest.mark.parametrize("solver", [LBFGS(), Adam()], ids=["lbfgs", "adam"])
 def test_solve_under_vmap_equals_singles(solver):
     network = create("vgg19", until="relu1_1")
-    objective = FAST.replace(content_layers=("relu1_1",), style_layers=("relu1_1",)).full_objective
     contents, styles = jax.random.uniform(jax.random.key(0), (2, 3, 20, 24, 3))
 
     def one(network, content, style):
-        return solve(network, content, [style], objective=objective, solver=solver, steps=5)[0]
+        return solve(network, content, [style], objective=SHALLOW, solver=solver, steps=5)[0]
 
     batch = jax.jit(jax.vmap(one, in_axes=(None, 0, 0)))(network, contents, styles)
     for i in range(3):
@@ -94,8 +95,8 @@ def test_solve_under_vmap_equals_singles(solver):
 @pytest.mark.parametrize("backbone", ["vgg19", "resnet50"])
 def test_every_smoothing_lowers_the_loss(smoothing, backbone):
     layers = {"vgg19": ("relu1_1", "relu2_1"), "resnet50": ("conv1", "conv2_1")}[backbone]
-    settings = FAST.replace(backbone=backbone, kind=smoothing, size=32, smallest_size=32, steps=12, style_weight=10.0)
-    result = run(settings.replace(style_layers=layers, content_layers=layers[-1:]))
+    objective = Objective(layers[-1:], layers, style_weight=10.0, smoothing=smoothing)
+    result = run(FAST.replace(backbone=backbone, objective=objective, size=32, smallest_size=32, steps=12))
     assert result.history["total"][-1] < 0.9 * result.history["total"][0]
 
 
@@ -150,7 +151,7 @@ def chroma(image):
 
 
 def test_colors():
-    settings = FAST.replace(steps=6, style_weight=100.0)
+    settings = FAST.replace(steps=6, objective=OBJECTIVE.replace(style_weight=100.0))
     plain, kept = run(settings).image, run(settings.replace(colors="luminance")).image
     np.testing.assert_allclose(luminance(jnp.asarray(kept)), luminance(jnp.asarray(plain)), atol=2e-3)
     content = resize(CONTENT, 36, 48)
@@ -168,15 +169,16 @@ def test_style_scale_changes_the_target():
 
 
 def test_texture_synthesis_and_reconstruction():
-    texture = run(FAST.replace(content_weight=0.0, init="noise"))
+    texture = run(FAST.replace(objective=OBJECTIVE.replace(content_weight=0.0), init="noise"))
     assert set(texture.history) == {"total", "style/relu1_1", "style/relu2_1"}
-    copy = run(FAST.replace(style_weight=0.0, init="noise", smallest_size=48, steps=40))
+    content_only = OBJECTIVE.replace(style_weight=0.0)
+    copy = run(FAST.replace(objective=content_only, init="noise", smallest_size=48, steps=40))
     assert set(copy.history) == {"total", "content/relu2_1"}
     assert copy.history["total"][-1] < 0.05 * copy.history["total"][0]
 
 
 def test_total_variation_is_a_term():
-    assert "variation" in run(FAST.replace(tv_weight=1.0)).history
+    assert "variation" in run(FAST.replace(objective=OBJECTIVE.replace(tv_weight=1.0))).history
 
 
 def test_precisions():
@@ -198,7 +200,10 @@ def test_precisions():
         ({"style": []}, "at least one style image, got 0"),
         ({"settings": FAST.replace(blend=(1.0, 2.0))}, r"one blend weight per style image \(1\), got 2"),
         ({"settings": FAST.replace(backbone="resnet50", pooling="max")}, "can only be chosen for a VGG, got resnet50"),
-        ({"settings": FAST.replace(content_layers=("relu21",))}, "unknown layer 'relu21': did you mean .*relu2_1"),
+        (
+            {"settings": FAST.replace(objective=OBJECTIVE.replace(content_layers=("relu21",)))},
+            "unknown layer 'relu21': did you mean .*relu2_1",
+        ),
         ({"settings": FAST.replace(size=1)}, "shorter side must be at least 2 pixels"),
     ],
 )
@@ -244,7 +249,7 @@ def test_non_finite_gradient_names_its_step(monkeypatch):
     )
     jax.clear_caches()
     with pytest.raises(NonFiniteLossError, match="the gradient must be finite, got nan at step 1") as caught:
-        run(FAST.replace(tv_weight=1.0))
+        run(FAST.replace(objective=OBJECTIVE.replace(tv_weight=1.0)))
     jax.clear_caches()
     assert (caught.value.step, caught.value.term) == (1, "gradient")
 
@@ -260,7 +265,7 @@ def test_programs_of_the_last_sizes_are_kept(monkeypatch):
     kinds = (single._chunk, single._targets, single._initialized, single._image)
     for kind in kinds:  # of other tests, none
         monkeypatch.setattr(kind, "kept", Latest(most=KEPT))
-    tiny = FAST.replace(smallest_size=48, steps=1, content_layers=("relu1_1",), style_layers=("relu1_1",))
+    tiny = FAST.replace(smallest_size=48, steps=1, objective=SHALLOW)
 
     def programs(height):
         run(tiny, content=CONTENT[:height])

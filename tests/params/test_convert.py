@@ -8,13 +8,13 @@ from swag_jax._checks import UserError
 from swag_jax.params.convert import (
     checkpoint_shapes,
     convert,
-    depth_of,
     inspect,
     read_parameters,
     tensors_sha256,
 )
 from swag_jax.params.quantize import dequantize, quantize
 from swag_jax.params.safetensors_file import safetensors_types, write_safetensors
+from swag_jax.params.tree import depth_of
 
 VGG19_PLACES = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
 ADAIN_PLACES = (2, 5, 9, 12, 16, 19, 22, 25, 29, 32, 35, 38, 42, 45, 48, 51)

@@ -215,7 +215,9 @@ def test_no_network_is_one_error_with_both_addresses_and_the_cure(entry, vgg, tm
     message = str(caught.value)
     assert message.startswith("cannot fetch vgg19-imagenet from someone/vgg19 on the Hugging Face hub (")
     assert "nor from http://127.0.0.1:9/vgg19-x.pth (" in message
-    assert message.endswith("fetch it where there is a network, then `swag-jax weights convert FILE --backbone vgg19`.")
+    assert message.endswith(
+        "fetch it on a machine with a network, then `swag-jax weights convert FILE --backbone vgg19`."
+    )
     assert "\n" not in message
 
 

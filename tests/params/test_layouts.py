@@ -76,7 +76,7 @@ def test_vgg_layouts_by_their_keys(vgg):
     assert find_layout(timm, backbone="vgg19").name == "timm"
     assert find_layout(adain, backbone="vgg19").name == "adain"
     assert find_layout(vgg.expected, backbone="vgg19").name == "native"
-    assert LAYOUT_NAMES == ("auto", "timm", "torchvision", "adain", "gatys", "native")
+    assert LAYOUT_NAMES == ("auto", "timm", "torchvision", "gatys", "adain", "native")
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_networks_that_nobody_publishes_have_files_of_our_own_only(backbone):
 
 
 def test_unknown_keys_name_the_known_layouts():
-    with pytest.raises(UserError, match=r"timm, torchvision, adain, gatys, native, got keys such as a\.b, c"):
+    with pytest.raises(UserError, match=r"timm, torchvision, gatys, adain, native, got keys such as a\.b, c"):
         find_layout({"a.b": (1,), "c": (1,)}, backbone="vgg19")
 
 

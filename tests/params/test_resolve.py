@@ -6,8 +6,8 @@ import pytest
 
 from swag_jax._checks import UserError
 from swag_jax.params import Source, checkpoint, checkpoints, convert, install, load, resolve, weights_folder
-from swag_jax.params.convert import depth_of
 from swag_jax.params.torch_file import read_torch
+from swag_jax.params.tree import depth_of
 
 FILES = Path(__file__).parent / "torch_files"
 CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512}

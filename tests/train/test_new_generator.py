@@ -1,6 +1,6 @@
 """A fifth kind of generator is one file and one entry of `METHODS`: this file is one, from training to its images."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +8,7 @@ import pytest
 
 from swag_jax import load_generator, repaint
 from swag_jax._checks import UserError
+from swag_jax._settings import Settings
 from swag_jax.apply import ApplySettings, load_stylizer
 from swag_jax.backbones import entry
 from swag_jax.features import LayerSpec
@@ -45,17 +46,16 @@ class Toy(Generator):
         return self.output(transferred[0], self.compute).astype(jnp.float32)
 
 
-@dataclass(frozen=True)
-class ToyObjective:
+class ToyObjective(Settings):
     layer: str = "relu1_1"
-    smoothing: Smoothing = field(default_factory=Smoothing)
+    smoothing: Smoothing = Smoothing()
 
     @property
     def layers(self):
         return (self.layer,)
 
     def for_backbone(self, name):
-        return replace(self, layer=entry(name).style_layers[0])
+        return self.replace(layer=entry(name).style_layers[0])
 
 
 def evaluate(output, content, style, *, objective, key):

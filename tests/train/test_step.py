@@ -67,11 +67,11 @@ def test_losses_fall(small, encoder, batch, kind):
 
 def test_a_generator_learns_through_a_residual_network_with_swag(small, batch):
     """What this project is for: ResNet50's activations, smoothed inside the losses only."""
-    layers = {"content_layer": "conv2_3", "style_layers": ("conv1", "conv2_3")}
-    raw = small["adain"].replace(encoder="resnet50", normalization="relative", **layers)
+    objective = adain.AdaINObjective("conv2_3", ("conv1", "conv2_3"), normalization="relative")
     residual = backbones.create("resnet50", seed=1, until="conv2_3")
     first = {}
-    for kind, settings in (("none", raw), ("softmax", raw.replace(kind="softmax"))):
+    for kind in ("none", "softmax"):
+        settings = small["adain"].replace(encoder="resnet50", objective=objective.replace(smoothing=kind))
         _, reports = advanced(settings, residual, batch, count=4)
         assert reports[-1]["total"] < reports[0]["total"]
         first[kind] = reports[0]["total"]

@@ -49,19 +49,22 @@ def test_step_sizes():
 
 
 def test_another_encoder_has_its_own_layers():
-    changed = adain.replace(encoder="resnet50", kind="softmax", normalization="relative")
+    changed = adain.for_encoder("resnet50")
+    changed = changed.replace(objective=changed.objective.replace(smoothing="softmax", normalization="relative"))
     assert changed.read_layers == ("conv4_6",)
     assert changed.objective.style_layers == ("conv1", "conv2_3", "conv3_4", "conv4_6")
     assert changed.objective.smoothing.kind == "softmax"
     assert changed.fitted_config(shape_of("resnet50", "conv4_6")).taps == (LayerSpec("conv4_6", 1024, 16),)
-    assert johnson.replace(encoder="resnet50").objective.content_layers == ("conv4_6",)
-    chosen = adaattn.replace(encoder="resnet50", local_layers=("conv3_4",))
+    assert johnson.for_encoder("resnet50").objective.content_layers == ("conv4_6",)
+    chosen = adaattn.for_encoder("resnet50")
+    chosen = chosen.replace(objective=chosen.objective.replace(local_layers=("conv3_4",)))
     assert chosen.objective.local_layers == ("conv3_4",)
     assert chosen.read_layers == ("conv1", "conv2_3", "conv3_4", "conv4_6", "conv5_3")
 
 
 def test_loss_and_generator_attend_alike():
-    changed = adaattn.replace(similarity="cosine", shallow=False, skip_samples=64)
+    objective = AdaAttNObjective(similarity="cosine", shallow=False)
+    changed = adaattn.replace(objective=objective, config=generators.AdaAttNConfig(skip_samples=64))
     config = changed.fitted_config(shape_of("vgg19", "relu5_1"))
     assert (config.similarity, config.shallow, config.skip_samples) == ("cosine", False, 64)
 
@@ -80,11 +83,16 @@ def test_kinds_have_objectives_of_their_own():
         ({"drops": (1.5,)}, "a share of drops must be at least 0 and at most 1"),
         ({"precision": "float16"}, "unknown precision 'float16'"),
         ({"style_wieght": 1.0}, "unknown setting 'style_wieght': did you mean style_weight"),
+        ({"style_weight": 1.0}, r"pass objective=settings.objective.replace\(style_weight=...\)"),
+        ({"steps": 10.5}, "steps must be an integer, got 10.5"),
+        ({"flip": 1}, "flip must be True or False, got 1"),
+        ({"drops": 0.5}, "drops must be a tuple of numbers, got 0.5"),
+        ({"config": None}, "config must be Config, got None"),
         ({"encoder": "vgg99"}, "unknown backbone 'vgg99'"),
         ({"padding": "mirror"}, "unknown padding 'mirror'"),
     ],
 )
-def test_bad_settings(unchecked, changes, message):
+def test_bad_settings(changes, message):
     with pytest.raises(UserError, match=message):
         adain.replace(**changes)
 
@@ -101,5 +109,6 @@ def test_unknown_recipes():
 
 def test_objectives_keep_what_is_set():
     settings = TrainSettings(generators.AdaINConfig(), AdaINObjective(style_weight=2.0))
-    assert settings.replace(encoder="vgg16").objective.style_weight == 2.0
+    assert settings.for_encoder("vgg16").objective.style_weight == 2.0
+    assert hash(settings.replace(drops=[0.5, 1])) == hash(settings.replace(drops=(0.5, 1.0)))
     assert isinstance(johnson.objective, losses.Objective)

@@ -1,0 +1,335 @@
+"""A folder of results that the same command resumes: an image per task, and `results.jsonl` with a line for each."""
+
+import contextlib
+import functools
+import hashlib
+import json
+import stat
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from swag_jax import params
+from swag_jax._checks import UserError, error
+from swag_jax._files import append, make_folder, read_json_lines, real, replacing
+from swag_jax._types import AnyHostImage
+from swag_jax.cli._exit import ExitCode, stopped_code
+from swag_jax.cli._outputs import check_outputs, kept_alpha, write_result
+from swag_jax.images import read_image
+
+DONE, FAILED = "done", "failed"
+
+WRITERS = 4
+"""Threads that write images while the devices are at work."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One image to be made.
+
+    Attributes:
+        name: Name of the output without its suffix.
+        content: The content image.
+        styles: The style images.
+    """
+
+    name: str
+    content: Path
+    styles: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        return " + ".join(path.name for path in (self.content, *self.styles))
+
+
+AnyTask = TypeVar("AnyTask", bound=Task)
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """Reads an image when it is called; equal for equal paths, so that each is read once."""
+
+    path: Path
+
+    def __call__(self) -> AnyHostImage:
+        return read_image(self.path)
+
+
+def unique(tasks: Iterable[AnyTask], *, cure: str = "rename a file") -> list[AnyTask]:
+    """Raise unless the names differ, also on a file system that ignores case."""
+    found: dict[str, AnyTask] = {}
+    for task in tasks:
+        other = found.setdefault(task.name.lower(), task)
+        if other is not task:
+            both = f"{other} and {task}, both {task.name!r}"
+            raise error("every result must have its own name", got=both, cure=cure)
+    return list(found.values())
+
+
+class Folder(Generic[AnyTask]):
+    """The results of tasks; nothing is read or written before `check` and `open`.
+
+    Attributes:
+        path: The folder.
+        tasks: All of the command.
+        records: The newest record of each name, from all files of records in the folder.
+
+    Args:
+        path: The folder.
+        tasks: All of the command.
+        suffix: Of the images, `png` or `jpg`.
+    """
+
+    def __init__(self, path: Path, tasks: Sequence[AnyTask], *, suffix: str):
+        self.path, self.tasks, self._suffix = path, tasks, suffix
+        self.records: dict[str, dict[str, Any]] = {}
+        self._prints: dict[str, str] = {}
+
+    def output(self, task: AnyTask) -> Path:
+        """Return the image's place."""
+        return self.path / f"{task.name}.{self._suffix}"
+
+    def check(
+        self,
+        inputs: Iterable[tuple[str, Path | None]],
+        *,
+        read: Iterable[Path],
+        weights: Iterable[str],
+        also: Iterable[str] = (),
+    ) -> None:
+        """Make the folder.
+
+        Args:
+            inputs: What each file that is read, apart from contents and styles, is called, and the file.
+            read: Folders of images that are read.
+            weights: What `--weights` was given.
+            also: Names of other files that will be written.
+
+        Raises:
+            UserError: If it cannot be made, or a result would replace a file that is read.
+        """
+        if real(self.path) in map(real, read):
+            raise error("the output must not be a folder that is read", got=self.path, cure="choose another -o")
+        outputs = [(f"the result {task.name}", self.output(task)) for task in self.tasks]
+        outputs += [(name, self.path / name) for name in ("results.jsonl", *also)]
+        images = [(f"the content of {task.name}", task.content) for task in self.tasks]
+        images += [(f"a style of {task.name}", style) for task in self.tasks for style in task.styles]
+        check_outputs(outputs, [*inputs, *images], weights=weights)
+        make_folder(self.path)
+
+    def open(
+        self,
+        facts: Callable[[AnyTask], Mapping[str, object]],
+        *,
+        also_read: Sequence[Path] = (),
+        process: int | None = None,
+    ) -> None:
+        """Read the records.
+
+        Args:
+            facts: What a task's image depends on apart from images, as JSON has it.
+            also_read: Images that all results depend on.
+            process: The number of this process, if there are several; each writes its own file of records.
+        """
+        self._facts, self._also_read, self._lock = facts, also_read, threading.Lock()
+        self._path = self.path / ("results.jsonl" if process is None else f"results-{process}.jsonl")
+        self.records = _read(_files(self.path))
+        if process is None:
+            self.merge()
+        else:  # a line that was cut off when the last run was killed would spoil the one after it
+            _write(self._path, _read([self._path]).values())
+
+    def left(self, tasks: Iterable[AnyTask], *, retry_failed: bool) -> list[AnyTask]:
+        """Return the tasks that no earlier run has ended, with the same inputs and its output still as it was."""
+        tasks = list(tasks)
+        self._prints = {task.name: self._fingerprint(task) for task in tasks}
+        return [task for task in tasks if not self._is_ended(task, retry_failed=retry_failed)]
+
+    def _is_ended(self, task: AnyTask, *, retry_failed: bool) -> bool:
+        record = self.records.get(task.name)
+        if record is None or record.get("fingerprint") != self._prints[task.name]:
+            return False
+        if record.get("status") == FAILED:
+            return not retry_failed
+        return record.get("status") == DONE and _is_kept(self.output(task), record)
+
+    def _fingerprint(self, task: AnyTask) -> str:
+        """Return what tells a task from others of its name: facts and the images' bytes."""
+        images = [file_sha256(path) for path in (task.content, *task.styles, *self._also_read)]
+        known = {**self._facts(task), "images": images, "format": self._suffix}
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+
+    @contextlib.contextmanager
+    def writing(self, say: Callable[[str], None]) -> Iterator[Callable[..., None]]:
+        """Yield what writes an image and its record in another thread: a function with the arguments of `save`.
+
+        If records cannot be written, it raises at one of the next calls and not hours later.
+
+        Args:
+            say: Tells the user of failures.
+        """
+        saving = deque[Future]()
+
+        def submit(*args: Any, **more: object) -> None:
+            saving.append(pool.submit(self.save, *args, say=say, **more))
+            while saving and saving[0].done():
+                saving.popleft().result()
+
+        with ThreadPoolExecutor(WRITERS) as pool:
+            yield submit
+        for future in saving:
+            future.result()
+
+    def save(
+        self,
+        task: AnyTask,
+        image: AnyHostImage | None,
+        problem: UserError | None,
+        *,
+        say: Callable[[str], None],
+        **more: object,
+    ) -> None:
+        """Write an image with its content's transparency, if there is one, and then the record.
+
+        Args:
+            task: Its task.
+            image: Values in [0, 1], or `None`.
+            problem: What was wrong, or `None`.
+            say: Tells the user of a failure.
+            **more: What the record also holds.
+        """
+        path, kept = self.output(task), {}
+        if image is not None:
+            try:
+                write_result(path, image, kept_alpha(path, task.content))
+                kept = _written(path)
+            except UserError as failure:
+                problem = failure
+        record = {
+            "name": task.name,
+            "content": str(task.content),
+            "styles": [str(style) for style in task.styles],
+            "output": str(path) if kept else None,
+            **kept,
+            "status": DONE if kept else FAILED,
+            "error": None if problem is None else " ".join(str(problem).split()),
+            "fingerprint": self._prints[task.name],
+            **more,
+        }
+        self.add(record)
+        if problem is not None:
+            say(f"failed: {task.name}: {record['error']}")
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Append a record, so that a killed run knows what is done."""
+        with self._lock:
+            self.records[record["name"]] = record
+            append(self._path, json.dumps(record) + "\n")
+
+    def merge(self) -> None:
+        """Gather the records of all processes in `results.jsonl`: the tasks' in their order, then others."""
+        found = _read(_files(self.path))
+        names = [task.name for task in self.tasks if task.name in found]
+        self.records = {name: found[name] for name in dict.fromkeys([*names, *found])}
+        _write(self.path / "results.jsonl", self.records.values())
+        for path in _files(self.path)[1:]:
+            path.unlink()
+
+    def status(self, task: AnyTask) -> str | None:
+        """Return `DONE`, `FAILED`, or `None` if it has not ended."""
+        return self.records.get(task.name, {}).get("status")
+
+    def ending(self, tasks: Sequence[AnyTask], asked: Sequence[Any], took: str) -> tuple[str, ExitCode]:
+        """Return the last line of a command and its exit code.
+
+        Args:
+            tasks: Those it was to make.
+            asked: The signals that stopped it.
+            took: What it took.
+        """
+        statuses = [self.status(task) for task in tasks]
+        done, failed = statuses.count(DONE), statuses.count(FAILED)
+        line = f"{done} of {len(tasks)} images in {self.path}"
+        line += f", {failed} failed (see results.jsonl)" if failed else ""
+        line += f", {took}"
+        if asked:
+            return f"{line}; stopped: the same command resumes from here", stopped_code(asked)
+        return line, ExitCode.SOME_FAILED if failed else ExitCode.DONE
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """Return the newest record of each name in a folder that `batch` wrote, and touch nothing there.
+
+    Raises:
+        UserError: If there are none.
+    """
+    records = list(_read(_files(folder)).values())
+    if not records:
+        raise error(f"{folder} must hold results.jsonl, as `swag-jax batch` writes it", got="no records")
+    return records
+
+
+def _written(path: Path) -> dict[str, object]:
+    """Return what a record holds of a file, by which a later run sees that it was cut, emptied or changed."""
+    return {"bytes": path.stat().st_size, "sha256": params.file_sha256(path)}
+
+
+def _is_kept(path: Path, record: Mapping[str, object]) -> bool:
+    """Tell whether a result is still what was written; by version 0.1.0's records, whether it is a whole image."""
+    try:
+        if not path.is_file():
+            return False
+        if "sha256" in record:
+            return path.stat().st_size == record.get("bytes") and _written(path)["sha256"] == record["sha256"]
+        read_image(path)
+    except (OSError, UserError):
+        return False
+    return True
+
+
+def _files(folder: Path) -> list[Path]:
+    return [folder / "results.jsonl", *sorted(folder.glob("results-*.jsonl"))]
+
+
+def _read(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """Return the last record of each name; damaged lines are left out, and their tasks done again."""
+    lines = (line for path in paths if path.is_file() for line in read_json_lines(path)[0])
+    return {line["name"]: line for line in lines if _is_record(line)}
+
+
+_TEXTS = ("name", "content", "output", "backbone", "status", "error", "fingerprint")
+"""What is text in a record, or `None`."""
+
+
+def _is_record(line: Mapping[str, Any]) -> bool:
+    """Tell whether what a record says is of the right types; it need not say all of it."""
+    styles = line.get("styles", [])
+    listed = isinstance(styles, list) and all(map(_is_text, styles))
+    texts = all(_is_text(line.get(key, "")) or line[key] is None for key in _TEXTS)
+    return _is_text(line.get("name")) and listed and texts
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and "\0" not in value
+
+
+def _write(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+
+
+def file_sha256(path: Path) -> str | None:
+    """Return the hash of a file's bytes; `None` for what cannot be read, and for pipes and devices."""
+    try:
+        found = path.stat()
+        return _sha256(path, found.st_mtime_ns, found.st_size) if stat.S_ISREG(found.st_mode) else None
+    except (OSError, ValueError):
+        return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _sha256(path: Path, _changed: int, _size: int) -> str:
+    return params.file_sha256(path)
