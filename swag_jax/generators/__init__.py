@@ -18,13 +18,13 @@ from swag_jax.generators.checkpoint import save_generator as save_generator
 from swag_jax.generators.decoder import Decoder as Decoder
 from swag_jax.generators.johnson import Johnson as Johnson
 from swag_jax.generators.johnson import JohnsonConfig as JohnsonConfig
-from swag_jax.generators.layouts import PUBLISHED as PUBLISHED
 from swag_jax.generators.method import Config as Config
 from swag_jax.generators.method import Generator as Generator
 from swag_jax.generators.method import Method as Method
 from swag_jax.generators.method import Recipe as Recipe
 from swag_jax.generators.method import TrainObjective as TrainObjective
 from swag_jax.generators.registry import METHODS as METHODS
+from swag_jax.generators.registry import PUBLISHED as PUBLISHED
 from swag_jax.generators.registry import create as create
 from swag_jax.generators.registry import method_of as method_of
 from swag_jax.generators.registry import parameter_shapes as parameter_shapes

@@ -28,9 +28,11 @@ from swag_jax.generators._layers import (
     fitted,
 )
 from swag_jax.generators.decoder import Decoder
+from swag_jax.generators.layouts import DECODER, attention
 from swag_jax.generators.method import (
     Generator,
     Method,
+    Published,
     Recipe,
     Transferred,
     of_pairs,
@@ -46,6 +48,7 @@ from swag_jax.losses._terms import (
     of_normalized,
 )
 from swag_jax.losses.objective import Terms
+from swag_jax.params.layouts import Layout, table
 from swag_jax.smoothing import Smoothing, as_smoothing
 
 _VGG_LAYERS = tuple(tap.layer for tap in VGG_TAPS)
@@ -338,6 +341,22 @@ def evaluate(
     )
 
 
+def _decoder_names(prefix: str) -> dict[str, str]:
+    return {f"{prefix}.{place}": ours for place, ours in zip((1, 4, 7, 10, 14, 17, 21, 24), DECODER[1:], strict=True)}
+
+
+# Ours by those of the published files.
+_NAMES = {
+    "decoder_layer_1.1": "decoder.conv4_1",
+    **_decoder_names("decoder_layer_2"),
+    **attention("attn_adain_4_1.", "relu4_1"),
+    **attention("attn_adain_5_1.", "relu5_1"),
+    "merge_conv": "merge.conv",
+    **attention("", "relu3_1"),
+}
+
+_VIDEO_NAMES = {**_decoder_names("decoder"), **attention("", "relu3_1")}
+
 _SMALL_LAYERS = _VGG_LAYERS[1:4]
 
 METHOD = Method(
@@ -374,6 +393,14 @@ METHOD = Method(
             ),
             "our choice, as adain-small: a block less than the paper's",
             {"squash": True, "flip": True, "steps": 3600, "drops": (0.85, 0.95)},
+        ),
+    },
+    published={
+        "adaattn": Published(
+            AdaAttNConfig(), ("decoder", "transformer", "adaattn_3"), Layout("adaattn", table(_NAMES).get)
+        ),
+        "adaattn-video": Published(
+            AdaAttNConfig.video(), ("decoder", "transformer"), Layout("adaattn-video", table(_VIDEO_NAMES).get)
         ),
     },
     read_layers=lambda objective: objective.compared_layers,

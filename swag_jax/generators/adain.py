@@ -25,9 +25,11 @@ from swag_jax.generators._layers import (
     normalized,
 )
 from swag_jax.generators.decoder import Decoder
+from swag_jax.generators.layouts import ADAIN_DECODER
 from swag_jax.generators.method import (
     Generator,
     Method,
+    Published,
     Recipe,
     Transferred,
     of_pairs,
@@ -35,6 +37,7 @@ from swag_jax.generators.method import (
 )
 from swag_jax.losses._terms import FEATURES, MOMENTS, Family, Normalization, check_objective, evaluate_families
 from swag_jax.losses.objective import Terms
+from swag_jax.params.layouts import Layout, table
 from swag_jax.smoothing import Smoothing, as_smoothing
 
 
@@ -178,6 +181,7 @@ METHOD = Method(
             {"squash": True, "decay": 5e-5, "steps": 8000},
         ),
     },
+    published={"adain": Published(AdaINConfig(), ("decoder",), Layout("adain", table(ADAIN_DECODER).get))},
     read_layers=lambda objective: (objective.content_layer,),
 )
 """AdaIN as an entry of `swag_jax.generators.METHODS`."""

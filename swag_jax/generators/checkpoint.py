@@ -1,7 +1,7 @@
 """Checkpoints of generators: one safetensors file each, which knows what it is a checkpoint of.
 
 Its tensors have our flat names, its metadata the kind of generator and its configuration, so that the file is all that
-is needed. Published checkpoints (`swag_jax.generators.layouts`) are converted into such a file, strict both ways.
+is needed. Published checkpoints (`Method.published`) are converted into such a file, strict both ways.
 """
 
 import dataclasses
@@ -19,9 +19,15 @@ from swag_jax._files import check_apart
 from swag_jax._limits import read_json
 from swag_jax.backbones import Compute
 from swag_jax.features import LayerSpec
-from swag_jax.generators.layouts import PUBLISHED, Published, kinds_of
-from swag_jax.generators.method import Config, Generator
-from swag_jax.generators.registry import METHODS, method_of, parameter_shapes, with_parameters
+from swag_jax.generators.method import Config, Generator, Published
+from swag_jax.generators.registry import (
+    METHODS,
+    PUBLISHED,
+    kinds_of,
+    method_of,
+    parameter_shapes,
+    with_parameters,
+)
 from swag_jax.params.convert import CONVERTER_VERSION, open_part, read_fitting
 from swag_jax.params.layouts import Layout
 from swag_jax.params.tree import flat_parameters

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from swag_jax._checks import check_range, error
@@ -20,9 +21,11 @@ from swag_jax._types import Activations, AnyImage, Images, Key
 from swag_jax.backbones import Backbone, Compute
 from swag_jax.features import LayerSpec
 from swag_jax.generators._layers import BatchMask, BatchMoments, Conv, KnownMoments, Size, enlarge
-from swag_jax.generators.method import BatchLosses, Generator, Method, Recipe, Transferred
+from swag_jax.generators.method import BatchLosses, Generator, Method, Published, Recipe, Transferred
 from swag_jax.losses import objective as losses
 from swag_jax.losses.objective import Objective, Target, Targets
+from swag_jax.params.layouts import Layout, table
+from swag_jax.params.tree import Tensors
 from swag_jax.statistics import instance_norm
 
 
@@ -195,6 +198,38 @@ def _loss(
     return jax.vmap(one)(contents, generator(contents))
 
 
+# Ours by those of `TransformerNet` in `neural_style/transformer_net.py`; `deconv` are up-samplings and a convolution.
+_NORMED = {
+    **{f"conv{i}": (f"in{i}", f"down{i}") for i in (1, 2, 3)},
+    **{f"res{i}.conv{j}": (f"res{i}.in{j}", f"block{i}.conv{j}") for i in range(1, 6) for j in (1, 2)},
+    **{f"deconv{i}": (f"in{i + 3}", f"up{i}") for i in (1, 2)},
+}
+
+_SCALES = {"conv1.conv2d.weight": 255, "deconv3.conv2d.weight": 1 / 255, "deconv3.conv2d.bias": 1 / 255}
+
+
+def _scaled(tensors: Tensors) -> Tensors:
+    """Make Johnson's network, whose images are in 0..255, one for images in [0, 1]."""
+    return {
+        key: (value.astype(np.float64) * _SCALES[key]).astype(np.float32) if key in _SCALES else value
+        for key, value in tensors.items()
+    }
+
+
+_LAYOUT = Layout(
+    "johnson",
+    table(
+        {
+            **{f"{own}.conv2d": f"{ours}.conv" for own, (_, ours) in _NORMED.items()},
+            "deconv3.conv2d": "output",
+        },
+        dict(_NORMED.values()),
+    ).get,
+    # PyTorch before 0.4 gave instance norms running statistics that these networks never used.
+    r"(.*\.)?in\d\.(running_mean|running_var|num_batches_tracked)",
+    prepare=_scaled,
+)
+
 METHOD = Method(
     "johnson",
     JohnsonConfig,
@@ -220,6 +255,7 @@ METHOD = Method(
             weights="imagenet",
         )
     },
+    published={"johnson": Published(JohnsonConfig(bounded=False), ("mosaic",), _LAYOUT, reads=None)},
     style_targets=_style_targets,
 )
 """Johnson's network as an entry of `swag_jax.generators.METHODS`."""

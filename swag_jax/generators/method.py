@@ -16,6 +16,7 @@ from swag_jax.backbones import Backbone, Compute
 from swag_jax.features import LayerSpec
 from swag_jax.generators._layers import BatchFeatures, BatchMask, KnownMoments, Size
 from swag_jax.images import normalize
+from swag_jax.params.layouts import Layout
 
 Transferred: TypeAlias = tuple[Activations, ...]
 """What a decoder starts from: features in the style, and those of a skip."""
@@ -194,6 +195,23 @@ def encode(encoder: Backbone, images: Images, *, layers: tuple[str, ...]) -> dic
 
 
 @dataclass(frozen=True)
+class Published:
+    """One kind of published checkpoint.
+
+    Attributes:
+        config: What its generator is made of.
+        files: The files that it comes in. Their keys do not collide, so that one layout serves all of them.
+        layout: How these files together lay out its weights.
+        reads: The checkpoint of its encoder by its name in the manifest; `None` for a generator that reads images.
+    """
+
+    config: Config
+    files: tuple[str, ...]
+    layout: Layout
+    reads: str | None = ENCODER
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One way to train a generator.
 
@@ -245,6 +263,7 @@ class Method:
         loss: `loss(generator, encoder, contents, styles, objective=, key=)` of a batch of images; with what
             `style_targets` returned as styles, if the network reads none.
         recipes: Ways to train it; the default has the method's name.
+        published: Checkpoints that others published, by the name that `swag-jax weights convert` has for them.
         read_layers: The layers that its generators read under an objective, shallow to deep.
         fit: A configuration as an objective wants it.
         style_targets: `style_targets(encoder, image, objective=)`: what the loss needs of the one style that a network
@@ -257,6 +276,7 @@ class Method:
     objective: type
     loss: Callable[..., BatchLosses]
     recipes: Mapping[str, Recipe]
+    published: Mapping[str, Published] = field(default_factory=dict)
     read_layers: Callable[[Any], tuple[str, ...]] = lambda objective: ()
     fit: Callable[[Any, Any], Any] = lambda config, objective: config
     style_targets: Callable[..., Any] = lambda encoder, image, *, objective: None

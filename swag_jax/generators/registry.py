@@ -1,6 +1,6 @@
 """The methods by name, and how their generators are built."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import jax
 import numpy as np
@@ -10,13 +10,16 @@ from swag_jax import devices
 from swag_jax._checks import error
 from swag_jax.backbones import Compute
 from swag_jax.generators import adaattn, adain, johnson, sanet
-from swag_jax.generators.method import Config, Generator, Method
+from swag_jax.generators.method import Config, Generator, Method, Published
 from swag_jax.params import tree
 
 _METHODS = (johnson.METHOD, adain.METHOD, sanet.METHOD, adaattn.METHOD)
 
 METHODS: dict[str, Method] = {method.name: method for method in _METHODS}
 """Every kind of generator by its name; a further one is one entry more."""
+
+PUBLISHED: Mapping[str, Published] = {name: found for method in _METHODS for name, found in method.published.items()}
+"""Every kind of published checkpoint, by the name that the command line has for it."""
 
 
 def method_of(config: Config) -> Method:
@@ -36,6 +39,16 @@ def method_of(config: Config) -> Method:
         if type(config) is method.config:
             return method
     raise error(f"a configuration must be a generator's ({', '.join(METHODS)})", got=type(config).__name__)
+
+
+def kinds_of(keys: Collection[str]) -> tuple[str, ...]:
+    """Name the kinds of generator that a published file with these keys may belong to.
+
+    Example:
+        >>> kinds_of(["deconv1.conv2d.weight"]), kinds_of(["sanet4_1.f.bias"]), kinds_of(["features.0.weight"])
+        (('johnson',), ('sanet',), ())
+    """
+    return tuple(kind for kind, published in PUBLISHED.items() if keys and all(map(published.layout.knows, keys)))
 
 
 @devices.moves_arrays

@@ -30,7 +30,8 @@ from swag_jax.generators._layers import (
     normalized,
 )
 from swag_jax.generators.decoder import Decoder
-from swag_jax.generators.method import BatchLosses, Generator, Method, Recipe, Transferred, encode
+from swag_jax.generators.layouts import ADAIN_DECODER, attention
+from swag_jax.generators.method import BatchLosses, Generator, Method, Published, Recipe, Transferred, encode
 from swag_jax.losses._terms import (
     FEATURES,
     MOMENTS,
@@ -41,6 +42,7 @@ from swag_jax.losses._terms import (
     of_normalized,
 )
 from swag_jax.losses.objective import Terms
+from swag_jax.params.layouts import Layout, table
 from swag_jax.smoothing import Smoothing, as_smoothing
 
 
@@ -260,6 +262,16 @@ def _loss(
     return jax.vmap(one, in_axes=1)(*thirds)
 
 
+# Ours by those of the published decoder and transformer.
+_NAMES = {
+    **ADAIN_DECODER,
+    **attention("sanet4_1.", "relu4_1"),
+    "sanet4_1.out_conv": "relu4_1.output",
+    **attention("sanet5_1.", "relu5_1"),
+    "sanet5_1.out_conv": "relu5_1.output",
+    "merge_conv": "merge.conv",
+}
+
 METHOD = Method(
     "sanet",
     SANetConfig,
@@ -275,6 +287,7 @@ METHOD = Method(
             {"squash": True, "decay": 5e-5, "batch_size": 5},
         )
     },
+    published={"sanet": Published(SANetConfig(), ("decoder", "transformer"), Layout("sanet", table(_NAMES).get))},
     read_layers=lambda objective: objective.content_layers,
 )
 """SANet as an entry of `swag_jax.generators.METHODS`."""

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from swag_jax import backbones, generators
 from swag_jax.attention import key_features
 from swag_jax.features import extract
-from swag_jax.generators.layouts import PUBLISHED
+from swag_jax.generators.registry import PUBLISHED
 from swag_jax.statistics import adain
 
 GOLDEN = dict(np.load(Path(__file__).parents[1] / "reference" / "generators.npz"))
