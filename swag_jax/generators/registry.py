@@ -13,12 +13,14 @@ from swag_jax.generators import adaattn, adain, johnson, sanet
 from swag_jax.generators.method import Config, Generator, Method, Published
 from swag_jax.params import tree
 
-_METHODS = (johnson.METHOD, adain.METHOD, sanet.METHOD, adaattn.METHOD)
-
-METHODS: dict[str, Method] = {method.name: method for method in _METHODS}
+METHODS: dict[str, Method] = {
+    method.name: method for method in (johnson.METHOD, adain.METHOD, sanet.METHOD, adaattn.METHOD)
+}
 """Every kind of generator by its name; a further one is one entry more."""
 
-PUBLISHED: Mapping[str, Published] = {name: found for method in _METHODS for name, found in method.published.items()}
+PUBLISHED: Mapping[str, Published] = {
+    name: found for method in METHODS.values() for name, found in method.published.items()
+}
 """Every kind of published checkpoint, by the name that the command line has for it."""
 
 
