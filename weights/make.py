@@ -30,11 +30,14 @@ from swag_jax import backbones
 from swag_jax._checks import UserError, error
 from swag_jax._types import Image
 from swag_jax.backbones import Backbone
+from swag_jax.backbones.rescale import mean_activations
+from swag_jax.backbones.zoo import parameter_shapes, with_parameters
 from swag_jax.features import extract
-from swag_jax.images import normalize, read_crop
-from swag_jax.params import MEAN_ACTIVATION
+from swag_jax.images.crop import read_crop
+from swag_jax.images.normalize import normalize
 from swag_jax.params.layouts import Tensors
 from swag_jax.params.quantize import dequantize, tabulate
+from swag_jax.params.rescale import MEAN_ACTIVATION
 from swag_jax.params.safetensors_file import write_safetensors
 from swag_jax.params.torch_file import read_torch
 
@@ -216,7 +219,7 @@ def make(origin: Origin, tensors: Tensors, coded: Tensors, output: Path, files: 
     """
     options = {"until": origin.until, "normalization": "caffe", **origin.architecture}
     skeleton = nnx.eval_shape(lambda: backbones.create(origin.backbone, **options))
-    exact, approximate = (backbones.with_parameters(skeleton, dequantize(each)) for each in (tensors, coded))
+    exact, approximate = (with_parameters(skeleton, dequantize(each)) for each in (tensors, coded))
     errors = feature_errors(exact, approximate, [middle(file) for file in files[::HELD_OUT]])
     if max(errors.values()) > origin.largest_error:
         raise error(f"8 bits may cost {origin.largest_error:.1%} of a layer of {origin.file}", got=f"{errors}")
@@ -240,13 +243,13 @@ def with_means(tensors: Tensors, images: np.ndarray) -> Tensors:
         tensors: Its parameters by our names, as published.
         images: Normalized photographs to measure on, a number of which is taken.
     """
-    names = backbones.parameter_shapes("vgg19", until=VGG19.until)
+    names = parameter_shapes("vgg19", until=VGG19.until)
     kept = {key: value for key, value in tensors.items() if key.removesuffix(".table") in names}
     until = VGG19.until.replace("conv", "relu")
     skeleton = nnx.eval_shape(lambda: backbones.create("vgg19", until=until, normalization="caffe"))
-    network = backbones.with_parameters(skeleton, dequantize(kept))
+    network = with_parameters(skeleton, dequantize(kept))
     parts = np.array_split(images[:MEAN_IMAGES], MEAN_IMAGES // 16)
-    means = [backbones.mean_activations(network, jnp.asarray(part)) for part in parts]
+    means = [mean_activations(network, jnp.asarray(part)) for part in parts]
     return kept | {f"{name}{MEAN_ACTIVATION}": np.mean([each[name] for each in means], 0) for name in means[0]}
 
 
@@ -271,7 +274,7 @@ def accuracy(tensors: Tensors, head: Tensors, files: list[Path]) -> tuple[int, i
         files: A photograph of each class, in their order.
     """
     skeleton = nnx.eval_shape(lambda: backbones.create("resnet50", normalization="caffe", **RESNET50.architecture))
-    network = backbones.with_parameters(skeleton, tensors)
+    network = with_parameters(skeleton, tensors)
 
     @jax.jit
     def classify(image: Image) -> jax.Array:

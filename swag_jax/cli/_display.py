@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from swag_jax._checks import printable
-from swag_jax.measure import StatisticsProgress
+from swag_jax.measure.activations import StatisticsProgress
 from swag_jax.optimize import BatchProgress
 from swag_jax.optimize import Progress as StylizeProgress
 from swag_jax.train import TrainProgress

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from swag_jax import params
 from swag_jax._files import check_apart, real
+from swag_jax.params.store import stored
 
 
 def check_outputs(
@@ -31,7 +31,7 @@ def _weights_files(given: Iterable[str]) -> Iterator[tuple[str, Path]]:
     """Yield the files that weights may come from: those that were named, and all that are kept on this machine."""
     for words in dict.fromkeys(given):
         yield "--weights", Path(words)
-    for name, path in params.stored().items():
+    for name, path in stored().items():
         yield f"the stored weights {name}", path
 
 

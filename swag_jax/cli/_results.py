@@ -15,6 +15,7 @@ from swag_jax._checks import UserError, error
 from swag_jax._files import append, read_json_lines, replacing
 from swag_jax.cli._pairs import Job
 from swag_jax.images import read_image
+from swag_jax.params._files import file_sha256
 
 DONE, FAILED = "done", "failed"
 
@@ -109,7 +110,7 @@ def written(path: Path) -> dict[str, object]:
     Args:
         path: The file.
     """
-    return {"bytes": path.stat().st_size, "sha256": params.file_sha256(path)}
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
 def _is_kept(path: Path, record: Mapping[str, object]) -> bool:
@@ -170,4 +171,4 @@ def _sha256_of(path: Path) -> str | None:
 
 @functools.lru_cache(maxsize=4096)
 def _sha256(path: Path, _changed: int, _size: int) -> str:
-    return params.file_sha256(path)
+    return file_sha256(path)

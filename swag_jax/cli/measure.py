@@ -17,16 +17,18 @@ from rich.table import Table
 from swag_jax import _versions, params
 from swag_jax._checks import UserError, check_name, check_range, error
 from swag_jax._files import check_target, read_text, replacing
-from swag_jax.backbones import NAMES, entry, layer_names, load
+from swag_jax.backbones import NAMES, layer_names, load
+from swag_jax.backbones.zoo import entry
 from swag_jax.cli._display import PIPE_WIDTH, CountDisplay, clock
 from swag_jax.cli._flags import listed
 from swag_jax.cli._outputs import check_outputs
 from swag_jax.cli._pairs import each_row, paths_of
 from swag_jax.cli._results import read_records
 from swag_jax.images import read_image
-from swag_jax.measure import CANDIDATES, METRICS, Aggregate, Comparison, Estimate, Evaluator, load_inception, load_lpips
-from swag_jax.measure.aggregate import Estimates
-from swag_jax.measure.evaluator import CFSD_LAYER
+from swag_jax.measure import METRICS, Comparison, Estimate, Evaluator, load_inception, load_lpips
+from swag_jax.measure.aggregate import Aggregate, Estimates
+from swag_jax.measure.evaluator import CANDIDATES, CFSD_LAYER
+from swag_jax.params.resolve import WEIGHTS
 
 SOME_FAILED = 3
 """Exit code when some of many results could not be measured."""
@@ -115,7 +117,7 @@ def add_parser(commands: Any) -> None:
         "--weights",
         default="auto",
         metavar="NAME",
-        help=f"Its weights: {', '.join(params.WEIGHTS)}, or a path (default: auto)",
+        help=f"Its weights: {', '.join(WEIGHTS)}, or a path (default: auto)",
     )
     parser.add_argument(
         "--layers",

@@ -13,11 +13,12 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from swag_jax import _versions, params, plots
+from swag_jax import _versions, plots
 from swag_jax._checks import check_name, check_range, printable
 from swag_jax._files import check_target, replacing
 from swag_jax._types import AnyHostImage
-from swag_jax.backbones import NAMES, SWITCHES
+from swag_jax.backbones import NAMES
+from swag_jax.backbones.resnet import SWITCHES
 from swag_jax.cli._display import PIPE_WIDTH, StatisticsDisplay, clock
 from swag_jax.cli._flags import listed, number_or
 from swag_jax.cli._outputs import check_outputs
@@ -35,6 +36,7 @@ from swag_jax.measure.activations import (
 )
 from swag_jax.measure.network_spec import CHOICES, NetworkSpec
 from swag_jax.optimize import StylizeSettings
+from swag_jax.params.resolve import WEIGHTS
 from swag_jax.smoothing import Smoothing
 
 SOME_FAILED = 3
@@ -77,7 +79,7 @@ def add_parser(commands: Any) -> None:
         type=listed(str),
         default=("random",),
         metavar="A,B",
-        help=f"For every network: {', '.join(params.WEIGHTS)}, or a path; for one: NETWORK=PATH. Where several are "
+        help=f"For every network: {', '.join(WEIGHTS)}, or a path; for one: NETWORK=PATH. Where several are "
         "named, results are called NETWORK/WEIGHTS (default: random, as in the paper)",
     )
     parser.add_argument(
@@ -261,7 +263,7 @@ def _write_report(
         "failures": [{"name": name, "error": problem} for name, problem in missing.items()] + numbers["failures"],
         "settings": {
             "networks": list(arguments.networks),
-            "weights": [entry if entry in params.WEIGHTS else Path(entry).name for entry in arguments.weights],
+            "weights": [entry if entry in WEIGHTS else Path(entry).name for entry in arguments.weights],
             "layers": list(arguments.layers),
             "size": arguments.size,
             "smoothings": [label(smoothing) for smoothing in smoothings],

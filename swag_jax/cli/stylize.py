@@ -18,8 +18,8 @@ from swag_jax._types import HostAlpha, HostImage
 from swag_jax.cli._display import Display, clock
 from swag_jax.cli._flags import add_init, add_keep_colors, add_settings, chosen_init, chosen_settings
 from swag_jax.cli._outputs import check_outputs
-from swag_jax.images import check_output, read_alpha, read_image, resize, write_image
-from swag_jax.images.io import OUTPUT_FORMATS
+from swag_jax.images import read_alpha, read_image, resize, write_image
+from swag_jax.images.io import OUTPUT_FORMATS, check_output
 from swag_jax.optimize import Progress, Result, StylizeSettings, stylize
 
 

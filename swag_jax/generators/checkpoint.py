@@ -30,6 +30,11 @@ from swag_jax.generators.kinds import (
     with_parameters,
 )
 from swag_jax.generators.layouts import PUBLISHED, Published, kinds_of
+from swag_jax.params._files import file_sha256
+from swag_jax.params.convert import checkpoint_shapes, is_safetensors, tensors_sha256, usable_floats
+from swag_jax.params.manifest import checkpoint
+from swag_jax.params.prefixes import shared_prefixes, without_prefix
+from swag_jax.params.safetensors_file import read_metadata, read_safetensors, write_safetensors
 
 _CONVERTER_VERSION = "1"
 """Grows when the same files would convert to other numbers."""
@@ -78,10 +83,10 @@ def load_generator(path: Path | str, *, compute: Compute | None = None) -> Gener
     """
     path = Path(path)
     config = _read_config(path)
-    expected, found = parameter_shapes(config), params.checkpoint_shapes(path)
+    expected, found = parameter_shapes(config), checkpoint_shapes(path)
     misfits = _misfits(found, expected)
     fitting = [name for name, shape in found.items() if shape == expected.get(name)]
-    tensors, unusable = params.usable_floats(path, fitting)
+    tensors, unusable = usable_floats(path, fitting)
     if misfits or unusable:
         raise misfits_error(f"{path} must fit the {kind_of(config)} generator that it describes", misfits + unusable)
     _check_hash(path, tensors)
@@ -140,7 +145,7 @@ def convert_generator(sources: Sequence[Path], kind: str, output: Path) -> Confi
     for source, prefix in {(home, prefix): None for home, prefix, _ in homes.values()}:
         # What has another shape is not read: it could have any size.
         own = [key for key, (home, _, shape) in homes.items() if home == source and shape == expected.get(key)]
-        values, unusable = params.usable_floats(source, own, prefix=prefix)
+        values, unusable = usable_floats(source, own, prefix=prefix)
         misfits += unusable
         tensors |= {names[key]: _arranged(value, published.scales.get(names[key])) for key, value in values.items()}
     if misfits:
@@ -153,17 +158,17 @@ def convert_generator(sources: Sequence[Path], kind: str, output: Path) -> Confi
 
 def _unwrapped(source: Path, published: Published) -> tuple[str, dict[str, tuple[int, ...]]]:
     """Return what stands in front of a file's keys, and the shapes without it and without what is left out."""
-    shapes, names = params.checkpoint_shapes(source), published.tensors
-    prefixes = params.shared_prefixes(shapes)
-    prefix = next((p for p in prefixes if any(key in names for key in params.without_prefix(shapes, p))), "")
-    inner = params.without_prefix(shapes, prefix)
+    shapes, names = checkpoint_shapes(source), published.tensors
+    prefixes = shared_prefixes(shapes)
+    prefix = next((p for p in prefixes if any(key in names for key in without_prefix(shapes, p))), "")
+    inner = without_prefix(shapes, prefix)
     return prefix, {key: shape for key, shape in inner.items() if key in names or not published.dropped(key)}
 
 
 def _encoder_of(published: Published) -> dict[str, str]:
     if published.reads is None:
         return {}
-    known = params.checkpoint(published.reads)
+    known = checkpoint(published.reads)
     return encoder_notes(params.Source("file", known.name, known.backbone, sha256=known.sha256))
 
 
@@ -191,15 +196,15 @@ def _arranged(value: np.ndarray, scale: float | None) -> np.ndarray:
 
 
 def _origin(sources: Iterable[Path]) -> dict[str, str]:
-    hashes = {source.name: params.file_sha256(source) for source in sources}
+    hashes = {source.name: file_sha256(source) for source in sources}
     return {"source_sha256": json.dumps(hashes), "converter_version": _CONVERTER_VERSION}
 
 
 def _check_hash(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Raise where the file says what its float32 tensors were, and they are others."""
-    noted = params.read_metadata(path).get("tensors_sha256")
+    noted = read_metadata(path).get("tensors_sha256")
     # The file's own numbers, where they are not float32.
-    if noted is not None and noted not in map(params.tensors_sha256, (tensors, params.read_safetensors(path))):
+    if noted is not None and noted not in map(tensors_sha256, (tensors, read_safetensors(path))):
         cure = "bring back a copy, or convert it again"
         raise error(f"{path} must hold the numbers that were written", got="others: it is damaged", cure=cure)
 
@@ -208,13 +213,13 @@ def _write(path: Path, config: Config, tensors: Mapping[str, np.ndarray], notes:
     own = {
         "generator": kind_of(config),
         "config": json.dumps(dataclasses.asdict(config)),
-        "tensors_sha256": params.tensors_sha256(tensors),
+        "tensors_sha256": tensors_sha256(tensors),
     }
-    params.write_safetensors(path, tensors, {**notes, **own})
+    write_safetensors(path, tensors, {**notes, **own})
 
 
 def _read_config(path: Path) -> Config:
-    metadata = params.read_metadata(path) if params.is_safetensors(path) else {}
+    metadata = read_metadata(path) if is_safetensors(path) else {}
     kind = metadata.get("generator")
     if kind is None or kind not in KINDS:
         what = kind or metadata.get("backbone")
@@ -233,8 +238,8 @@ def _read_config(path: Path) -> Config:
 
 def _conversion(path: Path) -> str:
     """Say which command makes a generator of ours from a file, as far as its keys tell."""
-    shapes = params.checkpoint_shapes(path)
-    found = next(filter(None, (kinds_of(params.without_prefix(shapes, p)) for p in params.shared_prefixes(shapes))), ())
+    shapes = checkpoint_shapes(path)
+    found = next(filter(None, (kinds_of(without_prefix(shapes, p)) for p in shared_prefixes(shapes))), ())
     kind = found[0] if len(found) == 1 else "KIND"
     others = {part for name in found or PUBLISHED for part in PUBLISHED[name].files}
     files = str(path) if found and len(others) == 1 else f"{path} [ITS OTHER FILES]"

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from swag_jax._checks import UserError
-from swag_jax.params import Source, checkpoint, checkpoints, convert, install, load, resolve, weights_folder
+from swag_jax.params import Source, checkpoints, convert, install, load, resolve
 from swag_jax.params.convert import depth_of
+from swag_jax.params.manifest import checkpoint, weights_folder
 from swag_jax.params.torch_file import read_torch
 
 FILES = Path(__file__).parent / "torch_files"
