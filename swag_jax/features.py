@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from swag_jax._checks import check_range, error
 from swag_jax._types import AnyFeatures, Image
 from swag_jax.backbones import Backbone
-from swag_jax.images import normalize
+from swag_jax.images.normalize import normalize
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from swag_jax._pytree import pytree_dataclass
 from swag_jax._types import AnyImage, ChannelMoments, Features, Image, Key, Mask, Scalar
 from swag_jax.apply.stylizer import Stylizer
 from swag_jax.features import extract
-from swag_jax.generators import AdaIN, EncoderGenerator
-from swag_jax.generators._layers import BatchFeatures
+from swag_jax.generators._layers import BatchFeatures, EncoderGenerator
+from swag_jax.generators.adain import AdaIN
 
 Masks: TypeAlias = Float[Array, "styles height width"]
 """How much each style counts at each pixel of the content, in [0, 1]."""

@@ -26,7 +26,7 @@ from swag_jax._checks import error
 from swag_jax._types import ChannelMoments, Features, HostImage, Image, Mask
 from swag_jax.apply.painting import Moments, StyleConditioning, encode, paint
 from swag_jax.apply.stylizer import Stylizer
-from swag_jax.generators import EncoderGenerator
+from swag_jax.generators._layers import EncoderGenerator
 from swag_jax.statistics import DEVIATION_EPSILON, centered_squares
 
 HostMasks: TypeAlias = Float[np.ndarray, "height width styles"]

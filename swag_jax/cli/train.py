@@ -14,7 +14,7 @@ from swag_jax.cli._display import Display, steps_line
 from swag_jax.cli._exit import ExitCode, stoppable, stopped_code
 from swag_jax.cli._flags import add_attributes, chosen_attributes, with_flags
 from swag_jax.cli._pairs import left_out_of
-from swag_jax.generators import KINDS
+from swag_jax.generators.kinds import KINDS
 from swag_jax.train import Cadence, NonFiniteStepError, TrainProgress, train_generator
 from swag_jax.train.recipes import RECIPES, recipe
 

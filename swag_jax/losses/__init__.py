@@ -2,19 +2,11 @@
 
 from swag_jax.losses import adaattn as adaattn
 from swag_jax.losses import adain as adain
-from swag_jax.losses import content as content
-from swag_jax.losses import johnson as johnson
-from swag_jax.losses import moments as moments
 from swag_jax.losses import sanet as sanet
-from swag_jax.losses import style as style
 from swag_jax.losses.adaattn import AdaAttNObjective as AdaAttNObjective
 from swag_jax.losses.adain import AdaINObjective as AdaINObjective
-from swag_jax.losses.objective import NORMALIZATIONS as NORMALIZATIONS
-from swag_jax.losses.objective import Normalization as Normalization
 from swag_jax.losses.objective import Objective as Objective
-from swag_jax.losses.objective import Target as Target
 from swag_jax.losses.objective import Targets as Targets
-from swag_jax.losses.objective import Terms as Terms
 from swag_jax.losses.objective import content_targets as content_targets
 from swag_jax.losses.objective import evaluate as evaluate
 from swag_jax.losses.objective import style_targets as style_targets

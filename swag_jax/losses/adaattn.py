@@ -9,7 +9,7 @@ from swag_jax._checks import check_name, check_range
 from swag_jax._settings import Settings, converted
 from swag_jax._types import AnyFeatures, Key, LayerFeatures, Scalar
 from swag_jax.attention import Similarity, adaattn, key_features
-from swag_jax.backbones import entry
+from swag_jax.backbones.zoo import entry
 from swag_jax.losses._terms import (
     FEATURES,
     MOMENTS,
@@ -21,6 +21,8 @@ from swag_jax.losses._terms import (
 )
 from swag_jax.losses.objective import Terms
 from swag_jax.smoothing import Smoothing, as_smoothing
+
+__all__ = ["AdaAttNObjective", "evaluate"]
 
 _VGG_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 

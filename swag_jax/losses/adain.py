@@ -8,10 +8,12 @@ from jax import lax
 from swag_jax import statistics
 from swag_jax._settings import Settings, converted
 from swag_jax._types import LayerFeatures, Scalar
-from swag_jax.backbones import entry
+from swag_jax.backbones.zoo import entry
 from swag_jax.losses._terms import FEATURES, MOMENTS, Family, Normalization, check_objective, evaluate_families
 from swag_jax.losses.objective import Terms
 from swag_jax.smoothing import Smoothing, as_smoothing
+
+__all__ = ["AdaINObjective", "evaluate"]
 
 
 class AdaINObjective(Settings):

@@ -18,7 +18,8 @@ from swag_jax._checks import check_range, error
 from swag_jax._pytree import pytree_dataclass
 from swag_jax._settings import Settings, converted
 from swag_jax._types import AnyFeatures, AnyImage, Features, Gram, Image, LayerFeatures, Scalar
-from swag_jax.backbones import Backbone, entry
+from swag_jax.backbones import Backbone
+from swag_jax.backbones.zoo import entry
 from swag_jax.features import extract
 from swag_jax.images._arrays import as_image
 from swag_jax.losses import content, style

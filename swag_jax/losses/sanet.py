@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from swag_jax._pytree import pytree_dataclass
 from swag_jax._settings import Settings, converted
 from swag_jax._types import AnyImage, LayerFeatures, Scalar
-from swag_jax.backbones import entry
+from swag_jax.backbones.zoo import entry
 from swag_jax.losses._terms import (
     FEATURES,
     MOMENTS,
@@ -21,6 +21,8 @@ from swag_jax.losses._terms import (
 )
 from swag_jax.losses.objective import Terms
 from swag_jax.smoothing import Smoothing, as_smoothing
+
+__all__ = ["Identity", "SANetObjective", "evaluate"]
 
 
 class SANetObjective(Settings):

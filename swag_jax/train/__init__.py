@@ -1,8 +1,6 @@
 """Training of generators: the generator is the parameter."""
 
 from swag_jax.train import recipes as recipes
-from swag_jax.train.data import SkippedFiles as SkippedFiles
-from swag_jax.train.data import batches as batches
 from swag_jax.train.loop import Cadence as Cadence
 from swag_jax.train.loop import NonFiniteStepError as NonFiniteStepError
 from swag_jax.train.loop import TrainProgress as TrainProgress
@@ -12,6 +10,3 @@ from swag_jax.train.recipes import RECIPES as RECIPES
 from swag_jax.train.recipes import Recipe as Recipe
 from swag_jax.train.recipes import recipe as recipe
 from swag_jax.train.settings import TrainSettings as TrainSettings
-from swag_jax.train.state import initial_state as initial_state
-from swag_jax.train.state import load_encoder as load_encoder
-from swag_jax.train.step import make_step as make_step

@@ -16,12 +16,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swag_jax import _versions, devices, generators, losses, params
+from swag_jax import _versions, devices, generators, losses
 from swag_jax._checks import UserError, check_range, error, printable
 from swag_jax._files import check_apart, make_folder, replacing, tells_of_no_room
 from swag_jax.generators import Generator
+from swag_jax.generators.checkpoint import encoder_notes
+from swag_jax.generators.kinds import with_parameters
 from swag_jax.images import read_image, write_image
 from swag_jax.params import Source
+from swag_jax.params.convert import tensors_sha256
+from swag_jax.params.safetensors_file import read_metadata
 from swag_jax.train.data import Feed, SkippedFiles, batches, find_images
 from swag_jax.train.journal import Journal, find_event_writer
 from swag_jax.train.settings import TrainSettings
@@ -201,7 +205,7 @@ class _Run:
         self.config = settings.fitted_config(self.encoder)
         self.first = initial_state(settings, self.config)
         named = settings.init in ("random", "kaiming")
-        self.init = settings.init if named else params.tensors_sha256(self.first["parameters"])
+        self.init = settings.init if named else tensors_sha256(self.first["parameters"])
         self.style_targets = self._style_targets()
         shown = {"settings": settings, "config": self.config, "shown": cadence.shown, "damage": self.damage}
         self.samples = Samples(self.contents, self.styles, **shown) if cadence.sheet else None
@@ -224,7 +228,7 @@ class _Run:
             self._note_settings()
             with self._journal(int(state["step"])) as journal:
                 state = self._train(state, checkpoints, journal)
-        step, generator = int(state["step"]), generators.with_parameters(self.config, state["parameters"])
+        step, generator = int(state["step"]), with_parameters(self.config, state["parameters"])
         status = "stopped" if step < self.settings.steps else "done"
         return TrainResult(generator, self.path, self.source, step, status)
 
@@ -339,7 +343,7 @@ class _Run:
         if devices.process_index() != 0:
             return
         step = int(state["step"])
-        generator = generators.with_parameters(self.config, jax.device_get(state["parameters"]))
+        generator = with_parameters(self.config, jax.device_get(state["parameters"]))
         own, kept = _of_step(self.folder, step), {_of_step(self.folder, s) for s in checkpoints.steps}
         for target in (own, self.path):
             generators.save_generator(target, generator, notes={**self._notes(), "step": str(step)})
@@ -349,7 +353,7 @@ class _Run:
 
     def _notes(self) -> dict[str, str]:
         return {
-            **generators.encoder_notes(self.source, seed=self.settings.seed, padding=self.settings.padding),
+            **encoder_notes(self.source, seed=self.settings.seed, padding=self.settings.padding),
             "training": json.dumps(self._facts()),
             "versions": json.dumps(_versions.installed()),
         }
@@ -399,7 +403,7 @@ class _Run:
         if found is not None:
             return found
         for path in [self.path, *sorted(self.folder.glob("generator-*.safetensors"), reverse=True)]:
-            found, _ = _facts_in(lambda path=path: params.read_metadata(path)["training"])
+            found, _ = _facts_in(lambda path=path: read_metadata(path)["training"])
             if found is not None:
                 self._say(f"the settings of the run are those that {path} was trained with; of {file}: {problem}")
                 return found

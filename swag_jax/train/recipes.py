@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from swag_jax._checks import check_name
-from swag_jax.generators import VGG_TAPS, AdaAttNConfig, AdaINConfig, JohnsonConfig, SANetConfig
+from swag_jax.generators import AdaAttNConfig, AdaINConfig, JohnsonConfig, SANetConfig
+from swag_jax.generators._layers import VGG_TAPS
 from swag_jax.losses import AdaAttNObjective, AdaINObjective, SANetObjective
 from swag_jax.losses import adain as adain_losses
 from swag_jax.losses import johnson as johnson_losses

@@ -10,9 +10,10 @@ from typing import Any, TypeAlias
 from swag_jax import features, losses
 from swag_jax._checks import check_name, check_range, error
 from swag_jax._settings import Settings
-from swag_jax.backbones import NAMES, PADDINGS, Backbone, Precision
-from swag_jax.generators import AdaAttNConfig, AdaINConfig, Config, JohnsonConfig, SANetConfig
-from swag_jax.generators.kinds import kind_of
+from swag_jax.backbones import NAMES, Backbone, Precision
+from swag_jax.backbones.vgg import PADDINGS
+from swag_jax.generators import AdaAttNConfig, AdaINConfig, JohnsonConfig, SANetConfig
+from swag_jax.generators.kinds import Config, kind_of
 from swag_jax.losses import AdaAttNObjective, AdaINObjective, SANetObjective
 
 AnyObjective: TypeAlias = AdaAttNObjective | AdaINObjective | losses.Objective | SANetObjective

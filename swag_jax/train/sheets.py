@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swag_jax import generators
 from swag_jax._checks import UserError, error
 from swag_jax._types import AnyHostImage
 from swag_jax.backbones import Compute
-from swag_jax.generators import Config
-from swag_jax.images import read_crop, sheet
+from swag_jax.generators.kinds import Config, with_parameters
+from swag_jax.images import sheet
+from swag_jax.images.crop import read_crop
 from swag_jax.train.data import SkippedFiles
 from swag_jax.train.settings import TrainSettings
 from swag_jax.train.step import paint
@@ -70,7 +70,7 @@ def _painter(settings: TrainSettings, config: Config) -> Callable[..., Any]:
 
     @jax.jit
     def painted(encoder, parameters, contents, style):
-        generator = generators.with_parameters(config, parameters, compute=compute)
+        generator = with_parameters(config, parameters, compute=compute)
         styles = None if settings.kind == "johnson" else jnp.broadcast_to(style[None], contents.shape)
         return jnp.clip(paint(generator, encoder, contents, styles, key=key), 0, 1)
 

@@ -8,25 +8,26 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from swag_jax import devices, generators
+from swag_jax import devices
 from swag_jax._types import Activations, Images, Key, Scalar
 from swag_jax.backbones import Backbone, Compute
-from swag_jax.generators import Config, Generator
-from swag_jax.images import normalize
+from swag_jax.generators import Generator
+from swag_jax.generators.adaattn import AdaAttN
+from swag_jax.generators.kinds import Config, with_parameters
+from swag_jax.images.normalize import normalize
 from swag_jax.losses import (
     AdaAttNObjective,
     AdaINObjective,
     Objective,
     SANetObjective,
-    Target,
     Targets,
-    Terms,
     adaattn,
     adain,
     content_targets,
     objective,
     sanet,
 )
+from swag_jax.losses.objective import Target, Terms
 from swag_jax.train.settings import TrainSettings
 from swag_jax.train.state import State, make_optimizer, step_key
 
@@ -77,7 +78,7 @@ def paint(generator: Any, encoder: Backbone, contents: Images, styles: Images | 
 
 def _generated(generator: Any, content: BatchFeatures, style: BatchFeatures, contents: Images, key: Key) -> Images:
     _, height, width, _ = contents.shape
-    if isinstance(generator, generators.AdaAttN):
+    if isinstance(generator, AdaAttN):
         return generator(content, style, size=(height, width), key=key)
     return generator(content, style, size=(height, width))
 
@@ -200,7 +201,7 @@ def make_step(settings: TrainSettings, config: Config) -> Callable[..., tuple[St
         key = step_key(state)
 
         def loss(parameters):
-            generator = generators.with_parameters(config, parameters, compute=compute)
+            generator = with_parameters(config, parameters, compute=compute)
             return evaluate(generator, encoder, style_targets, contents, styles, settings=settings, key=key)
 
         (total, terms), gradient = jax.value_and_grad(loss, has_aux=True)(state["parameters"])

@@ -10,6 +10,7 @@ import pytest
 
 from swag_jax import backbones, devices, extract, generators, train
 from swag_jax._checks import UserError
+from swag_jax.generators.kinds import with_parameters
 from swag_jax.losses import adain
 from swag_jax.train import state as states
 from swag_jax.train import step as steps
@@ -99,7 +100,7 @@ def test_eight_devices_take_one_step_on_the_whole_batch(small, encoder, batch):
     contents, styles = (jax.numpy.asarray(batch[name], jax.numpy.float32) / 255 for name in ("content", "style"))
 
     def loss(parameters, encoder):
-        generator = generators.with_parameters(config, parameters)
+        generator = with_parameters(config, parameters)
         key = jax.random.key(0)
         return steps.evaluate(generator, encoder, None, contents, styles, settings=settings, key=key)[0]
 
