@@ -92,6 +92,7 @@ def drives_devices(function: Callable[Parameters, Found]) -> Callable[Parameters
 
 @contextlib.contextmanager
 def _on_no_mesh() -> Iterator[None]:
+    # An empty mesh hides the caller's.
     given = not jax.sharding.get_abstract_mesh().empty
     none = jax.set_mesh(Mesh(np.empty((), object), ())) if given else contextlib.nullcontext()
     with jax.transfer_guard("allow"), none:
@@ -152,6 +153,7 @@ def parallel(
     if is_jit_off():
         mapped = jax.vmap(step, in_axes=places, axis_name=AXIS)
         return lambda *given: _first(mapped(*given))
+    # `out_axes=None` returns the results of the first device.
     return jax.pmap(step, axis_name=AXIS, in_axes=places, out_axes=None, donate_argnums=donated)
 
 
