@@ -144,7 +144,6 @@ def parallel(
         donated: Places of the arguments whose memory the results may take.
 
     Example:
-        >>> import numpy as np
         >>> average = parallel(lambda x: mean(x.mean()), split=(0,), arguments=1)
         >>> float(average(shares(np.arange(8.0 * count()).reshape(-1, 1)))) == (8 * count() - 1) / 2
         True
@@ -209,7 +208,6 @@ def map_batch(
         UserError: If an argument or the mapping is unknown.
 
     Example:
-        >>> import numpy as np
         >>> scaled = map_batch(lambda factor, x: factor * x, shared=["factor"])
         >>> found = gather(scaled(replicate(np.float32(2)), split(np.ones((2 * count(), 3), np.float32))))
         >>> found.shape == (2 * count(), 3), float(found[0, 0])
