@@ -64,7 +64,6 @@ def extract(network: Backbone, image: Image, *, layers: Iterable[str]) -> dict[s
         UserError: If a layer is unknown.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> from swag_jax import backbones
         >>> network = backbones.create("vgg19", until="relu2_1")
         >>> extract(network, jnp.zeros((32, 48, 3)), layers=["relu2_1"])["relu2_1"].shape

@@ -107,7 +107,6 @@ def save_artifact(
         style_shapes: Of each style image; none for Johnson's network.
         batch: Contents of one call, all in the same manner.
         mixed: Whether it takes a strength. SANet and AdaAttN then also read the content as a style, at its own size.
-        seed: As in `ApplySettings`.
         platforms: Where it shall run, such as `["cpu", "cuda"]`; default: here. Where `cpu` is one of several, build
             the stylizer with plain kernels.
 

@@ -78,9 +78,6 @@ def reach(stylizer: Stylizer, manner: StyleConditioning, *, own: Any = None, mix
 
     Args:
         stylizer: The generator and its encoder.
-        manner: As in `paint`.
-        own: As in `paint`.
-        mixed: As in `paint`.
 
     Raises:
         UserError: If it is farther than any network's here; a convolution by Fourier transforms would look like that.
@@ -173,12 +170,9 @@ def paint_tiled(
 
     Args:
         stylizer: The generator and its encoder.
-        manner: As in `paint`.
-        content: As in `paint`, in host memory.
+        content: In host memory.
         side: Side of the tiles in pixels.
-        masks: As in `paint`, but `height width styles`, in host memory.
-        own: As in `paint`.
-        mixed: As in `paint`.
+        masks: `height width styles`, in host memory.
     """
     halo = reach(stylizer, manner, own=own, mixed=mixed)
     cuts = grid(content.shape[0], content.shape[1], side=side, halo=halo, stride=stylizer.stride)

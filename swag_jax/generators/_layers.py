@@ -126,7 +126,6 @@ class EncoderGenerator(Generator):
         Args:
             content: Activations of the content images.
             own: What `read` returned of them.
-            known: As in `transfer`.
         """
         return self.transfer(content, own, known=known)
 

@@ -17,7 +17,6 @@ class Merge(nnx.Module):
     Args:
         shallow: The layer whose size and channels the result has.
         deep: The layer that is enlarged.
-        deviation: As in `Conv`.
         rngs: Randomness for the initialization.
     """
 

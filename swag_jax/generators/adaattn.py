@@ -212,7 +212,6 @@ class AdaAttN(EncoderGenerator):
         Args:
             content: Activations of the content images.
             kept: What `read` returned.
-            known: As in `EncoderGenerator.transfer`.
             region: Where in each content image only the style's region is attended to; default: everywhere.
         """
         found = [self._attend(tap, content, kept[tap.layer], known, region) for tap in self.config.attended]

@@ -30,7 +30,6 @@ class Decoder(nnx.Module):
         stride: Of the features, a power of two: 8 starts at `conv4_1`.
         whole: Whether all convolutions of VGG19's block stand at the features' own size, or its first one only.
         skip: A tap whose features are concatenated, behind the decoder's own, at the first convolution of its stride.
-        deviation: As in `Conv`.
         compute: Precision and kernels.
         rngs: Randomness for the initialization.
     """

@@ -126,7 +126,6 @@ def content_targets(network: Backbone, image: Image, *, objective: Objective) ->
     """Return the smoothed features of the content image by content layer.
 
     Args:
-        network: The network to read.
         image: The content image, of the size that is optimized.
         objective: Layers and smoothing.
     """
@@ -149,7 +148,6 @@ def style_targets(
     the weighted geometric mean of the temperatures that each of them asks for.
 
     Args:
-        network: The network to read.
         images: One or more style images, of any sizes.
         objective: Layers and smoothing.
         blend: A non-negative weight per style image; only their ratios matter.
@@ -175,7 +173,6 @@ def evaluate(network: Backbone, image: Image, targets: Targets, *, objective: Ob
     """Return the total loss of an image and its weighted terms by name, which sum to the total.
 
     Args:
-        network: The network to read.
         image: The image, `height width 3` in [0, 1].
         targets: Of `content_targets` and `style_targets` for the same network and objective.
         objective: Layers, weights, normalization, smoothing.

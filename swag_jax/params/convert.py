@@ -166,7 +166,6 @@ def inspect(
         source: A safetensors or PyTorch file.
         backbone: The network it is for.
         layout: How the file lays out its weights; `auto` tells by its keys.
-        normalization: How images become the network's input; see `convert`.
         sha256: Of the file, if it is known; files of the original VGGs are known by it too.
 
     Raises:
@@ -191,7 +190,6 @@ def read_parameters(
         backbone: The network it is for.
         expected: The shape of every parameter by flat name: of the whole network, or down to some layer.
         layout: How the file lays out its weights; `auto` tells by its keys.
-        normalization: How images become the network's input; see `convert`.
         whole: `True`: the file may end early, and layers beyond `expected` are misfits. `False`: the file
             must reach the end of `expected`, and what lies deeper is not read.
 
