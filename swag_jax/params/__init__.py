@@ -1,17 +1,17 @@
 """Weights: known checkpoints, the local store, and conversion of foreign files into our names and layout."""
 
 from swag_jax.params._files import file_sha256 as file_sha256
+from swag_jax.params.checkpoint_file import checkpoint_shapes as checkpoint_shapes
+from swag_jax.params.checkpoint_file import is_safetensors as is_safetensors
+from swag_jax.params.checkpoint_file import read_floats as read_floats
+from swag_jax.params.checkpoint_file import tensors_sha256 as tensors_sha256
+from swag_jax.params.checkpoint_file import usable_floats as usable_floats
 from swag_jax.params.convert import Converted as Converted
 from swag_jax.params.convert import Setup as Setup
 from swag_jax.params.convert import architecture_of as architecture_of
-from swag_jax.params.convert import checkpoint_shapes as checkpoint_shapes
 from swag_jax.params.convert import convert as convert
 from swag_jax.params.convert import inspect as inspect
-from swag_jax.params.convert import is_safetensors as is_safetensors
-from swag_jax.params.convert import read_floats as read_floats
 from swag_jax.params.convert import read_parameters as read_parameters
-from swag_jax.params.convert import tensors_sha256 as tensors_sha256
-from swag_jax.params.convert import usable_floats as usable_floats
 from swag_jax.params.fetch import fetch as fetch
 from swag_jax.params.layouts import LAYOUT_NAMES as LAYOUT_NAMES
 from swag_jax.params.manifest import Checkpoint as Checkpoint
