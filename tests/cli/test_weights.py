@@ -320,7 +320,7 @@ def test_convert_johnsons_network(tmp_path, capsys):
         (("--generator", "adan", "-o", "out"), "unknown generator 'adan': did you mean adain"),
         (("--generator", "adain", "--layout", "native", "-o", "out"), "--layout is for networks"),
         (("--generator", "adain", "--input", "caffe", "-o", "out"), "--input is for networks"),
-        (("--generator", "sanet", "-o", "out"), r"published sanet generator .*missing sanet4_1\.f\.weight"),
+        (("--generator", "sanet", "-o", "out"), r"published sanet generator .*missing relu4_1\.query\.kernel"),
         (("second.pth", "--backbone", "vgg19"), "a network must be in one file, got 2"),
     ],
 )
