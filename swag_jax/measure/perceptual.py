@@ -21,7 +21,8 @@ from swag_jax._types import AnyFeatures, Image, LayerFeatures, Scalar
 from swag_jax.backbones import Backbone, load
 from swag_jax.features import extract
 from swag_jax.images._arrays import check_sides
-from swag_jax.params.convert import checkpoint_shapes, read_floats
+from swag_jax.params.checkpoint_file import read_floats
+from swag_jax.params.convert import checkpoint_shapes
 
 LPIPS_LAYERS: Mapping[str, dict[str, int]] = {
     "alexnet": {"relu1": 64, "relu2": 192, "relu3": 384, "relu4": 256, "relu5": 256},
