@@ -18,7 +18,8 @@ import numpy as np
 
 import swag_jax as swag
 from swag_jax._files import replacing
-from swag_jax.images import read_crop, resize
+from swag_jax.images import resize
+from swag_jax.images.crop import read_crop
 from swag_jax.train.data import find_images
 
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -16,6 +16,7 @@ import jax
 
 import swag_jax as swag
 from swag_jax._files import replacing
+from swag_jax.images.io import check_output
 
 PRESETS = ("swag-resnet50", "gatys-vgg19")
 
@@ -59,7 +60,7 @@ def main() -> None:
     """Make the image."""
     parser, arguments = parse()
     try:
-        swag.images.check_output(arguments.output)
+        check_output(arguments.output)
         image, records = strip(arguments)
         swag.write_image(arguments.output, image)
     except swag.UserError as problem:

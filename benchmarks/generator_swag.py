@@ -10,7 +10,9 @@ from safetensors.numpy import load_file
 from stylize_job import Job
 
 from swag_jax import backbones, devices, generators
-from swag_jax.apply import StyleConditioning, Stylizer, paint, read
+from swag_jax.apply import Stylizer
+from swag_jax.apply.functional import StyleConditioning, paint, read
+from swag_jax.generators.registry import with_parameters
 
 
 def load(job: Job) -> Stylizer:
@@ -24,7 +26,7 @@ def load(job: Job) -> Stylizer:
             name = name.replace("output.conv", "output")
             arrays[name] = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
         config = generators.JohnsonConfig(bounded=False)
-        return Stylizer(None, generators.with_parameters(config, arrays, compute=compute))
+        return Stylizer(None, with_parameters(config, arrays, compute=compute))
     generator = generators.load_generator(folder / f"converted-{job.backbone}.safetensors", compute=compute)
     weights = str(folder / "encoder.safetensors")
     encoder, _ = backbones.load("vgg19", weights=weights, layers=generator.layers, precision=precision, frozen=True)

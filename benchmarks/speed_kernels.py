@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import jax
 
 import swag_jax as swag
-from swag_jax import optimize
 from swag_jax._types import Border
 from swag_jax.backbones import Precision
+from swag_jax.optimize import solvers
 
 RESULTS = Path(__file__).resolve().parent / "results"
 STEPS = 3
@@ -75,7 +75,7 @@ def measure(kernels: str, size: int) -> dict[str, float]:
 
     one = jax.jit(lambda network, targets, state: solver.step(evaluation(network, targets), state))
     scan = jax.jit(
-        lambda network, targets, state: optimize.run(evaluation(network, targets), solver, state, steps=STEPS)
+        lambda network, targets, state: solvers.run(evaluation(network, targets), solver, state, steps=STEPS)
     )
     start = solver.init(content, objective.terms)
 

@@ -19,7 +19,7 @@ from speed_options import add_options, completed
 from worker import Worker, report, write
 
 from swag_jax import sample, train, write_image
-from swag_jax.train.data import AHEAD
+from swag_jax.train.data import AHEAD, SkippedFiles, batches
 
 COLUMNS = {**CONFIGURATION, "steps/s": 10, "CPU s": 10, "MiB": 8, "first loss": 12, "last loss": 12}
 
@@ -47,7 +47,7 @@ def reading(count: int, kind: str) -> dict[str, Any]:
         paths = tuple(Path(folder) / f"{name}.jpg" for name in names)
         for path, name in zip(paths, names, strict=True):
             write_image(path, sample(name, size=LONGER_SIDE))
-        found = train.batches(paths, paths, settings=settings, damage=train.SkippedFiles())
+        found = batches(paths, paths, settings=settings, damage=SkippedFiles())
         for _ in range(2 + AHEAD // settings.batch_size):
             next(found)
         begin, begin_cpu = time.perf_counter(), time.process_time()

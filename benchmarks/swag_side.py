@@ -11,6 +11,7 @@ from jax import lax
 from stylize_job import LEARNING_RATE, Job
 
 from swag_jax import backbones, devices, losses, optimize
+from swag_jax.optimize.solvers import run
 
 MATRIX_PRECISIONS = {"float32": lax.Precision.HIGHEST, "tf32": lax.Precision.HIGH}
 
@@ -83,7 +84,7 @@ class SwagSide:
         def evaluate(image):
             return self._gradient(network, targets, image)
 
-        return optimize.run(evaluate, self.solver, state, steps=self.job.iterations)
+        return run(evaluate, self.solver, state, steps=self.job.iterations)
 
     def iterate(self) -> tuple[float, float]:
         """Take the job's steps; return the loss before the first and before the last of them."""

@@ -19,7 +19,10 @@ import swag_jax as swag
 from swag_jax import plots
 from swag_jax._files import replacing
 from swag_jax.apply import Stylizer
-from swag_jax.measure import Aggregate, Evaluator
+from swag_jax.backbones.zoo import entry
+from swag_jax.measure import Evaluator
+from swag_jax.measure.aggregate import Aggregate
+from swag_jax.params.safetensors_file import read_metadata
 from swag_jax.train.journal import read_journal
 
 RESULTS = Path(__file__).resolve().parent / "results" / "trained"
@@ -36,7 +39,7 @@ def painted(stylizer: Stylizer, contents: Sequence[Any], styles: Sequence[Any]) 
 
 def measured(rows: Sequence[Sequence[Any]], contents: Sequence[Any], styles: Sequence[Any]) -> dict[str, Any]:
     """Return mean and standard error over all pairs, by metric and candidate."""
-    known = swag.backbones.entry(JUDGE)
+    known = entry(JUDGE)
     network, _ = swag.backbones.load(JUDGE, weights="embedded")
     layers = {"content_layer": known.content_layer, "style_layers": known.style_layers}
     evaluator, aggregate = (
@@ -70,7 +73,7 @@ def show(run: Path, contents: Sequence[Any], styles: Sequence[Any], output: Path
     rows = painted(stylizer, contents, styles)
     shown = [[None, *styles], *([content, *row] for content, row in zip(contents, rows, strict=True))]
     swag.write_image(output / f"{run.name}.jpg", swag.images.sheet(shown, gap=6))
-    notes = swag.params.read_metadata(run / "generator.safetensors")
+    notes = read_metadata(run / "generator.safetensors")
     return {
         "step": int(notes["step"]),
         "settings": json.loads((run / "settings.json").read_text()),

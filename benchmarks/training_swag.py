@@ -10,6 +10,9 @@ from generator_swag import load
 from stylize_job import Job
 
 from swag_jax import backbones, devices, generators, train
+from swag_jax.params.tree import flat_parameters
+from swag_jax.train.state import initial_state, load_encoder
+from swag_jax.train.step import make_step
 
 
 def settings_of(job: Job) -> train.TrainSettings:
@@ -31,7 +34,7 @@ class TrainingSide:
     def __init__(self, job: Job):
         self.job, settings = job, settings_of(job)
         devices.run_inline()  # like the command line, here and after the first step
-        encoder, _ = train.load_encoder(settings)
+        encoder, _ = load_encoder(settings)
         generator = load(job).generator
         with np.load(job.images) as images:
             batch = {name: (255 * images[name] + 0.5).astype(np.uint8) for name in ("content", "style")}
@@ -40,8 +43,8 @@ class TrainingSide:
             style = jnp.asarray(batch.pop("style")[0], jnp.float32) / 255
             made = jax.jit(settings.method.style_targets, static_argnames="objective")
             style_targets = made(encoder, style, objective=settings.objective)
-        state = train.initial_state(settings, generator.config) | {"parameters": generators.flat_parameters(generator)}
-        self.step = train.make_step(settings, generator.config)
+        state = initial_state(settings, generator.config) | {"parameters": flat_parameters(generator)}
+        self.step = make_step(settings, generator.config)
         self.start = jax.device_get(state)
         self.arguments = devices.replicate_global(encoder), style_targets
         self.batch = devices.split(batch)

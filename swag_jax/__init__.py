@@ -10,6 +10,7 @@
 from swag_jax import _signals as _signals  # first: a signal may come while the others are imported
 from swag_jax import apply as apply
 from swag_jax import backbones as backbones
+from swag_jax import devices as devices
 from swag_jax import generators as generators
 from swag_jax import images as images
 from swag_jax import losses as losses
@@ -31,17 +32,11 @@ from swag_jax.images import read_image as read_image
 from swag_jax.images import sample as sample
 from swag_jax.images import write_image as write_image
 from swag_jax.losses import Objective as Objective
-from swag_jax.losses import Targets as Targets
 from swag_jax.losses import evaluate as evaluate
 from swag_jax.optimize import LBFGS as LBFGS
 from swag_jax.optimize import Adam as Adam
-from swag_jax.optimize import BatchProgress as BatchProgress
-from swag_jax.optimize import BatchResult as BatchResult
 from swag_jax.optimize import NonFiniteLossError as NonFiniteLossError
-from swag_jax.optimize import Outcome as Outcome
 from swag_jax.optimize import OutOfMemoryError as OutOfMemoryError
-from swag_jax.optimize import Pair as Pair
-from swag_jax.optimize import Progress as Progress
 from swag_jax.optimize import Result as Result
 from swag_jax.optimize import StylizeSettings as StylizeSettings
 from swag_jax.optimize import make_targets as make_targets

@@ -35,6 +35,7 @@ def place(path: Path) -> Hashable:
     """
     try:
         target = real(path)
+        # A file that does not exist: its folder's identity, and its name in it.
         return _numbers(target) or (_numbers(target.parent) or target.parent, target.name)
     except ValueError:  # a NUL character, which no file's name has
         return str(path)
@@ -244,6 +245,7 @@ def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
         *lines, last = path.read_bytes().split(b"\n")
     except OSError as problem:
         raise error(f"cannot read {path}: {problem.strerror}") from problem
+    # The last line counts if it is complete; if not, it is no damage.
     whole = [_json_object(line) for line in lines if line.strip()]
     found = [each for each in (*whole, _json_object(last)) if each is not None]
     return found, whole.count(None)

@@ -12,7 +12,6 @@ def widen(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     which compare gradients with finite differences.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> widen(jnp.ones(3, jnp.bfloat16)).dtype
         dtype('float32')
     """

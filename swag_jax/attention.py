@@ -27,7 +27,7 @@ from swag_jax._checks import check_name, check_range, error
 from swag_jax._numerics import root, widen
 from swag_jax._pytree import pytree_dataclass
 from swag_jax._types import AnyFeatures, ChannelMoments, Features, Key, LayerFeatures, Mask, StyleFeatures
-from swag_jax.images import nearest
+from swag_jax.images.resize import nearest
 from swag_jax.statistics import instance_norm
 
 Similarity: TypeAlias = Literal["softmax", "cosine"]

@@ -28,6 +28,20 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from swag_jax._checks import check_name, error
 from swag_jax._modes import is_jit_off
 
+__all__ = [
+    "count",
+    "gather",
+    "initialize",
+    "keep_memory",
+    "map_batch",
+    "pad",
+    "process_count",
+    "process_index",
+    "replicate",
+    "run_inline",
+    "split",
+]
+
 Tree = TypeVar("Tree")
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -92,6 +106,7 @@ def drives_devices(function: Callable[Parameters, Found]) -> Callable[Parameters
 
 @contextlib.contextmanager
 def _on_no_mesh() -> Iterator[None]:
+    # An empty mesh hides the caller's.
     given = not jax.sharding.get_abstract_mesh().empty
     none = jax.set_mesh(Mesh(np.empty((), object), ())) if given else contextlib.nullcontext()
     with jax.transfer_guard("allow"), none:
@@ -143,7 +158,6 @@ def parallel(
         donated: Places of the arguments whose memory the results may take.
 
     Example:
-        >>> import numpy as np
         >>> average = parallel(lambda x: mean(x.mean()), split=(0,), arguments=1)
         >>> float(average(shares(np.arange(8.0 * count()).reshape(-1, 1)))) == (8 * count() - 1) / 2
         True
@@ -152,6 +166,7 @@ def parallel(
     if is_jit_off():
         mapped = jax.vmap(step, in_axes=places, axis_name=AXIS)
         return lambda *given: _first(mapped(*given))
+    # `out_axes=None` returns the results of the first device.
     return jax.pmap(step, axis_name=AXIS, in_axes=places, out_axes=None, donate_argnums=donated)
 
 
@@ -207,7 +222,6 @@ def map_batch(
         UserError: If an argument or the mapping is unknown.
 
     Example:
-        >>> import numpy as np
         >>> scaled = map_batch(lambda factor, x: factor * x, shared=["factor"])
         >>> found = gather(scaled(replicate(np.float32(2)), split(np.ones((2 * count(), 3), np.float32))))
         >>> found.shape == (2 * count(), 3), float(found[0, 0])

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from swag_jax._checks import check_range, error
 from swag_jax._types import AnyFeatures, Image
 from swag_jax.backbones import Backbone
-from swag_jax.images import normalize
+from swag_jax.images.normalize import normalize
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,6 @@ def extract(network: Backbone, image: Image, *, layers: Iterable[str]) -> dict[s
         UserError: If a layer is unknown.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> from swag_jax import backbones
         >>> network = backbones.create("vgg19", until="relu2_1")
         >>> extract(network, jnp.zeros((32, 48, 3)), layers=["relu2_1"])["relu2_1"].shape

@@ -7,7 +7,7 @@ All of them keep the content's aspect ratio, where the released code squashes bo
 
 from collections.abc import Mapping as _Mapping
 
-from swag_jax.backbones import entry as _entry
+from swag_jax.backbones.zoo import entry as _entry
 from swag_jax.losses import Objective as _Objective
 from swag_jax.optimize import StylizeSettings as _StylizeSettings
 from swag_jax.smoothing import Smoothing as _Smoothing

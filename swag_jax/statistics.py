@@ -29,7 +29,6 @@ def gram(features: Features) -> Gram:
     losses put the paper's factors back (`swag_jax.losses.style`). Positions are summed in float32 at least.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> gram(jnp.array([[[1.0, 2.0]], [[3.0, 0.0]]])).tolist()
         [[5.0, 1.0], [1.0, 2.0]]
     """
@@ -80,7 +79,6 @@ def moments(
         region: The positions that count; an empty one restricts nothing. Default: all.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> mean, deviation = moments(jnp.array([[[1.0], [3.0]]]), unbiased=False, epsilon=0.0)
         >>> mean.tolist(), deviation.tolist()
         ([2.0], [1.0])
@@ -95,7 +93,6 @@ def centered_squares(features: Features, *, region: Mask | None = None) -> tuple
     Unlike those of `moments`, the results of several parts can be combined exactly.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> [x.tolist() for x in centered_squares(jnp.array([[[1.0], [3.0]]]))]
         [2.0, [2.0], [2.0]]
     """
@@ -124,7 +121,6 @@ def instance_norm(
             `moments` of the features, by the other two options.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> instance_norm(jnp.array([[[1.0], [3.0]]]), unbiased=False, epsilon=0.0).ravel().tolist()
         [-1.0, 1.0]
     """
@@ -141,7 +137,6 @@ def adain(content: Features, style: StyleFeatures) -> Features:
         Huang and Belongie, ICCV 2017, eq. 8; deviations as in naoto0804/pytorch-AdaIN.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> content, style = jnp.array([[[1.0], [3.0]]]), jnp.array([[[0.0]], [[20.0]]])
         >>> [round(x) for x in adain(content, style).ravel().tolist()]
         [0, 20]
@@ -176,7 +171,6 @@ def peak(values: Float[Array, "..."]) -> Scalar:
     entropy of a softmax, it does not depend on the values' scale. Our choice.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> float(peak(jnp.array([[4.0, 0.0], [0.0, 0.0]])))
         2.0
     """

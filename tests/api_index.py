@@ -14,27 +14,18 @@ INDEX = PACKAGE / "API.md"
 PAGES = (
     "swag_jax",
     "swag_jax.apply",
-    "swag_jax.attention",
     "swag_jax.backbones",
     "swag_jax.devices",
-    "swag_jax.features",
     "swag_jax.generators",
     "swag_jax.generators.adaattn",
     "swag_jax.generators.adain",
-    "swag_jax.generators.johnson",
     "swag_jax.generators.sanet",
     "swag_jax.images",
     "swag_jax.losses",
-    "swag_jax.losses.content",
-    "swag_jax.losses.moments",
-    "swag_jax.losses.style",
     "swag_jax.measure",
     "swag_jax.optimize",
     "swag_jax.params",
-    "swag_jax.plots",
     "swag_jax.presets",
-    "swag_jax.smoothing",
-    "swag_jax.statistics",
     "swag_jax.train",
 )
 """The modules that users read names from."""
@@ -83,9 +74,11 @@ def definitions(module: str) -> dict[str, str | None]:
 
 
 def exports(module: str) -> list[tuple[str, str]]:
-    """The public names of a page, each with the module that has it; of a package, what it imports."""
+    """The public names of a page, each with the module that has it: what a package imports, or a module's `__all__`."""
     if not is_package(module):
-        return [(name, module) for name in definitions(module) if not name.startswith("_")]
+        found = definitions(module)
+        names = ast.literal_eval(str(found.get("__all__", "``")).strip("`") or "None") or found
+        return [(name, module) for name in names if not name.startswith("_")]
     imports = [node for node in parsed(module).body if isinstance(node, ast.ImportFrom)]
     names = [(alias.name, node.module) for node in imports for alias in node.names if alias.asname == alias.name]
     return [(name, home) for name, home in names if not (name.startswith("_") or is_module(f"{home}.{name}"))]

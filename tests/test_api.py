@@ -26,7 +26,8 @@ def public_objects():
     for name in PAGES:
         module = importlib.import_module(name)
         is_page = Path(module.__file__).name == "__init__.py"
-        for key, value in vars(module).items():
+        names = getattr(module, "__all__", vars(module))
+        for key, value in ((key, getattr(module, key)) for key in names):
             home = getattr(value, "__module__", None) or ""
             own = home.startswith("swag_jax") if is_page else home == name
             if own and not key.startswith("_") and (inspect.isclass(value) or inspect.isroutine(value)):
@@ -65,8 +66,8 @@ def is_array(annotation) -> bool:
 
 
 def test_the_walk_finds_the_public_names():
-    assert {"stylize", "StylizeSettings", "gram", "losses.content.paper", "images.resize"} <= set(OBJECTS)
-    assert {"StylizeSettings.replace", "Backbone.__call__"} <= set(CALLABLES)
+    assert {"stylize", "StylizeSettings", "gram", "losses.adain.evaluate", "images.resize"} <= set(OBJECTS)
+    assert {"Smoothing.softmax", "Backbone.__call__"} <= set(CALLABLES)
 
 
 def test_the_index_is_what_the_source_says():
@@ -79,6 +80,12 @@ def test_the_index_has_every_public_name_once():
     classes_and_functions = sorted(value.__name__ for value in OBJECTS.values())
     assert [name for name in classes_and_functions if listed.count(name) != classes_and_functions.count(name)] == []
     assert f"* `gram`: {inspect.getdoc(swag_jax.gram).splitlines()[0]}" in index().splitlines()
+
+
+def test_the_surface_is_small():
+    """Presets apart, what a user has to know of; what only the package needs is imported from its module."""
+    listed = re.findall(r"^\* `(\w+)`: .", index(), re.MULTILINE)
+    assert len({name for name in listed if not hasattr(swag_jax.presets, name)}) <= 130
 
 
 def test_contents_pages_are_alphabetical_and_compute_nothing():

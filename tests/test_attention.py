@@ -9,7 +9,7 @@ import pytest
 
 from swag_jax._checks import UserError
 from swag_jax.attention import SIMILARITIES, adaattn, key_features, weighted_mean, weighted_moments
-from swag_jax.images import nearest
+from swag_jax.images.resize import nearest
 from swag_jax.statistics import instance_norm
 
 RANDOM = np.random.default_rng(0)

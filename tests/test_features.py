@@ -6,13 +6,14 @@ from flax import nnx
 
 from swag_jax import backbones
 from swag_jax._checks import UserError
+from swag_jax.backbones import zoo
 from swag_jax.features import LayerSpec, taps
 
 
 def test_taps_of_vgg19_and_resnet50():
     vgg, resnet = (nnx.eval_shape(lambda n=name: backbones.create(n)) for name in ("vgg19", "resnet50"))
     assert taps(vgg, layers=["relu4_1", "relu1_1"]) == (LayerSpec("relu1_1", 64, 1), LayerSpec("relu4_1", 512, 8))
-    layers = backbones.entry("resnet50").style_layers
+    layers = zoo.entry("resnet50").style_layers
     assert [(tap.channels, tap.stride) for tap in taps(resnet, layers=layers)] == [
         (64, 2),
         (256, 4),
@@ -24,7 +25,7 @@ def test_taps_of_vgg19_and_resnet50():
 
 @pytest.mark.parametrize("name", backbones.NAMES)
 def test_the_default_layers_of_every_network_are_taps(name):
-    entry = backbones.entry(name)
+    entry = zoo.entry(name)
     network = nnx.eval_shape(lambda: backbones.create(name))
     found = taps(network, layers=entry.style_layers)
     assert tuple(tap.layer for tap in found) == entry.style_layers

@@ -9,6 +9,7 @@ import pytest
 
 import swag_jax
 from swag_jax import params
+from swag_jax.params.manifest import weights_folder
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -26,14 +27,14 @@ def test_the_wheel_ships_the_weights_where_the_package_looks():
     assert BUILD["wheel"]["packages"] == [swag_jax.__name__]
     # `weights_folder` prefers `_weights` beside the modules, where the wheel puts them.
     assert all(inside == f"swag_jax/_weights/{Path(source).name}" for source, inside in shipped.items())
-    assert {(ROOT / source).parent for source in shipped} == {params.weights_folder()}
+    assert {(ROOT / source).parent for source in shipped} == {weights_folder()}
     embedded = {entry.file for entry in params.checkpoints() if entry.file}
     assert {Path(source).name for source in shipped} == {"README.md", "manifest.json", *embedded}
     assert all((ROOT / source).is_file() for source in shipped)
 
 
 def test_the_embedded_checkpoints_stay_small():
-    files = {params.weights_folder() / entry.file for entry in params.checkpoints() if entry.file}
+    files = {weights_folder() / entry.file for entry in params.checkpoints() if entry.file}
     assert sum(file.stat().st_size for file in files) <= LARGEST_WEIGHTS
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from swag_jax import UserError, backbones, presets
+from swag_jax.backbones.zoo import entry, parameter_shapes
 from swag_jax.losses import Objective
 from swag_jax.optimize import LBFGS, Adam, StylizeSettings
 from swag_jax.presets import OF_BACKBONE, PRESETS, of_backbone
@@ -56,7 +57,7 @@ def test_names_on_the_command_line():
 
 @pytest.mark.parametrize("backbone", backbones.NAMES)
 def test_every_backbone_has_settings_at_its_own_layers(backbone):
-    settings, style_layers = of_backbone(backbone), backbones.entry(backbone).style_layers
+    settings, style_layers = of_backbone(backbone), entry(backbone).style_layers
     assert settings.backbone == backbone
     assert settings.full_objective.style_layers == style_layers
     assert settings.objective.smoothing.layers in (None, style_layers[-2:])
@@ -77,7 +78,7 @@ def test_presets_are_frozen_and_hashable(preset):
 
 
 def test_presets_read_layers_that_their_network_has(preset):
-    names = {name.rsplit(".", 1)[0].split(".")[0] for name in backbones.parameter_shapes(preset.backbone)}
+    names = {name.rsplit(".", 1)[0].split(".")[0] for name in parameter_shapes(preset.backbone)}
     smoothed = preset.objective.smoothing.layers or ()
     for layer in (*preset.full_objective.layers, *smoothed):
         assert layer.replace("relu", "conv") in names

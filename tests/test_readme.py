@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from swag_jax import params
 from swag_jax.cli import _parser
 from swag_jax.cli._flags import chosen_settings
+from swag_jax.params.manifest import checkpoint
 from swag_jax.presets import OF_BACKBONE, PRESETS
 
 ROOT = Path(__file__).parents[1]
@@ -116,7 +116,7 @@ def test_command_line_parses(words):
     if hasattr(arguments, "preset"):
         chosen_settings(arguments)
     if "fetch" in words:
-        assert all(params.checkpoint(name).kind == "imagenet" for name in arguments.names)
+        assert all(checkpoint(name).kind == "imagenet" for name in arguments.names)
 
 
 @pytest.mark.parametrize("page", [README, GUIDE])

@@ -30,8 +30,11 @@ from swag_jax import backbones
 from swag_jax._checks import UserError, error
 from swag_jax._types import Image
 from swag_jax.backbones import Backbone
+from swag_jax.backbones.rescale import mean_activations
+from swag_jax.backbones.zoo import parameter_shapes
 from swag_jax.features import extract
-from swag_jax.images import normalize, read_crop
+from swag_jax.images.crop import read_crop
+from swag_jax.images.normalize import normalize
 from swag_jax.params.quantize import dequantize, tabulate
 from swag_jax.params.rescale import MEAN_ACTIVATION
 from swag_jax.params.safetensors_file import write_safetensors
@@ -241,13 +244,13 @@ def with_means(tensors: Tensors, images: np.ndarray) -> Tensors:
         tensors: Its parameters by our names, as published.
         images: Normalized photographs to measure on, a number of which is taken.
     """
-    names = backbones.parameter_shapes("vgg19", until=VGG19.until)
+    names = parameter_shapes("vgg19", until=VGG19.until)
     kept = {key: value for key, value in tensors.items() if key.removesuffix(".table") in names}
     until = VGG19.until.replace("conv", "relu")
     skeleton = nnx.eval_shape(lambda: backbones.create("vgg19", until=until, normalization="caffe"))
     network = with_parameters(skeleton, dequantize(kept))
     parts = np.array_split(images[:MEAN_IMAGES], MEAN_IMAGES // 16)
-    means = [backbones.mean_activations(network, jnp.asarray(part)) for part in parts]
+    means = [mean_activations(network, jnp.asarray(part)) for part in parts]
     return kept | {f"{name}{MEAN_ACTIVATION}": np.mean([each[name] for each in means], 0) for name in means[0]}
 
 

@@ -22,6 +22,7 @@ from experiment import Experiment, Flags, Pair, chosen_pairs, parse, run
 
 import swag_jax as swag
 from swag_jax import optimize
+from swag_jax.backbones.zoo import entry
 
 ALPHA = 1e-3
 """Of peiwang062/swag, resnet_swag.py, applied to layer3 and layer4."""
@@ -68,7 +69,7 @@ def reweighted(network: str, weights: str, pairs: list[Pair], size: int, *, rele
     Returns:
         The flags; none if a raw gradient is zero or not finite in float32, since then no weights fit.
     """
-    deep = swag.backbones.entry(network).style_layers[-2:]
+    deep = entry(network).style_layers[-2:]
     own = swag.presets.swag_resnet50.replace(backbone=network, weights=weights)
     objective = own.objective.replace(normalization="released" if released else own.objective.normalization)
     smoothed, raw = (

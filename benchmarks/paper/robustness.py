@@ -14,7 +14,7 @@ from architectures import RELEASED
 from experiment import Experiment, Flags, Pair, chosen_pairs, parse, run
 from reweighting import reweighted
 
-import swag_jax as swag
+from swag_jax.backbones.zoo import entry
 
 NETWORKS = {
     "p-VGG19": ("vgg19", "embedded"),
@@ -29,7 +29,7 @@ NETWORKS = {
 
 def methods(network: str, weights: str, pairs: list[Pair], size: int) -> dict[str, Flags]:
     """Return the flags of every smoothing for one network."""
-    deep = ",".join(swag.backbones.entry(network).style_layers[-2:])
+    deep = ",".join(entry(network).style_layers[-2:])
     base: Flags = {"preset": "swag-resnet50", "backbone": network, "weights": weights, "smoothing-layers": deep}
     return {
         "none": {**base, "smoothing": "none"},

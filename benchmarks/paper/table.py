@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import swag_jax as swag
+from swag_jax.backbones.zoo import entry
 from swag_jax.measure import Evaluator
 from swag_jax.measure.aggregate import estimate
 from swag_jax.measure.evaluator import Candidate, Comparison
@@ -49,7 +50,7 @@ def judges() -> dict[str, Evaluator]:
     """Return an evaluator for each network, and one for metrics that need none or a certain one."""
     found = dict[str, Evaluator]()
     for name in JUDGES:
-        known = swag.backbones.entry(name)
+        known = entry(name)
         network, _ = swag.backbones.load(name, weights="embedded")
         layers = {"content_layer": known.content_layer, "style_layers": known.style_layers}
         found[name] = Evaluator(metrics=IN_NETWORK, network=network, **layers)

@@ -8,12 +8,6 @@ from swag_jax.apply.drivers import Outcome as Outcome
 from swag_jax.apply.drivers import Style as Style
 from swag_jax.apply.drivers import repaint as repaint
 from swag_jax.apply.drivers import repaint_many as repaint_many
-from swag_jax.apply.drivers import style_shape as style_shape
-from swag_jax.apply.functional import StyleConditioning as StyleConditioning
-from swag_jax.apply.functional import paint as paint
-from swag_jax.apply.functional import read as read
-from swag_jax.apply.settings import COLORS as COLORS
 from swag_jax.apply.settings import ApplySettings as ApplySettings
 from swag_jax.apply.stylizer import Stylizer as Stylizer
 from swag_jax.apply.stylizer import load_stylizer as load_stylizer
-from swag_jax.apply.tiles import paint_tiled as paint_tiled

@@ -123,8 +123,6 @@ def repaint_many(
     Args:
         stylizer: The generator and its encoder.
         contents: The images to repaint, or functions that read them; frames of a video are no different.
-        styles: As in `repaint`.
-        settings: As in `repaint`.
         batch_size: Images of one batch at most, over all devices; default: 1 per device on a CPU, else 8.
 
     Returns:

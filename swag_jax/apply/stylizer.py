@@ -10,8 +10,13 @@ from swag_jax._checks import error
 from swag_jax._pytree import pytree_dataclass
 from swag_jax.attention import Similarity
 from swag_jax.backbones import Backbone, Compute, Precision
+from swag_jax.backbones.zoo import padding_option
 from swag_jax.features import LayerSpec, taps
-from swag_jax.generators import Generator, flat_parameters, load_generator, method_of, with_parameters
+from swag_jax.generators import Generator, load_generator
+from swag_jax.generators.registry import method_of, with_parameters
+from swag_jax.params.safetensors_file import read_metadata
+from swag_jax.params.store import stored
+from swag_jax.params.tree import flat_parameters
 
 GENERATOR_FILE = "generator.safetensors"
 """What a training run's folder calls its generator."""
@@ -91,13 +96,13 @@ def load_stylizer(
         generator = _compared_by(generator, similarity)
     if not generator.layers:
         return Stylizer(None, generator)
-    notes = params.read_metadata(path)
+    notes = read_metadata(path)
     name = backbone or notes.get("encoder_backbone")
     if name is None:
         raise error(f"{path} must say which encoder it was trained with", cure="pass its backbone and its weights")
     chosen = weights or _recorded_weights(notes, path)
     seed = _recorded_seed(notes, path)
-    padding = backbones.padding_option(name, notes.get("encoder_padding", "auto"))
+    padding = padding_option(name, notes.get("encoder_padding", "auto"))
     encoder, source = backbones.load(
         name, weights=chosen, layers=generator.layers, seed=seed, precision=precision, frozen=True, **padding
     )
@@ -123,7 +128,7 @@ def _recorded_weights(notes: Mapping[str, str], path: Path) -> str:
     if kind == "random":
         return kind
     kinds = {entry.name: entry.kind for entry in params.checkpoints()}
-    if kinds.get(name) == "embedded" or name in params.stored():
+    if kinds.get(name) == "embedded" or name in stored():
         return name
     convert = f"run `swag-jax weights convert FILE --backbone {notes.get('encoder_backbone')}`, or pass --weights FILE"
     cure = f"run `swag-jax weights fetch {name}`" if kinds.get(name) == "imagenet" else convert

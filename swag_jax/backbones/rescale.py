@@ -7,13 +7,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from swag_jax import params
 from swag_jax._checks import error
 from swag_jax._numerics import widen
 from swag_jax._types import Images
 from swag_jax.backbones._layers import Conv
 from swag_jax.backbones._network import Backbone
 from swag_jax.backbones.vgg import VGG
+from swag_jax.params.rescale import divided
 
 _LIVE = 1e-3
 """Least mean activation of a rescaled channel, as a share of its layer's: float32 rounds a layer's activations to about
@@ -52,7 +52,7 @@ def unit_mean(network: Backbone, images: Images) -> VGG:
     layers = {name: getattr(rescaled, name) for name in rescaled.layers if name.startswith("conv")}
     tensors = {f"{name}.kernel": layer.kernel[...] for name, layer in layers.items()}
     tensors |= {f"{name}.bias": layer.bias[...] for name, layer in layers.items()}
-    tensors = params.divided(tensors, divisors)
+    tensors = divided(tensors, divisors)
     for name, layer in layers.items():
         # New parameters, since merging leaves the old ones shared with the network given.
         layer.kernel, layer.bias = nnx.Param(tensors[f"{name}.kernel"]), nnx.Param(tensors[f"{name}.bias"])

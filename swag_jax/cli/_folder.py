@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from swag_jax import params
 from swag_jax._checks import UserError, error
 from swag_jax._files import append, make_folder, read_json_lines, real, replacing
 from swag_jax._types import AnyHostImage
 from swag_jax.cli._exit import ExitCode, stopped_code
 from swag_jax.cli._outputs import check_outputs, kept_alpha, write_result
 from swag_jax.images import read_image
+from swag_jax.params._files import file_sha256
 
 DONE, FAILED = "done", "failed"
 
@@ -158,7 +158,7 @@ class Folder(Generic[AnyTask]):
 
     def _fingerprint(self, task: AnyTask) -> str:
         """Return what tells a task from others of its name: facts and the images' bytes."""
-        images = [file_sha256(path) for path in (task.content, *task.styles, *self._also_read)]
+        images = [readable_sha256(path) for path in (task.content, *task.styles, *self._also_read)]
         known = {**self._facts(task), "images": images, "format": self._suffix}
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -274,7 +274,7 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
 
 def _written(path: Path) -> dict[str, object]:
     """Return what a record holds of a file, by which a later run sees that it was cut, emptied or changed."""
-    return {"bytes": path.stat().st_size, "sha256": params.file_sha256(path)}
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
 def _is_kept(path: Path, record: Mapping[str, object]) -> bool:
@@ -321,7 +321,7 @@ def _write(path: Path, records: Iterable[dict[str, Any]]) -> None:
         temporary.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
 
 
-def file_sha256(path: Path) -> str | None:
+def readable_sha256(path: Path) -> str | None:
     """Return the hash of a file's bytes; `None` for what cannot be read, and for pipes and devices."""
     try:
         found = path.stat()
@@ -332,4 +332,4 @@ def file_sha256(path: Path) -> str | None:
 
 @functools.lru_cache(maxsize=4096)
 def _sha256(path: Path, _changed: int, _size: int) -> str:
-    return params.file_sha256(path)
+    return file_sha256(path)

@@ -8,11 +8,12 @@ from typing import Any
 
 import jax
 
-from swag_jax import _versions, params
+from swag_jax import _versions
 from swag_jax._files import check_apart, replacing
 from swag_jax._types import AnyHostImage, HostAlpha
 from swag_jax.images import read_alpha, resize, write_image
 from swag_jax.images.io import OUTPUT_FORMATS
+from swag_jax.params.store import stored
 
 
 def check_outputs(
@@ -32,7 +33,7 @@ def check_outputs(
         UserError: If two of them are one file.
     """
     read = [*inputs, *(("--weights", Path(words)) for words in dict.fromkeys(weights))]
-    read += [(f"the stored weights {name}", path) for name, path in params.stored().items()]
+    read += [(f"the stored weights {name}", path) for name, path in stored().items()]
     check_apart([(what, path) for what, path in outputs if path is not None], read)
 
 

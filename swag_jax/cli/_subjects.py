@@ -6,7 +6,8 @@ from typing import Any
 
 from swag_jax import backbones
 from swag_jax._checks import UserError, check_name, error
-from swag_jax.backbones import NAMES, SWITCHES, Architecture
+from swag_jax.backbones import NAMES, Architecture, zoo
+from swag_jax.backbones.resnet import SWITCHES
 from swag_jax.measure import NetworkSpec
 
 _NOT_EVERYWHERE = ("imagenet", "embedded")
@@ -56,7 +57,7 @@ def available(specs: Sequence[NetworkSpec]) -> tuple[list[NetworkSpec], dict[str
     found, missing = list[NetworkSpec](), dict[str, str]()
     for spec in specs:
         try:
-            backbones.resolve(spec.backbone, weights=spec.weights, **dict(spec.options))
+            zoo.resolve(spec.backbone, weights=spec.weights, **dict(spec.options))
             found.append(spec)
         except UserError as problem:
             if spec.weights not in _NOT_EVERYWHERE or len(specs) == 1:
@@ -101,9 +102,9 @@ def read_network(entry: str) -> tuple[str, dict[str, Any]]:
         ('resnet50', {'version': 'v1'})
     """
     name, *words = entry.split(":")
-    known = backbones.entry(check_name(name, NAMES, what="network"))
+    known = zoo.entry(check_name(name, NAMES, what="network"))
     if words and known.options != SWITCHES:
-        residual = ", ".join(each for each in NAMES if backbones.entry(each).options == SWITCHES)
+        residual = ", ".join(each for each in NAMES if zoo.entry(each).options == SWITCHES)
         raise error("only a residual network has switches", got=entry, cure=f"take {residual}")
     switches = dict[str, Any]()
     for switch, equals, value in (word.partition("=") for word in words):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from swag_jax import devices, params
+from swag_jax import devices
 from swag_jax._checks import UserError, error
 from swag_jax._files import check_target
 from swag_jax._types import AnyHostImage, HostAlpha
@@ -23,19 +23,19 @@ from swag_jax.apply import (
     repaint,
     repaint_many,
     save_artifact,
-    style_shape,
 )
+from swag_jax.apply.drivers import style_shape
 from swag_jax.apply.stylizer import GENERATOR_FILE
 from swag_jax.attention import SIMILARITIES
-from swag_jax.backbones import PRECISIONS
+from swag_jax.backbones._layers import PRECISIONS
 from swag_jax.cli._display import Display, clock, count_line
 from swag_jax.cli._exit import ExitCode, stoppable
 from swag_jax.cli._flags import add_attributes, add_keep_colors, chosen_attributes
-from swag_jax.cli._folder import Folder, ImageFile, Task, unique
+from swag_jax.cli._folder import Folder, ImageFile, Task, readable_sha256, unique
 from swag_jax.cli._outputs import check_outputs, kept_alpha, write_result
 from swag_jax.cli._pairs import images_in, left_out_of, named
-from swag_jax.images import check_output, read_image, read_mask
-from swag_jax.images.io import OUTPUT_FORMATS
+from swag_jax.images import read_image, read_mask
+from swag_jax.images.io import OUTPUT_FORMATS, check_output
 
 
 def add_parser(commands: Any) -> None:
@@ -207,7 +207,7 @@ def _facts(arguments: argparse.Namespace, settings: ApplySettings) -> dict[str, 
     """Return what all images depend on beside themselves."""
     return {
         "settings": dataclasses.asdict(settings),
-        "generator": params.file_sha256(_generator_file(arguments)),
+        "generator": readable_sha256(_generator_file(arguments)),
         "masks": _masks_fact(arguments),
         "loading": [arguments.backbone, arguments.weights, arguments.similarity, arguments.precision],
     }

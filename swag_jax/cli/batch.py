@@ -14,7 +14,7 @@ from swag_jax._types import AnyHostImage
 from swag_jax.cli._display import Display, clock, count_line
 from swag_jax.cli._exit import ExitCode, stoppable
 from swag_jax.cli._flags import add_keep_colors, chosen_init, chosen_settings
-from swag_jax.cli._folder import DONE, Folder, ImageFile, file_sha256
+from swag_jax.cli._folder import DONE, Folder, ImageFile, readable_sha256
 from swag_jax.cli._pairs import Job, add_options, from_file, from_folders, left_out_of
 from swag_jax.cli.stylize import describe_weights
 from swag_jax.images import read_image, sheet, write_image
@@ -145,7 +145,7 @@ def _facts(arguments: argparse.Namespace) -> Any:
         return {
             "settings": asdict(job.settings),
             "weights": [found.name, found.sha256],
-            "init": None if job.init is None else file_sha256(job.init),
+            "init": None if job.init is None else readable_sha256(job.init),
             "max_shapes": arguments.max_shapes,
         }
 

@@ -14,7 +14,8 @@ from rich.table import Table
 from swag_jax import params
 from swag_jax._checks import UserError, check_name, check_range, error
 from swag_jax._files import check_target, read_text
-from swag_jax.backbones import NAMES, entry, layer_names, load
+from swag_jax.backbones import NAMES, layer_names, load
+from swag_jax.backbones.zoo import entry
 from swag_jax.cli._display import Display, clock, count_line, table_console
 from swag_jax.cli._exit import ExitCode
 from swag_jax.cli._flags import listed
@@ -22,9 +23,10 @@ from swag_jax.cli._folder import read_records
 from swag_jax.cli._outputs import check_outputs, write_report
 from swag_jax.cli._pairs import each_row, paths_of
 from swag_jax.images import read_image
-from swag_jax.measure import CANDIDATES, METRICS, Aggregate, Comparison, Estimate, Evaluator, load_inception, load_lpips
-from swag_jax.measure.aggregate import Estimates
-from swag_jax.measure.evaluator import CFSD_LAYER
+from swag_jax.measure import METRICS, Comparison, Estimate, Evaluator, load_inception, load_lpips
+from swag_jax.measure.aggregate import Aggregate, Estimates
+from swag_jax.measure.evaluator import CANDIDATES, CFSD_LAYER
+from swag_jax.params.resolve import WEIGHTS
 
 DEFAULT_BACKBONE = "resnet50"
 """A network with embedded weights, and not the one that most images are made with."""
@@ -110,7 +112,7 @@ def add_parser(commands: Any) -> None:
         "--weights",
         default="auto",
         metavar="NAME",
-        help=f"Its weights: {', '.join(params.WEIGHTS)}, or a path (default: auto)",
+        help=f"Its weights: {', '.join(WEIGHTS)}, or a path (default: auto)",
     )
     parser.add_argument(
         "--layers",

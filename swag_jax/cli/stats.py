@@ -8,10 +8,11 @@ from typing import Any
 
 from rich.table import Table
 
-from swag_jax import params, plots
+from swag_jax import plots
 from swag_jax._checks import check_name, check_range, printable
 from swag_jax._files import check_target
-from swag_jax.backbones import NAMES, SWITCHES
+from swag_jax.backbones import NAMES
+from swag_jax.backbones.resnet import SWITCHES
 from swag_jax.cli._display import Display, clock, count_line, table_console
 from swag_jax.cli._exit import ExitCode
 from swag_jax.cli._flags import listed, number_or
@@ -19,18 +20,19 @@ from swag_jax.cli._outputs import check_outputs, write_report
 from swag_jax.cli._pairs import images_in, left_out_of
 from swag_jax.cli._subjects import available, names_of, read_subjects
 from swag_jax.images import CONTENTS, STYLES, read_image, sample
-from swag_jax.measure import StatisticsProgress
 from swag_jax.measure.activations import (
     MEASURES,
     RAW,
     SMOOTHINGS,
     ActivationStatistics,
     NetworkStatistics,
+    StatisticsProgress,
     activation_statistics,
     label,
 )
 from swag_jax.measure.network_spec import CHOICES, NetworkSpec
 from swag_jax.optimize import StylizeSettings
+from swag_jax.params.resolve import WEIGHTS
 from swag_jax.smoothing import Smoothing
 
 SIZE = StylizeSettings().size
@@ -70,7 +72,7 @@ def add_parser(commands: Any) -> None:
         type=listed(str),
         default=("random",),
         metavar="A,B",
-        help=f"For every network: {', '.join(params.WEIGHTS)}, or a path; for one: NETWORK=PATH. Where several are "
+        help=f"For every network: {', '.join(WEIGHTS)}, or a path; for one: NETWORK=PATH. Where several are "
         "named, results are called NETWORK/WEIGHTS (default: random, as in the paper)",
     )
     parser.add_argument(
@@ -248,7 +250,7 @@ def _write_report(
         "failures": [{"name": name, "error": problem} for name, problem in missing.items()] + numbers["failures"],
         "settings": {
             "networks": list(arguments.networks),
-            "weights": [entry if entry in params.WEIGHTS else Path(entry).name for entry in arguments.weights],
+            "weights": [entry if entry in WEIGHTS else Path(entry).name for entry in arguments.weights],
             "layers": list(arguments.layers),
             "size": arguments.size,
             "smoothings": [label(smoothing) for smoothing in smoothings],

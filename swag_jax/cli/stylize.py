@@ -12,8 +12,8 @@ from swag_jax.cli._display import Display, clock, steps_line
 from swag_jax.cli._exit import ExitCode, stoppable, stopped_code
 from swag_jax.cli._flags import add_init, add_keep_colors, add_settings, chosen_init, chosen_settings
 from swag_jax.cli._outputs import check_outputs, kept_alpha, write_report, write_result
-from swag_jax.images import check_output, read_image
-from swag_jax.images.io import OUTPUT_FORMATS
+from swag_jax.images import read_image
+from swag_jax.images.io import OUTPUT_FORMATS, check_output
 from swag_jax.optimize import Progress, Result, StylizeSettings, stylize
 
 

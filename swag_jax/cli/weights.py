@@ -15,10 +15,25 @@ from swag_jax import backbones, generators, params
 from swag_jax._checks import UserError, check_name, error, one_line, printable
 from swag_jax._files import check_apart
 from swag_jax._types import Images
+from swag_jax.backbones.rescale import mean_activations
+from swag_jax.backbones.resnet import SWITCHES
+from swag_jax.backbones.vgg import PADDINGS
+from swag_jax.backbones.zoo import parameter_shapes
 from swag_jax.cli._display import table_console
 from swag_jax.cli._exit import ExitCode
 from swag_jax.cli._subjects import read_network
-from swag_jax.images import CONTENTS, NORMALIZATIONS, normalize, read_crop, sample
+from swag_jax.generators.registry import PUBLISHED
+from swag_jax.images import CONTENTS, sample
+from swag_jax.images.crop import read_crop
+from swag_jax.images.normalize import NORMALIZATIONS, normalize
+from swag_jax.params import store
+from swag_jax.params.convert import Converted, architecture_of, tensors_sha256
+from swag_jax.params.layouts import LAYOUT_NAMES
+from swag_jax.params.manifest import Checkpoint, checkpoint, checkpoint_of_file, default_checkpoint, weights_folder
+from swag_jax.params.rescale import divided
+from swag_jax.params.safetensors_file import read_metadata, write_safetensors
+from swag_jax.params.store import stored_path, verify_embedded, verify_stored
+from swag_jax.params.tree import with_parameters
 from swag_jax.train.data import find_images
 
 _STORED = "store"
@@ -67,10 +82,8 @@ def _add_convert(commands: Any) -> None:
         help=f"its network: {', '.join(backbones.NAMES)}; a ResNet with the stride on its first 1x1 convolutions, as "
         "published for Caffe, is NAME:version=v1",
     )
-    kind.add_argument("--generator", metavar="NAME", help=f"a published generator: {', '.join(generators.PUBLISHED)}")
-    parser.add_argument(
-        "--layout", default="auto", metavar="NAME", help=f"{', '.join(params.LAYOUT_NAMES)} (default: auto)"
-    )
+    kind.add_argument("--generator", metavar="NAME", help=f"a published generator: {', '.join(PUBLISHED)}")
+    parser.add_argument("--layout", default="auto", metavar="NAME", help=f"{', '.join(LAYOUT_NAMES)} (default: auto)")
     parser.add_argument(
         "--input",
         choices=("auto", "imagenet", "caffe"),
@@ -111,14 +124,14 @@ def run_list(args: argparse.Namespace) -> int:
         path = _path(entry)
         table.add_row(entry.name, entry.backbone, entry.kind, entry.license, _size(path), _where(entry, path))
     known = {entry.name for entry in params.checkpoints()}
-    for name, path in params.stored().items():
+    for name, path in store.stored().items():
         if name not in known:
-            backbone = params.read_metadata(path).get("backbone", "unknown")
+            backbone = read_metadata(path).get("backbone", "unknown")
             table.add_row(*map(Text, (printable(name), printable(backbone))), "converted", "", _size(path), _STORED)
     table_console().print(table)
     without = [name for name in backbones.NAMES if name not in {entry.backbone for entry in params.checkpoints()}]
     print(f"no checkpoint known (random weights, or convert a file of yours): {', '.join(without)}")
-    print(printable(f"store: {params.home() / 'weights'}; package: {params.weights_folder()}"))
+    print(printable(f"store: {params.home() / 'weights'}; package: {weights_folder()}"))
     return 0
 
 
@@ -126,8 +139,8 @@ def run_fetch(args: argparse.Namespace) -> int:
     """Fetch every checkpoint named."""
     entries = [_named(name) for name in args.names]
 
-    def fetch(entry: params.Checkpoint) -> str:
-        expected = backbones.parameter_shapes(entry.backbone)
+    def fetch(entry: Checkpoint) -> str:
+        expected = parameter_shapes(entry.backbone)
         return f"{entry.name}: {params.fetch(entry, expected=expected, progress=not args.quiet)}"
 
     return _each([entry for entry in entries if not _is_here(entry)], fetch)
@@ -146,7 +159,7 @@ def run_convert(args: argparse.Namespace) -> int:
     name, switches = read_network(args.backbone)
     if args.unit_mean and name not in ("vgg19", "vgg16"):
         raise error("only a VGG can be rescaled", got=name, cure="leave out --unit-mean")
-    expected = backbones.parameter_shapes(name, **switches)
+    expected = parameter_shapes(name, **switches)
     converted = params.convert(
         file, name, expected, layout=args.layout, architecture=switches or None, normalization=args.input
     )
@@ -179,27 +192,27 @@ def _check_setup(backbone: str, facts: Mapping[str, str], file: Path) -> None:
         asked["padding"] = facts["padding"]
     try:
         check_name(asked.get("normalization", "none"), NORMALIZATIONS, what="normalization")
-        check_name(facts["padding"], backbones.PADDINGS, what="padding")
-        architecture = params.architecture_of(file, facts)
+        check_name(facts["padding"], PADDINGS, what="padding")
+        architecture = architecture_of(file, facts)
         for switch in architecture:
-            check_name(switch, backbones.SWITCHES, what="switch")
+            check_name(switch, SWITCHES, what="switch")
         backbones.layer_names(backbone, **architecture, **asked)
     except (UserError, TypeError) as problem:  # TypeError: a switch of another type
         rule = f"{file} must say how its network is set up"
         raise error(rule, got=f"what cannot be used ({str(problem).rstrip('.')})", cure="get it anew") from problem
 
 
-def _rescaled(converted: params.Converted, folder: Path | None) -> params.Converted:
+def _rescaled(converted: Converted, folder: Path | None) -> Converted:
     """Rescale a VGG to a mean activation of one over photographs."""
     facts = converted.metadata
     options: dict[str, Any] = {"until": facts["deepest_layer"].replace("conv", "relu"), "padding": facts["padding"]}
     options |= {"normalization": facts["normalization"]} if "normalization" in facts else {}
     network = backbones.create(facts["backbone"], **options)
-    network = backbones.with_parameters(network, converted.tensors)
+    network = with_parameters(network, converted.tensors)
     images = normalize(_photographs(folder), network.normalization)
-    means = backbones.mean_activations(network, images)
-    tensors = params.divided(converted.tensors, {name: np.asarray(mean) for name, mean in means.items()})
-    return params.Converted(tensors, {**facts, "tensors_sha256": params.tensors_sha256(tensors)})
+    means = mean_activations(network, images)
+    tensors = divided(converted.tensors, {name: np.asarray(mean) for name, mean in means.items()})
+    return Converted(tensors, {**facts, "tensors_sha256": tensors_sha256(tensors)})
 
 
 def _photographs(folder: Path | None) -> Images:
@@ -228,15 +241,15 @@ def _convert_generator(args: argparse.Namespace) -> int:
 def run_verify(args: argparse.Namespace) -> int:
     """Check stored and embedded checkpoints."""
     embedded = {entry.name: entry for entry in params.checkpoints() if entry.kind == "embedded"}
-    stored = params.stored()
+    stored = store.stored()
     here = list(dict.fromkeys([*embedded, *stored]))
 
     def verify(name: str) -> str:
         if name in embedded:
-            params.verify_embedded(embedded[name], backbones.parameter_shapes(embedded[name].backbone))
+            verify_embedded(embedded[name], parameter_shapes(embedded[name].backbone))
         else:
-            backbone = params.read_metadata(stored[name]).get("backbone", "unknown")
-            params.verify_stored(name, backbones.parameter_shapes(backbone))
+            backbone = read_metadata(stored[name]).get("backbone", "unknown")
+            verify_stored(name, parameter_shapes(backbone))
         return f"{name}: sound"
 
     return _each([check_name(name, here, what="checkpoint here") for name in args.names] or here, verify)
@@ -257,13 +270,13 @@ def _each(items: Iterable[Any], work: Callable[[Any], str]) -> int:
     return ExitCode.SOME_FAILED if failed else ExitCode.DONE
 
 
-def _named(name: str) -> params.Checkpoint:
+def _named(name: str) -> Checkpoint:
     """Find a checkpoint by its own name, or the default one of a network."""
-    default = params.default_checkpoint(name)
+    default = default_checkpoint(name)
     if default is None and name in backbones.NAMES:
         cure = f"use --weights random, or `swag-jax weights convert FILE --backbone {name}`"
         raise error(f"no checkpoint of {name} is known", cure=cure)
-    entry = default or params.checkpoint(name)
+    entry = default or checkpoint(name)
     if entry.kind == "manual":
         raise error(
             f"{entry.name} cannot be fetched",
@@ -272,21 +285,21 @@ def _named(name: str) -> params.Checkpoint:
     return entry
 
 
-def _is_here(entry: params.Checkpoint) -> bool:
+def _is_here(entry: Checkpoint) -> bool:
     path = _path(entry)
     if path is not None:
         print(printable(f"{entry.name}: already here, {path}"))
     return path is not None
 
 
-def _path(entry: params.Checkpoint) -> Path | None:
+def _path(entry: Checkpoint) -> Path | None:
     """Return where a known checkpoint lies on this machine, if it does."""
-    in_package = entry.file and params.weights_folder() / entry.file
-    path = in_package or params.stored_path(entry.name)
+    in_package = entry.file and weights_folder() / entry.file
+    path = in_package or stored_path(entry.name)
     return path if path.is_file() else None
 
 
-def _where(entry: params.Checkpoint, path: Path | None) -> str:
+def _where(entry: Checkpoint, path: Path | None) -> str:
     if path is not None:
         return "package" if entry.kind == "embedded" else _STORED
     return "not here; yours to convert" if entry.kind == "manual" else "not here; fetch it"
@@ -296,12 +309,12 @@ def _size(path: Path | None) -> str:
     return f"{path.stat().st_size / 1e6:.0f} MB" if path else ""
 
 
-def _write(converted: params.Converted, source: Path, output: Path | None, *, suffix: str) -> Path:
+def _write(converted: Converted, source: Path, output: Path | None, *, suffix: str) -> Path:
     """Write a converted checkpoint to a file, or into the store under its known or its file's name and a suffix."""
     if output is not None:
-        params.write_safetensors(output, converted.tensors, converted.metadata)
+        write_safetensors(output, converted.tensors, converted.metadata)
         return output
-    known = params.checkpoint_of_file(converted.metadata["source_sha256"])
+    known = checkpoint_of_file(converted.metadata["source_sha256"])
     if known is not None and converted.metadata.get("normalization", known.normalization) != known.normalization:
         rule = f"the input of {known.name}, which {source} is, must stay {known.normalization} in the store"
         raise error(rule, got=converted.metadata["normalization"], cure="pass -o OUT")
@@ -312,5 +325,5 @@ def _write(converted: params.Converted, source: Path, output: Path | None, *, su
     # Under a published checkpoint's name, `--weights imagenet` would take the file for that checkpoint.
     if entry and known is None:
         raise error(f"{source} is not the published {name}: its sha256 differs", cure="rename it or pass -o OUT")
-    check_apart([(f"the store's {name}", params.stored_path(name))], [("FILE", source)])
+    check_apart([(f"the store's {name}", stored_path(name))], [("FILE", source)])
     return params.install(name, converted)

@@ -17,7 +17,7 @@ from swag_jax._checks import error
 from swag_jax._types import Activations
 from swag_jax.backbones import Compute
 from swag_jax.features import LayerSpec
-from swag_jax.images import nearest
+from swag_jax.images.resize import nearest
 from swag_jax.statistics import instance_norm
 
 BatchFeatures: TypeAlias = Mapping[str, Activations]

@@ -15,7 +15,8 @@ from swag_jax._checks import check_name, check_range, error
 from swag_jax._settings import Settings, converted
 from swag_jax._types import Activations, AnyFeatures, Key, LayerFeatures, Scalar
 from swag_jax.attention import SIMILARITIES, Similarity, StyleKeys, adaattn, at_deepest, keep, key_features, restyle
-from swag_jax.backbones import Compute, entry
+from swag_jax.backbones import Compute
+from swag_jax.backbones.zoo import entry
 from swag_jax.features import LayerSpec
 from swag_jax.generators._fusion import Fusion
 from swag_jax.generators._layers import (
@@ -50,6 +51,8 @@ from swag_jax.losses._terms import (
 from swag_jax.losses.objective import Terms
 from swag_jax.params.layouts import Layout, table
 from swag_jax.smoothing import Smoothing, as_smoothing
+
+__all__ = ["AdaAttNObjective", "evaluate"]
 
 _VGG_LAYERS = tuple(tap.layer for tap in VGG_TAPS)
 

@@ -12,7 +12,8 @@ from jax import lax
 from swag_jax import statistics
 from swag_jax._settings import Settings, converted
 from swag_jax._types import Key, LayerFeatures, Scalar
-from swag_jax.backbones import Compute, entry
+from swag_jax.backbones import Compute
+from swag_jax.backbones.zoo import entry
 from swag_jax.features import LayerSpec
 from swag_jax.generators._layers import (
     VGG_TAPS,
@@ -39,6 +40,8 @@ from swag_jax.losses._terms import FEATURES, MOMENTS, Family, Normalization, che
 from swag_jax.losses.objective import Terms
 from swag_jax.params.layouts import Layout, table
 from swag_jax.smoothing import Smoothing, as_smoothing
+
+__all__ = ["AdaINObjective", "evaluate"]
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,11 @@ from swag_jax.generators.registry import (
     parameter_shapes,
     with_parameters,
 )
-from swag_jax.params.convert import CONVERTER_VERSION, open_part, read_fitting
+from swag_jax.params._files import file_sha256
+from swag_jax.params.convert import CONVERTER_VERSION, is_safetensors, open_part, read_fitting, tensors_sha256
 from swag_jax.params.layouts import Layout
+from swag_jax.params.manifest import checkpoint
+from swag_jax.params.safetensors_file import read_metadata, read_safetensors, write_safetensors
 from swag_jax.params.tree import flat_parameters
 
 _OURS = Layout("native", lambda key: key, axes=(0, 1, 2, 3))
@@ -128,7 +131,7 @@ def convert_generator(sources: Sequence[Path], kind: str, output: Path) -> Confi
     files, parts = " and ".join(map(str, sources)), " and ".join(published.files)
     rule = f"{files} must together be a published {kind} generator ({parts})"
     tensors = read_fitting(opened, layout, parameter_shapes(published.config), rule=rule)
-    notes = {"source_sha256": json.dumps({source.name: params.file_sha256(source) for source in sources})}
+    notes = {"source_sha256": json.dumps({source.name: file_sha256(source) for source in sources})}
     notes |= _encoder_of(published) | {"converter_version": CONVERTER_VERSION}
     _write(output, published.config, tensors, notes)
     return published.config
@@ -137,15 +140,15 @@ def convert_generator(sources: Sequence[Path], kind: str, output: Path) -> Confi
 def _encoder_of(published: Published) -> dict[str, str]:
     if published.reads is None:
         return {}
-    known = params.checkpoint(published.reads)
+    known = checkpoint(published.reads)
     return encoder_notes(params.Source("file", known.name, known.backbone, sha256=known.sha256))
 
 
 def _check_hash(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Raise if the file records a hash of its tensors and they have another."""
-    noted = params.read_metadata(path).get("tensors_sha256")
+    noted = read_metadata(path).get("tensors_sha256")
     # Of the tensors as float32, or as they are in the file.
-    if noted is not None and noted not in map(params.tensors_sha256, (tensors, params.read_safetensors(path))):
+    if noted is not None and noted not in map(tensors_sha256, (tensors, read_safetensors(path))):
         cure = "bring back a copy, or convert it again"
         raise error(f"{path} must hold the numbers that were written", got="others: it is damaged", cure=cure)
 
@@ -154,13 +157,13 @@ def _write(path: Path, config: Config, tensors: Mapping[str, np.ndarray], notes:
     own = {
         "generator": method_of(config).name,
         "config": json.dumps(dataclasses.asdict(config)),
-        "tensors_sha256": params.tensors_sha256(tensors),
+        "tensors_sha256": tensors_sha256(tensors),
     }
-    params.write_safetensors(path, tensors, {**notes, **own})
+    write_safetensors(path, tensors, {**notes, **own})
 
 
 def _read_config(path: Path) -> Config:
-    metadata = params.read_metadata(path) if params.is_safetensors(path) else {}
+    metadata = read_metadata(path) if is_safetensors(path) else {}
     kind = metadata.get("generator")
     if kind is None or kind not in METHODS:
         what = kind or metadata.get("backbone")

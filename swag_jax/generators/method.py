@@ -15,7 +15,7 @@ from swag_jax._types import Activations, Images, Key, Scalar
 from swag_jax.backbones import Backbone, Compute
 from swag_jax.features import LayerSpec
 from swag_jax.generators._layers import BatchFeatures, BatchMask, KnownMoments, Size
-from swag_jax.images import normalize
+from swag_jax.images.normalize import normalize
 from swag_jax.params.layouts import Layout
 
 Transferred: TypeAlias = tuple[Activations, ...]

@@ -15,7 +15,8 @@ from swag_jax._pytree import pytree_dataclass
 from swag_jax._settings import Settings, converted
 from swag_jax._types import Activations, AnyImage, Images, Key, LayerFeatures, Scalar
 from swag_jax.attention import Means, Queries, StyleKeys, keep, weighted_mean
-from swag_jax.backbones import Backbone, Compute, entry
+from swag_jax.backbones import Backbone, Compute
+from swag_jax.backbones.zoo import entry
 from swag_jax.features import LayerSpec
 from swag_jax.generators._fusion import Fusion
 from swag_jax.generators._layers import (
@@ -44,6 +45,8 @@ from swag_jax.losses._terms import (
 from swag_jax.losses.objective import Terms
 from swag_jax.params.layouts import Layout, table
 from swag_jax.smoothing import Smoothing, as_smoothing
+
+__all__ = ["Identity", "SANetObjective", "evaluate"]
 
 
 @dataclass(frozen=True)

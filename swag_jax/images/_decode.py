@@ -15,8 +15,8 @@ from collections import Counter
 from os import PathLike
 from pathlib import Path
 
-from PIL import ExifTags, UnidentifiedImageError, _imaging, features
 from PIL import Image as Pillow
+from PIL import ImageOps, UnidentifiedImageError, _imaging, features
 
 from swag_jax._checks import UserError, check_range, error, near
 from swag_jax._files import what_is_missing
@@ -33,24 +33,24 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp", "
 _EXPORT = "export it as JPEG or PNG"
 
 _SIGNS = (
-    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL", _EXPORT),
-    (0, b"\xff\x0a", "JPEG XL", _EXPORT),
-    (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000", _EXPORT),
-    (0, b"8BPS", "Photoshop", _EXPORT),
-    (0, b"gimp xcf", "GIMP", _EXPORT),
-    (0, b"v/1\x01", "OpenEXR", _EXPORT),
-    (0, b"#?RADIANCE", "Radiance HDR", _EXPORT),
-    (0, b"%PDF", "PDF", _EXPORT),
-    (0, b"%!PS", "PostScript", _EXPORT),
-    (0, b"<svg", "SVG", _EXPORT),
-    (0, b"<?xml", "SVG or other XML", _EXPORT),
-    (0, b"\x00\x00\x01\x00", "icon", _EXPORT),
-    (0, b"\x1aE\xdf\xa3", "video", "export its frames as PNG"),
-    (0, b"<!DOCTYPE", "web page", "download the image itself"),
-    (0, b"<html", "web page", "download the image itself"),
-    (0, b"version https://git-lfs", "Git LFS pointer", "fetch the file itself: git lfs pull"),
+    (b"\x00\x00\x00\x0cJXL ", "JPEG XL", _EXPORT),
+    (b"\xff\x0a", "JPEG XL", _EXPORT),
+    (b"\x00\x00\x00\x0cjP  ", "JPEG 2000", _EXPORT),
+    (b"8BPS", "Photoshop", _EXPORT),
+    (b"gimp xcf", "GIMP", _EXPORT),
+    (b"v/1\x01", "OpenEXR", _EXPORT),
+    (b"#?RADIANCE", "Radiance HDR", _EXPORT),
+    (b"%PDF", "PDF", _EXPORT),
+    (b"%!PS", "PostScript", _EXPORT),
+    (b"<svg", "SVG", _EXPORT),
+    (b"<?xml", "SVG or other XML", _EXPORT),
+    (b"\x00\x00\x01\x00", "icon", _EXPORT),
+    (b"\x1aE\xdf\xa3", "video", "export its frames as PNG"),
+    (b"<!DOCTYPE", "web page", "download the image itself"),
+    (b"<html", "web page", "download the image itself"),
+    (b"version https://git-lfs", "Git LFS pointer", "fetch the file itself: git lfs pull"),
 )
-"""Signatures of other formats: offset, first bytes, name, cure."""
+"""Other formats: the first bytes of their files, the name, and the cure."""
 
 _BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), "AVIF"),
@@ -64,17 +64,6 @@ MINIMUM_SIDE = 16
 
 MAXIMUM_PIXELS = 2 * (1024**3 // 4 // 3)
 """178,956,970 pixels: above it, Pillow's default raises `DecompressionBombError`."""
-
-_UPRIGHT = {
-    2: Pillow.Transpose.FLIP_LEFT_RIGHT,
-    3: Pillow.Transpose.ROTATE_180,
-    4: Pillow.Transpose.FLIP_TOP_BOTTOM,
-    5: Pillow.Transpose.TRANSPOSE,
-    6: Pillow.Transpose.ROTATE_270,
-    7: Pillow.Transpose.TRANSVERSE,
-    8: Pillow.Transpose.ROTATE_90,
-}
-"""EXIF 2.32, tag 0x0112: the operation that turns each orientation upright (1 is upright already)."""
 
 
 def decode(path: str | PathLike[str], size: int | None, *, shorter: int | None = None) -> Pillow.Image:
@@ -114,7 +103,13 @@ def _decode_first_frame(path: Path, size: int | None, shorter: int | None) -> Pi
                 factor = shorter / min(image.size)
                 image.draft(None, (math.ceil(image.width * factor), math.ceil(image.height * factor)))
             image.load()
-            return _turned_upright(image)
+            try:
+                ImageOps.exif_transpose(image, in_place=True)
+            except MemoryError:
+                raise
+            except Exception:  # broken EXIF; the pixels are fine
+                pass
+            return image
     except UserError:
         raise
     except PermissionError as cause:
@@ -152,7 +147,7 @@ def _recognized(path: Path) -> tuple[str, str] | None:
         # The general brand `mif1` comes first in files of either kind.
         kind = "AVIF" if "AVIF" in kinds else next(iter(kinds), None)
         return (kind, _EXPORT) if kind else ("video", "export its frames as PNG")
-    return next((sign[2:] for sign in _SIGNS if head[sign[0] :].lower().startswith(sign[1].lower())), None)
+    return next((sign[1:] for sign in _SIGNS if head.lower().startswith(sign[0].lower())), None)
 
 
 def left_out(folder: Path, *, deep: bool = False) -> str | None:
@@ -185,15 +180,6 @@ _PHOTOGRAPHS = (".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw"
 
 _SHOWN = 5
 """Suffixes that `left_out` lists."""
-
-
-def _turned_upright(image: Pillow.Image) -> Pillow.Image:
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # EXIF that cannot be parsed names no orientation; the pixels are fine
-        orientation = 1
-    transpose = _UPRIGHT.get(orientation)
-    return image if transpose is None else image.transpose(transpose)
 
 
 def _check_file(path: Path) -> None:

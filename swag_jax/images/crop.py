@@ -58,9 +58,10 @@ def read_crop(
     box = []
     for side, factor, place in zip(image.size, scale, reversed(where), strict=True):
         check_range(place, what="a place", low=0, high=1)
-        room = max(round(side * factor), crop) - crop
+        room = max(round(side * factor), crop) - crop  # the square has room + 1 places, in resized pixels
         start = min(math.floor(place * (room + 1)), room) / factor
         box.append((start, min(start + crop / factor, side)))
+    # Pillow resizes the box only, as if it had resized the whole image and cropped it.
     (left, right), (upper, lower) = box
     found = image.resize((crop, crop), Pillow.Resampling.BICUBIC, box=(left, upper, right, lower))
     return np.asarray(found.transpose(Pillow.Transpose.FLIP_LEFT_RIGHT) if flip else found)

@@ -41,7 +41,7 @@ def sheet(
     font_size: int | None = None,
     background: Color = (1.0, 1.0, 1.0),
 ) -> CellImage:
-    """Arrange images in a labeled grid.
+    """Return images arranged in a labeled grid.
 
     Args:
         rows: The images, row by row; `None` leaves a cell empty, and short rows end in empty cells. Each image is

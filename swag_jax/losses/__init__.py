@@ -1,14 +1,7 @@
 """Losses of one image: content, style, total variation, and what weighs them."""
 
-from swag_jax.losses import content as content
-from swag_jax.losses import moments as moments
-from swag_jax.losses import style as style
-from swag_jax.losses.objective import NORMALIZATIONS as NORMALIZATIONS
-from swag_jax.losses.objective import Normalization as Normalization
 from swag_jax.losses.objective import Objective as Objective
-from swag_jax.losses.objective import Target as Target
 from swag_jax.losses.objective import Targets as Targets
-from swag_jax.losses.objective import Terms as Terms
 from swag_jax.losses.objective import content_targets as content_targets
 from swag_jax.losses.objective import evaluate as evaluate
 from swag_jax.losses.objective import style_targets as style_targets

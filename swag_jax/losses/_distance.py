@@ -22,7 +22,7 @@ def spread(target: Float[Array, "..."]) -> Scalar:
 
 def relative_distance(values: Float[Array, "*shape"], target: Float[Array, "*shape"]) -> Scalar:
     r"""Return :math:`\|v - t\|^2 / \|t - \bar t\|^2`, for activations of any scale; see `spread`."""
-    unit = power_of_two(target)
+    unit = power_of_two(target)  # keeps squares of tiny and huge activations in float32's range
     target = unit * widen(target)
     return squared_distance(unit * widen(values), target) / spread(target)
 

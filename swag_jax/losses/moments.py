@@ -62,7 +62,7 @@ def relative(features: Features, target: StyleFeatures) -> Scalar:
         >>> round(float(relative(target + 1.0, target)), 3)
         1.334
     """
-    unit = power_of_two(target)
+    unit = power_of_two(target)  # keeps squares of tiny and huge activations in float32's range
     (mean, deviation), (target_mean, target_deviation) = (
         moments(unit * widen(x), epsilon=_RELATIVE_EPSILON) for x in (features, target)
     )

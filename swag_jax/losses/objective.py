@@ -18,7 +18,8 @@ from swag_jax._checks import check_range, error
 from swag_jax._pytree import pytree_dataclass
 from swag_jax._settings import Settings, converted
 from swag_jax._types import AnyFeatures, AnyImage, Features, Gram, Image, LayerFeatures, Scalar
-from swag_jax.backbones import Backbone, entry
+from swag_jax.backbones import Backbone
+from swag_jax.backbones.zoo import entry
 from swag_jax.features import extract
 from swag_jax.images._arrays import as_image
 from swag_jax.losses import content, style
@@ -125,7 +126,6 @@ def content_targets(network: Backbone, image: Image, *, objective: Objective) ->
     """Return the smoothed features of the content image by content layer.
 
     Args:
-        network: The network to read.
         image: The content image, of the size that is optimized.
         objective: Layers and smoothing.
     """
@@ -148,7 +148,6 @@ def style_targets(
     the weighted geometric mean of the temperatures that each of them asks for.
 
     Args:
-        network: The network to read.
         images: One or more style images, of any sizes.
         objective: Layers and smoothing.
         blend: A non-negative weight per style image; only their ratios matter.
@@ -174,7 +173,6 @@ def evaluate(network: Backbone, image: Image, targets: Targets, *, objective: Ob
     """Return the total loss of an image and its weighted terms by name, which sum to the total.
 
     Args:
-        network: The network to read.
         image: The image, `height width 3` in [0, 1].
         targets: Of `content_targets` and `style_targets` for the same network and objective.
         objective: Layers, weights, normalization, smoothing.

@@ -1,29 +1,16 @@
 """Measurements: of networks (activation statistics) and of stylized images (content kept, style reached)."""
 
-from swag_jax.measure.activations import ActivationStatistics as ActivationStatistics
-from swag_jax.measure.activations import MeasuredImage as MeasuredImage
-from swag_jax.measure.activations import NetworkStatistics as NetworkStatistics
-from swag_jax.measure.activations import StatisticsProgress as StatisticsProgress
 from swag_jax.measure.activations import activation_statistics as activation_statistics
-from swag_jax.measure.activations import layer_statistics as layer_statistics
-from swag_jax.measure.aggregate import Aggregate as Aggregate
 from swag_jax.measure.aggregate import Estimate as Estimate
 from swag_jax.measure.aggregate import estimate as estimate
-from swag_jax.measure.evaluator import CANDIDATES as CANDIDATES
 from swag_jax.measure.evaluator import METRICS as METRICS
-from swag_jax.measure.evaluator import Candidate as Candidate
 from swag_jax.measure.evaluator import Comparison as Comparison
 from swag_jax.measure.evaluator import Evaluator as Evaluator
-from swag_jax.measure.evaluator import Metric as Metric
-from swag_jax.measure.frechet import Moments as Moments
 from swag_jax.measure.frechet import artfid as artfid
 from swag_jax.measure.frechet import frechet_distance as frechet_distance
-from swag_jax.measure.identity import identity_distance as identity_distance
-from swag_jax.measure.identity import rms_difference as rms_difference
 from swag_jax.measure.inception import fid_features as fid_features
 from swag_jax.measure.inception import load_inception as load_inception
 from swag_jax.measure.network_spec import NetworkSpec as NetworkSpec
-from swag_jax.measure.perceptual import LPIPS as LPIPS
 from swag_jax.measure.perceptual import load_lpips as load_lpips
 from swag_jax.measure.perceptual import lpips as lpips
 from swag_jax.measure.structure import cfsd as cfsd

@@ -153,11 +153,13 @@ class Evaluator:
         most = max(STYLE_PIXELS, 4 * height * width)
         paintings = [_View(self, resize(s, *self._fitted(s, max(height, width), most))) for s in styles]
         copies = [_View(self, resize(style, height, width)) for style in styles]
+        # The trivial results are measured once for all outputs.
         trivial: list[_Candidates] = [
             {"content": (unchanged, unchanged), "style": of_style} for of_style in zip(copies, paintings, strict=True)
         ]
         known = self._mean_values(trivial, unchanged, paintings)
         vectors = self._vectors({"content": [unchanged], "style": paintings})
+        # The identity test is defined only if the content is its own style.
         repeats = "identity" in self.metrics and all(np.array_equal(content, style) for style in styles)
         comparisons = []
         for output in outputs:

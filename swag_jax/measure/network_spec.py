@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from swag_jax import backbones
 from swag_jax._checks import check_name
 from swag_jax.backbones import Backbone
+from swag_jax.backbones.zoo import entry, reached_layers, stage_layers
 from swag_jax.params import Source
 
 CHOICES = ("stages", "all")
@@ -66,11 +67,11 @@ def load_network(spec: NetworkSpec, layers: Choice, *, seed: int = 0) -> LoadedN
     if isinstance(layers, str):
         check_name(layers, CHOICES, what="choice of layers")
     name, weights, options = spec.backbone, spec.weights, dict(spec.options)
-    known = backbones.entry(name)
+    known = entry(name)
     for option in options:
         check_name(option, known.options, what=f"option of {name}")
-    names, ends = backbones.layer_names(name, **options), backbones.stage_layers(name, **options)
-    reached = backbones.reached_layers(name, weights=weights, **options)
+    names, ends = backbones.layer_names(name, **options), stage_layers(name, **options)
+    reached = reached_layers(name, weights=weights, **options)
     marks = {*ends, *known.style_layers} if isinstance(layers, str) else set(layers)
     stages = {_stage(layer, ends, names): layer for layer in reached if layer in marks}
     read = layers if isinstance(layers, tuple) else (reached if layers == "all" else tuple(stages.values()))

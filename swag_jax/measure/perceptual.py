@@ -21,6 +21,8 @@ from swag_jax._types import AnyFeatures, Image, LayerFeatures, Scalar
 from swag_jax.backbones import Backbone, load
 from swag_jax.features import extract
 from swag_jax.images._arrays import check_sides
+from swag_jax.params.checkpoint_file import read_floats
+from swag_jax.params.convert import checkpoint_shapes
 
 LPIPS_LAYERS: Mapping[str, dict[str, int]] = {
     "alexnet": {"relu1": 64, "relu2": 192, "relu3": 384, "relu4": 256, "relu5": 256},
@@ -116,7 +118,7 @@ def load_lpips(weights: Path, *, trunk: str = "imagenet") -> tuple[LPIPS, params
     name = _trunk_of(weights)
     layers = LPIPS_LAYERS[name]
     keys = {layer: f"lin{i}.model.1.weight" for i, layer in enumerate(layers)}
-    tensors = params.read_floats(weights, keys.values())
+    tensors = read_floats(weights, keys.values())
     network, source = load(name, weights=trunk, layers=tuple(layers))
     return LPIPS(network, {layer: jnp.asarray(tensors[key].reshape(-1)) for layer, key in keys.items()}), source
 
@@ -124,7 +126,7 @@ def load_lpips(weights: Path, *, trunk: str = "imagenet") -> tuple[LPIPS, params
 def _trunk_of(weights: Path) -> str:
     """Find the trunk by the channels of the linear layers."""
     # A saved `lpips.LPIPS` also holds the same weights as `lins.*`, its trunk, and its scaling constants.
-    shapes = params.checkpoint_shapes(weights)
+    shapes = checkpoint_shapes(weights)
     found = {key: shape for key, shape in shapes.items() if not re.fullmatch(r"(lins|net|scaling_layer)\..*", key)}
     for name, layers in LPIPS_LAYERS.items():
         if found == {f"lin{i}.model.1.weight": (1, size, 1, 1) for i, size in enumerate(layers.values())}:

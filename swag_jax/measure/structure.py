@@ -66,7 +66,7 @@ def _windowed(values: Float[Array, "height width channels"]) -> Float[Array, "ro
     places = np.arange(WINDOW) - WINDOW // 2
     bell = np.exp(-0.5 * (places / WINDOW_DEVIATION) ** 2)
     weights = bell / bell.sum()
-    for axis in (0, 1):
+    for axis in (0, 1):  # the Gaussian is separable
         inside = values.shape[axis] - WINDOW + 1
         parts = (lax.slice_in_dim(values, i, i + inside, axis=axis) for i in range(WINDOW))
         values = functools.reduce(jnp.add, (float(w) * part for w, part in zip(weights, parts, strict=True)))

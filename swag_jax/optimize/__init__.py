@@ -16,4 +16,3 @@ from swag_jax.optimize.settings import StylizeSettings as StylizeSettings
 from swag_jax.optimize.single import solve as solve
 from swag_jax.optimize.single import stylize as stylize
 from swag_jax.optimize.solvers import Adam as Adam
-from swag_jax.optimize.solvers import run as run

@@ -26,8 +26,8 @@ from swag_jax._checks import check_range
 from swag_jax._numerics import root
 from swag_jax._pytree import pytree_dataclass
 from swag_jax._types import AnyImage, Count, Flag, Image, Scalar
-from swag_jax.images import resample
-from swag_jax.losses import Terms
+from swag_jax.images.resize import resample
+from swag_jax.losses.objective import Terms
 from swag_jax.optimize.basis import from_image, to_image
 from swag_jax.optimize.solvers import Evaluate, as_failed, evaluated, is_finite, select
 

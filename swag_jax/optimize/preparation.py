@@ -12,7 +12,8 @@ from jaxtyping import ArrayLike
 
 from swag_jax._checks import check_name, error
 from swag_jax._types import AnyHostImage, AnyImage, HostImage, Image, Key
-from swag_jax.backbones import Backbone, layer_names, load, padding_option
+from swag_jax.backbones import Backbone, layer_names, load
+from swag_jax.backbones.zoo import padding_option
 from swag_jax.images import fitted, match_color, resize, transfer_luminance
 from swag_jax.losses import Objective, Targets, content_targets, evaluate, style_targets
 from swag_jax.optimize.pyramid import Scale
@@ -46,7 +47,6 @@ def make_targets(
     """Compute everything the objective needs of the content and the style images. Pure.
 
     Args:
-        network: The network to read.
         content: The content image at the size that is optimized.
         styles: One or more style images, of any sizes.
         objective: Layers and smoothing.

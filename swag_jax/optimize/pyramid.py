@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from swag_jax._checks import error
-from swag_jax.images import fitted, scales
+from swag_jax.images import fitted
+from swag_jax.images.resize import scales
 from swag_jax.optimize.settings import StylizeSettings
 
 

@@ -9,7 +9,8 @@ from typing import Literal, TypeAlias
 
 from swag_jax._checks import check_name, check_range, error
 from swag_jax._settings import Settings
-from swag_jax.backbones import PADDINGS, POOLINGS, Precision
+from swag_jax.backbones import Precision
+from swag_jax.backbones.vgg import PADDINGS, POOLINGS
 from swag_jax.losses import Objective
 from swag_jax.optimize.lbfgs import LBFGS
 from swag_jax.optimize.solvers import Adam, Solver

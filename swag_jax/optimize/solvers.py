@@ -21,8 +21,8 @@ from swag_jax._checks import check_range
 from swag_jax._modes import as_carried
 from swag_jax._pytree import pytree_dataclass
 from swag_jax._types import Flag, Image, Scalar
-from swag_jax.images import resample
-from swag_jax.losses import Terms
+from swag_jax.images.resize import resample
+from swag_jax.losses.objective import Terms
 
 Evaluate: TypeAlias = Callable[[Image], tuple[tuple[Scalar, Terms], Image]]
 """Image -> ((loss, terms), gradient): `jax.value_and_grad(..., has_aux=True)` of the objective."""

@@ -2,13 +2,11 @@
 
 Every parameter that is needed must come out, and every key that goes in must be used or dropped. `read_fitting` reads
 networks and generators alike; the layout that it is given knows their names. A network's file may end before the
-network does (our own VGG19 ends at conv5_1), but has no gaps. A safetensors file may hold tensors in 8 bits
-(`swag_jax.params.quantize`); here they are floating-point ones.
+network does (our own VGG19 ends at conv5_1), but has no gaps.
 """
 
-import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,18 +16,11 @@ import numpy as np
 from swag_jax._checks import error, misfits_error
 from swag_jax._limits import read_json
 from swag_jax.params import originals
-from swag_jax.params._files import check_file, file_sha256
+from swag_jax.params._files import file_sha256
+from swag_jax.params.checkpoint_file import checkpoint_shapes, is_safetensors, tensors_sha256, usable_floats
 from swag_jax.params.layouts import NATIVE, Layout, find_layout, is_known
 from swag_jax.params.prefixes import shared_prefixes, without_prefix
-from swag_jax.params.quantize import companion_keys, decode
-from swag_jax.params.safetensors_file import (
-    is_read,
-    read_metadata,
-    read_safetensors,
-    safetensors_shapes,
-    safetensors_types,
-)
-from swag_jax.params.torch_file import read_torch, torch_shapes
+from swag_jax.params.safetensors_file import read_metadata
 from swag_jax.params.tree import Shapes, Tensors, depth_of, layer_of, misfits
 
 CONVERTER_VERSION = "1"
@@ -160,13 +151,12 @@ def convert(
 def inspect(
     source: Path, backbone: str, *, layout: str = "auto", normalization: str = "auto", sha256: str | None = None
 ) -> Setup:
-    """Tell how a checkpoint is laid out and what it asks of its network, from its keys and its first convolution.
+    """Return how a checkpoint is laid out and what it asks of its network, from its keys and its first convolution.
 
     Args:
         source: A safetensors or PyTorch file.
         backbone: The network it is for.
         layout: How the file lays out its weights; `auto` tells by its keys.
-        normalization: How images become the network's input; see `convert`.
         sha256: Of the file, if it is known; files of the original VGGs are known by it too.
 
     Raises:
@@ -191,7 +181,6 @@ def read_parameters(
         backbone: The network it is for.
         expected: The shape of every parameter by flat name: of the whole network, or down to some layer.
         layout: How the file lays out its weights; `auto` tells by its keys.
-        normalization: How images become the network's input; see `convert`.
         whole: `True`: the file may end early, and layers beyond `expected` are misfits. `False`: the file
             must reach the end of `expected`, and what lies deeper is not read.
 
@@ -266,8 +255,8 @@ def _read_network(found: _Checkpoint, backbone: str, expected: Shapes, setup: Se
 
 def _reached(found: _Checkpoint, expected: Shapes) -> Shapes:
     """Return what is expected down to the file's last layer; all of it for a file that has none of it."""
-    names = {found.layout.rename(key) for key in found.file.shapes} & expected.keys()
-    end = max(map(depth_of, names or expected))
+    present = set(map(found.layout.rename, found.file.shapes))
+    end = max(map(depth_of, [name for name in expected if name in present] or expected))
     return {name: shape for name, shape in expected.items() if depth_of(name) <= end}
 
 
@@ -299,7 +288,7 @@ def open_part(source: Path, accepts: Callable[[Shapes], object]) -> Part:
 
 def _setup(found: _Checkpoint, asked: str, sha256: str | None = None) -> Setup:
     normalization, told_by, swaps_colors = _input(found, asked, sha256)
-    names = [name for key in found.file.shapes if (name := found.layout.rename(key)) is not None]
+    names = filter(None, map(found.layout.rename, found.file.shapes))
     return Setup(
         found.layout.name,
         normalization,
@@ -332,19 +321,18 @@ def _input(found: _Checkpoint, asked: str, sha256: str | None) -> tuple[str | No
     is_sure = "told_by" in ours or ours.get("normalization", "imagenet") != "imagenet"
     if asked == "auto" and is_sure:
         return recorded, ours.get("told_by", ""), False
-    original = _original(found)
-    is_rgb = original is not None and original.is_rgb
+    original, is_rgb = _original(found) or (None, False)
     if asked != "auto":
         return asked, "asked for", is_rgb and asked == "caffe"
     if original is not None:
         swapped = ", red and blue exchanged" if is_rgb else ""
-        return "caffe", f"the original {original.original.name}, by its first convolution{swapped}", is_rgb
+        return "caffe", f"the original {original.name}, by its first convolution{swapped}", is_rgb
     if sha256 is not None and (published := originals.of_file(sha256)):
         return "caffe", f"the original {published.name}, by its sha256", False
     return recorded, "", False
 
 
-def _original(found: _Checkpoint) -> originals.Recognized | None:
+def _original(found: _Checkpoint) -> tuple[originals.Original, bool] | None:
     """Return which original VGG a checkpoint is; `None` for others, and if the first convolution is folded."""
     file, layout = found.file, found.layout
     by_name = {layout.rename(key): key for key in file.shapes}
@@ -376,112 +364,3 @@ def architecture_of(source: Path, facts: Mapping[str, str]) -> dict[str, Any]:
     if not isinstance(architecture, dict):
         raise error(f"{source} must name its architecture as a JSON object", got=written[:40], cure="convert it again")
     return {switch: tuple(value) if isinstance(value, list) else value for switch, value in architecture.items()}
-
-
-def checkpoint_shapes(source: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of a safetensors or PyTorch file, by its own keys.
-
-    Steps and tables of 8-bit tensors are part of these, and have no separate entries.
-
-    Args:
-        source: A safetensors or PyTorch file.
-
-    Raises:
-        UserError: If the file cannot be read.
-    """
-    if not is_safetensors(source):
-        return torch_shapes(source)
-    companions = _companion_keys(safetensors_types(source)).values()
-    return {key: shape for key, shape in safetensors_shapes(source).items() if key not in companions}
-
-
-def read_floats(source: Path, keys: Collection[str]) -> Tensors:
-    """Return tensors of a safetensors or PyTorch file as float32 arrays, by their own keys.
-
-    Args:
-        source: The file.
-        keys: Which of its tensors.
-
-    Raises:
-        UserError: If the file cannot be read, or one of them does not hold finite floating-point numbers.
-    """
-    floats, unusable = usable_floats(source, keys)
-    if unusable:
-        raise error(f"{source} must hold finite floating-point numbers", got="; ".join(unusable))
-    return floats
-
-
-def tensors_sha256(tensors: Mapping[str, np.ndarray]) -> str:
-    """Return one SHA-256 over all names, shapes and values: the same for the same weights in any file.
-
-    Args:
-        tensors: Arrays by flat name.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(f"{name} {tensors[name].dtype.str} {tensors[name].shape}\n".encode())
-        digest.update(np.ascontiguousarray(tensors[name]).data)
-    return digest.hexdigest()
-
-
-def is_safetensors(source: Path) -> bool:
-    """Tell whether a file is a safetensors file, or is called one; otherwise it should be a PyTorch file.
-
-    Args:
-        source: The file.
-
-    Returns:
-        Whether it is to be read as a safetensors file.
-
-    Raises:
-        UserError: If it is missing, a directory, unreadable or empty.
-    """
-    # By content, since users rename files: a safetensors file is a 64-bit length and then a JSON object.
-    with check_file(source).open("rb") as file:
-        return file.read(9)[8:] == b"{" or source.suffix == ".safetensors"
-
-
-def _companion_keys(types: Mapping[str, str]) -> dict[str, str]:
-    """Return the key of its steps or its table for each 8-bit tensor of a safetensors file."""
-    names = {"I8": "int8", "U8": "uint8"}
-    return companion_keys({key: names.get(kind, kind) for key, kind in types.items()})
-
-
-def _read(source: Path, keys: Collection[str]) -> tuple[Tensors, list[str]]:
-    """Read tensors, 8-bit ones decoded, and list those that cannot be used."""
-    if not is_safetensors(source):
-        return read_torch(source, names=keys), []
-    types = safetensors_types(source)
-    unread = [f"{key} holds {types[key]} numbers, which are not read" for key in keys if not is_read(types[key])]
-    known = [key for key in keys if is_read(types[key])]
-    companions = [companion for key, companion in _companion_keys(types).items() if key in set(known)]
-    decoded, misfits = decode(read_safetensors(source, names=[*known, *companions]))
-    return decoded, unread + misfits
-
-
-def usable_floats(source: Path, keys: Collection[str], *, prefix: str = "") -> tuple[Tensors, list[str]]:
-    """Read tensors as float32, and list those that are not finite floating-point numbers.
-
-    Args:
-        source: A safetensors or PyTorch file.
-        keys: Which of its tensors, without the prefix.
-        prefix: What stands in front of their keys in the file.
-
-    Returns:
-        Arrays by the file's own keys, and one line for each that cannot be used.
-
-    Raises:
-        UserError: If the file cannot be read.
-    """
-    values, unusable = _read(source, [prefix + key for key in keys])
-    floats = {}
-    for key, value in without_prefix(values, prefix).items():
-        if value.dtype.kind != "f" and value.dtype.name != "bfloat16":
-            unusable.append(f"{key} holds {value.dtype} numbers, expected floating-point ones")
-            continue
-        # Numbers beyond float32 become infinite here, and are counted as such.
-        with np.errstate(over="ignore"):
-            floats[key] = value.astype(np.float32)
-        if bad := np.count_nonzero(~np.isfinite(floats[key])):
-            unusable.append(f"{key} holds {bad} NaN or infinite values")
-    return floats, unusable

@@ -50,19 +50,6 @@ class Original:
         return bool(np.all(near)) and bool(np.allclose(found, wanted, rtol=_NORM_TOLERANCE, atol=0))
 
 
-@dataclass(frozen=True)
-class Recognized:
-    """An original that was found.
-
-    Attributes:
-        original: Which one.
-        is_rgb: Whether its kernel takes red first: then its input is RGB in 0..255 minus the mean.
-    """
-
-    original: Original
-    is_rgb: bool
-
-
 # Read from two public copies of the float32 originals.
 ORIGINALS = (
     Original(
@@ -85,8 +72,10 @@ ORIGINALS = (
 """Both networks."""
 
 
-def recognize(kernel: np.ndarray, bias: np.ndarray) -> Recognized | None:
-    """Return which original a first convolution is, to 8 bits; `None` for every other network.
+def recognize(kernel: np.ndarray, bias: np.ndarray) -> tuple[Original, bool] | None:
+    """Return which original a first convolution is, to 8 bits, and if it takes red first; `None` for other networks.
+
+    One that takes red first reads RGB in 0..255 minus the mean.
 
     Args:
         kernel: Of the first convolution, `out in height width`.
@@ -104,7 +93,7 @@ def recognize(kernel: np.ndarray, bias: np.ndarray) -> Recognized | None:
     for original in ORIGINALS:
         for is_rgb in (False, True):
             if original.has_biases(bias) and original.has_kernel(wide[:, ::-1] if is_rgb else wide):
-                return Recognized(original, is_rgb)
+                return original, is_rgb
     return None
 
 

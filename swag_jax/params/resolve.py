@@ -7,7 +7,8 @@ from typing import Any, Literal, TypeAlias
 
 from swag_jax._checks import UserError, error, near
 from swag_jax.params._files import check_file, file_sha256
-from swag_jax.params.convert import Setup, inspect, read_floats, read_parameters
+from swag_jax.params.checkpoint_file import read_floats
+from swag_jax.params.convert import Setup, inspect, read_parameters
 from swag_jax.params.manifest import (
     Checkpoint,
     checkpoint,

@@ -12,17 +12,9 @@ from swag_jax._checks import error
 from swag_jax._files import write_whole
 from swag_jax.params._files import check_file
 
-_READ = ("F16", "BF16", "F32", "F64", "BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")
-"""Types of numbers, as the format calls them, that numpy holds; float8 and others it does not."""
-
-
-def is_read(kind: str) -> bool:
-    """Tell whether numbers of a type, such as `F32`, are read.
-
-    Args:
-        kind: As `safetensors_types` returns it.
-    """
-    return kind in _READ
+_WHOLE = {f"{letter}{n}": f"{kind}{n}" for letter, kind in (("I", "int"), ("U", "uint")) for n in (8, 16, 32, 64)}
+TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64", "BOOL": "bool", **_WHOLE}
+"""NumPy's name of each type of numbers that is read. It has none of float8 and others."""
 
 
 @contextlib.contextmanager
@@ -53,24 +45,16 @@ def read_metadata(path: Path) -> dict[str, str]:
         return dict(file.metadata() or {})
 
 
-def safetensors_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor, reading only the header.
+def safetensors_header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return the type of every tensor's numbers, by NumPy's name if it is one of `TYPES`, and the tensor's shape.
 
     Raises:
         UserError: If the file is not a complete safetensors file.
     """
     with _opened(path) as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-
-
-def safetensors_types(path: Path) -> dict[str, str]:
-    """Return the type of every tensor's numbers as the file calls it, such as `F32` or `I8`, reading only the header.
-
-    Raises:
-        UserError: If the file is not a complete safetensors file.
-    """
-    with _opened(path) as file:
-        return {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+        parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        types = {name: part.get_dtype() for name, part in parts.items()}
+        return {name: (TYPES.get(types[name], types[name]), tuple(part.get_shape())) for name, part in parts.items()}
 
 
 def read_safetensors(path: Path, *, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from swag_jax._checks import error
 from swag_jax.params._files import file_sha256
-from swag_jax.params.convert import Converted, convert, read_parameters, tensors_sha256
+from swag_jax.params.checkpoint_file import tensors_sha256
+from swag_jax.params.convert import Converted, convert, read_parameters
 from swag_jax.params.layouts import NATIVE
 from swag_jax.params.manifest import Checkpoint, weights_folder
 from swag_jax.params.safetensors_file import read_metadata, write_safetensors

@@ -21,8 +21,9 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from swag_jax import devices, params
+from swag_jax import devices
 from swag_jax._checks import error
+from swag_jax.params.convert import tensors_sha256
 from swag_jax.train.state import State
 
 DAMAGED = "damaged"
@@ -174,7 +175,7 @@ def _flat(state: Any) -> dict[str, np.ndarray]:
 
 def _hash(arrays: Mapping[str, np.ndarray], data: Mapping[str, int]) -> str:
     place = np.frombuffer(json.dumps(dict(data), sort_keys=True).encode(), np.uint8)
-    return params.tensors_sha256({**arrays, "data": place})
+    return tensors_sha256({**arrays, "data": place})
 
 
 def _as(like: State, arrays: Mapping[str, np.ndarray], path: Path) -> State:

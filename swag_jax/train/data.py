@@ -17,8 +17,8 @@ import numpy as np
 from swag_jax import devices
 from swag_jax._checks import UserError, error
 from swag_jax._files import real, what_is_missing
-from swag_jax.images import read_crop
 from swag_jax.images._decode import SUFFIXES, left_out
+from swag_jax.images.crop import read_crop
 from swag_jax.train.settings import TrainSettings
 
 THREADS = 8

@@ -14,12 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swag_jax import _versions, devices, generators, params
+from swag_jax import _versions, devices, generators
 from swag_jax._checks import UserError, check_range, error
 from swag_jax._files import check_apart, make_folder, tells_of_no_room
 from swag_jax.generators import Generator
+from swag_jax.generators.checkpoint import encoder_notes
+from swag_jax.generators.registry import with_parameters
 from swag_jax.images import read_image, write_image
 from swag_jax.params import Source
+from swag_jax.params.convert import tensors_sha256
 from swag_jax.train.data import Feed, SkippedFiles, batches, find_images
 from swag_jax.train.journal import Journal, find_event_writer
 from swag_jax.train.record import FILE, GENERATOR, check_settings, fingerprint, write_settings
@@ -198,7 +201,7 @@ class _Run:
         self.config = settings.fitted_config(self.encoder)
         self.first = initial_state(settings, self.config)
         named = settings.init in ("random", "kaiming")
-        self.init = settings.init if named else params.tensors_sha256(self.first["parameters"])
+        self.init = settings.init if named else tensors_sha256(self.first["parameters"])
         self.style_targets = None if reads_styles else self._style_targets()
         shown = {"settings": settings, "config": self.config, "shown": cadence.shown, "damage": self.damage}
         self.samples = Samples(self.contents, self.styles, **shown) if cadence.sheet else None
@@ -226,7 +229,7 @@ class _Run:
             devices.wait_for_all(name="settings are noted")
             with self._journal(int(state["step"])) as journal:
                 state = self._train(state, checkpoints, journal)
-        step, generator = int(state["step"]), generators.with_parameters(self.config, state["parameters"])
+        step, generator = int(state["step"]), with_parameters(self.config, state["parameters"])
         status = "stopped" if step < self.settings.steps else "done"
         return TrainResult(generator, self.path, self.source, step, status)
 
@@ -341,7 +344,7 @@ class _Run:
         if devices.process_index() != 0:
             return
         step = int(state["step"])
-        generator = generators.with_parameters(self.config, jax.device_get(state["parameters"]))
+        generator = with_parameters(self.config, jax.device_get(state["parameters"]))
         own, kept = _of_step(self.folder, step), {_of_step(self.folder, s) for s in checkpoints.steps}
         for target in (own, self.path):
             generators.save_generator(target, generator, notes={**self._notes(), "step": str(step)})
@@ -351,7 +354,7 @@ class _Run:
 
     def _notes(self) -> dict[str, str]:
         return {
-            **generators.encoder_notes(self.source, seed=self.settings.seed, padding=self.settings.padding),
+            **encoder_notes(self.source, seed=self.settings.seed, padding=self.settings.padding),
             "training": json.dumps(self._facts()),
             "versions": json.dumps(_versions.installed()),
         }

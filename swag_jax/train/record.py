@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from swag_jax import params
 from swag_jax._checks import error, printable
 from swag_jax._files import replacing
+from swag_jax.params.safetensors_file import read_metadata
 
 FILE, GENERATOR = "settings.json", "generator.safetensors"
 
@@ -62,7 +62,7 @@ def _recorded(folder: Path, say: Callable[[str], object]) -> dict[str, Any] | No
     if found is not None:
         return found
     for path in [folder / GENERATOR, *sorted(folder.glob("generator-*.safetensors"), reverse=True)]:
-        found, _ = _read(lambda path=path: params.read_metadata(path)["training"])
+        found, _ = _read(lambda path=path: read_metadata(path)["training"])
         if found is not None:
             say(f"the settings of the run are those that {path} was trained with; of {file}: {problem}")
             return found

@@ -8,8 +8,11 @@ import dataclasses
 from swag_jax import features, losses
 from swag_jax._checks import check_name, check_range, error
 from swag_jax._settings import Settings
-from swag_jax.backbones import NAMES, PADDINGS, Backbone, Precision
-from swag_jax.generators import METHODS, AdaINConfig, AdaINObjective, Config, Method, TrainObjective, method_of
+from swag_jax.backbones import NAMES, Backbone, Precision
+from swag_jax.backbones.vgg import PADDINGS
+from swag_jax.generators import METHODS, AdaINConfig, AdaINObjective, Method
+from swag_jax.generators.method import Config, TrainObjective
+from swag_jax.generators.registry import method_of
 
 
 class TrainSettings(Settings):

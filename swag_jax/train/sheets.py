@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swag_jax import generators
 from swag_jax._checks import UserError, error
 from swag_jax._types import AnyHostImage
 from swag_jax.backbones import Compute
-from swag_jax.generators import Config
-from swag_jax.images import read_crop, sheet
+from swag_jax.generators.method import Config
+from swag_jax.generators.registry import with_parameters
+from swag_jax.images import sheet
+from swag_jax.images.crop import read_crop
 from swag_jax.train.data import SkippedFiles
 from swag_jax.train.settings import TrainSettings
 
@@ -64,7 +65,7 @@ def _painter(settings: TrainSettings, config: Config) -> Callable[..., Any]:
 
     @jax.jit
     def painted(encoder, parameters, contents, style):
-        generator = generators.with_parameters(config, parameters, compute=compute)
+        generator = with_parameters(config, parameters, compute=compute)
         styles = jnp.broadcast_to(style[None], contents.shape) if generator.reads_styles else None
         return jnp.clip(generator.stylize(encoder, contents, styles, key=key), 0, 1)
 

@@ -14,8 +14,11 @@ import optax
 from swag_jax import backbones, generators
 from swag_jax._checks import error
 from swag_jax.backbones import Backbone
-from swag_jax.generators import Config
+from swag_jax.backbones.zoo import padding_option
+from swag_jax.generators.method import Config
+from swag_jax.generators.registry import parameter_shapes, with_parameters
 from swag_jax.params import Source
+from swag_jax.params.tree import flat_parameters
 from swag_jax.train.settings import TrainSettings
 
 START = "choose another checkpoint, or the layers and flags that it was trained with"
@@ -41,7 +44,7 @@ def load_encoder(settings: TrainSettings) -> tuple[Backbone, Source]:
         seed=settings.seed,
         precision=settings.precision,
         frozen=True,
-        **backbones.padding_option(settings.encoder, settings.padding),
+        **padding_option(settings.encoder, settings.padding),
     )
 
 
@@ -92,7 +95,7 @@ def initial_state(settings: TrainSettings, config: Config) -> State:
     Raises:
         UserError: If the checkpoint that it starts with cannot be read, or is another generator's.
     """
-    parameters = generators.flat_parameters(_first_generator(settings, config))
+    parameters = flat_parameters(_first_generator(settings, config))
     state = {
         "parameters": parameters,
         "optimizer": make_optimizer(settings).init(parameters),
@@ -112,7 +115,7 @@ def _first_generator(settings: TrainSettings, config: Config) -> generators.Gene
         drawn = generators.create(config, seed=settings.seed)
         return drawn if settings.init == "random" else _scale_kept(drawn, seed=settings.seed)
     found = generators.load_generator(settings.init)
-    if generators.parameter_shapes(found.config) != generators.parameter_shapes(config):
+    if parameter_shapes(found.config) != parameter_shapes(config):
         raise error(f"{settings.init} must have the parameters of {config}", got=found.config, cure=START)
     return found
 
@@ -123,7 +126,7 @@ def _scale_kept(generator: generators.Generator, *, seed: int) -> generators.Gen
     PyTorch's defaults shrink its signal to about 0.41 per layer, 3e-4 after the nine of AdaIN: it first paints the same
     image for all, and bfloat16 does not even see the differences.
     """
-    arrays, key = generators.flat_parameters(generator), jax.random.key(seed)
+    arrays, key = flat_parameters(generator), jax.random.key(seed)
     for i, name in enumerate(sorted(name for name in arrays if name.startswith("decoder."))):
         shape = arrays[name].shape
         if name.endswith(".kernel"):
@@ -131,4 +134,4 @@ def _scale_kept(generator: generators.Generator, *, seed: int) -> generators.Gen
             arrays[name] = deviation * jax.random.normal(jax.random.fold_in(key, i), shape, jnp.float32)
         else:
             arrays[name] = jnp.zeros(shape, jnp.float32)
-    return generators.with_parameters(generator.config, arrays)
+    return with_parameters(generator.config, arrays)

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from swag_jax import devices, generators
+from swag_jax import devices
 from swag_jax._types import Images, Scalar
 from swag_jax.backbones import Backbone, Compute
-from swag_jax.generators import Config
+from swag_jax.generators.method import Config
+from swag_jax.generators.registry import with_parameters
 from swag_jax.train.settings import TrainSettings
 from swag_jax.train.state import State, make_optimizer, step_key
 
@@ -37,7 +38,7 @@ def make_step(settings: TrainSettings, config: Config) -> Callable[..., tuple[St
         options = {"objective": settings.objective, "key": step_key(state)}
 
         def loss(parameters):
-            generator = generators.with_parameters(config, parameters, compute=compute)
+            generator = with_parameters(config, parameters, compute=compute)
             return jax.tree.map(jnp.mean, settings.method.loss(generator, encoder, contents, styles, **options))
 
         (total, terms), gradient = jax.value_and_grad(loss, has_aux=True)(state["parameters"])

@@ -10,6 +10,7 @@ from swag_jax.apply import Stylizer
 from swag_jax.backbones import Backbone, Compute
 from swag_jax.backbones._layers import Conv
 from swag_jax.features import taps
+from swag_jax.generators.registry import parameter_shapes, with_parameters
 
 
 class Tiny(Backbone):
@@ -28,12 +29,12 @@ class Tiny(Backbone):
 
 def filled(config):
     random, arrays = np.random.default_rng(7), {}
-    for name, shape in generators.parameter_shapes(config).items():
+    for name, shape in parameter_shapes(config).items():
         scale = np.prod(shape[:3]) ** -0.5 if len(shape) == 4 else 0.2
         arrays[name] = np.asarray(random.normal(scale=scale, size=shape), np.float32)
     if "decoder.conv1_1.bias" in arrays:
         arrays["decoder.conv1_1.bias"] += 0.5
-    return generators.with_parameters(config, arrays)
+    return with_parameters(config, arrays)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ from swag_jax import backbones, generators, params
 from swag_jax._checks import UserError
 from swag_jax.apply import load_stylizer
 from swag_jax.features import LayerSpec
+from swag_jax.generators.checkpoint import encoder_notes
+from swag_jax.generators.registry import parameter_shapes, with_parameters
 
 
 @pytest.fixture
@@ -16,11 +18,11 @@ def saved(tmp_path, monkeypatch):
 
     def write(config=None, *, name="g.safetensors", source=None, seed=0, **notes):
         config = config or generators.AdaINConfig((LayerSpec("relu1_1", 64, 1),))
-        arrays = {n: np.zeros(shape, np.float32) for n, shape in generators.parameter_shapes(config).items()}
-        known = {} if source is None else generators.encoder_notes(params.resolve("vgg19", weights=source), seed=seed)
+        arrays = {n: np.zeros(shape, np.float32) for n, shape in parameter_shapes(config).items()}
+        known = {} if source is None else encoder_notes(params.resolve("vgg19", weights=source), seed=seed)
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
-        generators.save_generator(path, generators.with_parameters(config, arrays), notes={**known, **notes})
+        generators.save_generator(path, with_parameters(config, arrays), notes={**known, **notes})
         return path
 
     return write

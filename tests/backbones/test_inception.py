@@ -10,6 +10,8 @@ from swag_jax import backbones
 from swag_jax._checks import UserError
 from swag_jax.backbones import Compute
 from swag_jax.backbones.inception import average_pool
+from swag_jax.backbones.zoo import parameter_shapes
+from swag_jax.params.tree import flat_parameters
 
 OPERATIONS = Compute()
 
@@ -47,13 +49,13 @@ def test_blocks_that_halve_the_resolution_pool_by_the_maximum(name, variant):
 
 
 def test_the_variants_share_their_parameters():
-    plain, fid = (backbones.parameter_shapes("inception_v3", variant=v) for v in ("torchvision", "fid"))
+    plain, fid = (parameter_shapes("inception_v3", variant=v) for v in ("torchvision", "fid"))
     assert plain == fid
 
 
 @pytest.mark.parametrize(("name", "until"), [("googlenet", "conv3"), ("inception_v3", "conv4a")])
 def test_kaiming_initialization(name, until):
-    arrays = backbones.flat_parameters(backbones.create(name, init="kaiming", until=until))
+    arrays = flat_parameters(backbones.create(name, init="kaiming", until=until))
     for flat, array in arrays.items():
         if flat.endswith("kernel"):
             height, width, _, out = array.shape

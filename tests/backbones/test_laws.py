@@ -10,7 +10,9 @@ from flax import nnx
 
 from swag_jax import backbones
 from swag_jax._checks import UserError
+from swag_jax.backbones.zoo import parameter_shapes
 from swag_jax.features import extract
+from swag_jax.params.tree import flat_parameters, with_parameters
 
 EARLY = dict.fromkeys(backbones.NAMES, "conv2_1") | {
     "vgg19": "relu2_1",
@@ -108,8 +110,8 @@ def test_parameter_count_is_the_published_one(name):
 
 
 def test_parameter_shapes_name_every_array(name):
-    shapes = backbones.parameter_shapes(name, until=EARLY[name])
-    arrays = backbones.flat_parameters(backbones.create(name, until=EARLY[name]))
+    shapes = parameter_shapes(name, until=EARLY[name])
+    arrays = flat_parameters(backbones.create(name, until=EARLY[name]))
     assert shapes == {flat: array.shape for flat, array in arrays.items()}
 
 
@@ -148,7 +150,7 @@ def test_early_stop_computes_fewer_convolutions(name):
 
 def test_unused_parameters_are_not_built(name):
     everything = jax.tree.leaves(nnx.state(skeleton(name)))
-    assert len(backbones.parameter_shapes(name, until=EARLY[name])) < len(everything) / 3
+    assert len(parameter_shapes(name, until=EARLY[name])) < len(everything) / 3
 
 
 def test_gradient_at_the_image_is_finite_and_not_zero(network):
@@ -158,9 +160,7 @@ def test_gradient_at_the_image_is_finite_and_not_zero(network):
 
 
 def test_seeded_initialization_repeats(kind):
-    first, again, other = (
-        backbones.flat_parameters(backbones.create(kind, until=EARLY[kind], seed=seed)) for seed in (3, 3, 4)
-    )
+    first, again, other = (flat_parameters(backbones.create(kind, until=EARLY[kind], seed=seed)) for seed in (3, 3, 4))
     for flat in first:
         np.testing.assert_array_equal(first[flat], again[flat])
     kernels = [flat for flat in first if flat.endswith("kernel")]
@@ -168,7 +168,7 @@ def test_seeded_initialization_repeats(kind):
 
 
 def test_initialization_follows_pytorch(kind):
-    arrays = backbones.flat_parameters(backbones.create(kind, until=EARLY[kind]))
+    arrays = flat_parameters(backbones.create(kind, until=EARLY[kind]))
     if kind == "alexnet":  # torch.nn.Conv2d's default: uniform within 1 / sqrt(fan_in), biases as well
         bound = float(np.prod(arrays["conv1.kernel"].shape[:3])) ** -0.5
         for array in arrays.values():
@@ -230,9 +230,9 @@ def test_frozen_equals_the_network_and_its_gradient(kind):
     keys = iter(jax.random.split(jax.random.key(5), 1000))
     arrays = {
         flat: array + 0.1 * jax.random.uniform(next(keys), array.shape)
-        for flat, array in backbones.flat_parameters(network).items()
+        for flat, array in flat_parameters(network).items()
     }
-    network = backbones.with_parameters(network, arrays)
+    network = with_parameters(network, arrays)
     frozen = jax.jit(backbones.Backbone.frozen)(network)
     jax.tree.map(np.testing.assert_array_equal, nnx.state(frozen.frozen()), nnx.state(frozen))
     gradients, (plain, folded) = zip(*(pull(IMAGE, n) for n in (network, frozen)), strict=True)

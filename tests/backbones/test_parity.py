@@ -14,7 +14,9 @@ from reference.weights import SWITCHES, fingerprint, random_weights, reference_i
 from safetensors.numpy import save_file
 
 from swag_jax import backbones, params
+from swag_jax.backbones.zoo import parameter_shapes
 from swag_jax.features import extract
+from swag_jax.params.tree import with_parameters
 
 FOLDER = Path(__file__).parents[1] / "reference"
 REFERENCES = sorted(path for path in FOLDER.glob("*.npz") if "backbone" in np.load(path))
@@ -35,7 +37,7 @@ def converted(backbone, folder, reference, options):
     assert fingerprint(weights) == pytest.approx(float(reference["fingerprint"]), rel=1e-9)
     save_file(weights, folder / "weights.safetensors")
     layout = "native" if switches or backbone in SWITCHES else "torchvision"
-    shapes = backbones.parameter_shapes(backbone, **options)
+    shapes = parameter_shapes(backbone, **options)
     return params.convert(folder / "weights.safetensors", backbone, shapes, layout=layout).tensors
 
 
@@ -48,7 +50,7 @@ def loaded(reference, folder):
         assert source.name == name
         return network
     skeleton = jax.eval_shape(lambda: backbones.create(backbone, **options))
-    return backbones.with_parameters(skeleton, converted(backbone, folder, reference, options))
+    return with_parameters(skeleton, converted(backbone, folder, reference, options))
 
 
 @pytest.mark.parametrize("path", REFERENCES, ids=lambda path: path.stem)

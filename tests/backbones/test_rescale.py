@@ -8,7 +8,10 @@ from flax import nnx
 
 from swag_jax import backbones
 from swag_jax._checks import UserError
-from swag_jax.backbones import PADDINGS, POOLINGS, unit_mean
+from swag_jax.backbones import unit_mean
+from swag_jax.backbones.vgg import PADDINGS, POOLINGS
+from swag_jax.backbones.zoo import parameter_shapes
+from swag_jax.params.tree import flat_parameters, with_parameters
 
 IMAGES = jax.random.normal(jax.random.key(0), (2, 24, 20, 3))
 
@@ -17,14 +20,14 @@ IMAGES = jax.random.normal(jax.random.key(0), (2, 24, 20, 3))
 def drawn():
     """Random biases, and random kernels that sum to zero per output channel, so that only a few never fire."""
     rng = np.random.default_rng(0)
-    shapes = backbones.parameter_shapes("vgg19", until="conv3_2")
+    shapes = parameter_shapes("vgg19", until="conv3_2")
     arrays = {flat: rng.normal(0, 0.06, shape) for flat, shape in shapes.items()}
     return {flat: x - x.mean((0, 1, 2)) if x.ndim == 4 else x for flat, x in arrays.items()}
 
 
 def create(until="relu3_1", **options):
     skeleton = nnx.eval_shape(lambda: backbones.create("vgg19", until=until, **options))
-    return backbones.with_parameters(skeleton, drawn())
+    return with_parameters(skeleton, drawn())
 
 
 def run(network, images):
@@ -68,9 +71,9 @@ def test_every_filter_has_mean_one_and_nothing_else_changes(pooling, padding):
 
 def test_the_network_given_is_unchanged():
     network = create()
-    before = {flat: np.array(array) for flat, array in backbones.flat_parameters(network).items()}
+    before = {flat: np.array(array) for flat, array in flat_parameters(network).items()}
     unit_mean(network, IMAGES)
-    for flat, array in backbones.flat_parameters(network).items():
+    for flat, array in flat_parameters(network).items():
         np.testing.assert_array_equal(array, before[flat])
 
 
@@ -83,8 +86,8 @@ def test_a_last_convolution_without_its_relu_keeps_its_scale():
 
 def test_twice_is_once():
     once = unit_mean(create(), IMAGES)
-    again = backbones.flat_parameters(unit_mean(once, IMAGES))
-    for flat, array in backbones.flat_parameters(once).items():
+    again = flat_parameters(unit_mean(once, IMAGES))
+    for flat, array in flat_parameters(once).items():
         close(again[flat], array)
 
 
@@ -112,8 +115,8 @@ def test_a_dead_layer_stays_as_it_is():
 
 def test_under_jit():
     network = create("relu1_2")
-    compiled = backbones.flat_parameters(jax.jit(unit_mean)(network, IMAGES))
-    for flat, array in backbones.flat_parameters(unit_mean(network, IMAGES)).items():
+    compiled = flat_parameters(jax.jit(unit_mean)(network, IMAGES))
+    for flat, array in flat_parameters(unit_mean(network, IMAGES)).items():
         close(compiled[flat], array)
 
 

@@ -11,6 +11,8 @@ from flax import nnx
 from swag_jax import backbones
 from swag_jax._checks import UserError
 from swag_jax.backbones import Architecture, Compute, ResNet
+from swag_jax.backbones.zoo import parameter_shapes
+from swag_jax.params.tree import with_parameters
 
 IMAGES = jax.random.normal(jax.random.key(0), (1, 33, 40, 3))
 OPERATIONS = Compute()
@@ -28,7 +30,7 @@ def filled(**switches):
     network = nnx.eval_shape(lambda: ResNet(architecture, until="conv3_1", rngs=nnx.Rngs(0)))
     arrays = {flat: 0.2 * rng.standard_normal(shape) for flat, shape in sorted(shapes_of(network).items())}
     arrays |= {flat: 1 + np.abs(x) for flat, x in arrays.items() if flat.endswith(("variance", "scale"))}
-    return backbones.with_parameters(network, arrays)
+    return with_parameters(network, arrays)
 
 
 def shapes_of(network):
@@ -224,7 +226,7 @@ def test_switches_of_a_named_network():
     network = nnx.eval_shape(lambda: backbones.create("preact_resnet50", kernel_size=5, depths=(1, 1, 1, 1)))
     assert network.architecture == Architecture(pre_relu=True, kernel_size=5, depths=(1, 1, 1, 1))
     assert backbones.layer_names("resnet18", depths=(1, 1, 1, 1))[-1] == "conv5_1"
-    shapes = backbones.parameter_shapes("resnet50", block="basic", batch_norm=False, until="conv2_1")
+    shapes = parameter_shapes("resnet50", block="basic", batch_norm=False, until="conv2_1")
     assert shapes["conv2_1.conv2.kernel"] == (3, 3, 64, 64)
     assert "conv2_1.conv3.kernel" not in shapes
 

@@ -10,17 +10,19 @@ from PIL import Image
 from swag_jax import generators, params, read_image, sample, write_image
 from swag_jax.apply import ApplySettings, Content, Style, load_artifact, load_stylizer, repaint
 from swag_jax.features import LayerSpec
+from swag_jax.generators.checkpoint import encoder_notes
+from swag_jax.generators.registry import parameter_shapes, with_parameters
 from swag_jax.images import read_alpha
 
 
 def filled(path, config):
     """Write a generator with small random weights that reads VGG19 with random ones."""
     random, arrays = np.random.default_rng(7), {}
-    for name, shape in generators.parameter_shapes(config).items():
+    for name, shape in parameter_shapes(config).items():
         scale = np.prod(shape[:3]) ** -0.5 if len(shape) == 4 else 0.2
         arrays[name] = np.asarray(random.normal(scale=scale, size=shape), np.float32)
-    notes = generators.encoder_notes(params.resolve("vgg19", weights="random"))
-    generators.save_generator(path, generators.with_parameters(config, arrays), notes=notes)
+    notes = encoder_notes(params.resolve("vgg19", weights="random"))
+    generators.save_generator(path, with_parameters(config, arrays), notes=notes)
     return path
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from swag_jax import backbones
+from swag_jax.backbones.zoo import parameter_shapes
 from swag_jax.optimize import memory
 
 BEFORE = b"what stood here before"
@@ -168,7 +168,7 @@ def test_size_below_the_networks_minimum_names_the_size_that_works(refused, styl
 @pytest.fixture
 def checkpoint(tmp_path):
     """Write a VGG19 down to relu2_1 whose bias of conv2_1 is changed."""
-    shapes = backbones.parameter_shapes("vgg19", until="relu2_1")
+    shapes = parameter_shapes("vgg19", until="relu2_1")
     places = {"conv1_1": 0, "conv1_2": 2, "conv2_1": 5}
 
     def write(change):

@@ -8,12 +8,12 @@ import jax
 import pytest
 from words import over
 
-import swag_jax
 from swag_jax import measure, plots, read_image, sample
 from swag_jax.cli import _parser, stats
 from swag_jax.cli._subjects import read_subjects
 from swag_jax.images import CONTENTS, STYLES
 from swag_jax.measure.activations import MEASURES
+from swag_jax.params.manifest import weights_folder
 from swag_jax.smoothing import Smoothing
 
 SMALL = ("--networks", "vgg19", "--layers", "relu1_1", "--size", "32", "--temperature", "1")
@@ -114,7 +114,7 @@ def test_samples_and_folders(command, images, tmp_path, written):
 def test_several_weights_are_told_apart(run, written, tmp_path):
     """The embedded checkpoint by its word and as a file; random weights beside both."""
     file = tmp_path / "mine.safetensors"
-    shutil.copy(swag_jax.params.weights_folder() / "vgg19-caffe.safetensors", file)
+    shutil.copy(weights_folder() / "vgg19-caffe.safetensors", file)
     ended = run("--weights", f"random,embedded,vgg19={file}")
     assert ended.code == 0, ended.err
     networks = written()["networks"]

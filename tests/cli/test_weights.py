@@ -10,6 +10,11 @@ import swag_jax
 from swag_jax import backbones, generators, params
 from swag_jax._checks import UserError
 from swag_jax.cli import weights
+from swag_jax.images.crop import read_crop
+from swag_jax.images.normalize import normalize
+from swag_jax.params.manifest import checkpoint
+from swag_jax.params.safetensors_file import read_safetensors, write_safetensors
+from swag_jax.params.tree import flat_parameters
 
 EXPECTED = {
     "conv1_1.kernel": (3, 3, 3, 2),
@@ -35,7 +40,7 @@ def store(tmp_path, monkeypatch):
 @pytest.fixture
 def small(monkeypatch):
     """A VGG19 of two small convolutions."""
-    monkeypatch.setattr("swag_jax.backbones.parameter_shapes", lambda name: EXPECTED)
+    monkeypatch.setattr("swag_jax.cli.weights.parameter_shapes", lambda name: EXPECTED)
 
 
 @pytest.fixture
@@ -101,7 +106,7 @@ def test_convert_for_caffes_input(small, file, store, capsys):
 
 
 def test_convert_keeps_the_input_of_a_published_file(small, file, store, tmp_path, monkeypatch):
-    monkeypatch.setattr("swag_jax.params.checkpoint_of_file", lambda sha256: params.checkpoint("vgg19-imagenet"))
+    monkeypatch.setattr("swag_jax.cli.weights.checkpoint_of_file", lambda sha256: checkpoint("vgg19-imagenet"))
     with pytest.raises(UserError, match=r"the input of vgg19-imagenet.* must stay imagenet .*: pass -o OUT"):
         run("convert", file, "--backbone", "vgg19", "--input", "caffe")
     assert not store.exists()
@@ -142,7 +147,7 @@ def test_convert_takes_no_published_name_for_another_file(small, file):
 
 
 def test_convert_gives_a_published_file_its_name(small, file, store, monkeypatch):
-    monkeypatch.setattr("swag_jax.params.checkpoint_of_file", lambda sha256: params.checkpoint("vgg19-imagenet"))
+    monkeypatch.setattr("swag_jax.cli.weights.checkpoint_of_file", lambda sha256: checkpoint("vgg19-imagenet"))
     assert run("convert", file, "--backbone", "vgg19") == 0
     assert [path.name for path in store.iterdir()] == ["vgg19-imagenet.safetensors"]
     assert params.resolve("vgg19", weights="imagenet").path == store / "vgg19-imagenet.safetensors"
@@ -152,9 +157,9 @@ def test_convert_gives_a_published_file_its_name(small, file, store, monkeypatch
 def beginning(tmp_path):
     """The first two layers of a random VGG19, as a file of our own."""
     network = backbones.create("vgg19", until="relu1_2")
-    arrays = {name: np.asarray(array) for name, array in backbones.flat_parameters(network).items()}
+    arrays = {name: np.asarray(array) for name, array in flat_parameters(network).items()}
     path = tmp_path / "beginning.safetensors"
-    params.write_safetensors(path, arrays, {"backbone": "vgg19", "normalization": "caffe"})
+    write_safetensors(path, arrays, {"backbone": "vgg19", "normalization": "caffe"})
     return path
 
 
@@ -167,8 +172,8 @@ def test_convert_rescales_a_vgg_to_unit_mean(beginning, store, tmp_path, capsys)
     path = store / "beginning-unit-mean.safetensors"
     assert capsys.readouterr().out.startswith(f"{path}: vgg19 down to conv1_2, native layout, normalization caffe")
     network, _ = backbones.load("vgg19", weights="beginning-unit-mean", layers=("relu1_2",))
-    images = [swag_jax.images.read_crop(file, size=224, crop=224) for file in sorted(crops.iterdir())]
-    found = network(swag_jax.images.normalize(jnp.stack(images).astype(jnp.float32) / 255, "caffe"))
+    images = [read_crop(file, size=224, crop=224) for file in sorted(crops.iterdir())]
+    found = network(normalize(jnp.stack(images).astype(jnp.float32) / 255, "caffe"))
     for layer in ("relu1_1", "relu1_2"):
         np.testing.assert_allclose(found[layer].mean((0, 1, 2)), 1, rtol=1e-3)
 
@@ -185,8 +190,8 @@ def test_convert_writes_over_none_of_the_photographs(beginning, tmp_path):
 
 def test_convert_rescales_on_the_packages_photographs(beginning, store):
     assert run("convert", beginning, "--backbone", "vgg19", "--unit-mean") == 0
-    rescaled = params.read_safetensors(store / "beginning-unit-mean.safetensors")
-    plain = params.read_safetensors(beginning)
+    rescaled = read_safetensors(store / "beginning-unit-mean.safetensors")
+    plain = read_safetensors(beginning)
     ratio = plain["conv1_1.kernel"] / rescaled["conv1_1.kernel"]
     np.testing.assert_allclose(ratio, np.broadcast_to(ratio[:1, :1, :1], ratio.shape), rtol=1e-4)
     assert ratio.min() > 0.01
@@ -195,9 +200,9 @@ def test_convert_rescales_on_the_packages_photographs(beginning, store):
 
 def test_convert_records_the_version_of_a_resnet(tmp_path, store):
     small = {"depths": (1, 1, 1, 1), "channels": 4}
-    arrays = backbones.flat_parameters(backbones.create("resnet50", **small))
+    arrays = flat_parameters(backbones.create("resnet50", **small))
     path = tmp_path / "mine.safetensors"
-    params.write_safetensors(path, {name: np.asarray(array) for name, array in arrays.items()}, {})
+    write_safetensors(path, {name: np.asarray(array) for name, array in arrays.items()}, {})
     assert run("convert", path, "--backbone", "resnet50:version=v1:depths=1-1-1-1:channels=4") == 0
     network, source = backbones.load("resnet50", weights="mine", layers=("conv5_1",))
     assert network.architecture == backbones.Architecture(version="v1", **small)
@@ -315,7 +320,7 @@ def test_convert_johnsons_network(tmp_path, capsys):
         (("--generator", "adan", "-o", "out"), "unknown generator 'adan': did you mean adain"),
         (("--generator", "adain", "--layout", "native", "-o", "out"), "--layout is for networks"),
         (("--generator", "adain", "--input", "caffe", "-o", "out"), "--input is for networks"),
-        (("--generator", "sanet", "-o", "out"), r"published sanet generator .*missing sanet4_1\.f\.weight"),
+        (("--generator", "sanet", "-o", "out"), r"published sanet generator .*missing relu4_1\.query\.kernel"),
         (("second.pth", "--backbone", "vgg19"), "a network must be in one file, got 2"),
     ],
 )

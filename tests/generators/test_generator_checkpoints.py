@@ -8,7 +8,7 @@ from reference.torch_writer import write_torch
 from reference.weights import generator_weights, transformer_weights
 from safetensors.numpy import save_file
 
-from swag_jax import generators, params
+from swag_jax import generators
 from swag_jax._checks import UserError
 from swag_jax.features import LayerSpec
 from swag_jax.generators import (
@@ -20,6 +20,13 @@ from swag_jax.generators import (
     load_generator,
     save_generator,
 )
+from swag_jax.generators.layouts import PUBLISHED
+from swag_jax.generators.registry import parameter_shapes, with_parameters
+from swag_jax.params._files import file_sha256
+from swag_jax.params.convert import tensors_sha256
+from swag_jax.params.manifest import checkpoint
+from swag_jax.params.safetensors_file import read_metadata, read_safetensors, write_safetensors
+from swag_jax.params.tree import flat_parameters
 
 FILES = {
     "adain": ("adain",),
@@ -58,17 +65,17 @@ def adain_file(adain_weights, tmp_path):
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
 def test_what_is_saved_is_loaded(config, tmp_path):
     random = np.random.default_rng(0)
-    arrays = {name: random.random(shape, np.float32) for name, shape in generators.parameter_shapes(config).items()}
-    generator = generators.with_parameters(config, arrays)
+    arrays = {name: random.random(shape, np.float32) for name, shape in parameter_shapes(config).items()}
+    generator = with_parameters(config, arrays)
     save_generator(tmp_path / "g.safetensors", generator, notes={"steps": "5"})
     loaded = load_generator(tmp_path / "g.safetensors")
     assert loaded.config == config
     assert type(loaded) is type(generator)
-    for name, array in generators.flat_parameters(loaded).items():
+    for name, array in flat_parameters(loaded).items():
         np.testing.assert_array_equal(array, arrays[name])
-    metadata = params.read_metadata(tmp_path / "g.safetensors")
+    metadata = read_metadata(tmp_path / "g.safetensors")
     assert metadata["steps"] == "5"
-    assert metadata["tensors_sha256"] == params.tensors_sha256(arrays)
+    assert metadata["tensors_sha256"] == tensors_sha256(arrays)
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -81,9 +88,9 @@ def test_published_files_become_a_generator(kind, tmp_path):
     ]
     config = convert_generator(sources, kind, tmp_path / "out.safetensors")
     loaded = load_generator(tmp_path / "out.safetensors")
-    assert loaded.config == config == generators.PUBLISHED[kind].config
+    assert loaded.config == config == PUBLISHED[kind].config
     arrays = generators.flat_parameters(loaded)
-    rename = generators.PUBLISHED[kind].layout.rename
+    rename = PUBLISHED[kind].layout.rename
     foreign = {key: value for tensors in weights for key, value in tensors.items()}
     assert {rename(key) for key in foreign} == set(arrays)
     for key, value in foreign.items():
@@ -93,10 +100,10 @@ def test_published_files_become_a_generator(kind, tmp_path):
 
 def test_a_conversion_says_where_it_is_from(adain_file, tmp_path):
     convert_generator([adain_file()], "adain", tmp_path / "out.safetensors")
-    metadata = params.read_metadata(tmp_path / "out.safetensors")
+    metadata = read_metadata(tmp_path / "out.safetensors")
     assert metadata["generator"] == "adain"
-    assert params.checkpoint(metadata["encoder"]).backbone == "vgg19"
-    sha256 = params.file_sha256(tmp_path / "decoder.pth")
+    assert checkpoint(metadata["encoder"]).backbone == "vgg19"
+    sha256 = file_sha256(tmp_path / "decoder.pth")
     assert json.loads(metadata["source_sha256"]) == {"decoder.pth": sha256}
 
 
@@ -142,14 +149,14 @@ def test_a_file_missing_and_a_file_twice(adain_file, tmp_path):
 def saved(tmp_path):
     """A small checkpoint, with its metadata and tensors to be changed."""
     config = JohnsonConfig(channels=2, blocks=1)
-    zeros = {name: np.zeros(shape, np.float32) for name, shape in generators.parameter_shapes(config).items()}
-    save_generator(tmp_path / "g.safetensors", generators.with_parameters(config, zeros))
+    zeros = {name: np.zeros(shape, np.float32) for name, shape in parameter_shapes(config).items()}
+    save_generator(tmp_path / "g.safetensors", with_parameters(config, zeros))
     return tmp_path / "g.safetensors"
 
 
 def rewritten(path, metadata=None, *, without=(), **changes):
-    tensors = {name: x for name, x in params.read_safetensors(path).items() if name not in without} | changes
-    params.write_safetensors(path, tensors, params.read_metadata(path) | (metadata or {}))
+    tensors = {name: x for name, x in read_safetensors(path).items() if name not in without} | changes
+    write_safetensors(path, tensors, read_metadata(path) | (metadata or {}))
     return path
 
 
@@ -221,9 +228,9 @@ def test_bad_layers_in_files(taps, message, saved):
 
 @pytest.mark.parametrize("missing", ["config", "generator"])
 def test_metadata_that_is_missing(missing, saved):
-    tensors, metadata = params.read_safetensors(saved), params.read_metadata(saved)
+    tensors, metadata = read_safetensors(saved), read_metadata(saved)
     del metadata[missing]
-    params.write_safetensors(saved, tensors, metadata)
+    write_safetensors(saved, tensors, metadata)
     with pytest.raises(UserError, match=r"must hold the configuration|a file that does not say what it is"):
         load_generator(saved)
 
@@ -241,7 +248,7 @@ def test_johnsons_published_files_are_converted(prefix, suffix, tmp_path):
     config = convert_generator([source], "johnson", tmp_path / "out.safetensors")
     loaded = load_generator(tmp_path / "out.safetensors")
     assert loaded.config == config == JohnsonConfig(bounded=False)
-    arrays = generators.flat_parameters(loaded)
+    arrays = flat_parameters(loaded)
     wanted = {"down1.conv.kernel": 255 * weights["conv1.conv2d.weight"].transpose(2, 3, 1, 0)}
     wanted |= {"down1.conv.bias": weights["conv1.conv2d.bias"], "down1.scale": weights["in1.weight"]}
     wanted |= {"block5.conv2.bias": weights["res5.in2.bias"], "up2.scale": weights["in5.weight"]}
@@ -249,7 +256,7 @@ def test_johnsons_published_files_are_converted(prefix, suffix, tmp_path):
     wanted |= {"output.bias": weights["deconv3.conv2d.bias"] / 255}
     for name, value in wanted.items():
         np.testing.assert_allclose(arrays[name], value, rtol=1e-6)
-    assert "encoder" not in params.read_metadata(tmp_path / "out.safetensors")
+    assert "encoder" not in read_metadata(tmp_path / "out.safetensors")
 
 
 def test_misfits_of_johnsons_files(tmp_path):
@@ -318,7 +325,7 @@ def test_a_flipped_bit_is_noticed(tmp_path):
 def test_a_generator_that_notes_no_hash_is_read(tmp_path):
     path = tmp_path / "g.safetensors"
     save_generator(path, generators.create(JohnsonConfig(channels=2, blocks=1)))
-    notes = params.read_metadata(path)
+    notes = read_metadata(path)
     del notes["tensors_sha256"]
-    params.write_safetensors(path, params.read_safetensors(path), notes)
+    write_safetensors(path, read_safetensors(path), notes)
     assert load_generator(path).config.channels == 2

@@ -12,9 +12,12 @@ from flax import nnx
 from swag_jax import backbones, generators
 from swag_jax._checks import UserError
 from swag_jax.backbones import Compute
+from swag_jax.backbones.zoo import entry
 from swag_jax.features import LayerSpec, taps
 from swag_jax.generators import AdaAttNConfig, AdaINConfig, JohnsonConfig, SANetConfig
 from swag_jax.generators._layers import Conv, enlarge
+from swag_jax.generators.registry import parameter_shapes, with_parameters
+from swag_jax.params.tree import flat_parameters
 
 TAPS = (LayerSpec("a", 3, 1), LayerSpec("b", 4, 2), LayerSpec("c", 5, 2), LayerSpec("d", 6, 4))
 
@@ -38,10 +41,10 @@ def kind(request):
 def create(config, precision="float32"):
     """A generator with kernels that keep the scale of their input, without compiling their initialization."""
     random, arrays = np.random.default_rng(7), {}
-    for name, shape in generators.parameter_shapes(config).items():
+    for name, shape in parameter_shapes(config).items():
         scale = np.prod(shape[:3]) ** -0.5 if len(shape) == 4 else 0.5
         arrays[name] = np.asarray(random.normal(scale=scale, size=shape), np.float32)
-    return generators.with_parameters(config, arrays, compute=Compute(precision))
+    return with_parameters(config, arrays, compute=Compute(precision))
 
 
 def features(config, size, seed, *, batch=2):
@@ -84,7 +87,7 @@ def test_images_have_the_size_asked_for_and_a_batch_is_its_images(kind):
 def test_every_parameter_is_trained(kind):
     gradients = nnx.to_flat_state(slopes(create(SMALL[kind]), inputs(kind)))
     values = {".".join(map(str, path)): variable.get_value() for path, variable in gradients}
-    assert values.keys() == generators.parameter_shapes(SMALL[kind]).keys()
+    assert values.keys() == parameter_shapes(SMALL[kind]).keys()
     assert all(bool(jnp.isfinite(g).all()) for g in values.values())
     # A bias in front of an instance norm has no effect, and all keys moved alike move all logits alike.
     still = {name for name, g in values.items() if float(jnp.abs(g).max()) < 1e-9}
@@ -99,10 +102,8 @@ def test_bfloat16_stays_near_float32(kind):
 
 def test_parameters_are_float32_and_follow_the_seed():
     config, half = SMALL["adain"], Compute("bfloat16")
-    first, again, other = (
-        generators.flat_parameters(generators.create(config, seed=seed, compute=half)) for seed in (3, 3, 4)
-    )
-    assert {name: array.shape for name, array in first.items()} == generators.parameter_shapes(config)
+    first, again, other = (flat_parameters(generators.create(config, seed=seed, compute=half)) for seed in (3, 3, 4))
+    assert {name: array.shape for name, array in first.items()} == parameter_shapes(config)
     for name, array in first.items():
         assert array.dtype == jnp.float32
         np.testing.assert_array_equal(array, again[name])
@@ -126,7 +127,7 @@ def test_initialization_is_pytorchs_or_normal(deviation, expected):
 
 def test_parameters_make_the_generator(kind):
     generator = create(SMALL[kind])
-    same = generators.with_parameters(SMALL[kind], generators.flat_parameters(generator))
+    same = with_parameters(SMALL[kind], flat_parameters(generator))
     np.testing.assert_array_equal(run(same, inputs(kind)), run(generator, inputs(kind)))
 
 
@@ -138,7 +139,7 @@ def test_configurations_are_values(kind):
 
 
 def count(config, *prefixes):
-    shapes = generators.parameter_shapes(config).items()
+    shapes = parameter_shapes(config).items()
     return sum(int(np.prod(shape)) for name, shape in shapes if name.startswith(prefixes))
 
 
@@ -187,7 +188,7 @@ def test_every_network_can_feed_every_generator(name):
     """With channels and strides that differ from VGG19's, at sizes that are no multiples of any stride."""
     network = nnx.eval_shape(lambda: backbones.create(name))
     content = activations(network, (99, 131))
-    read = taps(network, layers=backbones.entry(name).style_layers)
+    read = taps(network, layers=entry(name).style_layers)
     for config in (AdaINConfig(read[3:4]), SANetConfig(read[3:]), AdaAttNConfig(read)):
         assert painted_size(config, content, content, (99, 131)) == (99, 131)
 

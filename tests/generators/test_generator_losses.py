@@ -13,6 +13,7 @@ from swag_jax import backbones
 from swag_jax._checks import UserError
 from swag_jax.attention import adaattn as attend
 from swag_jax.attention import key_features
+from swag_jax.backbones.zoo import entry
 from swag_jax.generators import METHODS, AdaAttNObjective, AdaINObjective, SANetObjective, adaattn, adain, sanet
 from swag_jax.generators.sanet import Identity
 from swag_jax.losses import moments
@@ -203,7 +204,7 @@ def test_a_batch_is_its_images():
 
 @pytest.mark.parametrize("name", backbones.NAMES)
 def test_every_network_has_layers_for_every_objective(name):
-    layers = backbones.entry(name).style_layers
+    layers = entry(name).style_layers
     found = AdaINObjective().for_backbone(name)
     assert (found.content_layer, found.style_layers) == (layers[-2], layers[:-1])
     assert set(found.layers) == set(layers[:-1])

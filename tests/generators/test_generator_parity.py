@@ -16,14 +16,15 @@ from safetensors.numpy import save_file
 from swag_jax import backbones, generators
 from swag_jax.attention import key_features
 from swag_jax.features import extract
-from swag_jax.generators.registry import PUBLISHED
+from swag_jax.generators._layers import VGG_TAPS
+from swag_jax.generators.registry import PUBLISHED, parameter_shapes, with_parameters
 from swag_jax.statistics import adain
 
 GOLDEN = dict(np.load(Path(__file__).parents[1] / "reference" / "generators.npz"))
 
 SEED = int(GOLDEN["seed"])
 
-LAYERS = tuple(tap.layer for tap in generators.VGG_TAPS)
+LAYERS = tuple(tap.layer for tap in VGG_TAPS)
 
 CONTENT, STYLE, ODD_CONTENT = ((48, 32), 0), ((32, 48), 1), ((37, 45), 0)
 
@@ -63,8 +64,8 @@ def published(kind, *files):
     layout = PUBLISHED[kind].layout
     arrays = {layout.rename(key): layout.arrange(value) for key, value in foreign.items()}
     config = PUBLISHED[kind].config
-    assert {name: array.shape for name, array in arrays.items()} == generators.parameter_shapes(config)
-    return generators.with_parameters(config, arrays)
+    assert {name: array.shape for name, array in arrays.items()} == parameter_shapes(config)
+    return with_parameters(config, arrays)
 
 
 def test_encoder(encode):
@@ -130,7 +131,7 @@ def test_johnson():
         name = key.replace(".norm.weight", ".scale").replace(".norm.bias", ".bias").replace("weight", "kernel")
         arrays[name.replace("output.conv", "output")] = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
     for bounded, case in ((False, "image"), (True, "bounded")):
-        generator = generators.with_parameters(generators.JohnsonConfig(bounded=bounded), arrays)
+        generator = with_parameters(generators.JohnsonConfig(bounded=bounded), arrays)
         found = jax.jit(lambda g, x: g(x))(generator, image(*ODD_CONTENT)[None])
         close(f"johnson.{case}", found[0])
 

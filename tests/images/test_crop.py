@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from swag_jax._checks import UserError
-from swag_jax.images import read_crop, read_image
+from swag_jax.images import read_image
+from swag_jax.images.crop import read_crop
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 
 from swag_jax._checks import UserError
-from swag_jax.images import _decode, check_output, read_alpha, read_image, write_image
+from swag_jax.images import _decode, read_alpha, read_image, write_image
+from swag_jax.images.io import check_output
 
 HEIGHT, WIDTH = 20, 30
 LOSSLESS = ("png", "tif", "tiff", "webp")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from swag_jax._checks import UserError
-from swag_jax.images import NORMALIZATIONS, denormalize, normalize
+from swag_jax.images.normalize import NORMALIZATIONS, denormalize, normalize
 
 
 def noise(*leading: int) -> jnp.ndarray:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from swag_jax._checks import UserError
-from swag_jax.images import fitted, nearest, resample, resize, scales
+from swag_jax.images import fitted, resize
+from swag_jax.images.resize import nearest, resample, scales
 
 
 def ramp(height: int, width: int) -> np.ndarray:

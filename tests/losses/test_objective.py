@@ -10,9 +10,10 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from swag_jax import backbones
 from swag_jax._checks import UserError
+from swag_jax.backbones.zoo import entry
 from swag_jax.features import extract
-from swag_jax.losses import NORMALIZATIONS, Objective, Targets, content_targets, evaluate, style_targets
-from swag_jax.losses.objective import LARGEST_LAYER_WEIGHT, LARGEST_WEIGHT
+from swag_jax.losses import Objective, Targets, content_targets, evaluate, style_targets
+from swag_jax.losses.objective import LARGEST_LAYER_WEIGHT, LARGEST_WEIGHT, NORMALIZATIONS
 from swag_jax.smoothing import KINDS, Smoothing, find_temperature
 
 NETWORK = backbones.create("vgg19", until="relu2_1")
@@ -228,7 +229,7 @@ def test_bfloat16_network_gives_nearly_the_same_total():
 
 @pytest.mark.parametrize("name", backbones.NAMES)
 def test_backbone_fills_in_its_layers(name):
-    known = backbones.entry(name)
+    known = entry(name)
     filled = Objective().for_backbone(name)
     assert filled.content_layers == (known.content_layer,)
     assert filled.style_layers == known.style_layers

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from swag_jax.measure import CANDIDATES, Aggregate, Comparison, Estimate, Moments, artfid, estimate, frechet_distance
+from swag_jax.measure import Comparison, Estimate, artfid, estimate, frechet_distance
+from swag_jax.measure.aggregate import Aggregate
+from swag_jax.measure.evaluator import CANDIDATES
+from swag_jax.measure.frechet import Moments
 
 
 def comparison(value, seed=None, **more):

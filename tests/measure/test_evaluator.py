@@ -8,9 +8,13 @@ from flax import nnx
 from reference.weights import LPIPS_CHANNELS
 
 from swag_jax import UserError, backbones, extract, measure, sample
+from swag_jax.backbones.zoo import parameter_shapes
 from swag_jax.images import resize
-from swag_jax.measure import CANDIDATES, LPIPS, METRICS, Evaluator
+from swag_jax.measure import METRICS, Evaluator
 from swag_jax.measure import evaluator as judging
+from swag_jax.measure.evaluator import CANDIDATES
+from swag_jax.measure.perceptual import LPIPS
+from swag_jax.params.tree import with_parameters
 
 KEY = jax.random.key(3)
 OUTPUT = sample("coffee", size=48)[:32, :40]
@@ -24,9 +28,9 @@ PAINTING, COPY = resize(STYLE, 40, 36), resize(STYLE, 32, 40)
 def drawn(name, until):
     """A network with weights drawn by NumPy, which compiles nothing."""
     rng, arrays = np.random.default_rng(0), {}
-    for flat, shape in backbones.parameter_shapes(name, until=until).items():
+    for flat, shape in parameter_shapes(name, until=until).items():
         arrays[flat] = rng.standard_normal(shape) * (2 / np.prod(shape[:3])) ** 0.5
-    return backbones.with_parameters(nnx.eval_shape(lambda: backbones.create(name, until=until)), arrays)
+    return with_parameters(nnx.eval_shape(lambda: backbones.create(name, until=until)), arrays)
 
 
 @pytest.fixture(scope="module")

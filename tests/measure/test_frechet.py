@@ -5,7 +5,8 @@ import pytest
 from scipy.linalg import sqrtm
 
 from swag_jax import UserError
-from swag_jax.measure import Moments, artfid, frechet_distance
+from swag_jax.measure import artfid, frechet_distance
+from swag_jax.measure.frechet import Moments
 
 
 def moments(vectors):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from swag_jax.measure import identity_distance, rms_difference
+from swag_jax.measure.identity import identity_distance, rms_difference
 
 IMAGE = jax.random.uniform(jax.random.key(0), (5, 4, 3))
 

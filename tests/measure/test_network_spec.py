@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from swag_jax import UserError, backbones, extract, sample
-from swag_jax.measure import NetworkSpec, activation_statistics, layer_statistics, network_spec
+from swag_jax.backbones.zoo import entry, stage_layers
+from swag_jax.measure import NetworkSpec, activation_statistics, network_spec
+from swag_jax.measure.activations import layer_statistics
 from swag_jax.smoothing import Smoothing
 
 SWITCHES = {"residual": False, "kernel_size": 5, "depths": (1, 2, 1, 1), "channels": 4, "batch_norm": False}
@@ -16,8 +18,8 @@ ENDS = ("conv1", "conv2_1", "conv3_2", "conv4_1", "conv5_1")
 
 @pytest.mark.parametrize("name", backbones.NAMES)
 def test_stages_of_every_network(name):
-    ends, names = backbones.stage_layers(name), backbones.layer_names(name)
-    assert ends == backbones.entry(name).stages
+    ends, names = stage_layers(name), backbones.layer_names(name)
+    assert ends == entry(name).stages
     assert [network_spec._stage(end, ends, names) for end in ends] == list(range(len(ends)))
     assert network_spec._stage(names[0], ends, names) == 0
     assert network_spec._stage(names[-1], ends, names) == len(ends) - 1

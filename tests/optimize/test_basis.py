@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from swag_jax.images import resample
+from swag_jax.images.resize import resample
 from swag_jax.optimize import LBFGS
 from swag_jax.optimize.basis import from_image, to_image
 from swag_jax.optimize.solvers import run

@@ -10,7 +10,7 @@ import pytest
 from swag_jax import backbones, images
 from swag_jax._checks import UserError
 from swag_jax._programs import KEPT, Latest
-from swag_jax.backbones import create, flat_parameters
+from swag_jax.backbones import create
 from swag_jax.images import luminance, resize, sample
 from swag_jax.losses import Objective
 from swag_jax.optimize import (
@@ -24,6 +24,7 @@ from swag_jax.optimize import (
     solve,
     stylize,
 )
+from swag_jax.params.tree import flat_parameters, with_parameters
 
 CONTENT = sample("coffee", size=64)
 STYLE = sample("swirls", size=64)
@@ -220,7 +221,7 @@ def broken(monkeypatch):
         def load(*arguments, **options):
             network, source = backbones.load(*arguments, **options)
             arrays = flat_parameters(network)
-            return backbones.with_parameters(network, {**arrays, name: arrays[name].at[0].set(value)}), source
+            return with_parameters(network, {**arrays, name: arrays[name].at[0].set(value)}), source
 
         monkeypatch.setattr("swag_jax.optimize.preparation.load", load)
 

@@ -13,7 +13,8 @@ from optimize.problem import quadratic, style_transfer
 from reference import solver_problem as reference
 
 from swag_jax._checks import UserError
-from swag_jax.optimize import LBFGS, Adam, run
+from swag_jax.optimize import LBFGS, Adam
+from swag_jax.optimize.solvers import run
 
 TORCH = json.loads((Path(__file__).parents[1] / "reference" / "solver.json").read_text())["runs"]
 

@@ -5,15 +5,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from swag_jax._checks import UserError
-from swag_jax.params.convert import (
-    checkpoint_shapes,
-    convert,
-    inspect,
-    read_parameters,
-    tensors_sha256,
-)
+from swag_jax.params.checkpoint_file import checkpoint_shapes, tensors_sha256
+from swag_jax.params.convert import convert, inspect, read_parameters
 from swag_jax.params.quantize import dequantize, quantize
-from swag_jax.params.safetensors_file import safetensors_types, write_safetensors
+from swag_jax.params.safetensors_file import safetensors_header, write_safetensors
 from swag_jax.params.tree import depth_of
 
 VGG19_PLACES = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
@@ -275,7 +270,7 @@ def test_8_bits_and_steps_are_one_tensor(quantized):
     assert checkpoint_shapes(path) == {key: value.shape for key, value in network.foreign.items()}
     kernels = {key for key, value in tensors.items() if value.dtype == np.int8}
     assert kernels == {key for key, value in network.foreign.items() if value.ndim == 4}
-    assert {key for key, kind in safetensors_types(path).items() if kind == "I8"} == kernels
+    assert {key for key, (kind, _) in safetensors_header(path).items() if kind == "int8"} == kernels
 
 
 def test_8_bits_convert_to_what_they_stand_for(quantized):

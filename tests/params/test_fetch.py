@@ -9,8 +9,9 @@ import huggingface_hub
 import pytest
 
 from swag_jax._checks import UserError
-from swag_jax.params import Checkpoint, Hub, checkpoint, convert, fetch, stored, verify_stored
-from swag_jax.params.store import home
+from swag_jax.params import convert, fetch
+from swag_jax.params.manifest import Checkpoint, Hub, checkpoint
+from swag_jax.params.store import home, stored, verify_stored
 
 REVISION = 40 * "a"
 

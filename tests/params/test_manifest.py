@@ -4,16 +4,16 @@ import re
 import pytest
 
 from swag_jax._checks import UserError
-from swag_jax.params import (
-    LAYOUT_NAMES,
+from swag_jax.params import checkpoints
+from swag_jax.params._files import file_sha256
+from swag_jax.params.layouts import LAYOUT_NAMES
+from swag_jax.params.manifest import (
     checkpoint,
     checkpoint_of_file,
-    checkpoints,
     default_checkpoint,
     embedded_checkpoint,
     weights_folder,
 )
-from swag_jax.params._files import file_sha256
 
 HEX64 = re.compile(r"[0-9a-f]{64}")
 HEX40 = re.compile(r"[0-9a-f]{40}")

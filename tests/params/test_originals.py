@@ -9,11 +9,14 @@ from safetensors.numpy import save_file
 
 from swag_jax import backbones
 from swag_jax._checks import UserError
+from swag_jax.backbones.zoo import parameter_shapes
 from swag_jax.features import extract
-from swag_jax.params import dequantize, install, originals, quantize, resolve, verify_stored
+from swag_jax.params import install, originals, resolve
 from swag_jax.params.convert import convert, inspect, read_parameters
 from swag_jax.params.originals import ORIGINALS, recognize
+from swag_jax.params.quantize import dequantize, quantize
 from swag_jax.params.safetensors_file import read_metadata, write_safetensors
+from swag_jax.params.store import verify_stored
 
 VGG19, VGG16 = ORIGINALS
 MEAN = np.float32([103.939, 116.779, 123.68])
@@ -58,7 +61,7 @@ COPIES = {
 def test_copies_of_an_original_are_known(original, copy, is_rgb):
     kernel, bias = first_convolution(original)
     found = recognize(COPIES[copy](kernel[:, ::-1] if is_rgb else kernel), COPIES[copy](bias))
-    assert found == originals.Recognized(original, is_rgb)
+    assert found == (original, is_rgb)
 
 
 OTHERS = {
@@ -86,7 +89,7 @@ def test_other_networks_are_not(other, original):
 
 
 def gatys_keys(backbone):
-    names = backbones.parameter_shapes(backbone, until="conv1_2")
+    names = parameter_shapes(backbone, until="conv1_2")
     return {name: name.replace("kernel", "weight") for name in names}
 
 
@@ -118,7 +121,7 @@ def write(tmp_path):
 
 
 def expected(backbone="vgg19"):
-    return backbones.parameter_shapes(backbone)
+    return parameter_shapes(backbone)
 
 
 @pytest.mark.parametrize(("backbone", "original"), [("vgg19", VGG19), ("vgg16", VGG16), ("vgg19", VGG16)])
@@ -200,7 +203,7 @@ def test_what_an_earlier_version_took_for_torchvisions_is_put_right(is_rgb, writ
     path = install("old", old)
     verify_stored("old", expected())
     assert resolve("vgg19", weights="old").normalization == "caffe"
-    tensors = read_parameters(path, "vgg19", backbones.parameter_shapes("vgg19", until="conv1_2"))
+    tensors = read_parameters(path, "vgg19", parameter_shapes("vgg19", until="conv1_2"))
     np.testing.assert_array_equal(tensors["conv1_1.kernel"], kernel.transpose(2, 3, 1, 0))
 
 

@@ -7,9 +7,12 @@ from reference.weights import random_weights, reference_image
 
 from swag_jax import backbones
 from swag_jax._checks import UserError
-from swag_jax.images import normalize
-from swag_jax.params import dequantize, quantize, read_parameters, write_safetensors
-from swag_jax.params.quantize import companion_keys, decode, tabulate
+from swag_jax.backbones.zoo import parameter_shapes
+from swag_jax.images.normalize import normalize
+from swag_jax.params.convert import read_parameters
+from swag_jax.params.quantize import companion_keys, decode, dequantize, quantize, tabulate
+from swag_jax.params.safetensors_file import write_safetensors
+from swag_jax.params.tree import with_parameters
 
 
 def kernel_of(*channels):
@@ -200,13 +203,13 @@ def test_features_from_8_bits(name, until, tmp_path):
     write_safetensors(tmp_path / "8.safetensors", quantize(weights), {})
     write_safetensors(tmp_path / "32.safetensors", weights, {})
     assert (tmp_path / "8.safetensors").stat().st_size < 0.26 * (tmp_path / "32.safetensors").stat().st_size
-    expected = backbones.parameter_shapes(name, until=until)
+    expected = parameter_shapes(name, until=until)
     compute = backbones.Compute(kernels="plain")  # compile fastest
     skeleton = nnx.eval_shape(lambda: backbones.create(name, until=until, compute=compute))
     images = normalize(jnp.asarray(reference_image(64, 64, 0)), "imagenet")[None]
     run = jax.jit(lambda network, images: network(images))
     low, high = (
-        run(backbones.with_parameters(skeleton, read_parameters(path, name, expected, whole=False)), images)
+        run(with_parameters(skeleton, read_parameters(path, name, expected, whole=False)), images)
         for path in (tmp_path / "8.safetensors", tmp_path / "32.safetensors")
     )
     for layer, exact in high.items():

@@ -10,7 +10,7 @@ from swag_jax.params._files import file_sha256
 from swag_jax.params.safetensors_file import (
     read_metadata,
     read_safetensors,
-    safetensors_shapes,
+    safetensors_header,
     write_safetensors,
 )
 
@@ -29,7 +29,7 @@ def test_what_is_written_is_read(path):
         np.testing.assert_array_equal(read[name], value, strict=True)
         assert read[name].dtype == value.dtype
     assert read_metadata(path) == {"key": "value"}
-    assert safetensors_shapes(path) == {"a": (2, 3), "b": (1,)}
+    assert safetensors_header(path) == {"a": ("float32", (2, 3)), "b": ("float16", (1,))}
     assert list(read_safetensors(path, names=["b"])) == ["b"]
 
 
@@ -81,7 +81,7 @@ def test_a_folder_that_is_a_file_cannot_be_written_to(path):
         write_safetensors(path / "y.safetensors", TENSORS, {})
 
 
-@pytest.mark.parametrize("read", [read_safetensors, read_metadata, safetensors_shapes])
+@pytest.mark.parametrize("read", [read_safetensors, read_metadata, safetensors_header])
 def test_truncated_and_garbage_files(read, path):
     whole = path.read_bytes()
     for damaged in (

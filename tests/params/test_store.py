@@ -4,17 +4,9 @@ from pathlib import Path
 import pytest
 
 from swag_jax._checks import UserError
-from swag_jax.params import (
-    checkpoint,
-    convert,
-    home,
-    install,
-    stored,
-    stored_path,
-    verify_embedded,
-    verify_stored,
-    weights_folder,
-)
+from swag_jax.params import convert, home, install
+from swag_jax.params.manifest import checkpoint, weights_folder
+from swag_jax.params.store import stored, stored_path, verify_embedded, verify_stored
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 
 from swag_jax import load_generator
 from swag_jax._checks import UserError
-from swag_jax.generators import flat_parameters
-from swag_jax.params import read_metadata
+from swag_jax.params.safetensors_file import read_metadata
+from swag_jax.params.tree import flat_parameters
 from swag_jax.train import Cadence, NonFiniteStepError, journal, loop, train_generator
 
 EVERY = Cadence(log=1, save=2, sheet=0)

@@ -12,6 +12,7 @@ from swag_jax import backbones, devices, extract, generators, train
 from swag_jax._checks import UserError
 from swag_jax.generators import adain
 from swag_jax.generators.method import encode
+from swag_jax.generators.registry import with_parameters
 from swag_jax.train import state as states
 from swag_jax.train import step as steps
 
@@ -103,7 +104,7 @@ def test_eight_devices_take_one_step_on_the_whole_batch(small, encoder, batch):
     contents, styles = (jax.numpy.asarray(batch[name], jax.numpy.float32) / 255 for name in ("content", "style"))
 
     def loss(parameters, encoder):
-        return mean_loss(settings, generators.with_parameters(config, parameters), encoder, contents, styles)
+        return mean_loss(settings, with_parameters(config, parameters), encoder, contents, styles)
 
     total, gradient = jax.jit(jax.value_and_grad(loss))(before, encoder)
     solver = optax.adam(1e-4)

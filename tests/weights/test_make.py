@@ -12,7 +12,8 @@ import pytest
 import rounding
 
 from swag_jax._checks import UserError
-from swag_jax.params import dequantize, weights_folder
+from swag_jax.params.manifest import weights_folder
+from swag_jax.params.quantize import dequantize
 
 PARTS = ("gamma", "beta", "moving_mean", "moving_variance")
 
