@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from swag_jax._checks import UserError
-from swag_jax.apply import ApplySettings, Content, Style, functional, repaint, repaint_many, style_shape
+from swag_jax.apply import ApplySettings, Content, Style, functional, repaint, repaint_many
+from swag_jax.apply.drivers import style_shape
 from swag_jax.images import match_color, resize, transfer_luminance
 
 SMALL = ApplySettings(style_size=16)

@@ -20,8 +20,7 @@ from swag_jax.generators import (
     load_generator,
     save_generator,
 )
-from swag_jax.generators.layouts import PUBLISHED
-from swag_jax.generators.registry import parameter_shapes, with_parameters
+from swag_jax.generators.registry import PUBLISHED, parameter_shapes, with_parameters
 from swag_jax.params._files import file_sha256
 from swag_jax.params.convert import tensors_sha256
 from swag_jax.params.manifest import checkpoint
