@@ -11,8 +11,8 @@ from stylize_job import Job
 
 from swag_jax import backbones, devices, generators
 from swag_jax.apply import Stylizer
-from swag_jax.apply.painting import StyleConditioning, paint, read
-from swag_jax.generators.kinds import with_parameters
+from swag_jax.apply.functional import StyleConditioning, paint, read
+from swag_jax.generators.registry import with_parameters
 
 
 def load(job: Job) -> Stylizer:

@@ -41,7 +41,7 @@ def measure(worker: Worker) -> dict[str, Any]:
 
 def reading(count: int, kind: str) -> dict[str, Any]:
     """Measure how many images per second are read for a recipe, after the read-ahead buffer is full."""
-    settings = train.recipe(kind).settings
+    settings = train.recipe(kind)
     with tempfile.TemporaryDirectory() as folder:
         names = ("coffee", "astronaut", "swirls", "mosaic")
         paths = tuple(Path(folder) / f"{name}.jpg" for name in names)

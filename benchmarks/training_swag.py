@@ -9,7 +9,7 @@ import numpy as np
 from generator_swag import load
 from stylize_job import Job
 
-from swag_jax import backbones, devices, generators, losses, train
+from swag_jax import backbones, devices, generators, train
 from swag_jax.params.tree import flat_parameters
 from swag_jax.train.state import initial_state, load_encoder
 from swag_jax.train.step import make_step
@@ -17,7 +17,7 @@ from swag_jax.train.step import make_step
 
 def settings_of(job: Job) -> train.TrainSettings:
     """Return the published recipe at the job's size, batch and precision."""
-    published = train.recipe(job.backbone).settings
+    published = train.recipe(job.backbone)
     return published.replace(
         config=generators.JohnsonConfig(bounded=False) if job.backbone == "johnson" else published.config,
         weights=str(Path(job.weights) / "encoder.safetensors"),
@@ -38,11 +38,11 @@ class TrainingSide:
         generator = load(job).generator
         with np.load(job.images) as images:
             batch = {name: (255 * images[name] + 0.5).astype(np.uint8) for name in ("content", "style")}
-        style_targets, objective = None, settings.objective
-        if isinstance(objective, losses.Objective):
+        style_targets = None
+        if not generator.reads_styles:
             style = jnp.asarray(batch.pop("style")[0], jnp.float32) / 255
-            made = jax.jit(lambda e, s: losses.style_targets(e, [s], objective=objective, blend=jnp.ones(1)))
-            style_targets = made(encoder, style)
+            made = jax.jit(settings.method.style_targets, static_argnames="objective")
+            style_targets = made(encoder, style, objective=settings.objective)
         state = initial_state(settings, generator.config) | {"parameters": flat_parameters(generator)}
         self.step = make_step(settings, generator.config)
         self.start = jax.device_get(state)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, dataclass_transform
 
 from swag_jax._checks import UserError, check_type, error, near
@@ -38,7 +38,7 @@ class Settings:
 
         def __new__(cls, *_, **given):
             for name in given.keys() - _hints(cls).keys():
-                raise _unknown_error(cls, name)
+                raise _unknown_error(cls, name, given)
             return object.__new__(cls)
 
         def replace(self, **changes):
@@ -63,18 +63,19 @@ def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
-def _unknown_error(cls: type, name: str) -> UserError:
-    inner = dict(_inner(cls, "settings"))
+def _unknown_error(cls: type, name: str, given: Mapping[str, Any]) -> UserError:
+    inner = dict(_inner(cls, "settings", given))
     if name in inner:
         return error(f"{name} is not an attribute of {cls.__name__} itself", cure=f"pass {inner[name]}")
     return UserError(f"unknown setting {name!r}: {near(name, sorted({*_hints(cls), *inner}))}")
 
 
-def _inner(cls: type, path: str) -> Iterator[tuple[str, str]]:
-    """Yield each attribute of the settings inside `cls`, with the argument that changes it."""
+def _inner(cls: type, path: str, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each attribute of the settings inside `cls`, as given or annotated, with the argument that changes it."""
     for name, hint in _hints(cls).items():
-        for part in typing.get_args(hint) or (hint,):
+        value = given.get(name)
+        for part in (type(value),) if isinstance(value, Settings) else typing.get_args(hint) or (hint,):
             if isinstance(part, type) and issubclass(part, Settings):
                 start = f"{name}={path}.{name}.replace"
                 yield from ((own, f"{start}({own}=...)") for own in _hints(part))
-                yield from ((own, f"{start}({change})") for own, change in _inner(part, f"{path}.{name}"))
+                yield from ((own, f"{start}({change})") for own, change in _inner(part, f"{path}.{name}", {}))

@@ -7,7 +7,7 @@ weights as arguments, in the order that `about.json` lists them, then what `Arti
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from swag_jax._checks import error
 from swag_jax._files import write_whole
 from swag_jax._limits import JSON_BYTES, read_entry, read_json
 from swag_jax.apply.drivers import own_key
-from swag_jax.apply.painting import StyleConditioning, needs_own, paint, read
+from swag_jax.apply.functional import StyleConditioning, paint, read
 from swag_jax.apply.stylizer import Stylizer
 from swag_jax.images._arrays import as_image
 
@@ -43,7 +43,7 @@ class Artifact:
         shape: Height and width of the contents.
         style_shapes: Of each style image.
         batch: Contents of one call.
-        mixed: Whether a strength below 1 is heard.
+        mixed: Whether it takes a strength below 1.
         platforms: Where it runs, such as `cpu` and `cuda`.
     """
 
@@ -104,11 +104,12 @@ def save_artifact(
         path: The file to write.
         stylizer: The generator and its encoder.
         shape: Height and width of the contents.
-        style_shapes: Of each style image; none for Johnson's network.
-        batch: Contents of one call, all in the same manner.
+        style_shapes: Height and width of each style image; none if the generator reads no styles.
+        batch: Contents of one call, all in the same styles.
         mixed: Whether it takes a strength. SANet and AdaAttN then also read the content as a style, at its own size.
-        platforms: Where it shall run, such as `["cpu", "cuda"]`; default: here. Where `cpu` is one of several, build
-            the stylizer with plain kernels.
+        seed: Draws the style positions that attention keeps.
+        platforms: Where it will run, such as `["cpu", "cuda"]`; default: here. If `cpu` is one of several, build the
+            stylizer with plain kernels.
 
     Raises:
         UserError: If the numbers do not go together, or the file cannot be written.
@@ -116,22 +117,15 @@ def save_artifact(
     if stylizer.reads_styles != bool(style_shapes):
         wanted = "at least one style shape" if stylizer.reads_styles else "no style shapes"
         raise error(f"this generator needs {wanted}", got=len(style_shapes))
-    leaves = jax.tree.leaves(stylizer)
-    definition = jax.tree.structure(stylizer)
+    leaves, definition = jax.tree.flatten(stylizer)
 
     def program(weights, contents, styles, blend, strength):
         whole = jax.tree.unflatten(definition, weights)
         kept = tuple(read(whole, style, key=jax.random.key(seed)) for style in styles)
-        manner = StyleConditioning(kept, blend, strength)
-        return jax.vmap(lambda content: _paint(whole, manner, content, mixed=mixed))(contents)
+        conditioning = StyleConditioning(kept, blend, strength)
+        return jax.vmap(lambda content: _paint(whole, conditioning, content, mixed=mixed))(contents)
 
-    shapes = (
-        [_abstract(leaf) for leaf in leaves],
-        _image((batch, *shape)),
-        [_image(style) for style in style_shapes],
-        jax.ShapeDtypeStruct((max(len(style_shapes), 1),), jnp.float32),
-        jax.ShapeDtypeStruct((), jnp.float32),
-    )
+    shapes = _arguments(leaves, shape, style_shapes, batch)
     exported = export.export(jax.jit(program), platforms=platforms)(*shapes)
     about = {
         "format": _FORMAT,
@@ -166,49 +160,55 @@ def load_artifact(path: Path | str) -> Artifact:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            about = _About.read(read_json(read_entry(archive, _ABOUT, most=JSON_BYTES)))
+            about = read_json(read_entry(archive, _ABOUT, most=JSON_BYTES))
             tensors = load(read_entry(archive, _WEIGHTS))
             exported = export.deserialize(bytearray(read_entry(archive, _PROGRAM)))
-        weights = tuple(jnp.asarray(tensors[name]) for name in about.weights)
-        _check_program(exported, about, weights)
+        return _checked(about, tensors, exported)
     # Parts that were tampered with raise nearly anything, in zipfile, safetensors and flatbuffers alike.
     except Exception as problem:
         got = " ".join(f"{type(problem).__name__}: {problem}"[:200].split())
         raise error(
             f"{path} must be an artifact that save_artifact wrote", got=f"another file ({got})", cure="export it anew"
         ) from problem
-    return Artifact(about.shape, about.style_shapes, about.batch, about.mixed, about.platforms, exported, weights)
 
 
-@dataclass(frozen=True)
-class _About:
-    """What `about.json` says."""
+def _checked(about: Any, tensors: Mapping[str, np.ndarray], exported: Any) -> Artifact:
+    """Return the artifact of what a file holds.
 
-    shape: Shape
-    style_shapes: tuple[Shape, ...]
-    batch: int
-    mixed: bool
-    platforms: tuple[str, ...]
-    weights: tuple[str, ...]
+    Raises:
+        ValueError: If a field is missing or of another type, the format is another version's, or the program does not
+            take these weights and images.
+    """
+    if not isinstance(about, dict) or about.get("format") != _FORMAT:
+        raise ValueError(f"not of format {_FORMAT}")
+    shapes, batch, mixed = about["style_shapes"], about["batch"], about["mixed"]
+    lists = (shapes, about["platforms"], about["weights"])
+    texts = (*about["platforms"], *about["weights"])
+    if not all(isinstance(entry, list) for entry in lists) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{_ABOUT} with other fields")
+    if not (type(batch) is int and batch >= 1 and type(mixed) is bool):
+        raise ValueError(f"{_ABOUT} with another batch or mixed")
+    shape, *styles = (_sides(entry) for entry in (about["shape"], *shapes))
+    weights, platforms = tuple(jnp.asarray(tensors[name]) for name in about["weights"]), tuple(about["platforms"])
+    taken = [(tuple(x.shape), x.dtype) for x in exported.in_avals]
+    given = [(tuple(x.shape), x.dtype) for x in jax.tree.leaves(_arguments(weights, shape, styles, batch))]
+    made = [(tuple(x.shape), x.dtype) for x in exported.out_avals]
+    if taken != given or tuple(exported.platforms) != platforms:
+        raise ValueError("a program for other weights or images")
+    if made != [((batch, *shape, 3), jnp.dtype(jnp.float32))]:
+        raise ValueError("a program that makes something else")
+    return Artifact(shape, tuple(styles), batch, mixed, platforms, exported, weights)
 
-    @classmethod
-    def read(cls, about: Any) -> "_About":
-        """Check every field, and return them.
 
-        Raises:
-            ValueError: If one is missing or of another type, or the artifact is of another version.
-        """
-        if not isinstance(about, dict) or about.get("format") != _FORMAT:
-            raise ValueError(f"not of format {_FORMAT}")
-        shapes, batch, mixed = about["style_shapes"], about["batch"], about["mixed"]
-        lists = (shapes, about["platforms"], about["weights"])
-        texts = (*about["platforms"], *about["weights"])
-        if not all(isinstance(entry, list) for entry in lists) or not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"{_ABOUT} with other fields")
-        if not (type(batch) is int and batch >= 1 and type(mixed) is bool):
-            raise ValueError(f"{_ABOUT} with another batch or mixed")
-        shape, *styles = (_sides(entry) for entry in (about["shape"], *shapes))
-        return cls(shape, tuple(styles), batch, mixed, tuple(about["platforms"]), tuple(about["weights"]))
+def _arguments(weights: Sequence[Any], shape: Shape, styles: Sequence[Shape], batch: int) -> tuple[Any, ...]:
+    """Return shapes and types of what a program takes: weights, contents, styles, blend and strength."""
+    return (
+        [jax.ShapeDtypeStruct(weight.shape, weight.dtype) for weight in weights],
+        jax.ShapeDtypeStruct((batch, *shape, 3), jnp.float32),
+        [jax.ShapeDtypeStruct((*style, 3), jnp.float32) for style in styles],
+        jax.ShapeDtypeStruct((max(len(styles), 1),), jnp.float32),
+        jax.ShapeDtypeStruct((), jnp.float32),
+    )
 
 
 def _sides(shape: Any) -> Shape:
@@ -218,37 +218,11 @@ def _sides(shape: Any) -> Shape:
     raise ValueError(f"{_ABOUT} with another shape")
 
 
-def _check_program(exported: Any, about: _About, weights: Sequence[Any]) -> None:
-    """Raise unless the program takes these weights, and images as they are described."""
-    wanted = (
-        [_abstract(weight) for weight in weights],
-        _image((about.batch, *about.shape)),
-        [_image(style) for style in about.style_shapes],
-        jax.ShapeDtypeStruct((max(len(about.style_shapes), 1),), jnp.float32),
-        jax.ShapeDtypeStruct((), jnp.float32),
-    )
-    taken = [(tuple(x.shape), x.dtype) for x in exported.in_avals]
-    given = [(tuple(x.shape), x.dtype) for x in jax.tree.leaves(wanted)]
-    made = [(tuple(x.shape), x.dtype) for x in exported.out_avals]
-    if taken != given or tuple(exported.platforms) != about.platforms:
-        raise ValueError("a program for other weights or images")
-    if made != [((about.batch, *about.shape, 3), jnp.dtype(jnp.float32))]:
-        raise ValueError("a program that makes something else")
-
-
-def _paint(stylizer: Stylizer, manner: StyleConditioning, content: Any, *, mixed: bool) -> Any:
-    """Reflect what lies beyond the end, paint, and cut."""
+def _paint(stylizer: Stylizer, conditioning: StyleConditioning, content: Any, *, mixed: bool) -> Any:
+    """Reflect the content beyond its end, paint, and cut."""
     height, width, _ = content.shape
     missing = [length - side for length, side in zip(stylizer.extended(height, width), (height, width), strict=True)]
     whole = jnp.pad(content, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="reflect")
-    own = read(stylizer, content, key=own_key()) if mixed and needs_own(stylizer) else None
-    painted = paint(stylizer, manner, whole, own=own, mixed=mixed)
+    own = read(stylizer, content, key=own_key()) if mixed and stylizer.needs_own else None
+    painted = paint(stylizer, conditioning, whole, own=own, mixed=mixed)
     return jnp.clip(painted[:height, :width], 0, 1)
-
-
-def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
-
-
-def _image(shape: Sequence[int]) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((*shape, 3), jnp.float32)

@@ -16,7 +16,7 @@ from swag_jax import devices
 from swag_jax._checks import UserError, check_range, error
 from swag_jax._programs import KEPT, Recent
 from swag_jax._types import AnyHostImage, AnyImage, HostAlpha, Image, Key, Mask
-from swag_jax.apply.painting import StyleConditioning, needs_own, paint, read
+from swag_jax.apply.functional import StyleConditioning, paint, read
 from swag_jax.apply.settings import ApplySettings
 from swag_jax.apply.stylizer import Stylizer
 from swag_jax.apply.tiles import HostMasks, paint_tiled
@@ -240,7 +240,7 @@ class _Run:
         checked = [as_mask(mask, "content") for mask in content.masks]
         masks = np.stack([resize(mask, height, width) for mask in checked], -1) if checked else None
         mixed = self.settings.strength < 1 or masks is not None
-        own = self._style_sized(image) if mixed and needs_own(self.stylizer) else None
+        own = self._style_sized(image) if mixed and self.stylizer.needs_own else None
         return _Ready(index, small, self._extended(small), None if masks is None else self._extended(masks), own)
 
     def _extended(self, values: np.ndarray) -> np.ndarray:

@@ -12,9 +12,8 @@ from swag_jax.attention import Similarity
 from swag_jax.backbones import Backbone, Compute, Precision
 from swag_jax.backbones.zoo import padding_option
 from swag_jax.features import LayerSpec, taps
-from swag_jax.generators import AdaAttNConfig, Generator, load_generator
-from swag_jax.generators._layers import EncoderGenerator
-from swag_jax.generators.kinds import kind_of, with_parameters
+from swag_jax.generators import Generator, load_generator
+from swag_jax.generators.registry import method_of, with_parameters
 from swag_jax.params.safetensors_file import read_metadata
 from swag_jax.params.store import stored
 from swag_jax.params.tree import flat_parameters
@@ -39,11 +38,16 @@ class Stylizer:
     @property
     def reads_styles(self) -> bool:
         """Whether it takes style images; Johnson's network has its style in its weights."""
-        return isinstance(self.generator, EncoderGenerator)
+        return self.generator.reads_styles
+
+    @property
+    def needs_own(self) -> bool:
+        """Whether the content must be `read` as its own style to be mixed with what is painted."""
+        return self.generator.needs_own
 
     @property
     def stride(self) -> int:
-        """What height and width of a content image must be multiples of, so that all sizes inside are whole."""
+        """What height and width of a content image must be multiples of, so that all its sizes are whole."""
         if self.encoder is None:
             return self.generator.stride
         return max(self.generator.stride, *self.encoder.strides)
@@ -111,9 +115,9 @@ def load_stylizer(
 
 
 def _compared_by(generator: Generator, similarity: Similarity) -> Generator:
-    if not isinstance(generator.config, AdaAttNConfig):
+    if not hasattr(generator.config, "similarity"):
         rule = "only an AdaAttN generator compares positions by a similarity of choice"
-        raise error(rule, got=f"one of kind {kind_of(generator.config)}", cure="leave the similarity out")
+        raise error(rule, got=f"one of kind {method_of(generator.config).name}", cure="leave the similarity out")
     config = replace(generator.config, similarity=similarity)
     return with_parameters(config, flat_parameters(generator), compute=generator.compute)
 

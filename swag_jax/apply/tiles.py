@@ -1,10 +1,10 @@
 r"""Images of any size in tiles that equal the whole.
 
-A tile is painted in a window around it, so wide that nothing beyond the window could reach the tile; how far that is,
-is measured: where the network's sums run over `NaN`, so do its results (`reach`). What instance norms take over the
-whole content is gathered before, from all tiles: exactly, by Chan, Golub and LeVeque's rule for parts (1979, eq. 2.1).
-AdaIN, SANet and AdaAttN need one pass for that. Johnson's network has norms behind each other and needs one for each:
-15 passes over its first layers, about eight times the work of the image.
+A tile is painted in a window around it, so wide that nothing beyond the window can reach the tile. How far pixels reach
+is measured: sums over `NaN` are `NaN` (`reach`). Moments for instance norms over the whole content are gathered before,
+from all tiles: exactly, by Chan, Golub and LeVeque's rule for parts (1979, eq. 2.1). AdaIN, SANet and AdaAttN need one
+pass for that. Johnson's network has norms after each other and needs one for each: 15 passes over its first layers,
+about eight times the work of the image.
 
 All windows have one size and begin at multiples of the generator's stride, so that one program makes them all.
 """
@@ -24,9 +24,8 @@ from jaxtyping import Array, Float, Int
 from swag_jax import devices
 from swag_jax._checks import error
 from swag_jax._types import ChannelMoments, Features, HostImage, Image, Mask
-from swag_jax.apply.painting import Moments, StyleConditioning, encode, paint
+from swag_jax.apply.functional import Moments, StyleConditioning, paint
 from swag_jax.apply.stylizer import Stylizer
-from swag_jax.generators._layers import EncoderGenerator
 from swag_jax.statistics import DEVIATION_EPSILON, centered_squares
 
 HostMasks: TypeAlias = Float[np.ndarray, "height width styles"]
@@ -42,7 +41,7 @@ class Span:
 
     Attributes:
         start: Its first pixel.
-        stop: The pixel behind its last.
+        stop: The pixel after its last.
         window: The first pixel of its window.
     """
 
@@ -52,12 +51,7 @@ class Span:
 
 
 def spans(length: int, *, side: int, halo: int) -> tuple[tuple[Span, ...], int]:
-    """Cut a length into tiles, each with a window that reaches `halo` beyond it or to the end of the image.
-
-    Args:
-        length: Of the image.
-        side: Of a tile.
-        halo: How far a window must reach.
+    """Cut a length into tiles of a side, each with a window that reaches `halo` beyond it or to the end of the image.
 
     Returns:
         The tiles, and the length of every window.
@@ -71,13 +65,10 @@ def spans(length: int, *, side: int, halo: int) -> tuple[tuple[Span, ...], int]:
     return tuple(Span(s, min(s + side, length), min(max(s - halo, 0), length - window)) for s in starts), window
 
 
-def reach(stylizer: Stylizer, manner: StyleConditioning, *, own: Any = None, mixed: bool = False) -> int:
+def reach(stylizer: Stylizer, conditioning: StyleConditioning, *, own: Any = None, mixed: bool = False) -> int:
     """Return how many pixels of the content, at most, lie between a painted pixel and one that it depends on.
 
-    Moments being given, it is found by painting a strip of which a part is `NaN`.
-
-    Args:
-        stylizer: The generator and its encoder.
+    With all moments given, it is found by painting a strip of which a part is `NaN`.
 
     Raises:
         UserError: If it is farther than any network's here; a convolution by Fourier transforms would look like that.
@@ -86,7 +77,7 @@ def reach(stylizer: Stylizer, manner: StyleConditioning, *, own: Any = None, mix
     for side in (16 * stride * 2**i for i in range(_DOUBLINGS)):
         strip = np.full((2 * stride, 2 * side + stride, 3), 0.5, np.float32)
         strip[:, side : side + stride] = np.nan
-        found = np.asarray(_painted_strip(stylizer, manner, jnp.asarray(strip), own, mixed))
+        found = np.asarray(_painted_strip(stylizer, conditioning, jnp.asarray(strip), own, mixed))
         columns = np.flatnonzero(np.isnan(found).any((0, 2)))
         far = max(side - int(columns.min()), int(columns.max()) - (side + stride - 1))
         if far < side - stride:
@@ -95,20 +86,20 @@ def reach(stylizer: Stylizer, manner: StyleConditioning, *, own: Any = None, mix
 
 
 @functools.partial(jax.jit, static_argnames="mixed")
-def _painted_strip(stylizer, manner, strip, own, mixed):
+def _painted_strip(stylizer, conditioning, strip, own, mixed):
     known: dict[str, Any] = {}
     while seen := _seen(stylizer, strip, known):
         known |= {
             name: (jnp.zeros(x.shape[-1], jnp.float32), jnp.ones(x.shape[-1], jnp.float32)) for name, x in seen.items()
         }
-    return paint(stylizer, manner, strip, own=own, mixed=mixed, known=known)
+    return paint(stylizer, conditioning, strip, own=own, mixed=mixed, known=known)
 
 
 def _seen(stylizer: Stylizer, content: Any, known: Moments) -> dict[str, Any]:
     """Return what norms that are not known see of an image."""
+    encoded = stylizer.generator.encode(stylizer.encoder, content[None])
     batch = jax.tree.map(lambda x: x[None], dict(known))
-    read = encode(stylizer, content) if isinstance(stylizer.generator, EncoderGenerator) else content[None]
-    return {name: x[0] for name, x in stylizer.generator.normed(read, batch).items()}
+    return {name: x[0] for name, x in stylizer.generator.normed(encoded, batch).items()}
 
 
 @dataclass(frozen=True)
@@ -131,26 +122,13 @@ class Grid:
         return list(itertools.product(self.rows, self.columns))
 
     def cut(self, image: np.ndarray, tile: tuple[Span, Span]) -> np.ndarray:
-        """Return a tile's window of an image, `height width ...`.
-
-        Args:
-            image: The whole image.
-            tile: The tile.
-        """
+        """Return a tile's window of the whole image, `height width ...`."""
         row, column = tile
         return image[row.window : row.window + self.window[0], column.window : column.window + self.window[1]]
 
 
 def grid(height: int, width: int, *, side: int, halo: int, stride: int) -> Grid:
-    """Cut an image into tiles that begin at multiples of the stride.
-
-    Args:
-        height: Of the image, a multiple of the stride.
-        width: Of the image, likewise.
-        side: Of a tile; it is rounded up to a multiple of the stride.
-        halo: What `reach` returned; likewise.
-        stride: `Stylizer.stride`.
-    """
+    """Cut an image into tiles that begin at multiples of the stride; side and halo are rounded up to them."""
     side, halo = (math.ceil(length / stride) * stride for length in (side, halo))
     (rows, high), (columns, wide) = (spans(length, side=side, halo=halo) for length in (height, width))
     return Grid(rows, columns, (high, wide))
@@ -158,7 +136,7 @@ def grid(height: int, width: int, *, side: int, halo: int, stride: int) -> Grid:
 
 def paint_tiled(
     stylizer: Stylizer,
-    manner: StyleConditioning,
+    conditioning: StyleConditioning,
     content: HostImage,
     *,
     side: int,
@@ -170,19 +148,22 @@ def paint_tiled(
 
     Args:
         stylizer: The generator and its encoder.
-        content: In host memory.
+        conditioning: Styles, blend and strength.
+        content: The content image, height and width multiples of `Stylizer.stride`, in host memory.
         side: Side of the tiles in pixels.
-        masks: `height width styles`, in host memory.
+        masks: How much each style counts at each pixel; default: 1.
+        own: What was `read` of the content as its own style; needed if `mixed` and `Stylizer.needs_own`.
+        mixed: Whether the unstyled content shows through a strength or masks below 1.
     """
-    halo = reach(stylizer, manner, own=own, mixed=mixed)
+    halo = reach(stylizer, conditioning, own=own, mixed=mixed)
     cuts = grid(content.shape[0], content.shape[1], side=side, halo=halo, stride=stylizer.stride)
-    shared = devices.replicate((stylizer, manner, own, gather_moments(stylizer, content, cuts)))
+    shared = devices.replicate((stylizer, conditioning, own, gather_moments(stylizer, content, cuts)))
     result = np.empty_like(content)
 
     def one(shared, window, masks):
-        stylizer, manner, own, known = shared
+        stylizer, conditioning, own, known = shared
         masks = None if masks is None else jnp.moveaxis(masks, -1, 0)
-        return paint(stylizer, manner, window, masks=masks, own=own, mixed=mixed, known=known)
+        return paint(stylizer, conditioning, window, masks=masks, own=own, mixed=mixed, known=known)
 
     program = devices.map_batch(one, shared=["shared"])
 
@@ -196,13 +177,7 @@ def paint_tiled(
 
 
 def gather_moments(stylizer: Stylizer, content: HostImage, cuts: Grid) -> dict[str, ChannelMoments]:
-    """Return mean and deviation of the whole image at every norm, from its tiles.
-
-    Args:
-        stylizer: The generator and its encoder.
-        content: The image.
-        cuts: Its tiles.
-    """
+    """Return mean and deviation of the whole image at every norm, from its tiles."""
 
     def one(shared, window, inner):
         stylizer, known = shared

@@ -14,40 +14,39 @@ from swag_jax.cli._display import Display, steps_line
 from swag_jax.cli._exit import ExitCode, stoppable, stopped_code
 from swag_jax.cli._flags import add_attributes, chosen_attributes, with_flags
 from swag_jax.cli._pairs import left_out_of
-from swag_jax.generators.kinds import KINDS
-from swag_jax.train import Cadence, NonFiniteStepError, TrainProgress, train_generator
-from swag_jax.train.recipes import RECIPES, recipe
+from swag_jax.generators import METHODS, Recipe
+from swag_jax.train import Cadence, NonFiniteStepError, TrainProgress, recipe, train_generator
 
 
 def add_parser(commands: Any) -> None:
     """Register the command, with a command of its own for every kind of generator."""
     parser = commands.add_parser("train", help="a generator of stylized images")
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="GENERATOR")
-    for kind in KINDS:
+    for kind in METHODS:
         _add_kind(kinds, kind)
 
 
 def _add_kind(kinds: Any, kind: str) -> None:
-    names = [name for name, found in RECIPES.items() if found.settings.kind == kind]
+    method, recipes = METHODS[kind], METHODS[kind].recipes
     parser = kinds.add_parser(
         kind,
-        help=RECIPES[kind].source.partition(":")[0],
+        help=recipes[kind].source.partition(":")[0],
         usage=f"swag-jax train {kind} --contents DIR --styles DIR -o RUN [flags]",
         description=f"Train a generator ({kind}) on every device. Ctrl-C and SIGTERM stop behind a checkpoint; the "
         "same command goes on from the last one. Exit code 1 says that a loss was not finite, 130 and 143 that it was "
         "stopped.",
-        epilog="Recipes. " + " ".join(_describe(name) for name in names),
+        epilog="Recipes. " + " ".join(_describe(kind, name, found) for name, found in recipes.items()),
     )
-    styles = "The one style image" if kind == "johnson" else "A folder of style images"
+    styles = "A folder of style images" if method.network.reads_styles else "The one style image"
     parser.add_argument("--contents", type=Path, required=True, metavar="DIR", help="A folder of content images")
     parser.add_argument("--styles", type=Path, required=True, metavar="DIR", help=styles)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="The run's folder")
     parser.add_argument(
         "--recipe",
-        choices=names,
+        choices=list(recipes),
         default=kind,
         metavar="NAME",
-        help=f"Where to start: {', '.join(names)} (default: {kind})",
+        help=f"Where to start: {', '.join(recipes)} (default: {kind})",
     )
     add_attributes(parser, Cadence(), title="run", prefix="cadence")
     parser.add_argument("--tensorboard", action="store_true", help="Write TensorBoard's events too")
@@ -55,7 +54,7 @@ def _add_kind(kinds: Any, kind: str) -> None:
     parser.add_argument("--processes", type=int, metavar="N", help="How many processes there are")
     parser.add_argument("--process", type=int, metavar="I", help="The number of this one, from 0")
     parser.add_argument("--quiet", action="store_true", help="Print nothing but errors")
-    start = RECIPES[kind].settings
+    start = recipe(kind)
     add_attributes(parser, start, title="settings")
     add_attributes(parser, start.objective, title="losses")
     add_attributes(parser, start.config, title="generator")
@@ -63,9 +62,11 @@ def _add_kind(kinds: Any, kind: str) -> None:
     parser.set_defaults(run=run)
 
 
-def _describe(name: str) -> str:
-    found = RECIPES[name]
-    return f"{name}: {found.source}. Hardware and time: {found.hardware}. As published: {found.command}."
+def _describe(kind: str, name: str, found: Recipe) -> str:
+    given = "" if name == kind else f" --recipe {name}"
+    images = f"--contents {found.contents} --styles {found.styles}"
+    command = f"swag-jax train {kind} {images} -o RUN{given} --weights {found.weights}"
+    return f"{name}: {found.source}. Hardware and time: {found.hardware}. As published: {command}."
 
 
 def _callback(display: Display) -> Callable[[TrainProgress], None]:
@@ -88,7 +89,7 @@ def _notice(display: Display, *, quiet: bool) -> Callable[[str], None]:
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Train; leave a folder such that the same command goes on."""
     devices.initialize(coordinator=arguments.coordinator, processes=arguments.processes, process=arguments.process)
-    settings, given = recipe(arguments.recipe).settings, chosen_attributes(arguments)
+    settings, given = recipe(arguments.recipe), chosen_attributes(arguments)
     if given.get("encoder", settings.encoder) != settings.encoder:
         settings = settings.for_encoder(given["encoder"])
     settings = with_flags(settings, given)

@@ -22,7 +22,7 @@ from swag_jax.backbones.zoo import parameter_shapes
 from swag_jax.cli._display import table_console
 from swag_jax.cli._exit import ExitCode
 from swag_jax.cli._subjects import read_network
-from swag_jax.generators.layouts import PUBLISHED
+from swag_jax.generators.registry import PUBLISHED
 from swag_jax.images import CONTENTS, sample
 from swag_jax.images.crop import read_crop
 from swag_jax.images.normalize import NORMALIZATIONS, normalize
@@ -233,7 +233,7 @@ def _convert_generator(args: argparse.Namespace) -> int:
     if args.input != "auto":
         raise error("--input is for networks", got=args.input, cure="leave it out")
     config = generators.convert_generator(args.files, args.generator, args.output)
-    reads = "images" if isinstance(config, generators.JohnsonConfig) else ", ".join(tap.layer for tap in config.taps)
+    reads = ", ".join(tap.layer for tap in config.taps) or "images"
     print(printable(f"{args.output}: {args.generator} generator, reads {reads}"))
     return 0
 

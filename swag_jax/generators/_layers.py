@@ -1,13 +1,12 @@
-"""What every generator is made of: reflecting convolutions, enlarging, and the class that they share.
+"""What generators are made of: reflecting convolutions and enlarging.
 
 Activations are `batch rows columns channels`, kernels `height width in out`. Parameters are float32; convolutions are
-computed as `Compute` say.
+computed as `Compute` says.
 """
 
-import abc
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeAlias
+from collections.abc import Mapping
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from swag_jax._checks import error
-from swag_jax._types import Activations, Images, Key
+from swag_jax._types import Activations
 from swag_jax.backbones import Compute
 from swag_jax.features import LayerSpec
 from swag_jax.images.resize import nearest
@@ -31,10 +30,7 @@ BatchMask: TypeAlias = Bool[Array, "batch _ _"]
 """A region of each image of a batch, at any size."""
 
 KnownMoments: TypeAlias = Mapping[str, BatchMoments]
-"""What is known of the content images' moments, by the name of the norm: where images are parts of a larger one."""
-
-Transferred: TypeAlias = tuple[Activations, ...]
-"""What a decoder paints from: features in the style's manner, and those of a skip."""
+"""Moments of the content images by the name of the norm, if the images are parts of larger ones."""
 
 Size: TypeAlias = tuple[int, int]
 """Height and width in pixels."""
@@ -49,108 +45,12 @@ VGG_TAPS = (
 """What AdaIN, SANet and AdaAttN read of VGG19."""
 
 
-class Generator(nnx.Module):
-    """A network that makes images.
-
-    It is a pytree: pass it to `jax.jit` as an argument. Images that it returns are float32 and may leave [0, 1]
-    a little; clip them last.
-
-    Attributes:
-        config: What it is made of.
-        compute: Precision and kernels of its convolutions.
-    """
-
-    config: Any
-    compute: Compute
-    unbiased: ClassVar[bool] = True
-    """Which variance its norms over the content divide by."""
-
-    def __init__(self, config: Any, *, compute: Compute | None = None):
-        self.config = config
-        self.compute = compute or Compute()
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The layers that it reads of the content and the style image; empty if it reads images."""
-        return tuple(tap.layer for tap in self.config.taps)
-
-    @property
-    def stride(self) -> int:
-        """What height and width must be multiples of, so that all its sizes are whole."""
-        return max(tap.stride for tap in self.config.taps)
-
-    @abc.abstractmethod
-    def normed(self, content: Any, known: KnownMoments) -> dict[str, Activations]:
-        """Return what its norms over the content see: of those that are not `known`, the ones that known ones decide.
-
-        Args:
-            content: What a call takes: activations by layer, or images.
-            known: Moments by the name of the norm.
-        """
-
-
-class EncoderGenerator(Generator):
-    """A generator that reads a style, transfers it, and paints.
-
-    A style is read once for many contents, and what is transferred from several can be mixed before it is painted.
-    """
-
-    decoder: Callable[..., Images]
-
-    @abc.abstractmethod
-    def read(self, style: BatchFeatures, *, key: Key | None = None, region: BatchMask | None = None) -> Any:
-        """Return what it keeps of style images.
-
-        Args:
-            style: Activations of the style images.
-            key: Draws the positions that are kept, where there are too many.
-            region: The part of each style image to be used, at any size; one without any position restricts nothing.
-
-        Raises:
-            UserError: If a key is needed and not given.
-        """
-
-    @abc.abstractmethod
-    def transfer(self, content: BatchFeatures, kept: Any, *, known: KnownMoments | None = None) -> Transferred:
-        """Return what the decoder paints from.
-
-        Args:
-            content: Activations of the content images.
-            kept: What `read` returned of as many style images.
-            known: Moments of the content by the names that `normed` has; default: its own.
-        """
-
-    def unstyled(self, content: BatchFeatures, own: Any, *, known: KnownMoments | None = None) -> Transferred:
-        """Return what the decoder paints the unchanged content from: here, what is transferred in its own style.
-
-        Args:
-            content: Activations of the content images.
-            own: What `read` returned of them.
-        """
-        return self.transfer(content, own, known=known)
-
-    def decode(self, transferred: Transferred, *, size: Size) -> Images:
-        """Return images.
-
-        Args:
-            transferred: What `transfer` returned, or a mixture of several.
-            size: Height and width of the images wanted: the content images' own.
-        """
-        features, *skips = transferred
-        return self.decoder(features, size=size, skip=skips[0] if skips else None)
-
-
 class Conv(nnx.Module):
-    """A square convolution with bias that sees a reflection beyond the edge, as all published ones here do.
+    """A square convolution of odd `size` with bias that sees a reflection beyond the edge.
 
     Args:
-        channels_in: Of its input.
-        channels_out: Of its output.
-        size: Side of the kernel, odd.
-        stride: Step in both directions.
         deviation: Of the normal distribution that kernels are drawn from, biases being 0. `None`: uniform within
             1 / sqrt(fan-in), biases too, which is PyTorch's default (`torch.nn.Conv2d.reset_parameters`).
-        rngs: Randomness for the initialization.
     """
 
     def __init__(
@@ -187,12 +87,12 @@ class Conv(nnx.Module):
 def enlarge(x: Activations, ratio: int, *, rows: int, columns: int) -> Activations:
     """Repeat every position `ratio` times on both axes, then cut, or repeat the edge, to `rows` and `columns`.
 
-    Where sizes are multiples this is the nearest up-sampling of all published decoders. Elsewhere position i still
-    covers the pixels from i times its stride on, so that nothing is displaced.
+    If sizes are multiples, this is the nearest up-sampling of all published decoders. If not, position i still covers
+    the pixels from i times its stride on, so that nothing is displaced.
     """
     x = jnp.repeat(jnp.repeat(x, ratio, 1), ratio, 2)[:, :rows, :columns]
     short = rows - x.shape[1], columns - x.shape[2]
-    # A pad by nothing, and above all its gradient, copies the map on the CPU.
+    # A pad by nothing copies the map on the CPU, and so does its gradient.
     return jnp.pad(x, ((0, 0), (0, short[0]), (0, short[1]), (0, 0)), mode="edge") if any(short) else x
 
 

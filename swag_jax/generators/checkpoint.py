@@ -1,7 +1,7 @@
 """Checkpoints of generators: one safetensors file each, which knows what it is a checkpoint of.
 
 Its tensors have our flat names, its metadata the kind of generator and its configuration, so that the file is all that
-is needed. Published checkpoints (`swag_jax.generators.layouts`) are converted into such a file, strict both ways.
+is needed. Published checkpoints (`Method.published`) are converted into such a file, strict both ways.
 """
 
 import dataclasses
@@ -19,18 +19,18 @@ from swag_jax._files import check_apart
 from swag_jax._limits import read_json
 from swag_jax.backbones import Compute
 from swag_jax.features import LayerSpec
-from swag_jax.generators._layers import Generator
-from swag_jax.generators.kinds import (
-    KINDS,
-    Config,
-    config_type,
-    kind_of,
+from swag_jax.generators.method import Config, Generator, Published
+from swag_jax.generators.registry import (
+    METHODS,
+    PUBLISHED,
+    kinds_of,
+    method_of,
     parameter_shapes,
     with_parameters,
 )
-from swag_jax.generators.layouts import PUBLISHED, Published, kinds_of
 from swag_jax.params._files import file_sha256
-from swag_jax.params.convert import CONVERTER_VERSION, is_safetensors, open_part, read_fitting, tensors_sha256
+from swag_jax.params.checkpoint_file import is_safetensors, tensors_sha256
+from swag_jax.params.convert import CONVERTER_VERSION, open_part, read_fitting
 from swag_jax.params.layouts import Layout
 from swag_jax.params.manifest import checkpoint
 from swag_jax.params.safetensors_file import read_metadata, read_safetensors, write_safetensors
@@ -82,7 +82,7 @@ def load_generator(path: Path | str, *, compute: Compute | None = None) -> Gener
     """
     path = Path(path)
     config = _read_config(path)
-    rule = f"{path} must fit the {kind_of(config)} generator that it describes"
+    rule = f"{path} must fit the {method_of(config).name} generator that it describes"
     tensors = read_fitting([open_part(path, bool)], _OURS, parameter_shapes(config), rule=rule)
     _check_hash(path, tensors)
     return with_parameters(config, tensors, compute=compute)
@@ -156,7 +156,7 @@ def _check_hash(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
 
 def _write(path: Path, config: Config, tensors: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> None:
     own = {
-        "generator": kind_of(config),
+        "generator": method_of(config).name,
         "config": json.dumps(dataclasses.asdict(config)),
         "tensors_sha256": tensors_sha256(tensors),
     }
@@ -166,15 +166,15 @@ def _write(path: Path, config: Config, tensors: Mapping[str, np.ndarray], notes:
 def _read_config(path: Path) -> Config:
     metadata = read_metadata(path) if is_safetensors(path) else {}
     kind = metadata.get("generator")
-    if kind is None or kind not in KINDS:
+    if kind is None or kind not in METHODS:
         what = kind or metadata.get("backbone")
         raise error(
-            f"{path} must be the checkpoint of a generator ({', '.join(KINDS)}) in a file of our own",
+            f"{path} must be the checkpoint of a generator ({', '.join(METHODS)}) in a file of our own",
             got=f"one of {what}" if what else "a file that does not say what it is",
             cure=_conversion(path),
         )
     try:
-        return _config(config_type(kind), read_json(metadata["config"]))
+        return _config(METHODS[kind].config, read_json(metadata["config"]))
     except (KeyError, TypeError, ValueError) as problem:
         raise error(
             f"{path} must hold the configuration of a {kind} generator", got=f"another ({problem})"

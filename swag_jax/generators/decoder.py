@@ -1,7 +1,7 @@
 """The decoder that AdaIN, SANet and AdaAttN share: VGG19's convolutions, mirrored.
 
-Each convolution has the name of VGG19's that it goes back over: `conv4_1` takes 512 channels to 256 at an eighth of the
-image's size, `conv1_1` ends in colors. After `conv4_1`, `conv3_1` and `conv2_1` the size doubles.
+Each convolution has the name of the one of VGG19 that it mirrors: `conv4_1` takes 512 channels to 256 at an eighth of
+the image's size, `conv1_1` ends in colors. After `conv4_1`, `conv3_1` and `conv2_1` the size doubles.
 """
 
 import math
@@ -26,12 +26,10 @@ class Decoder(nnx.Module):
     """From features to images, by nearest up-sampling and convolutions without normalization.
 
     Args:
-        channels: Of the features.
         stride: Of the features, a power of two: 8 starts at `conv4_1`.
-        whole: Whether all convolutions of VGG19's block stand at the features' own size, or its first one only.
-        skip: A tap whose features are concatenated, behind the decoder's own, at the first convolution of its stride.
-        compute: Precision and kernels.
-        rngs: Randomness for the initialization.
+        whole: Whether all convolutions of VGG19's block are at the features' own size, or its first one only.
+        skip: A tap whose features are concatenated, after the decoder's own, at the first convolution of its stride.
+        deviation: Of the initial kernels, as `Conv` has it.
     """
 
     def __init__(
@@ -56,8 +54,8 @@ class Decoder(nnx.Module):
     def __call__(self, features: Activations, *, size: Size, skip: Activations | None = None) -> Images:
         """Return images of `size`.
 
-        Every up-sampling doubles, and repeats the edge where the image needs one more; what lies beyond `size` at
-        the end is cut. For an encoder whose pools keep odd edges these are the published decoder's pixels.
+        Every up-sampling doubles, and repeats the edge if the image needs one more; the rest beyond `size` is cut. If
+        the encoder's pools keep odd edges, these are the published decoder's pixels.
         """
         x = features
         for name in self.names:

@@ -3,18 +3,29 @@
 Johnson, Alahi and Fei-Fei, ECCV 2016. The layers are those of pytorch/examples, `fast_neural_style`, which differ from
 the paper's: instance norms (Ulyanov et al. 2016) for batch norms, nearest up-sampling and a convolution (Odena et al.
 2016) for transposed convolutions, and a reflection at every convolution for one of 40 pixels at the start.
+
+Its loss is the `Objective` that stylization minimizes too, of the generator's images.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
-from swag_jax._checks import check_range
-from swag_jax._types import Activations, Images
-from swag_jax.backbones import Compute
-from swag_jax.generators._layers import BatchMoments, Conv, Generator, KnownMoments, enlarge
+from swag_jax._checks import check_range, error
+from swag_jax._types import Activations, AnyImage, Images, Key
+from swag_jax.backbones import Backbone, Compute
+from swag_jax.features import LayerSpec
+from swag_jax.generators._layers import BatchMask, BatchMoments, Conv, KnownMoments, Size, enlarge
+from swag_jax.generators.method import BatchLosses, Generator, Method, Published, Recipe, Transferred
+from swag_jax.losses import objective as losses
+from swag_jax.losses.objective import Objective, Target, Targets
+from swag_jax.params.layouts import Layout, table
+from swag_jax.params.tree import Tensors
 from swag_jax.statistics import instance_norm
 
 
@@ -37,17 +48,14 @@ class JohnsonConfig:
         for name, high in (("channels", 1024), ("blocks", 100)):
             check_range(getattr(self, name), what=name, low=1, high=high)
 
+    @property
+    def taps(self) -> tuple[LayerSpec, ...]:
+        """None: it reads images."""
+        return ()
+
 
 class NormConv(nnx.Module):
-    """A reflecting convolution, then instance norm with a scale and a bias per channel.
-
-    Args:
-        channels_in: Of its input.
-        channels_out: Of its output.
-        size: Side of the kernel.
-        stride: Step in both directions.
-        rngs: Randomness for the initialization.
-    """
+    """A reflecting convolution, then instance norm with a scale and a bias per channel."""
 
     def __init__(self, channels_in: int, channels_out: int, *, size: int = 3, stride: int = 1, rngs: nnx.Rngs):
         self.conv = Conv(channels_in, channels_out, size=size, stride=stride, rngs=rngs)
@@ -75,17 +83,14 @@ class Johnson(Generator):
     |---|---|---|---|
     | `down1`, `down2`, `down3` | 9, 3, 3 | 1, 2, 2 | 32, 64, 128 |
     | `block1` to `block5`, residual | 3, 3 | 1 | 128 |
-    | `up1`, `up2`, behind a doubling each | 3 | 1 | 64, 32 |
+    | `up1`, `up2`, after a doubling each | 3 | 1 | 64, 32 |
     | `output`, without norm | 9 | 1 | 3 |
-
-    Args:
-        config: What it is made of.
-        compute: Precision and kernels.
-        rngs: Randomness for the initialization.
     """
 
     config: JohnsonConfig
     unbiased = False
+    reads_styles = False
+    needs_own = False
 
     def __init__(self, config: JohnsonConfig, *, compute: Compute | None = None, rngs: nnx.Rngs):
         super().__init__(config, compute=compute)
@@ -100,28 +105,49 @@ class Johnson(Generator):
         self.output = Conv(channels, 3, size=9, rngs=rngs)
 
     @property
-    def layers(self) -> tuple[str, ...]:
-        """None: it reads images."""
-        return ()
-
-    @property
     def stride(self) -> int:
         """Two doublings."""
         return 4
 
-    def __call__(self, images: Images, *, known: KnownMoments | None = None) -> Images:
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, images: Images, *, known: KnownMoments | None = None
+    ) -> Images:
         """Return stylized images of the same size.
 
-        Where height or width is no multiple of four, the last rows and columns are cut from the next larger one.
+        If height or width is no multiple of four, the last rows and columns are cut from the next larger one.
 
         Args:
             images: Images, `batch height width 3` in [0, 1].
-            known: Moments by the name of the norm, such as `block1.conv2`, where they are not the images' own.
+            known: Moments by the name of the norm, such as `block1.conv2`, if they are not the images' own.
         """
         return self._walk(images, known or {})[0]
 
+    def encode(self, encoder: Backbone | None, images: Images) -> Images:
+        """Return the images."""
+        del encoder
+        return images
+
+    def read(self, style: Any, *, key: Key | None = None, region: BatchMask | None = None) -> Any:
+        """Refuse: it reads no styles."""
+        raise error("the generator has its one style in its weights", got="a style image", cure="pass none")
+
+    def transfer(self, content: Images, kept: None, *, known: KnownMoments | None = None) -> Transferred:
+        """Return the stylized images: it has no features to mix, so pixels are mixed, which is our choice."""
+        del kept
+        return (self(content, known=known),)
+
+    def unstyled(self, content: Images, own: None, *, known: KnownMoments | None = None) -> Transferred:
+        """Return the content images."""
+        del own, known
+        return (content,)
+
+    def decode(self, transferred: Transferred, *, size: Size) -> Images:
+        """Return the images."""
+        del size
+        return transferred[0]
+
     def normed(self, content: Images, known: KnownMoments) -> dict[str, Activations]:
-        """Return what the first norm that is not known sees: those behind it depend on its moments."""
+        """Return what the first norm that is not known sees: those after it depend on its moments."""
         seen = self._walk(content, known)[1]
         unknown = [name for name in seen if name not in known]
         return {name: seen[name] for name in unknown[:1]}
@@ -146,3 +172,90 @@ class Johnson(Generator):
             x = jax.nn.relu(apply(name, getattr(self, name), doubled))
         painted = self.output(x, self.compute)[:, : images.shape[1], : images.shape[2]].astype(jnp.float32)
         return (0.5 + 0.5 * jnp.tanh(painted) if self.config.bounded else painted), seen
+
+
+def _style_targets(encoder: Backbone, image: AnyImage, *, objective: Objective) -> dict[str, Target]:
+    """Return what images are compared with: the Gram matrices of the one style, computed once."""
+    return losses.style_targets(encoder, [image], objective=objective, blend=jnp.ones(1, jnp.float32))
+
+
+def _loss(
+    generator: Johnson,
+    encoder: Backbone,
+    contents: Images,
+    styles: Mapping[str, Target],
+    *,
+    objective: Objective,
+    key: Key,
+) -> BatchLosses:
+    """Return the losses of a batch of images; `styles` are the targets of the one style."""
+    del key
+
+    def one(content, output):
+        targets = jax.lax.stop_gradient(losses.content_targets(encoder, content, objective=objective))
+        return losses.evaluate(encoder, output, Targets(targets, dict(styles)), objective=objective)
+
+    return jax.vmap(one)(contents, generator(contents))
+
+
+# Ours by those of `TransformerNet` in `neural_style/transformer_net.py`; `deconv` are up-samplings and a convolution.
+_NORMED = {
+    **{f"conv{i}": (f"in{i}", f"down{i}") for i in (1, 2, 3)},
+    **{f"res{i}.conv{j}": (f"res{i}.in{j}", f"block{i}.conv{j}") for i in range(1, 6) for j in (1, 2)},
+    **{f"deconv{i}": (f"in{i + 3}", f"up{i}") for i in (1, 2)},
+}
+
+_SCALES = {"conv1.conv2d.weight": 255, "deconv3.conv2d.weight": 1 / 255, "deconv3.conv2d.bias": 1 / 255}
+
+
+def _scaled(tensors: Tensors) -> Tensors:
+    """Make Johnson's network, whose images are in 0..255, one for images in [0, 1]."""
+    return {
+        key: (value.astype(np.float64) * _SCALES[key]).astype(np.float32) if key in _SCALES else value
+        for key, value in tensors.items()
+    }
+
+
+_LAYOUT = Layout(
+    "johnson",
+    table(
+        {
+            **{f"{own}.conv2d": f"{ours}.conv" for own, (_, ours) in _NORMED.items()},
+            "deconv3.conv2d": "output",
+        },
+        dict(_NORMED.values()),
+    ).get,
+    # PyTorch before 0.4 gave instance norms running statistics that these networks never used.
+    r"(.*\.)?in\d\.(running_mean|running_var|num_batches_tracked)",
+    prepare=_scaled,
+)
+
+METHOD = Method(
+    "johnson",
+    JohnsonConfig,
+    Johnson,
+    Objective,
+    _loss,
+    recipes={
+        "johnson": Recipe(
+            JohnsonConfig(),
+            Objective(
+                content_layers=("relu2_2",),  # the paper: relu3_3
+                style_layers=("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
+                content_layer_weights=(1.0,),
+                style_layer_weights=(1.0, 1.0, 1.0, 1.0),
+                content_weight=1e5,
+                style_weight=1e10,
+                normalization="released",
+            ),
+            "pytorch/examples, fast_neural_style: its layers and weights, Adam 1e-3, batch 4, two epochs of COCO at "
+            "256; our choices: VGG19 for VGG16, and the style's longer side at 512",
+            {"batch_size": 4, "size": 256, "steps": 2 * 82783 // 4, "learning_rate": 1e-3},
+            styles="STYLE.jpg",
+            weights="imagenet",
+        )
+    },
+    published={"johnson": Published(JohnsonConfig(bounded=False), ("mosaic",), _LAYOUT, reads=None)},
+    style_targets=_style_targets,
+)
+"""Johnson's network as an entry of `swag_jax.generators.METHODS`."""

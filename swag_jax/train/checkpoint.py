@@ -1,9 +1,9 @@
-"""Checkpoints of a run: Orbax writes them beside the training, and the last few are kept.
+"""Checkpoints of a run: Orbax writes them during training, and the last few are kept.
 
-The state goes in as a copy in host memory, since the next step takes the memory of the one on the devices. Orbax gives
-a checkpoint its name when all of it is written, so that what a killed process leaves is whole or ignored. What became
-of it later, on a bad disk or in a copy that was cut off, is seen by a hash over all that is restored; then the sound
-one before it is taken, and the damaged one is put aside.
+The state is copied to host memory first, since the next step reuses its memory on the devices. Orbax names a checkpoint
+when all of it is written, so that a killed process leaves whole or ignored ones. Later damage, by a bad disk or a copy
+that was cut off, is found by a hash over all that is restored; then the sound one before it is taken, and the damaged
+one is moved away.
 """
 
 import contextlib
@@ -27,20 +27,20 @@ from swag_jax.params.convert import tensors_sha256
 from swag_jax.train.state import State
 
 DAMAGED = "damaged"
-"""The folder, beside that of the checkpoints, for those that are put aside."""
+"""The folder, next to that of the checkpoints, for damaged ones."""
 
 _HASH = "sha256"
-"""Key of the hash, beside the place among the batches; checkpoints of 0.1.0 have none."""
+"""Key of the hash, next to the place among the batches; checkpoints of 0.1.0 have none."""
 
 _LEFT_BEHIND = 0.3
-"""Seconds in which reads that were left behind have ended; spent on damaged checkpoints only."""
+"""Seconds in which abandoned reads have ended; spent on damaged checkpoints only."""
 
 
 class Checkpoints:
     """The checkpoints of one run; a context that ends when all are written.
 
     Args:
-        folder: Where they lie.
+        folder: Of the checkpoints.
         keep: How many of the last are kept.
 
     Raises:
@@ -72,12 +72,7 @@ class Checkpoints:
         return tuple(sorted(self._manager.all_steps()))
 
     def save(self, state: State, data: Mapping[str, int]) -> None:
-        """Begin to write a checkpoint, unless there is one of this step.
-
-        Args:
-            state: The state.
-            data: Where the sequence of batches stands.
-        """
+        """Begin to write a checkpoint, unless there is one of this step; `data` is the place among the batches."""
         step = int(state["step"])
         if step in self.steps:
             return
@@ -97,7 +92,7 @@ class Checkpoints:
             data: A place among batches of the same kind.
 
         Returns:
-            The state, the place, and what was put aside: a line for each.
+            The state, the place, and a line for each checkpoint that was moved.
 
         Raises:
             UserError: If all are damaged, or the state is that of another generator; nothing is touched then.
@@ -105,7 +100,7 @@ class Checkpoints:
         damage: dict[int, str] = {}
         for step in reversed(self.steps):
             found = self._read(step, data)
-            # Processes must go on from the same step, whatever each could read.
+            # Processes must resume from the same step, whatever each could read.
             damaged = devices.any_process(isinstance(found, str))
             if not damaged and not isinstance(found, str):
                 arrays, place = found
@@ -115,9 +110,7 @@ class Checkpoints:
         if not damage:
             return None
         shown = "; ".join(f"step {step}: {problem}" for step, problem in damage.items())
-        cure = (
-            "bring back a copy of one, or begin anew in another folder, perhaps with --init and a generator of this one"
-        )
+        cure = "bring back a copy of one, or start in another folder, perhaps with --init and a generator of this one"
         raise error(f"{self._folder} must hold a checkpoint that is sound", got=shown, cure=cure)
 
     def wait(self) -> None:
@@ -127,7 +120,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Turn what goes wrong while a checkpoint is written, which may be an earlier one, into one clear error."""
+        """Turn what goes wrong while a checkpoint, this or an earlier one, is written into one clear error."""
         try:
             yield
         except (OSError, RuntimeError, ValueError) as problem:
@@ -150,13 +143,13 @@ class Checkpoints:
                 return "what it holds is not what was written"
         except MemoryError:
             raise
-        # Whatever was done to its files: each reader below Orbax has errors of its own.
+        # Each reader below Orbax has its own errors for damaged files.
         except Exception as problem:
             return f"it cannot be read ({type(problem).__name__})"
         return arrays, noted
 
     def _put_aside(self, damage: Mapping[int, str], sound: int) -> list[str]:
-        """Move damaged checkpoints out of the way of those to come, and say so."""
+        """Move damaged checkpoints out of the way of later ones, and return a line for each."""
         lines = []
         for step, problem in damage.items():
             target = _free(self._folder.parent / DAMAGED / str(step))
@@ -167,7 +160,7 @@ class Checkpoints:
                 except OSError as failure:
                     raise error(f"cannot move the damaged checkpoint of step {step}: {failure}") from failure
             line = f"the checkpoint of step {step} is damaged: {problem}; it is kept as {target}"
-            lines.append(f"{line}, and the run goes on from step {sound}")
+            lines.append(f"{line}, and the run resumes from step {sound}")
         if damage:
             devices.wait_for_all(name="damaged checkpoints are put aside")
             self._manager.reload()
@@ -212,8 +205,8 @@ def _free(path: Path) -> Path:
 def _silent() -> Iterator[None]:
     """Keep Orbax from printing what is wrong with a file, which is said in one line.
 
-    It logs some of it, and where one array cannot be read, it leaves the reads of others behind, which find their event
-    loop closed, or are never awaited.
+    It logs some of it, and if one array cannot be read, it abandons the reads of others, which find their event loop
+    closed, or are never awaited.
     """
     logger, hook = logging.getLogger("absl"), sys.unraisablehook
     level = logger.level

@@ -1,7 +1,7 @@
 """Training images: two folders become batches of crops, in an order that only the seed decides.
 
 Contents are shuffled anew in every epoch, each with a style drawn at random. Which images, crops and flips stand at a
-place of the sequence depends on the seed and that place alone, so that a run goes on exactly where it was interrupted,
+place of the sequence depends on the seed and that place alone, so that a run resumes exactly where it was interrupted,
 and any number of processes reads the same batches together. Grain reads ahead in threads.
 """
 
@@ -28,7 +28,7 @@ AHEAD = 64
 """Pairs of images that are decoded ahead."""
 
 TRIES = 100
-"""Images that are tried, where all before were damaged, until the folder is given up."""
+"""Damaged images that are tried in a row until the folder is given up."""
 
 
 def find_images(path: Path, *, what: str, besides: Path | None = None) -> tuple[Path, ...]:
@@ -37,7 +37,7 @@ def find_images(path: Path, *, what: str, besides: Path | None = None) -> tuple[
     Args:
         path: A folder or an image.
         what: What to call it.
-        besides: A folder whose images do not count: that of a run's samples, which may lie in `path`.
+        besides: A folder whose images do not count: that of a run's samples, which may be in `path`.
 
     Raises:
         UserError: If there are none.
@@ -87,9 +87,9 @@ class Cropped:
 
     Attributes:
         contents: The content images.
-        styles: The style images; none for a generator that knows one style.
+        styles: The style images; none for a generator that learns one style.
         settings: Sizes and flips.
-        damage: Where damaged images are reported.
+        damage: Gets the damaged images.
     """
 
     contents: Sequence[Path]
@@ -134,7 +134,7 @@ class Feed:
     """Batches on the devices, one ahead of the step that takes them.
 
     Attributes:
-        state: Where the sequence stands behind the last batch taken.
+        state: Place of the sequence after the last batch taken.
         waited: Seconds that were spent waiting for images.
 
     Args:
@@ -155,7 +155,7 @@ class Feed:
         return batch
 
     def fetch(self) -> None:
-        """Bring the next batch to the devices, while they are at work."""
+        """Bring the next batch to the devices while they work."""
         began = time.perf_counter()
         batch = next(self._batches)
         self.waited += time.perf_counter() - began
@@ -165,13 +165,13 @@ class Feed:
 def batches(contents: Sequence[Path], styles: Sequence[Path], *, settings: TrainSettings, damage: SkippedFiles) -> Any:
     """Return an endless iterator over this process's share of the batches.
 
-    Its `get_state` says where it stands, and `set_state` goes there.
+    Its `get_state` returns its place, and `set_state` moves it there.
 
     Args:
         contents: The content images.
-        styles: The style images; none for a generator that knows one style.
+        styles: The style images; none for a generator that learns one style.
         settings: Sizes, batch size and seed.
-        damage: Where damaged images are reported.
+        damage: Gets the damaged images.
 
     Raises:
         UserError: If Grain is missing, or the batch does not divide among the devices.

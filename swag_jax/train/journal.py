@@ -1,4 +1,4 @@
-"""What a run writes down of its losses: `losses.jsonl`, and TensorBoard's events where they are asked for."""
+"""The log of a run's losses: `losses.jsonl`, and TensorBoard's events if they are asked for."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -14,12 +14,12 @@ class Journal:
 
     Args:
         folder: The run's.
-        step: Where the run goes on: what was written of later steps, before it was interrupted, is dropped.
+        step: The step that the run resumes from; lines of later ones are dropped.
         event_writer: What `find_event_writer` returned, for events in `tensorboard/`; default: none are written.
 
     Attributes:
         path: The file.
-        damaged: How many lines were none of a journal's, and were dropped too.
+        damaged: How many other lines were dropped.
 
     Raises:
         UserError: If the file cannot be read or written.
@@ -34,12 +34,7 @@ class Journal:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Add one line.
-
-        Args:
-            step: The last of the steps that the values are means of.
-            values: Numbers by name.
-        """
+        """Add one line: numbers by name, means over the steps up to `step`."""
         append(self.path, json.dumps({"step": step, **values}) + "\n")
         if self._events is not None:
             for name, value in values.items():
@@ -47,13 +42,13 @@ class Journal:
             self._events.flush()
 
     def close(self) -> None:
-        """End what was written."""
+        """Close TensorBoard's file."""
         if self._events is not None:
             self._events.close()
 
 
 def read_journal(path: Path) -> list[dict[str, float]]:
-    """Return the lines of a run's `losses.jsonl`; what is damaged or half written is not among them.
+    """Return the lines of a run's `losses.jsonl`; damaged and half-written ones are left out.
 
     Args:
         path: The file, which need not exist.
@@ -75,7 +70,7 @@ def _is_line(found: Mapping[str, Any]) -> bool:
 
 
 def find_event_writer() -> Callable[..., Any]:
-    """Return what writes TensorBoard's events.
+    """Return the class that writes TensorBoard's events.
 
     Raises:
         UserError: If its package is missing.

@@ -1,10 +1,8 @@
-"""The training of a generator in a folder, which goes on where an earlier call of it stopped."""
+"""The training of a generator in a folder, where an interrupted run is resumed."""
 
 import contextlib
 import dataclasses
-import hashlib
 import json
-import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,28 +14,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from swag_jax import _versions, devices, generators, losses
-from swag_jax._checks import UserError, check_range, error, printable
-from swag_jax._files import check_apart, make_folder, replacing, tells_of_no_room
+from swag_jax import _versions, devices, generators
+from swag_jax._checks import UserError, check_range, error
+from swag_jax._files import check_apart, make_folder, tells_of_no_room
 from swag_jax.generators import Generator
 from swag_jax.generators.checkpoint import encoder_notes
-from swag_jax.generators.kinds import with_parameters
+from swag_jax.generators.registry import with_parameters
 from swag_jax.images import read_image, write_image
 from swag_jax.params import Source
-from swag_jax.params.convert import tensors_sha256
-from swag_jax.params.safetensors_file import read_metadata
+from swag_jax.params.checkpoint_file import tensors_sha256
 from swag_jax.train.data import Feed, SkippedFiles, batches, find_images
 from swag_jax.train.journal import Journal, find_event_writer
+from swag_jax.train.record import FILE, GENERATOR, check_settings, fingerprint, write_settings
 from swag_jax.train.settings import TrainSettings
 from swag_jax.train.sheets import Samples
 from swag_jax.train.state import State, initial_state, load_encoder
-from swag_jax.train.step import Report, StyleTargets, make_step
+from swag_jax.train.step import Report, make_step
 
 if TYPE_CHECKING:
     from swag_jax.train.checkpoint import Checkpoints
-
-_SHOWN, _WIDTH = 5, 200
-"""Settings that differ which an error names, and characters of each value."""
 
 SAMPLES = "samples"
 """The folder of sample sheets in a run's folder."""
@@ -69,7 +64,7 @@ class Cadence:
 
 @dataclass(frozen=True)
 class TrainProgress:
-    """Where a training stands.
+    """How far a training is.
 
     Attributes:
         step: Steps done.
@@ -78,7 +73,7 @@ class TrainProgress:
         rate: Steps per second since the last progress.
         waiting: Share of the time since then that was spent waiting for images.
         seconds_left: Expected seconds to the end.
-        damaged: Images that could not be read, as they come up: one message each.
+        damaged: Images newly found to be unreadable: one message each.
     """
 
     step: int
@@ -95,11 +90,11 @@ class TrainResult:
     """A trained generator.
 
     Attributes:
-        generator: It.
+        generator: The generator.
         path: The checkpoint that holds it.
         source: Where its encoder's weights came from.
         step: Steps done.
-        status: `done`, or `stopped` where it was interrupted.
+        status: `done`, or `stopped` if it was interrupted.
     """
 
     generator: Generator
@@ -110,7 +105,7 @@ class TrainResult:
 
 
 class NonFiniteStepError(UserError):
-    """A loss or an update was not finite; no checkpoint is written of what came of it.
+    """A loss or an update was not finite; no checkpoint is written after it.
 
     Attributes:
         step: The step, counted from 1.
@@ -139,23 +134,23 @@ def train_generator(
     interrupted: Callable[[], bool] | None = None,
     notice: Callable[[str], object] | None = None,
 ) -> TrainResult:
-    """Train a generator on every device; the same call goes on where an earlier one was interrupted.
+    """Train a generator on every device; the same call resumes an interrupted run.
 
-    The folder gets `settings.json`, `losses.jsonl`, `checkpoints/`, a `generator-STEP.safetensors` beside each of them,
+    The folder gets `settings.json`, `losses.jsonl`, `checkpoints/`, a `generator-STEP.safetensors` for each of them,
     `samples/`, and `generator.safetensors`, the last one, for `load_generator`.
 
     Args:
         settings: What is trained, and how.
         contents: A folder of content images.
-        styles: A folder of style images; for Johnson's, one image.
-        folder: The run's folder, which is made if need be.
+        styles: A folder of style images; one image if the generator learns one style.
+        folder: The run's folder, which is made if it does not exist.
         cadence: How often losses, checkpoints and samples are written.
         tensorboard: Whether TensorBoard's events are written too.
         callback: Called with every line of losses.
-        interrupted: Asked after every step (by several processes: with every line); a true answer ends the run, behind
+        interrupted: Asked after every step (by several processes: with every line); a true answer ends the run, after
             a checkpoint.
-        notice: Called with a line for whatever was damaged in the folder and could be made good: a checkpoint, for
-            which the sound one before it was taken, the settings or the losses; default: a warning.
+        notice: Called with a line for all damage in the folder that could be repaired: a checkpoint, for which the
+            sound one before it is taken, the settings or the losses; default: a warning.
 
     Returns:
         The generator, and how the run ended.
@@ -168,15 +163,15 @@ def train_generator(
     run = _Run(settings, contents, styles, folder, cadence or Cadence(), tensorboard, callback, interrupted, notice)
     try:
         return run.go()
-    except Exception as problem:  # Orbax and TensorBoard have errors of their own for a disk without room
+    except Exception as problem:  # Orbax and TensorBoard have their own errors for a full disk
         if isinstance(problem, UserError) or not tells_of_no_room(problem):
             raise
-        cure = "make room on the disk; the same command goes on from the last checkpoint"
+        cure = "make room on the disk; the same command resumes from the last checkpoint"
         raise error(f"cannot write into {folder}: no room on the disk", cure=cure) from problem
 
 
 class _Run:
-    """One run: what stays the same from step to step. Nothing is written before all of it is found good."""
+    """One run: all that stays the same from step to step. Nothing is written before all of it is checked."""
 
     def __init__(
         self,
@@ -195,18 +190,19 @@ class _Run:
         self.contents = find_images(contents, what="contents", besides=folder / SAMPLES)
         self.styles = find_images(styles, what="styles", besides=folder / SAMPLES)
         self._check_files()
-        if settings.kind == "johnson" and len(self.styles) > 1:
+        reads_styles = settings.method.network.reads_styles
+        if not reads_styles and len(self.styles) > 1:
             got = f"{len(self.styles)} images in {styles}"
-            raise error("a johnson generator learns one style", got=got, cure="pass one image as the styles")
+            raise error(f"a {settings.kind} generator learns one style", got=got, cure="pass one image as the styles")
         self.damage = SkippedFiles()
-        drawn = () if settings.kind == "johnson" else self.styles
+        drawn = self.styles if reads_styles else ()
         self.batches = batches(self.contents, drawn, settings=settings, damage=self.damage)
         self.encoder, self.source = load_encoder(settings)
         self.config = settings.fitted_config(self.encoder)
         self.first = initial_state(settings, self.config)
         named = settings.init in ("random", "kaiming")
         self.init = settings.init if named else tensors_sha256(self.first["parameters"])
-        self.style_targets = self._style_targets()
+        self.style_targets = None if reads_styles else self._style_targets()
         shown = {"settings": settings, "config": self.config, "shown": cadence.shown, "damage": self.damage}
         self.samples = Samples(self.contents, self.styles, **shown) if cadence.sheet else None
         self.event_writer = find_event_writer() if tensorboard and devices.process_index() == 0 else None
@@ -215,17 +211,22 @@ class _Run:
         """Raise if the run would write over what it reads, or remove it."""
         inputs = [*(("the contents", path) for path in self.contents), *(("the styles", path) for path in self.styles)]
         inputs += [("init", Path(self.settings.init)), ("weights", Path(self.settings.weights))]
-        own = [self.folder / name for name in ("settings.json", "losses.jsonl", self.path.name)]
+        own = [self.folder / name for name in (FILE, "losses.jsonl", GENERATOR)]
         own += [*self.folder.glob("generator-*.safetensors"), *self.folder.glob(f"{SAMPLES}/*")]
         check_apart([(f"the run's {path.name}", path) for path in own], inputs)
 
     def go(self) -> TrainResult:
         from swag_jax.train.checkpoint import Checkpoints  # Orbax takes a second to import
 
-        self._check_settings()
+        facts = self._facts()
+        # If the step size does not depend on how many steps there are, more of them continue as if planned.
+        free = () if self.settings.drops else ("steps",)
+        check_settings(self.folder, facts, free=free, say=self._say)
         with Checkpoints(self.folder / "checkpoints", keep=self.cadence.keep) as checkpoints:
             state = self._restored(checkpoints)
-            self._note_settings()
+            if devices.process_index() == 0:
+                write_settings(self.folder, facts)
+            devices.wait_for_all(name="settings are noted")
             with self._journal(int(state["step"])) as journal:
                 state = self._train(state, checkpoints, journal)
         step, generator = int(state["step"]), with_parameters(self.config, state["parameters"])
@@ -233,7 +234,7 @@ class _Run:
         return TrainResult(generator, self.path, self.source, step, status)
 
     def _restored(self, checkpoints: "Checkpoints") -> State:
-        """Return the state to go on from, with the batches at its place."""
+        """Return the state to begin with, and set the batches to its place."""
         found = checkpoints.restore(self.first, self.batches.get_state())
         if found is None:
             self._check_new()
@@ -246,7 +247,7 @@ class _Run:
         return state
 
     def _check_new(self) -> None:
-        """Raise where a run's checkpoints are gone: to begin anew would overwrite what it has learned."""
+        """Raise if a run's checkpoints are gone: a new start would overwrite what it has learned."""
         # A run that is killed while it writes its first checkpoint leaves a generator, and this.
         unfinished = any((self.folder / "checkpoints").glob("*.orbax-checkpoint-tmp*"))
         if self.path.exists() and not unfinished:
@@ -254,14 +255,14 @@ class _Run:
             raise error(f"{self.folder} must hold the checkpoints of its {self.path.name}", got="none", cure=cure)
 
     def _say(self, line: str) -> None:
-        """Tell of damage that could be made good, once for all processes."""
+        """Tell of repaired damage, once for all processes."""
         if devices.process_index() == 0:
             warnings.warn(line, stacklevel=2) if self.notice is None else self.notice(line)
 
     @property
     def path(self) -> Path:
         """The checkpoint for use."""
-        return self.folder / "generator.safetensors"
+        return self.folder / GENERATOR
 
     def _journal(self, step: int) -> contextlib.AbstractContextManager[Journal | None]:
         """Return the journal, which the first process writes for all."""
@@ -299,7 +300,7 @@ class _Run:
         return state
 
     def _stops(self, all_ask: bool) -> bool:
-        """Tell whether to end behind this step; several processes must agree, which takes time."""
+        """Tell whether to end after this step; several processes must agree, which takes time."""
         if self.interrupted is None or (devices.process_count() > 1 and not all_ask):
             return False
         return devices.any_process(self.interrupted())
@@ -348,7 +349,7 @@ class _Run:
         for target in (own, self.path):
             generators.save_generator(target, generator, notes={**self._notes(), "step": str(step)})
         for old in set(self.folder.glob("generator-*.safetensors")) - kept:
-            if old < own:  # a later one outlives its checkpoint where that is damaged
+            if old < own:  # a later one outlives its damaged checkpoint
                 old.unlink()
 
     def _notes(self) -> dict[str, str]:
@@ -359,7 +360,7 @@ class _Run:
         }
 
     def _facts(self) -> dict[str, Any]:
-        """Return all that decides the result, as JSON has it."""
+        """Return all that determines the result, as JSON has it."""
         settings = dataclasses.asdict(dataclasses.replace(self.settings, config=self.config))
         del settings["weights"]
         facts = {
@@ -367,59 +368,16 @@ class _Run:
             **settings,
             "init": self.init,
             "weights": f"{self.source.name} {self.source.sha256 or ''}".strip(),
-            "contents": _fingerprint(self.contents),
-            "styles": _fingerprint(self.styles),
+            "contents": fingerprint(self.contents),
+            "styles": fingerprint(self.styles),
             "processes": devices.process_count(),
         }
         return json.loads(json.dumps(facts))
 
-    def _check_settings(self) -> None:
-        """Raise if the folder holds a run of other settings."""
-        found, wanted = self._recorded(self._settings_file), _flat(self._facts())
-        if found is None:
-            return
-        names = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-        # Where the step size does not depend on how many steps there are, more of them go on as if planned.
-        allowed = {"steps"} if not self.settings.drops else set()
-        if different := [name for name in names if name not in allowed]:
-            cure = "choose another -o, or the flags it began with"
-            rule = f"{self.folder} must hold a run of these settings"
-            raise error(rule, got=_differences(different, found, wanted), cure=cure)
-
-    def _note_settings(self) -> None:
-        """Write the settings down, now that the run goes on by them."""
-        if devices.process_index() == 0:
-            with replacing(self._settings_file) as temporary:
-                temporary.write_text(json.dumps(self._facts(), indent=1) + "\n")
-        devices.wait_for_all(name="settings are noted")
-
-    @property
-    def _settings_file(self) -> Path:
-        return self.folder / "settings.json"
-
-    def _recorded(self, file: Path) -> dict[str, Any] | None:
-        """Return the settings of the run in the folder, if there is one; each of its generators knows them as well."""
-        found, problem = _facts_in(file.read_bytes) if file.is_file() or not file.exists() else (None, "no file")
-        if found is not None:
-            return found
-        for path in [self.path, *sorted(self.folder.glob("generator-*.safetensors"), reverse=True)]:
-            found, _ = _facts_in(lambda path=path: read_metadata(path)["training"])
-            if found is not None:
-                self._say(f"the settings of the run are those that {path} was trained with; of {file}: {problem}")
-                return found
-        if not file.exists() and not any((self.folder / "checkpoints").glob("[0-9]*")):
-            return None
-        cure = "bring back a copy, or choose another -o"
-        raise error(f"{file} must hold the settings of the run in its folder", got=problem, cure=cure)
-
-    def _style_targets(self) -> StyleTargets:
-        if self.settings.kind != "johnson":
-            return None
-        style = read_image(self.styles[0], size=self.settings.style_size)
-        compute = jax.jit(losses.style_targets, static_argnames="objective")
-        return compute(
-            self.encoder, [jnp.asarray(style)], objective=self.settings.objective, blend=jnp.ones(1, jnp.float32)
-        )
+    def _style_targets(self) -> Any:
+        style = jnp.asarray(read_image(self.styles[0], size=self.settings.style_size))
+        compute = jax.jit(self.settings.method.style_targets, static_argnames="objective")
+        return compute(self.encoder, style, objective=self.settings.objective)
 
 
 class _Watch:
@@ -433,45 +391,6 @@ class _Watch:
         seconds, self._began = now - self._began, now
         waiting, self._waited = (waited - self._waited) / seconds, waited
         return steps / seconds, waiting
-
-
-def _fingerprint(images: Sequence[Path]) -> str:
-    # Names that are no UTF-8 count with the bytes that they have.
-    names = hashlib.sha256(b"\n".join(os.fsencode(path.name) for path in images)).hexdigest()
-    return f"{len(images)} images {names[:16]}"
-
-
-def _facts_in(read: Callable[[], str | bytes]) -> tuple[dict[str, Any] | None, str]:
-    """Return a run's settings as JSON has them, flat; or what is wrong with them."""
-    try:
-        found = json.loads(read())
-        return (_flat(found), "") if isinstance(found, dict) else (None, "something else than settings")
-    except (FileNotFoundError, KeyError):
-        return None, "it is missing"
-    except (OSError, ValueError, RecursionError) as problem:
-        return None, f"it cannot be read ({type(problem).__name__})"
-
-
-def _differences(names: Sequence[str], found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """Name what differs, the first few."""
-    shown = "; ".join(
-        f"{_brief(name)} {_brief(found.get(name))} there and {_brief(wanted.get(name))} here" for name in names[:_SHOWN]
-    )
-    return f"{shown}; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
-
-
-def _brief(value: Any) -> str:
-    """Return a value as one short piece of a line, whatever a file held."""
-    text = printable(str(value)[: _WIDTH + 1])
-    return text if len(text) <= _WIDTH else f"{text[:_WIDTH]}..."
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    return {
-        name: value for key, sub in tree.items() for name, value in _flat(sub, f"{prefix}.{key}".strip(".")).items()
-    }
 
 
 def _of_step(folder: Path, step: int) -> Path:

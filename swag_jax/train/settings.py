@@ -1,30 +1,18 @@
 """Settings of a training: frozen, hashable, made of numbers, names and tuples.
 
-Published recipes are values of `TrainSettings` (`swag_jax.train.recipes`); the flags of `swag-jax train` come from it
-and from what is inside it.
+The flags of `swag-jax train` come from `TrainSettings` and from what is inside it.
 """
 
 import dataclasses
-from typing import Any, TypeAlias
 
 from swag_jax import features, losses
 from swag_jax._checks import check_name, check_range, error
 from swag_jax._settings import Settings
 from swag_jax.backbones import NAMES, Backbone, Precision
 from swag_jax.backbones.vgg import PADDINGS
-from swag_jax.generators import AdaAttNConfig, AdaINConfig, JohnsonConfig, SANetConfig
-from swag_jax.generators.kinds import Config, kind_of
-from swag_jax.losses import AdaAttNObjective, AdaINObjective, SANetObjective
-
-AnyObjective: TypeAlias = AdaAttNObjective | AdaINObjective | losses.Objective | SANetObjective
-"""What a generator of any kind is trained by."""
-
-_OBJECTIVES = {
-    JohnsonConfig: losses.Objective,
-    AdaINConfig: AdaINObjective,
-    SANetConfig: SANetObjective,
-    AdaAttNConfig: AdaAttNObjective,
-}
+from swag_jax.generators import METHODS, AdaINConfig, AdaINObjective, Method
+from swag_jax.generators.method import Config, TrainObjective
+from swag_jax.generators.registry import method_of
 
 
 class TrainSettings(Settings):
@@ -59,7 +47,7 @@ class TrainSettings(Settings):
     """
 
     config: Config = AdaINConfig()
-    objective: AnyObjective = AdaINObjective()
+    objective: TrainObjective = AdaINObjective()
     encoder: str = "vgg19"
     weights: str = "auto"
     padding: str = "auto"
@@ -80,14 +68,14 @@ class TrainSettings(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        wanted = _OBJECTIVES[type(self.config)]
+        wanted = self.method.objective
         if type(self.objective) is not wanted:
             raise error(f"the objective of {self.kind} must be {wanted.__name__}", got=type(self.objective).__name__)
         check_name(self.encoder, NAMES, what="backbone")
         check_name(self.padding, ("auto", *PADDINGS), what="padding")
-        if self.init == "kaiming" and isinstance(self.config, JohnsonConfig):
+        if self.init == "kaiming" and not self.method.network.reads_styles:
             cure = "leave it out: its layers are normalized"
-            raise error("kaiming is for generators with a decoder", got="johnson", cure=cure)
+            raise error("kaiming is for generators with a decoder", got=self.kind, cure=cure)
         for name in ("steps", "batch_size"):
             check_range(getattr(self, name), what=name.replace("_", " "), low=1)
         for name in ("crop", "style_size"):
@@ -101,19 +89,19 @@ class TrainSettings(Settings):
         check_range(self.seed, what="seed", low=0, high=2**32 - 1)
 
     @property
+    def method(self) -> Method:
+        """What is particular to this kind of generator."""
+        return method_of(self.config)
+
+    @property
     def kind(self) -> str:
-        """The kind of generator, one of `swag_jax.generators.KINDS`."""
-        return kind_of(self.config)
+        """The kind of generator, one of `swag_jax.generators.METHODS`."""
+        return self.method.name
 
     @property
     def read_layers(self) -> tuple[str, ...]:
-        """The layers that the generator reads, shallow to deep; none for Johnson's, which reads images."""
-        objective = self.objective
-        if isinstance(objective, AdaINObjective):
-            return (objective.content_layer,)
-        if isinstance(objective, SANetObjective):
-            return objective.content_layers
-        return objective.compared_layers if isinstance(objective, AdaAttNObjective) else ()
+        """The layers that the generator reads, shallow to deep; none if it reads images."""
+        return self.method.read_layers(self.objective)
 
     def fitted_config(self, encoder: Backbone) -> Config:
         """Return what the generator is made of, for the layers of an encoder.
@@ -124,12 +112,10 @@ class TrainSettings(Settings):
         Raises:
             UserError: If a layer is unknown or does not fit.
         """
-        if not self.read_layers:
-            return self.config
-        changes: dict[str, Any] = {"taps": features.taps(encoder, layers=self.read_layers)}
-        if isinstance(self.objective, AdaAttNObjective):
-            changes |= {"shallow": self.objective.shallow, "similarity": self.objective.similarity}
-        return dataclasses.replace(self.config, **changes)
+        layers, config = self.read_layers, self.config
+        if layers:
+            config = dataclasses.replace(config, taps=features.taps(encoder, layers=layers))
+        return self.method.fit(config, self.objective)
 
     def for_encoder(self, name: str) -> "TrainSettings":
         """Return the settings with another encoder, and the objective at that encoder's default layers.
@@ -147,3 +133,17 @@ class TrainSettings(Settings):
                 content_layers=(), style_layers=(), content_layer_weights=(), style_layer_weights=()
             )
         return self.replace(encoder=name, objective=objective.for_backbone(name))
+
+
+def recipe(name: str) -> TrainSettings:
+    """Return the settings of a recipe of `swag_jax.generators.METHODS`.
+
+    Args:
+        name: Of a kind of generator, for its default, or of another recipe.
+
+    Raises:
+        UserError: If there is none, with near names.
+    """
+    found = {name: made for method in METHODS.values() for name, made in method.recipes.items()}
+    made = found[check_name(name, found, what="recipe")]
+    return TrainSettings(made.config, made.objective, **made.options)

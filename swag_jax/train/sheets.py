@@ -1,4 +1,4 @@
-"""Sample sheets: what a generator makes of the same pairs again and again."""
+"""Sample sheets: the same pairs of images by a generator in training."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -12,15 +12,15 @@ import numpy as np
 from swag_jax._checks import UserError, error
 from swag_jax._types import AnyHostImage
 from swag_jax.backbones import Compute
-from swag_jax.generators.kinds import Config, with_parameters
+from swag_jax.generators.method import Config
+from swag_jax.generators.registry import with_parameters
 from swag_jax.images import sheet
 from swag_jax.images.crop import read_crop
 from swag_jax.train.data import SkippedFiles
 from swag_jax.train.settings import TrainSettings
-from swag_jax.train.step import paint
 
 TRIES = 20
-"""Images that are tried for a place of the sheet, where those before were damaged."""
+"""Images that are tried for a place of the sheet, as long as they are damaged."""
 
 
 class Samples:
@@ -28,11 +28,11 @@ class Samples:
 
     Args:
         contents: The content images; those shown are evenly spread.
-        styles: The style images; one for Johnson's.
+        styles: The style images; one if the generator reads none.
         settings: Sizes and precision.
         config: What the generator is made of.
         shown: How many contents, and styles.
-        damage: Where damaged images are reported.
+        damage: Gets the damaged images.
 
     Raises:
         UserError: If no image can be read.
@@ -52,12 +52,7 @@ class Samples:
         self._paint = _painter(settings, config)
 
     def draw(self, encoder: Any, parameters: dict[str, Any]) -> AnyHostImage:
-        """Return the sheet.
-
-        Args:
-            encoder: The network that the generator reads.
-            parameters: The generator's, by flat name.
-        """
+        """Return the sheet by a generator of these parameters, by flat name."""
         contents = jnp.asarray(np.stack(self.contents))
         columns = [np.asarray(self._paint(encoder, parameters, contents, jnp.asarray(s))) for s in self.styles]
         rows = [[None, *self.styles]]
@@ -71,14 +66,14 @@ def _painter(settings: TrainSettings, config: Config) -> Callable[..., Any]:
     @jax.jit
     def painted(encoder, parameters, contents, style):
         generator = with_parameters(config, parameters, compute=compute)
-        styles = None if settings.kind == "johnson" else jnp.broadcast_to(style[None], contents.shape)
-        return jnp.clip(paint(generator, encoder, contents, styles, key=key), 0, 1)
+        styles = jnp.broadcast_to(style[None], contents.shape) if generator.reads_styles else None
+        return jnp.clip(generator.stylize(encoder, contents, styles, key=key), 0, 1)
 
     return painted
 
 
 def _spread(images: Sequence[Path], shown: int, settings: TrainSettings, damage: SkippedFiles) -> list[AnyHostImage]:
-    """Return the middle of evenly spread images; a damaged one gives way to the next."""
+    """Return the middle of evenly spread images, of the next one if one is damaged."""
     found = []
     for start in dict.fromkeys(np.linspace(0, len(images) - 1, shown).astype(int).tolist()):
         crops = (_middle(path, settings, damage) for path in images[start : start + TRIES])

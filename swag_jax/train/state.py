@@ -1,4 +1,4 @@
-"""What a training starts with: the frozen encoder, and the state that it carries from step to step.
+"""The start of a training: the frozen encoder, and the state that is carried from step to step.
 
 The state holds parameters, optimizer, step and random key, as plain arrays.
 """
@@ -15,7 +15,8 @@ from swag_jax import backbones, generators
 from swag_jax._checks import error
 from swag_jax.backbones import Backbone
 from swag_jax.backbones.zoo import padding_option
-from swag_jax.generators.kinds import Config, parameter_shapes, with_parameters
+from swag_jax.generators.method import Config
+from swag_jax.generators.registry import parameter_shapes, with_parameters
 from swag_jax.params import Source
 from swag_jax.params.tree import flat_parameters
 from swag_jax.train.settings import TrainSettings
@@ -27,7 +28,7 @@ State: TypeAlias = dict[str, Any]
 
 
 def load_encoder(settings: TrainSettings) -> tuple[Backbone, Source]:
-    """Return the frozen network that generator and losses read, and where its weights came from.
+    """Return the frozen network that generator and losses read, and the source of its weights.
 
     Args:
         settings: Encoder, weights, padding, layers and precision.
@@ -58,8 +59,8 @@ def learning_rate(settings: TrainSettings) -> optax.Schedule:
         settings: Start, decay and drops.
 
     Example:
-        >>> from swag_jax.train import recipes
-        >>> rate = learning_rate(recipes.adaattn.settings.replace(steps=10))
+        >>> from swag_jax.train import recipe
+        >>> rate = learning_rate(recipe("adaattn").replace(steps=10))
         >>> [round(float(rate(step)), 8) for step in (0, 3, 4, 6, 8)]
         [0.0002, 0.0002, 6e-05, 1.8e-05, 5.4e-06]
     """
@@ -105,7 +106,7 @@ def initial_state(settings: TrainSettings, config: Config) -> State:
 
 
 def step_key(state: State) -> Any:
-    """Return the random key of the step that a state stands before; the same on every device."""
+    """Return the random key of the next step; the same on every device."""
     return jax.random.fold_in(jax.random.wrap_key_data(state["key"]), state["step"])
 
 
@@ -120,10 +121,10 @@ def _first_generator(settings: TrainSettings, config: Config) -> generators.Gene
 
 
 def _scale_kept(generator: generators.Generator, *, seed: int) -> generators.Generator:
-    """Return it with a decoder of kernels of variance 2 over inputs (He et al. 2015, equation 10) and biases 0.
+    """Return it with decoder kernels of variance 2 / inputs (He et al. 2015, equation 10) and biases 0.
 
-    PyTorch's defaults shrink its signal to about 0.41 per layer, 3e-4 behind the nine of AdaIN: it begins by painting
-    the same image for all, and bfloat16 does not even see the differences.
+    PyTorch's defaults shrink its signal to about 0.41 per layer, 3e-4 after the nine of AdaIN: it first paints the same
+    image for all, and bfloat16 does not even see the differences.
     """
     arrays, key = flat_parameters(generator), jax.random.key(seed)
     for i, name in enumerate(sorted(name for name in arrays if name.startswith("decoder."))):

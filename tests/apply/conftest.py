@@ -10,7 +10,7 @@ from swag_jax.apply import Stylizer
 from swag_jax.backbones import Backbone, Compute
 from swag_jax.backbones._layers import Conv
 from swag_jax.features import taps
-from swag_jax.generators.kinds import parameter_shapes, with_parameters
+from swag_jax.generators.registry import parameter_shapes, with_parameters
 
 
 class Tiny(Backbone):

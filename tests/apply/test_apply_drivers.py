@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from swag_jax._checks import UserError
-from swag_jax.apply import ApplySettings, Content, Style, painting, repaint, repaint_many
+from swag_jax.apply import ApplySettings, Content, Style, functional, repaint, repaint_many
 from swag_jax.apply.drivers import style_shape
 from swag_jax.images import match_color, resize, transfer_luminance
 
@@ -64,8 +64,8 @@ def unstyled(stylizer, content):
 
     @jax.jit
     def run(stylizer, whole, small):
-        own = painting.read(stylizer, small, key=jax.random.key(0))
-        plain = stylizer.generator.unstyled(painting.encode(stylizer, whole), own)
+        own = functional.read(stylizer, small, key=jax.random.key(0))
+        plain = stylizer.generator.unstyled(stylizer.generator.encode(stylizer.encoder, whole[None]), own)
         return stylizer.generator.decode(plain, size=(high, wide))[0]
 
     small = resize(content, *style_shape(stylizer, *content.shape[:2], size=16))
@@ -100,10 +100,11 @@ def test_adain_blends_moments(stylizers, images):
 
     @jax.jit
     def run(stylizer, content, styles):
-        kept = [painting.read(stylizer, style) for style in styles]
+        kept = [functional.read(stylizer, style) for style in styles]
         mean = jax.tree.map(lambda a, b: (3 * a + b) / 4, *kept)
         generator = stylizer.generator
-        return generator.decode(generator.transfer(painting.encode(stylizer, content), mean), size=(16, 24))[0]
+        encoded = generator.encode(stylizer.encoder, content[None])
+        return generator.decode(generator.transfer(encoded, mean), size=(16, 24))[0]
 
     expected = run(stylizer, jnp.asarray(content), [jnp.asarray(s) for s in images[1:]])
     settings = ApplySettings(style_size=0, blend=(3.0, 1.0))

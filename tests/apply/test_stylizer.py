@@ -8,7 +8,7 @@ from swag_jax._checks import UserError
 from swag_jax.apply import load_stylizer
 from swag_jax.features import LayerSpec
 from swag_jax.generators.checkpoint import encoder_notes
-from swag_jax.generators.kinds import parameter_shapes, with_parameters
+from swag_jax.generators.registry import parameter_shapes, with_parameters
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from swag_jax.apply import ApplySettings, Content, Style, painting, repaint, tiles
-from swag_jax.apply.painting import StyleConditioning
+from swag_jax.apply import ApplySettings, Content, Style, functional, repaint, tiles
+from swag_jax.apply.functional import StyleConditioning
 from swag_jax.apply.tiles import Span, gather_moments, grid, reach, spans
 from swag_jax.statistics import moments
 
@@ -17,7 +17,7 @@ def styles_of(kind, images):
 
 def manner(stylizer, kind, images):
     key = jax.random.key(0)
-    run = jax.jit(painting.read)
+    run = jax.jit(functional.read)
     kept = tuple(run(stylizer, jnp.asarray(s), key=key) for s in styles_of(kind, images))
     return StyleConditioning(kept, jnp.ones(1), jnp.ones(()))
 
@@ -72,7 +72,8 @@ def test_moments_of_all_tiles_are_the_moments_of_the_image(stylizers):
     image = np.random.default_rng(1).random((32, 48, 3)).astype(np.float32)
     stylizer = stylizers["adain"]
     found = gather_moments(stylizer, image, grid(32, 48, side=8, halo=8, stride=4))
-    expected = jax.jit(lambda s, x: moments(painting.encode(s, x)["c"][0]))(stylizer, jnp.asarray(image))
+    encode = jax.jit(lambda s, x: s.generator.encode(s.encoder, x[None])["c"][0])
+    expected = jax.jit(moments)(encode(stylizer, jnp.asarray(image)))
     for a, b in zip(found["c"], expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
 

@@ -11,7 +11,7 @@ from swag_jax import generators, params, read_image, sample, write_image
 from swag_jax.apply import ApplySettings, Content, Style, load_artifact, load_stylizer, repaint
 from swag_jax.features import LayerSpec
 from swag_jax.generators.checkpoint import encoder_notes
-from swag_jax.generators.kinds import parameter_shapes, with_parameters
+from swag_jax.generators.registry import parameter_shapes, with_parameters
 from swag_jax.images import read_alpha
 
 

@@ -16,7 +16,7 @@ from swag_jax.backbones.zoo import entry
 from swag_jax.features import LayerSpec, taps
 from swag_jax.generators import AdaAttNConfig, AdaINConfig, JohnsonConfig, SANetConfig
 from swag_jax.generators._layers import Conv, enlarge
-from swag_jax.generators.kinds import parameter_shapes, with_parameters
+from swag_jax.generators.registry import parameter_shapes, with_parameters
 from swag_jax.params.tree import flat_parameters
 
 TAPS = (LayerSpec("a", 3, 1), LayerSpec("b", 4, 2), LayerSpec("c", 5, 2), LayerSpec("d", 6, 4))
@@ -56,7 +56,7 @@ def features(config, size, seed, *, batch=2):
 
 def inputs(kind, *, size=SIZE):
     config = SMALL[kind]
-    if kind == "johnson":
+    if not config.taps:
         return (jnp.asarray(np.random.default_rng(0).random((2, *size, 3)), jnp.float32),)
     return features(config, size, 0), features(config, STYLE_SIZE, 1)
 
@@ -64,9 +64,7 @@ def inputs(kind, *, size=SIZE):
 def paint(generator, arguments, *, size=SIZE, **options):
     if not generator.layers:
         return generator(*arguments)
-    if isinstance(generator.config, AdaAttNConfig):
-        options = {"key": jax.random.key(0), **options}
-    return generator(*arguments, size=size, **options)
+    return generator(*arguments, size=size, **{"key": jax.random.key(0), **options})
 
 
 run = jax.jit(paint, static_argnames="size")
@@ -195,6 +193,11 @@ def test_every_network_can_feed_every_generator(name):
         assert painted_size(config, content, content, (99, 131)) == (99, 131)
 
 
+def test_johnsons_network_reads_no_style():
+    with pytest.raises(UserError, match="one style in its weights, got a style image: pass none"):
+        create(SMALL["johnson"]).read(jnp.zeros((1, 8, 8, 3)))
+
+
 def test_strength_zero_reconstructs_the_content():
     generator, (content, style) = create(SMALL["adain"]), inputs("adain")
     found = run(generator, (content, style), strength=0.0)
@@ -227,8 +230,8 @@ def test_outside_a_region_nothing_changes():
     generator, size = create(config), (8, 8)
     content, style = features(config, size, 0), features(config, size, 1)
     half, none = jnp.zeros((2, 16, 16), bool).at[0, :8].set(True), jnp.zeros((2, 4, 4), bool).at[:, 0].set(True)
-    attend = jax.jit(lambda g, c, s, masks: g.attend(config.taps[0], c, s, masks=masks))
-    free, bound = (attend(generator, content, style, masks) for masks in (None, (half, none)))
+    attend = jax.jit(lambda g, c, s, inside, used: g.transfer(c, g.read(s, region=used), region=inside)[0])
+    free, bound = (attend(generator, content, style, *regions) for regions in ((None, None), (half, none)))
     np.testing.assert_allclose(bound[0, 4:], free[0, 4:], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(bound[1], free[1], rtol=1e-4, atol=1e-6)
     assert not np.allclose(bound[0, :4], free[0, :4], rtol=1e-2)

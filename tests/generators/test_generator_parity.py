@@ -17,8 +17,7 @@ from swag_jax import backbones, generators
 from swag_jax.attention import key_features
 from swag_jax.features import extract
 from swag_jax.generators._layers import VGG_TAPS
-from swag_jax.generators.kinds import parameter_shapes, with_parameters
-from swag_jax.generators.layouts import PUBLISHED
+from swag_jax.generators.registry import PUBLISHED, parameter_shapes, with_parameters
 from swag_jax.statistics import adain
 
 GOLDEN = dict(np.load(Path(__file__).parents[1] / "reference" / "generators.npz"))
@@ -106,8 +105,8 @@ def test_adaattn(encode):
 
     @jax.jit
     def run(generator, content, style):
-        taps = generator.config.attended
-        skip, shallow, deep = (generator.attend(tap, content, style) for tap in taps)
+        taps, kept = generator.config.attended, generator.read(style)
+        skip, shallow, deep = (generator.attend(tap, content, kept[tap.layer]) for tap in taps)
         merged = generator.merge(shallow, deep, generator.compute)
         return skip, merged, generator(content, style, size=(48, 32))
 
@@ -120,7 +119,7 @@ def test_adaattn(encode):
 def test_video(encode):
     generator = published("adaattn-video", "video_decoder", "adaattn_3")
     content, style = encode(*CONTENT), encode(*STYLE)
-    run = jax.jit(lambda g, c, s: (g.attend(g.config.attended[0], c, s), g(c, s, size=(48, 32))))
+    run = jax.jit(lambda g, c, s: (g.transfer(c, g.read(s))[0], g(c, s, size=(48, 32))))
     for case, found in zip(("relu3_1", "image"), run(generator, content, style), strict=True):
         close(f"video.{case}", found[0])
 

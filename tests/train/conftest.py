@@ -33,10 +33,10 @@ def folders(tmp_path_factory):
 def small():
     """TrainSettings by kind of generator."""
     johnson = losses.Objective(content_layers=SHALLOW[1:], style_layers=SHALLOW)
-    adain = losses.AdaINObjective(content_layer="relu1_2", style_layers=SHALLOW)
-    sanet = losses.SANetObjective(content_layers=SHALLOW, style_layers=SHALLOW, identity_layers=SHALLOW)
+    adain = generators.AdaINObjective(content_layer="relu1_2", style_layers=SHALLOW)
+    sanet = generators.SANetObjective(content_layers=SHALLOW, style_layers=SHALLOW, identity_layers=SHALLOW)
     last = SHALLOW[1:]
-    adaattn = losses.AdaAttNObjective(
+    adaattn = generators.AdaAttNObjective(
         compared_layers=SHALLOW, global_layers=last, local_layers=last, content_layers=last, samples=100
     )
     return {

@@ -106,7 +106,7 @@ def test_the_sound_one_before_a_damaged_one_is_taken(copy, damage, capfd):
     damage(copy / "6")
     (line,) = assert_step(restore(copy), 3)
     assert "step 6 is damaged" in line
-    assert "goes on from step 3" in line
+    assert "resumes from step 3" in line
     assert "\n" not in line
     assert sorted(path.name for path in copy.iterdir()) == ["3"]
     assert [path.name for path in (copy.parent / DAMAGED).iterdir()] == ["6"]

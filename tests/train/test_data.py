@@ -13,7 +13,7 @@ import pytest
 from swag_jax import devices, write_image
 from swag_jax._checks import UserError
 from swag_jax.train.data import TRIES, Cropped, Feed, SkippedFiles, batches, find_images
-from swag_jax.train.loop import _fingerprint
+from swag_jax.train.record import fingerprint
 
 
 @pytest.fixture
@@ -165,15 +165,15 @@ def test_what_a_folder_of_contents_may_hold(folders, tmp_path):
     shutil.copy(good, os.fsencode(tmp_path) + b"/\xff.png")
     found = find_images(tmp_path, what="contents", besides=tmp_path / "run" / "samples")
     assert [os.fsencode(path.relative_to(tmp_path)) for path in found] == [b"a.png", b"samples/b.png", b"\xff.png"]
-    assert _fingerprint(found).startswith("3 images ")
-    assert _fingerprint(found) != _fingerprint(found[:2])
+    assert fingerprint(found).startswith("3 images ")
+    assert fingerprint(found) != fingerprint(found[:2])
 
 
 def test_the_fingerprint_of_names_is_that_of_version_0_1_0():
     """By which the runs that it began go on."""
     names = [Path("contents") / name for name in ("a.png", "ü.png")]
     expected = hashlib.sha256("a.png\nü.png".encode()).hexdigest()[:16]
-    assert _fingerprint(names) == f"2 images {expected}"
+    assert fingerprint(names) == f"2 images {expected}"
 
 
 def test_a_link_to_no_folder_is_called_so(tmp_path):

@@ -10,8 +10,9 @@ import pytest
 
 from swag_jax import backbones, devices, extract, generators, train
 from swag_jax._checks import UserError
-from swag_jax.generators.kinds import with_parameters
-from swag_jax.losses import adain
+from swag_jax.generators import adain
+from swag_jax.generators.method import encode
+from swag_jax.generators.registry import with_parameters
 from swag_jax.train import state as states
 from swag_jax.train import step as steps
 
@@ -29,6 +30,12 @@ def batch():
 @pytest.fixture(scope="module")
 def encoder():
     return backbones.create("vgg19", seed=1, until="relu1_2")
+
+
+def mean_loss(settings, generator, encoder, contents, styles):
+    """The total loss of a batch."""
+    options = {"objective": settings.objective, "key": jax.random.key(0)}
+    return settings.method.loss(generator, encoder, contents, styles, **options)[0].mean()
 
 
 def prepared(settings, encoder, batch):
@@ -77,13 +84,10 @@ def test_the_loss_is_the_mean_over_images(small, encoder, batch):
     settings, layers = small["adain"], ("relu1_1", "relu1_2")
     generator = generators.create(settings.fitted_config(encoder))
     contents, styles = (jax.numpy.asarray(batch[name][:2], jax.numpy.float32) / 255 for name in ("content", "style"))
-    found, _ = jax.jit(functools.partial(steps.evaluate, settings=settings, key=jax.random.key(0)))(
-        generator, encoder, None, contents, styles
-    )
-    content, style = (steps.encode(encoder, images, layers=layers) for images in (contents, styles))
-    output = steps.encode(
-        encoder, steps.paint(generator, encoder, contents, styles, key=jax.random.key(0)), layers=layers
-    )
+    found = jax.jit(functools.partial(mean_loss, settings))(generator, encoder, contents, styles)
+    content, style = (encode(encoder, images, layers=layers) for images in (contents, styles))
+    stylized = generator.stylize(encoder, contents, styles, key=jax.random.key(0))
+    output = encode(encoder, stylized, layers=layers)
     totals = [
         adain.evaluate(
             *({n: x[i] for n, x in f.items()} for f in (output, content, style)), objective=settings.objective
@@ -100,9 +104,7 @@ def test_eight_devices_take_one_step_on_the_whole_batch(small, encoder, batch):
     contents, styles = (jax.numpy.asarray(batch[name], jax.numpy.float32) / 255 for name in ("content", "style"))
 
     def loss(parameters, encoder):
-        generator = with_parameters(config, parameters)
-        key = jax.random.key(0)
-        return steps.evaluate(generator, encoder, None, contents, styles, settings=settings, key=key)[0]
+        return mean_loss(settings, with_parameters(config, parameters), encoder, contents, styles)
 
     total, gradient = jax.jit(jax.value_and_grad(loss))(before, encoder)
     solver = optax.adam(1e-4)
@@ -131,8 +133,7 @@ def test_bfloat16_is_near(small, encoder, batch):
     totals = []
     for precision in ("float32", "bfloat16"):
         generator = generators.create(config, compute=backbones.Compute(precision=precision))
-        total, _ = steps.evaluate(generator, encoder, None, contents, styles, settings=settings, key=jax.random.key(0))
-        totals.append(float(total))
+        totals.append(float(mean_loss(settings, generator, encoder, contents, styles)))
     assert totals[1] == pytest.approx(totals[0], rel=0.03)
     assert totals[1] != totals[0]
 
@@ -140,7 +141,7 @@ def test_bfloat16_is_near(small, encoder, batch):
 @pytest.mark.parametrize("kind", ["adain", "adaattn"])
 def test_a_decoder_may_keep_the_scale(kind):
     """Kernels have variance 2 over inputs, biases are 0; all that is no decoder's is as its authors draw it."""
-    settings = train.recipe(kind).settings.replace(seed=3)
+    settings = train.recipe(kind).replace(seed=3)
     kept, drawn = (states.initial_state(settings.replace(init=i), settings.config)["parameters"] for i in INITS)
     for name, array in kept.items():
         if not name.startswith("decoder."):

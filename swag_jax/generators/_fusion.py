@@ -8,16 +8,11 @@ from swag_jax.features import LayerSpec
 from swag_jax.generators._layers import Conv, enlarge
 
 
-class Merge(nnx.Module):
-    r"""A 3x3 convolution of the sum of a shallow layer and the enlarged deep one, without activation.
+class Fusion(nnx.Module):
+    """A 3x3 convolution of the sum of a shallow layer and the enlarged deep one, without activation.
 
-    Where the two differ in channels, as ResNets' do, a 1x1 convolution fits the deep one first: our generalization of
+    If the two differ in channels, as ResNets' do, a 1x1 convolution fits the deep one first: our generalization of
     VGG19's layers, which do not. So is any ratio of strides but 2.
-
-    Args:
-        shallow: The layer whose size and channels the result has.
-        deep: The layer that is enlarged.
-        rngs: Randomness for the initialization.
     """
 
     def __init__(self, shallow: LayerSpec, deep: LayerSpec, *, deviation: float | None = None, rngs: nnx.Rngs):
@@ -28,7 +23,6 @@ class Merge(nnx.Module):
             self.project = Conv(deep.channels, shallow.channels, size=1, deviation=deviation, rngs=rngs)
 
     def __call__(self, shallow: Activations, deep: Activations, compute: Compute) -> Activations:
-        """Fuse them."""
         if not self.fits:
             deep = self.project(deep, compute)
         deep = enlarge(deep, self.ratio, rows=shallow.shape[1], columns=shallow.shape[2])

@@ -14,8 +14,9 @@ from swag_jax._checks import UserError
 from swag_jax.attention import adaattn as attend
 from swag_jax.attention import key_features
 from swag_jax.backbones.zoo import entry
-from swag_jax.losses import AdaAttNObjective, AdaINObjective, SANetObjective, adaattn, adain, johnson, moments, sanet
-from swag_jax.losses.sanet import Identity
+from swag_jax.generators import METHODS, AdaAttNObjective, AdaINObjective, SANetObjective, adaattn, adain, sanet
+from swag_jax.generators.sanet import Identity
+from swag_jax.losses import moments
 from swag_jax.smoothing import KINDS, Smoothing, smooth
 from swag_jax.statistics import instance_norm
 
@@ -41,8 +42,8 @@ IDENTITIES = [
 ]
 
 RECIPES = {
-    "adain_port": adain.PORT,
-    "adain_released": adain.RELEASED,
+    "adain_port": METHODS["adain"].recipes["adain"].objective,
+    "adain_released": METHODS["adain"].recipes["adain-released"].objective,
     "sanet": SANetObjective(),
     "adaattn": AdaAttNObjective(),
     "adaattn_ablation": AdaAttNObjective(content_weight=2.0),
@@ -215,11 +216,9 @@ def test_every_network_has_layers_for_every_objective(name):
 
 
 def test_johnsons_loss_is_the_objective_in_the_released_unit():
-    assert (johnson.PORT.normalization, johnson.PORT.layers) == (
-        "released",
-        ("relu2_2", "relu1_2", "relu3_3", "relu4_3"),
-    )
-    assert set(johnson.PORT.layers) <= set(backbones.layer_names("vgg19"))
+    objective = METHODS["johnson"].recipes["johnson"].objective
+    assert (objective.normalization, objective.layers) == ("released", ("relu2_2", "relu1_2", "relu3_3", "relu4_3"))
+    assert set(objective.layers) <= set(backbones.layer_names("vgg19"))
 
 
 def test_content_losses_compare_normalized_features():

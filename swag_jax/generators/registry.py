@@ -1,0 +1,101 @@
+"""The methods by name, and how their generators are built."""
+
+from collections.abc import Collection, Mapping
+
+import jax
+import numpy as np
+from flax import nnx
+
+from swag_jax import devices
+from swag_jax._checks import error
+from swag_jax.backbones import Compute
+from swag_jax.generators import adaattn, adain, johnson, sanet
+from swag_jax.generators.method import Config, Generator, Method, Published
+from swag_jax.params import tree
+
+METHODS: dict[str, Method] = {
+    method.name: method for method in (johnson.METHOD, adain.METHOD, sanet.METHOD, adaattn.METHOD)
+}
+"""Every kind of generator by its name; a further one is one entry more."""
+
+PUBLISHED: Mapping[str, Published] = {
+    name: found for method in METHODS.values() for name, found in method.published.items()
+}
+"""Every kind of published checkpoint, by the name that the command line has for it."""
+
+
+def method_of(config: Config) -> Method:
+    """Return the method that a configuration is for.
+
+    Args:
+        config: Of any generator.
+
+    Raises:
+        UserError: If no method has such configurations.
+
+    Example:
+        >>> method_of(adain.AdaINConfig()).name
+        'adain'
+    """
+    for method in METHODS.values():
+        if type(config) is method.config:
+            return method
+    raise error(f"a configuration must be a generator's ({', '.join(METHODS)})", got=type(config).__name__)
+
+
+def kinds_of(keys: Collection[str]) -> tuple[str, ...]:
+    """Name the kinds of generator that a published file with these keys may belong to.
+
+    Example:
+        >>> kinds_of(["deconv1.conv2d.weight"]), kinds_of(["sanet4_1.f.bias"]), kinds_of(["features.0.weight"])
+        (('johnson',), ('sanet',), ())
+    """
+    return tuple(kind for kind, published in PUBLISHED.items() if keys and all(map(published.layout.knows, keys)))
+
+
+@devices.moves_arrays
+def create(config: Config, *, seed: int = 0, compute: Compute | None = None) -> Generator:
+    """Build a generator with random weights, as its authors' code initializes it.
+
+    Args:
+        config: What it is made of; its type says which generator.
+        seed: Seed of the initialization; equal seeds give equal weights.
+        compute: Precision and kernels; default: float32.
+
+    Returns:
+        The generator, with float32 parameters.
+
+    Example:
+        >>> create(johnson.JohnsonConfig(channels=2, blocks=1), seed=3).config.channels
+        2
+    """
+    return method_of(config).network(config, compute=compute, rngs=nnx.Rngs(seed))
+
+
+def parameter_shapes(config: Config) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every parameter by its flat name, without allocating any.
+
+    Args:
+        config: What the generator is made of.
+
+    Example:
+        >>> parameter_shapes(adain.AdaINConfig())["decoder.conv1_1.kernel"]
+        (3, 3, 64, 3)
+    """
+    return tree.shapes_of(nnx.eval_shape(lambda: create(config)))
+
+
+def with_parameters(
+    config: Config, arrays: Mapping[str, np.ndarray | jax.Array], *, compute: Compute | None = None
+) -> Generator:
+    """Return a generator made of its arrays.
+
+    Args:
+        config: What it is made of.
+        arrays: An array for each of its flat names.
+        compute: Precision and kernels; default: float32.
+
+    Raises:
+        UserError: If names or shapes differ; one line for every misfit.
+    """
+    return tree.with_parameters(nnx.eval_shape(lambda: create(config, compute=compute)), arrays)
