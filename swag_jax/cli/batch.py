@@ -21,7 +21,7 @@ from swag_jax.cli._results import DONE, FAILED, Results, written
 from swag_jax.cli.stylize import describe_weights, stoppable, stopped_code
 from swag_jax.images import read_alpha, read_image, resize, sheet, write_image
 from swag_jax.optimize import BatchProgress, Outcome, Pair, stylize_stream
-from swag_jax.optimize.reader import Reader
+from swag_jax.optimize.pairs import Reader
 
 SOME_FAILED = 3
 """Exit code when some of many pairs failed."""
