@@ -1,12 +1,15 @@
-"""Compiled programs, of which those of the last few sizes of images are kept."""
+"""Compiled programs, and other values that are made once, of which the last few are kept."""
 
 import functools
+import math
 import threading
 from collections.abc import Callable, Hashable
+from concurrent.futures import Future
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import jax
 
+from swag_jax._checks import UserError
 from swag_jax._modes import is_jit_off
 
 KEPT = 4
@@ -33,10 +36,13 @@ def compiled(function: Any, *arguments: Any, **static: Any) -> Program:
 
 
 class Latest(Generic[Value]):
-    """Values by key, of which those that were not asked for longest are let go; for any thread.
+    """Values by key, each made once, of which those not asked for longest are dropped; for any thread.
+
+    A `UserError` is kept like a value. After any other failure the next caller tries again.
 
     Attributes:
         most: How many are kept.
+        capacity: Bytes of arrays to keep; the newest value is kept whatever its size.
 
     Example:
         >>> squares = Latest(most=2)
@@ -46,36 +52,55 @@ class Latest(Generic[Value]):
         (0, 2)
     """
 
-    def __init__(self, *, most: int):
-        self.most = most
-        self._known: dict[Hashable, Value] = {}
-        self._lock = threading.RLock()
+    def __init__(self, *, most: float = math.inf, capacity: float = math.inf):
+        self.most, self.capacity = most, capacity
+        self._known: dict[Hashable, Future] = {}
+        self._bytes: dict[Hashable, int] = {}  # of those that are made
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._known)
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """Return the value of `key`, made if it is not there.
+        """Return the value of `key`, made by the first thread that asks; the others wait for it.
 
         Args:
             key: What tells it from others.
             make: Makes it.
         """
         with self._lock:
-            value = self._known.pop(key) if key in self._known else make()
-            self._known[key] = value  # at the end: the newest
-            while len(self._known) > self.most:
-                del self._known[next(iter(self._known))]
-            return value
+            known = self._known.pop(key, None)
+            future = self._known[key] = known or Future()  # at the end: the newest
+        if known is None:
+            try:
+                future.set_result(make())
+            except BaseException as failure:
+                future.set_exception(failure)
+            self._keep(key, future)
+        return future.result()
+
+    def _keep(self, key: Hashable, future: Future) -> None:
+        failure = future.exception()
+        with self._lock:
+            if failure is not None and not isinstance(failure, UserError):
+                del self._known[key]
+                return
+            leaves = [] if failure else jax.tree.leaves(future.result())
+            self._bytes[key] = sum(getattr(leaf, "nbytes", 0) for leaf in leaves)
+            for oldest in [each for each in self._known if each in self._bytes and each != key]:
+                if len(self._bytes) <= self.most and sum(self._bytes.values()) <= self.capacity:
+                    return
+                del self._known[oldest], self._bytes[oldest]
 
 
 class Recent:
     """`jax.jit` of one function for each of the last few keys, such as the sizes that a run works at.
 
-    JAX keeps what it traced and compiled as long as the function lives. Each key has a function of its own, with which
+    JAX keeps what it traced and compiled as long as the function lives. Each key has its own function, with which
     all of that goes; `jax.clear_caches` would take what the caller has compiled, too.
 
     Attributes:
+        function: The function.
         kept: The compiled functions by key.
 
     Args:
@@ -89,7 +114,7 @@ class Recent:
     """
 
     def __init__(self, function: Callable[..., Any], **options: Any):
-        self._function, self._options = function, options
+        self.function, self._options = function, options
         self.kept: Latest[Any] = Latest(most=KEPT)
 
     def of(self, key: Hashable) -> Any:
@@ -97,9 +122,9 @@ class Recent:
 
         Args:
             key: What its calls have in common. It says only how long they are remembered together: shapes and static
-                arguments are told apart as ever.
+                arguments are still distinguished.
         """
-        return self.kept.get(key, lambda: jax.jit(_copied(self._function), **self._options))
+        return self.kept.get(key, lambda: jax.jit(_copied(self.function), **self._options))
 
 
 def _copied(function: Callable[..., Any]) -> Callable[..., Any]:

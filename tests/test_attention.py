@@ -137,7 +137,7 @@ def test_an_empty_style_region_restricts_nothing(similarity):
 
 
 def temporary_bytes(function, positions):
-    """What the compiled program allocates beside its arguments and results."""
+    """Memory of the compiled program in addition to its arguments and results."""
     shapes = [jax.ShapeDtypeStruct((positions, width), jnp.float32) for width in (24, 24, 8)]
     return jax.jit(function).lower(*shapes).compile().memory_analysis().temp_size_in_bytes
 

@@ -25,7 +25,7 @@ LARGEST_WEIGHTS = 38_000_000
 def test_the_wheel_ships_the_weights_where_the_package_looks():
     shipped = BUILD["wheel"]["force-include"]
     assert BUILD["wheel"]["packages"] == [swag_jax.__name__]
-    # `weights_folder` prefers `_weights` beside the modules, where the wheel puts them.
+    # `weights_folder` prefers `_weights` next to the modules, where the wheel puts them.
     assert all(inside == f"swag_jax/_weights/{Path(source).name}" for source, inside in shipped.items())
     assert {(ROOT / source).parent for source in shipped} == {weights_folder()}
     embedded = {entry.file for entry in params.checkpoints() if entry.file}

@@ -57,7 +57,7 @@ def body():
     time.sleep(60)
 sys.exit(run(body))
 """,
-    "behind the work, while threads end": """
+    "after the work, while threads end": """
 threading.Thread(target=lambda: (time.sleep(0.3), send(), time.sleep(60))).start()
 sys.exit(run(lambda: None))
 """,

@@ -19,7 +19,7 @@ from swag_jax.cli._pairs import Job, add_options, from_file, from_folders, left_
 from swag_jax.cli.stylize import describe_weights
 from swag_jax.images import read_image, sheet, write_image
 from swag_jax.optimize import BatchProgress, Pair, stylize_stream
-from swag_jax.optimize.reader import Reader
+from swag_jax.optimize.pairs import Reader
 
 CELL, ROWS, COLUMNS = 256, 12, 12
 """Pixels of an image on the contact sheet, and rows and columns of one sheet."""

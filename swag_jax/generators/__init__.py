@@ -1,8 +1,5 @@
 """Networks that stylize in one pass: Johnson's, AdaIN, SANet, AdaAttN, each with losses and recipes in one file."""
 
-from swag_jax.generators import adaattn as adaattn
-from swag_jax.generators import adain as adain
-from swag_jax.generators import sanet as sanet
 from swag_jax.generators.adaattn import AdaAttNConfig as AdaAttNConfig
 from swag_jax.generators.adaattn import AdaAttNObjective as AdaAttNObjective
 from swag_jax.generators.adain import AdaINConfig as AdaINConfig
@@ -18,4 +15,3 @@ from swag_jax.generators.registry import METHODS as METHODS
 from swag_jax.generators.registry import create as create
 from swag_jax.generators.sanet import SANetConfig as SANetConfig
 from swag_jax.generators.sanet import SANetObjective as SANetObjective
-from swag_jax.params.tree import flat_parameters as flat_parameters

@@ -52,8 +52,6 @@ from swag_jax.losses.objective import Terms
 from swag_jax.params.layouts import Layout, table
 from swag_jax.smoothing import Smoothing, as_smoothing
 
-__all__ = ["AdaAttNObjective", "evaluate"]
-
 _VGG_LAYERS = tuple(tap.layer for tap in VGG_TAPS)
 
 _DEVIATION = 0.02

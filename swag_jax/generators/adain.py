@@ -41,8 +41,6 @@ from swag_jax.losses.objective import Terms
 from swag_jax.params.layouts import Layout, table
 from swag_jax.smoothing import Smoothing, as_smoothing
 
-__all__ = ["AdaINObjective", "evaluate"]
-
 
 @dataclass(frozen=True)
 class AdaINConfig:

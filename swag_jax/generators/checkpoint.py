@@ -29,7 +29,8 @@ from swag_jax.generators.registry import (
     with_parameters,
 )
 from swag_jax.params._files import file_sha256
-from swag_jax.params.convert import CONVERTER_VERSION, is_safetensors, open_part, read_fitting, tensors_sha256
+from swag_jax.params.checkpoint_file import is_safetensors, tensors_sha256
+from swag_jax.params.convert import CONVERTER_VERSION, open_part, read_fitting
 from swag_jax.params.layouts import Layout
 from swag_jax.params.manifest import checkpoint
 from swag_jax.params.safetensors_file import read_metadata, read_safetensors, write_safetensors

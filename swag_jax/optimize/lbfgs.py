@@ -50,7 +50,7 @@ class Pairs:
     Attributes:
         steps: s, differences of points.
         changes: y, those of gradients.
-        weights: 1 / (s . y) of each pair; 0 where there is none, or where the loss was not convex along it.
+        weights: 1 / (s . y) of each pair; 0 if there is none, or if the loss was not convex along it.
         count: Pairs stored so far.
     """
 

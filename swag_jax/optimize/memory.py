@@ -7,15 +7,14 @@ large is computed, allocated or compiled.
 
 import contextlib
 import math
-from collections.abc import Iterator
 
 import jax
 import psutil
 from jax.stages import Compiled
 
 from swag_jax._programs import Program
+from swag_jax._scheduler import OutOfMemoryError, memory_explained
 from swag_jax.optimize.pyramid import Scale
-from swag_jax.optimize.result import OutOfMemoryError
 
 HEADROOM = 0.95
 """Share of the free memory that a run may ask for; the rest is left to the allocator's fragmentation."""
@@ -80,7 +79,7 @@ def check_fits(program: Program, scale: Scale, *, fixed: int, analyzed: Scale | 
     if fixed + growing > free:
         rule = f"a run must fit into memory, got {_gib(fixed + growing)} needed at size {scale.size}"
         fitting = scale.size * math.sqrt(max(free - fixed, 0) / growing) if growing else 0
-        raise OutOfMemoryError(f"{rule} and {_gib(free)} free: {_cure(fitting)}")
+        raise OutOfMemoryError(f"{rule} and {_gib(free)} free: {_cure(fitting)}.")
 
 
 def largest_batch(one: int, many: int, *, size: int, free: float) -> int:
@@ -102,26 +101,16 @@ def largest_batch(one: int, many: int, *, size: int, free: float) -> int:
     return max(1, 1 + int((HEADROOM * free - one) // more))
 
 
-@contextlib.contextmanager
-def explained(size: int) -> Iterator[None]:
-    """Turn the failure of an allocation, on the device or the host, into one that names a smaller size.
-
-    Raises:
-        OutOfMemoryError: Naming half as many pixels.
-    """
-    try:
-        yield
-    except (jax.errors.JaxRuntimeError, MemoryError) as failure:
-        if not isinstance(failure, MemoryError) and "RESOURCE_EXHAUSTED" not in str(failure):
-            raise
-        rule = f"a run must fit into memory, which was used up at size {size}"
-        raise OutOfMemoryError(f"{rule}: {_cure(size / math.sqrt(2))}") from failure
+def explained(size: int) -> contextlib.AbstractContextManager[None]:
+    """Turn the failure of an allocation into an `OutOfMemoryError` that names half as many pixels."""
+    rule = f"a run must fit into memory, which was used up at size {size}"
+    return memory_explained(rule, cure=_cure(size / math.sqrt(2)))
 
 
 def _cure(fitting: float) -> str:
     """Name the largest multiple of 16 that fits, if there is one."""
     size = int(fitting) // 16 * 16
-    return f"pass --size {size} or less, or --precision bfloat16." if size else "free some memory first."
+    return f"pass --size {size} or less, or --precision bfloat16" if size else "free some memory first"
 
 
 def _gib(size: float) -> str:

@@ -71,7 +71,7 @@ class Outcome:
         index: Its place among the pairs.
         name: Its name.
         result: The image and its record; `seconds` are the pair's share of its batch's. `None` if there is none.
-        error: What was wrong with the pair; `None` if nothing was, also where the run was stopped before it.
+        error: What was wrong with the pair; `None` if nothing was, or if the run was stopped before it.
     """
 
     index: int
@@ -87,10 +87,10 @@ class BatchProgress:
     Attributes:
         done: Pairs that have an image.
         failed: Pairs that ended in an error.
-        pairs: Pairs in all; `None` where that is not known.
+        pairs: Pairs in all; `None` if unknown.
         rate: Pairs times steps per second, at the present size.
         seconds: Seconds since the start.
-        seconds_left: Expected seconds to the end, from the pixels and steps so far; `None` where `pairs` is.
+        seconds_left: Expected seconds to the end, from the pixels and steps so far; `None` if `pairs` is.
         compilations: Programs compiled so far.
     """
 
@@ -143,7 +143,3 @@ class NonFiniteLossError(UserError):
             f"{what} must be finite, got {value} at step {step}: check the weights ({source.describe()}) with "
             f"`swag-jax weights verify`, or use --precision float32 and smaller weights."
         )
-
-
-class OutOfMemoryError(UserError):
-    """The memory of the device does not hold the run."""

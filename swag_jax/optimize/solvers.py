@@ -116,7 +116,7 @@ def is_finite(loss: Scalar, gradient: Image) -> Flag:
 
 
 def as_failed(loss: Scalar) -> Scalar:
-    """Return the loss that a failed step records: never finite, also where only the gradient was not."""
+    """Return the loss that a failed step records: never finite, even if only the gradient was not."""
     return jnp.where(jnp.isfinite(loss), jnp.nan, loss)
 
 
@@ -160,7 +160,7 @@ class Adam:
         decay_first: Decay of the gradient's running mean. 0.9, as there.
         decay_second: Decay of the squared gradient's running mean. 0.99, as there.
         averaging: Decay of the running mean of the image that is returned instead of the last one; 0 turns it
-            off. 0.99 there, where thousands of steps are taken.
+            off. 0.99 there, for thousands of steps.
     """
 
     learning_rate: float = 0.02
@@ -218,7 +218,7 @@ class Adam:
         )
 
     def image(self, state: AdamState) -> Image:
-        """Return the averaged image, or the last one where averaging is off."""
+        """Return the averaged image, or the last one if averaging is off."""
         if not self.averaging:
             return state.image
         count: Any = state.moments.count

@@ -22,7 +22,7 @@ from swag_jax.generators.checkpoint import encoder_notes
 from swag_jax.generators.registry import with_parameters
 from swag_jax.images import read_image, write_image
 from swag_jax.params import Source
-from swag_jax.params.convert import tensors_sha256
+from swag_jax.params.checkpoint_file import tensors_sha256
 from swag_jax.train.data import Feed, SkippedFiles, batches, find_images
 from swag_jax.train.journal import Journal, find_event_writer
 from swag_jax.train.record import FILE, GENERATOR, check_settings, fingerprint, write_settings

@@ -202,7 +202,7 @@ def test_overflowing_weights_name_step_and_term(refused, checkpoint):
 
 @pytest.mark.parametrize("flags", [(), ("--smallest-size", 30000)])
 def test_out_of_memory_is_refused_before_any_work(refused, monkeypatch, flags):
-    monkeypatch.setattr("swag_jax.optimize.single._Job._run_scale", None)
+    monkeypatch.setattr("swag_jax.optimize.pairs.resize", None)
     problem = refused("--size", 30000, *flags)
     found = re.search(r"a run must fit into memory, got (\d+)\.\d GiB needed at size 30000 and .* GiB free", problem)
     assert int(found[1]) > 500
@@ -226,7 +226,7 @@ def test_memory_used_up_at_run_time(refused, monkeypatch, failure):
     def fail(*_):
         raise failure
 
-    monkeypatch.setattr("swag_jax.optimize.single._Job._targets", fail)
+    monkeypatch.setattr(jax, "device_get", fail)
     problem = refused("--size", 64)
     assert "a run must fit into memory, which was used up at size 64: pass --size 32 or less, or" in problem
 
@@ -235,7 +235,7 @@ def test_other_failures_of_the_runtime_are_not_hidden(stylize, monkeypatch):
     def fail(*_):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
-    monkeypatch.setattr("swag_jax.optimize.single._Job._targets", fail)
+    monkeypatch.setattr(jax, "device_get", fail)
     with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
         stylize()
 

@@ -15,13 +15,12 @@ import pytest
 from words import over
 
 import swag_jax
-from swag_jax import read_image, sample, write_image
+from swag_jax import devices, read_image, sample, write_image
 from swag_jax.cli import batch as batch_command
 from swag_jax.cli._display import Display, count_line, fit
 from swag_jax.cli._folder import Folder, Task, read_records
 from swag_jax.images import read_alpha
-from swag_jax.optimize import preparation
-from swag_jax.optimize.joint import Joint
+from swag_jax.optimize import engine
 
 CAT = sample("cat", size=53)[:, :40]
 """A square, which no sample of a content is."""
@@ -163,13 +162,15 @@ def test_nothing_is_done_twice(run, folders, monkeypatch):
 
 
 def count_solved(monkeypatch):
-    solved, original = [], Joint.solve
+    solved, original = [], batch_command.stylize_stream
 
-    def solve(self):
-        solved.extend(work.index for work in self.works)
-        return original(self)
+    def stream(*arguments, **options):
+        for outcome in original(*arguments, **options):
+            if outcome.result is not None:
+                solved.append(outcome.index)
+            yield outcome
 
-    monkeypatch.setattr(Joint, "solve", solve)
+    monkeypatch.setattr(batch_command, "stylize_stream", stream)
     return solved
 
 
@@ -419,7 +420,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_command_goes_on(run, folders, monkeyp
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(Display, "show", show)
-    monkeypatch.setitem(preparation.STEPS_BETWEEN_CALLBACKS, "cpu", 1)
+    monkeypatch.setitem(engine.STEPS_BETWEEN_CALLBACKS, "cpu", 1)
     ended = run()
     assert ended.code == 130
     assert "stopping after these steps; Ctrl-C again to quit at once; what is done is kept" in ended.err
@@ -585,12 +586,8 @@ def test_summary():
 
 
 def test_all_devices_are_used(run, monkeypatch):
-    seen, original = [], Joint._record
-
-    def record(self, history):
-        seen.append(self.programs.network(self.first).conv1_1)
-        return original(self, history)
-
-    monkeypatch.setattr(Joint, "_record", record)
+    seen, original = [], devices.replicate
+    monkeypatch.setattr(devices, "replicate", lambda tree: seen.append(original(tree)) or seen[-1])
     assert run().code == 0
+    assert jax.tree.leaves(seen)
     assert all(len(array.devices()) == jax.device_count() for array in jax.tree.leaves(seen))

@@ -88,7 +88,7 @@ def test_published_files_become_a_generator(kind, tmp_path):
     config = convert_generator(sources, kind, tmp_path / "out.safetensors")
     loaded = load_generator(tmp_path / "out.safetensors")
     assert loaded.config == config == PUBLISHED[kind].config
-    arrays = generators.flat_parameters(loaded)
+    arrays = flat_parameters(loaded)
     rename = PUBLISHED[kind].layout.rename
     foreign = {key: value for tensors in weights for key, value in tensors.items()}
     assert {rename(key) for key in foreign} == set(arrays)

@@ -24,7 +24,7 @@ def test_a_crop_is_cut_from_the_resized_image(image, where, squash):
     width = 32 if squash else 48
     whole = np.asarray(Image.open(image).resize((width, 32), Image.Resampling.BICUBIC))
     row, column = (min(int(place * (room + 1)), room) for place, room in zip(where, (16, width - 16), strict=True))
-    # A window of its own is resampled with weights of its own rounding.
+    # A separate window is resampled with separately rounded weights.
     np.testing.assert_allclose(found, whole[row : row + 16, column : column + 16], atol=2)
 
 

@@ -18,7 +18,7 @@ IMAGES = [jnp.asarray(reference_image(35, 45, seed)) for seed in (11, 12)]
 
 
 def of_a_saved_module(weights):
-    """What `lpips.LPIPS(...).state_dict()` holds beside its linear weights: the same again, its trunk, its scaling."""
+    """Other entries of `lpips.LPIPS(...).state_dict()`: the linear weights again, its trunk, its scaling."""
     again = {key.replace("lin", "lins.", 1): value for key, value in weights.items()}
     trunk = {"net.slice1.0.weight": np.zeros((64, 3, 11, 11), np.float32)}
     return {**weights, **again, **trunk, "scaling_layer.shift": np.zeros((1, 3, 1, 1), np.float32)}

@@ -147,7 +147,7 @@ def rows(features):
     params=[((6, 7), (6, 7)), ((5, 9), (8, 3)), ((2, 2), (1, 5))], ids=["equal sizes", "other sizes", "few positions"]
 )
 def pair(request):
-    """Random features of two images: 3 channels and 24, each with a mean and a deviation of its own."""
+    """Random features of two images: 3 channels and 24, each with its own mean and deviation."""
     rng = np.random.default_rng(0)
     return [
         {

@@ -2,7 +2,7 @@
 
 At 64 pixels every bound held on each of three drawn images with each of six seeds (growths of 39 and 136 or more,
 last entropies of 0.035 and 0.07 or less). At 48 pixels it did so narrowly, and at 32, where ResNet50 ends in a single
-position, it did not. The bounds of peaks held on each of two images with each of three seeds; the numbers beside them
+position, it did not. The bounds of peaks held on each of two images with each of three seeds; the numbers next to them
 are what was found there.
 """
 

@@ -1,7 +1,6 @@
 """`stylize_batch` and `stylize_stream`: many pairs, each as it would be alone."""
 
 import threading
-import time
 
 import jax
 import jax.numpy as jnp
@@ -17,17 +16,15 @@ from swag_jax.optimize import (
     OutOfMemoryError,
     Pair,
     StylizeSettings,
-    batch,
+    drivers,
+    engine,
     memory,
-    preparation,
     stylize,
     stylize_batch,
     stylize_stream,
 )
-from swag_jax.optimize.joint import Joint
-from swag_jax.optimize.once import Once
-from swag_jax.optimize.programs import Programs
-from swag_jax.optimize.reader import Reader
+from swag_jax.optimize.engine import Programs
+from swag_jax.optimize.pairs import Reader
 
 COFFEE, CAT, ASTRONAUT = sample("coffee", size=64), sample("cat", size=64)[:, :48], sample("astronaut", size=64)
 SWIRLS, MOSAIC, DOTS = sample("swirls", size=64), sample("mosaic", size=50), sample("dots", size=40)[:30]
@@ -94,9 +91,8 @@ def test_a_pair_with_nan_disturbs_no_other(monkeypatch):
     assert refused.images[1] is None
     assert str(refused.failed[0].error).startswith("the content image must be finite, got ")
 
-    monkeypatch.setattr("swag_jax.optimize.reader.host_image", lambda image, what: np.float32(image))
-    monkeypatch.setattr("swag_jax.optimize.reader.resize", lambda image, *shape: image[: shape[0], : shape[1]])
-    monkeypatch.setattr("swag_jax.optimize.preparation.resize", lambda image, *shape: image[: shape[0], : shape[1]])
+    monkeypatch.setattr("swag_jax.optimize.pairs.host_image", lambda image, what: np.float32(image))
+    monkeypatch.setattr("swag_jax.optimize.pairs.resize", lambda image, *shape: image[: shape[0], : shape[1]])
     found = stylize_batch([COFFEE, broken, ASTRONAUT], SWIRLS, settings=TINY)
     clean = stylize_batch([COFFEE, ASTRONAUT, ASTRONAUT], SWIRLS, settings=TINY)
     assert [outcome.index for outcome in found.failed] == [1]
@@ -153,18 +149,23 @@ def test_compilations_depend_on_shapes_not_on_pairs():
 
 
 def test_targets_are_computed_once_per_image(monkeypatch):
-    computed = []
-    original = Programs._target
+    computed, original = [], engine.compiled
 
-    def spy(self, what, *arguments):
-        computed.append(what)
-        return original(self, what, *arguments)
+    def counted(function, *arguments, **static):
+        program = original(function, *arguments, **static)
 
-    monkeypatch.setattr(Programs, "_target", spy)
+        def call(*arguments, **options):
+            computed.append(getattr(function, "__name__", ""))
+            return program(*arguments, **options)
+
+        return call
+
+    monkeypatch.setattr(engine, "compiled", counted)
+    monkeypatch.setattr(memory, "needed_bytes", lambda program: 0)
     contents, styles = [COFFEE, ASTRONAUT], [SWIRLS, SWIRLS[::-1], SWIRLS[:, ::-1]]
     combined = [(content, style.copy()) for content in contents for style in styles]
     stylize_batch(*map(list, zip(*combined, strict=True)), settings=TINY)
-    assert sorted(computed) == ["content"] * 2 + ["style"] * 3
+    assert (computed.count("content_targets"), computed.count("style_targets")) == (2, 3)
 
 
 def test_images_are_read_once():
@@ -188,17 +189,11 @@ def test_uneven_batches_are_filled_up():
         check_equal(many.outcomes[place].result, stylize(contents[place], SWIRLS, settings=TINY))
 
 
-def test_a_batch_size_below_the_devices_is_kept(monkeypatch):
-    solved, original = [], Joint.solve
-
-    def solve(self):
-        solved.append(len(self.works))
-        return original(self)
-
-    monkeypatch.setattr(Joint, "solve", solve)
-    contents = [np.roll(COFFEE, shift, axis=1) for shift in range(5)]
-    assert stylize_batch(contents, SWIRLS, settings=TINY, batch_size=2).failed == []
-    assert solved == [2, 2, 1]
+def test_a_batch_size_below_the_devices_is_kept():
+    contents, seen = [np.roll(COFFEE, shift, axis=1) for shift in range(5)], []
+    found = stylize_batch(contents, SWIRLS, settings=TINY, batch_size=2, callback=lambda p: seen.append(p.done))
+    assert found.failed == []
+    assert seen == [0, 2, 4]
 
 
 @pytest.mark.parametrize(
@@ -263,31 +258,33 @@ def test_a_bad_image_is_one_pairs_failure(unchecked, bad, message):
 
 
 def test_the_batch_follows_from_memory(monkeypatch):
-    asked = []
+    """Three pairs per device would need 130 bytes, and each device may take 125: the batches are of two per device."""
+    seen, chunk = [], Programs.chunk
 
-    def chunk(self, work, scale, *, steps, size):
-        asked.append(size)
-        return 100 + 10 * size
+    def sized(self, problem, scale, *, steps, size):
+        program = chunk(self, problem, scale, steps=steps, size=size)
+        needed[program] = 100 + 10 * size
+        return program
 
-    monkeypatch.setitem(batch.LARGEST, "cpu", 64)
-    monkeypatch.setattr(memory, "needed_bytes", lambda program: program)
-    monkeypatch.setattr(
-        Programs, "chunk", lambda self, work, scale, *, steps, size: asked.append(size) or 10 * size + 100
-    )
-    monkeypatch.setattr(memory, "free_bytes", lambda: devices.count() * 180 / memory.HEADROOM)
-    run = batch._Run(total=None, callback=None, batch_size=None, ahead=128, max_shapes=None, mapping="pmap")
-    work = run.reader.prepare(0, Pair(COFFEE, SWIRLS, TINY))
-    assert [len(works) for works in run._cut([work] * 150)] == [64, 64, 22]
-    assert asked[:2] == [20, 1]
+    needed = {}
+    monkeypatch.setattr(Programs, "chunk", sized)
+    monkeypatch.setattr(memory, "needed_bytes", needed.get)
+    monkeypatch.setattr(memory, "free_bytes", lambda: devices.count() * 125 / memory.HEADROOM)
+    monkeypatch.setattr(engine, "_weight_bytes", lambda problem: 0)
+    contents = [np.roll(COFFEE, shift, axis=1) for shift in range(24)]
+    found = stylize_batch(contents, SWIRLS, settings=TINY, callback=lambda p: seen.append(p.done))
+    assert found.failed == []
+    assert seen == [0, 16]
+    assert set(needed.values()) == {110, 120, 130}
 
 
 @pytest.mark.parametrize(("number", "above", "below"), [(1, 1, 1), (7, 7, 7), (9, 10, 8), (11, 12, 10), (17, 20, 16)])
 def test_sizes_of_batches_are_few(number, above, below):
-    assert (batch._class_above(number), batch._class_below(number)) == (above, below)
+    assert (drivers._class_above(number), drivers._class_below(number)) == (above, below)
 
 
 def test_little_of_a_batch_is_copies():
-    assert max(1 - number / batch._class_above(number) for number in range(1, 1000)) < 0.2
+    assert max(1 - number / drivers._class_above(number) for number in range(1, 1000)) < 0.2
 
 
 def test_a_pair_that_cannot_fit_fails_with_the_cure(monkeypatch):
@@ -297,35 +294,32 @@ def test_a_pair_that_cannot_fit_fails_with_the_cure(monkeypatch):
     assert "GiB needed at size 32" in str(found.failed[0].error)
 
 
-def test_out_of_memory_halves_the_batch(monkeypatch):
-    tried = []
-    original = Joint.solve
+def test_out_of_memory_halves_the_batch():
+    """Three pairs per device are too many once; then there is one."""
+    seen = []
 
-    def solve(self):
-        tried.append((len(self.works), self.size))
-        if self.size > 1:
+    def callback(progress):
+        seen.append((progress.done, round(progress.seconds_left, 3) == 0))
+        if len(seen) == 1:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
-        return original(self)
 
-    monkeypatch.setattr(Joint, "solve", solve)
     contents = [np.roll(COFFEE, shift, axis=1) for shift in range(20)]
-    found = stylize_batch(contents, SWIRLS, settings=TINY, batch_size=40)
-    assert tried == [(20, 3), (8, 1), (8, 1), (4, 1)]
+    found = stylize_batch(contents, SWIRLS, settings=TINY, batch_size=40, callback=callback)
+    assert seen == [(0, True), (0, False), (8, False), (16, True)]
     assert found.failed == []
     check_equal(found.outcomes[19].result, stylize(contents[19], SWIRLS, settings=TINY))
 
 
-def test_other_failures_are_not_hidden(monkeypatch):
-    def fail(self):
+def test_other_failures_are_not_hidden():
+    def callback(progress):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
-    monkeypatch.setattr(Joint, "solve", fail)
     with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
-        stylize_batch(COFFEE, SWIRLS, settings=TINY)
+        stylize_batch(COFFEE, SWIRLS, settings=TINY, callback=callback)
 
 
 def test_progress(monkeypatch):
-    monkeypatch.setitem(preparation.STEPS_BETWEEN_CALLBACKS, "cpu", 2)
+    monkeypatch.setitem(engine.STEPS_BETWEEN_CALLBACKS, "cpu", 2)
     seen = []
     settings = TINY.replace(steps=4)
     stylize_batch([COFFEE[..., :2], COFFEE, CAT], SWIRLS, settings=settings, callback=seen.append)
@@ -336,7 +330,7 @@ def test_progress(monkeypatch):
 
 
 def test_a_callback_stops_the_run(monkeypatch):
-    monkeypatch.setitem(preparation.STEPS_BETWEEN_CALLBACKS, "cpu", 1)
+    monkeypatch.setitem(engine.STEPS_BETWEEN_CALLBACKS, "cpu", 1)
     stop = lambda progress: progress.done == 1  # noqa: E731
     found = stylize_batch([COFFEE, CAT], SWIRLS, settings=TINY, callback=stop)
     assert found.images[0].shape == (24, 32, 3)
@@ -395,8 +389,8 @@ def test_an_abandoned_stream_ends_its_threads():
 @pytest.mark.parametrize("mapping", devices.MAPPINGS)
 def test_no_device_waits_for_another(mapping):
     """The compiled program of a chunk on eight devices holds no collective operation."""
-    work = Reader().prepare(0, Pair(COFFEE, SWIRLS, TWO_SCALES))
-    program = Programs(mapping=mapping).chunk(work, work.scales[0], steps=2, size=2).as_text()
+    problem = Reader().prepare(Pair(COFFEE, SWIRLS, TWO_SCALES)).problem
+    program = Programs(mapping=mapping).chunk(problem, problem.scales[0], steps=2, size=2).as_text()
     assert "num_partitions=8" in program
     assert "while" in program
     for operation in ("all-reduce", "all-gather", "all-to-all", "collective", "reduce-scatter", "send", "recv"):
@@ -408,52 +402,13 @@ def test_collectives_would_be_seen():
     assert " all-reduce" in text
 
 
-def test_once_computes_once_in_many_threads():
-    once, calls = Once(capacity=1000), []
-
-    def slow():
-        calls.append(1)
-        time.sleep(0.05)
-        return "value"
-
-    with batch.ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda _: once.get("key", slow), range(8))) == ["value"] * 8
-    assert len(calls) == 1
-
-
-def test_once_forgets_the_oldest():
-    once, calls = Once(capacity=250), []
-
-    def make(key):
-        return once.get(key, lambda: calls.append(key) or np.zeros(100, np.uint8))
-
-    for key in "abacab":  # c pushes b out, the oldest by then
-        make(key)
-    assert calls == ["a", "b", "c", "b"]
-
-
-def test_once_remembers_bad_input_and_forgets_accidents():
-    once, calls = Once(capacity=10), []
-
-    def fail(failure):
-        calls.append(failure)
-        raise failure
-
-    for failure in (UserError("bad"), MemoryError()):
-        for _ in range(2):
-            with pytest.raises(type(failure)):
-                once.get(type(failure), lambda failure=failure: fail(failure))
-    assert [type(call) for call in calls] == [UserError, MemoryError, MemoryError]
-
-
 def test_programs_of_the_last_sizes_are_kept():
-    run = batch._Run(total=None, callback=None, batch_size=8, ahead=1, max_shapes=None, mapping="pmap")
-    pairs = [Pair(COFFEE[:height], SWIRLS, TINY) for height in (48, 46, 44, 42, 40, 38, 38)]
-    assert all(outcome.error is None for outcome in run.outcomes(pairs))
-    assert len(run.programs.kept) == KEPT
-    compiled = run.programs.compiled
-    assert compiled > 6
-    assert [outcome.error for outcome in run.outcomes(pairs[-KEPT:])] == [None] * KEPT
-    assert run.programs.compiled == compiled
-    assert [outcome.error for outcome in run.outcomes(pairs[:1])] == [None]
-    assert run.programs.compiled > compiled
+    heights, compiled = (48, 46, 44, 42, 40, 38, 38, 40, 42, 44, 48), []
+    pairs = [Pair(COFFEE[:height], SWIRLS, TINY) for height in heights]
+    found = stylize_stream(pairs, ahead=1, callback=lambda p: compiled.append(p.compilations))
+    assert [outcome.error for outcome in found] == [None] * len(pairs)
+    new = np.diff([0, *compiled])  # the images of one batch are compiled after its callback
+    assert KEPT == 4
+    assert (new[:6] > 0).all()
+    assert new[7:10].tolist() == [0, 0, 0]
+    assert new[10] > 0

@@ -1,6 +1,6 @@
 """Record reference values of the networks, the losses and the generators with PyTorch in float64.
 
-Writes one `.npz` per network and variant, `losses.npz`, `generators.npz` and `generator_losses.npz`, beside this file.
+Writes one `.npz` per network and variant, `losses.npz`, `generators.npz` and `generator_losses.npz`, next to this file.
 Layer arrays are channels-last: `height width channels`, flattened in that order. PyTorch is needed here only; the tests
 read the files.
 

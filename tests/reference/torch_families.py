@@ -1,7 +1,8 @@
 """More networks in plain PyTorch, with every activation by name: ResNet18, what SWAG compares, both Inceptions.
 
-Beside `benchmarks/torch_networks.py`, for reference values only. ResNet18 carries torchvision's names. The others take
-the shape of every convolution from the weights they are built for, so that the code says only how these are wired.
+Networks in addition to `benchmarks/torch_networks.py`, for reference values only. ResNet18 has torchvision's names.
+The others take the shape of every convolution from the weights they are built for, so that the code says only how
+these are connected.
 """
 
 from collections.abc import Iterator, Mapping

@@ -62,7 +62,7 @@ def write_torch(path, content):
 
 
 def write_pickle(path, pickled, *, compressed=False, **entries):
-    """Write any bytes as the pickle of a zip file, and other entries beside it."""
+    """Write any bytes as the pickle of a zip file, with other entries."""
     kind = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
     with zipfile.ZipFile(path, "w", kind) as archive:
         archive.writestr("archive/data.pkl", pickled)

@@ -12,9 +12,10 @@ from swag_jax._settings import Settings
 from swag_jax.apply import ApplySettings, load_stylizer
 from swag_jax.backbones.zoo import entry
 from swag_jax.features import LayerSpec
-from swag_jax.generators import METHODS, Generator, Method, Recipe, create, flat_parameters
+from swag_jax.generators import METHODS, Generator, Method, Recipe, create
 from swag_jax.generators._layers import VGG_TAPS, Conv
 from swag_jax.generators.method import of_pairs
+from swag_jax.params.tree import flat_parameters
 from swag_jax.smoothing import Smoothing
 from swag_jax.train import Cadence, journal, recipe, train_generator
 

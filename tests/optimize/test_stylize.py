@@ -19,8 +19,8 @@ from swag_jax.optimize import (
     NonFiniteLossError,
     OutOfMemoryError,
     StylizeSettings,
+    engine,
     memory,
-    single,
     solve,
     stylize,
 )
@@ -223,7 +223,7 @@ def broken(monkeypatch):
             arrays = flat_parameters(network)
             return with_parameters(network, {**arrays, name: arrays[name].at[0].set(value)}), source
 
-        monkeypatch.setattr("swag_jax.optimize.preparation.load", load)
+        monkeypatch.setattr("swag_jax.optimize.pairs.load", load)
 
     return spoil
 
@@ -263,7 +263,7 @@ def test_out_of_memory_names_a_size_that_fits(monkeypatch):
 
 def test_programs_of_the_last_sizes_are_kept(monkeypatch):
     """The device holds no more programs after many sizes than after as many as are kept."""
-    kinds = (single._chunk, single._targets, single._initialized, single._image)
+    kinds = (engine._chunk, engine._content_targets, engine._style_targets, engine._initialized, engine._image)
     for kind in kinds:  # of other tests, none
         monkeypatch.setattr(kind, "kept", Latest(most=KEPT))
     tiny = FAST.replace(smallest_size=48, steps=1, objective=SHALLOW)

@@ -1,0 +1,420 @@
+"""The loop of every stylization: pairs of one problem solved together, scale by scale and chunk by chunk.
+
+A single image is a batch of one, without axes, on JAX's default device. Batches are solved by `jax.vmap` on each
+device, side by side on all of them (`devices.map_batch`). Nothing is summed over pairs, so that each comes out as it
+would alone.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import ArrayLike
+
+from swag_jax import devices
+from swag_jax._checks import UserError
+from swag_jax._programs import KEPT, Latest, Program, Recent, compiled
+from swag_jax._types import AnyHostImage, AnyImage, HostImage, Image
+from swag_jax.backbones import Backbone
+from swag_jax.images import resize, transfer_luminance
+from swag_jax.losses import Objective, Targets, content_targets, evaluate, style_targets
+from swag_jax.optimize import memory
+from swag_jax.optimize.pairs import REMEMBERED, PreparedPair, Problem
+from swag_jax.optimize.pyramid import Scale
+from swag_jax.optimize.result import NonFiniteLossError, Result
+from swag_jax.optimize.solvers import Evaluate, History, Solver, State, run
+from swag_jax.params import Source
+
+STEPS_BETWEEN_CALLBACKS = {"cpu": 5, "gpu": 20, "tpu": 20}
+"""Steps of one compiled chunk: long enough that dispatch costs nothing, short enough for a live display."""
+
+STYLES_KEPT = 64
+"""Programs of style targets that a run keeps; each is for one scale and one set of style shapes."""
+
+
+def objective_with_gradient(network: Backbone, targets: Targets, objective: Objective) -> Evaluate:
+    """Return image -> ((loss, terms), gradient), as solvers want it."""
+    return jax.value_and_grad(lambda image: evaluate(network, image, targets, objective=objective), has_aux=True)
+
+
+def make_targets(
+    network: Backbone,
+    content: Image,
+    styles: Sequence[AnyImage],
+    *,
+    objective: Objective,
+    blend: ArrayLike | Sequence[float] | None = None,
+) -> Targets:
+    """Compute everything the objective needs of the content and the style images. Pure.
+
+    Args:
+        network: The network to read.
+        content: The content image at the size that is optimized.
+        styles: One or more style images, of any sizes.
+        objective: Layers and smoothing.
+        blend: A non-negative weight per style image; `None`: equal weights.
+
+    Returns:
+        The targets by layer.
+    """
+    weights = jnp.ones(len(styles), jnp.float32) if blend is None else jnp.asarray(blend, jnp.float32)
+    return Targets(
+        content=content_targets(network, content, objective=objective),
+        style=style_targets(network, styles, objective=objective, blend=weights),
+    )
+
+
+def take_steps(
+    network: Backbone, targets: Targets, state: State, *, objective: Objective, solver: Solver, steps: int
+) -> tuple[State, History]:
+    """Take a chunk of steps. Pure."""
+    return run(objective_with_gradient(network, targets, objective), solver, state, steps=steps)
+
+
+def _initialize(image: Image, *, solver: Solver, terms: tuple[str, ...]) -> State:
+    return solver.init(image, terms)
+
+
+def _resize(state: State, *, solver: Solver, height: int, width: int) -> State:
+    return solver.resized(state, height, width)
+
+
+def _image_of(state: State, *, solver: Solver) -> Image:
+    return solver.image(state)
+
+
+_chunk = Recent(take_steps, static_argnames=("objective", "solver", "steps"), donate_argnames=("state",))
+_targets = Recent(make_targets, static_argnames=("objective",))
+_content_targets = Recent(content_targets, static_argnames=("objective",))
+_style_targets = Recent(style_targets, static_argnames=("objective",))
+_initialized = Recent(_initialize, static_argnames=("solver", "terms"))
+_resized = Recent(_resize, static_argnames=("solver", "height", "width"))
+_image = Recent(_image_of, static_argnames=("solver",))
+
+
+class Programs:
+    """What a run compiles and computes once: programs, networks on every device, targets.
+
+    Kept are the programs of the last `KEPT` sizes. Those of single images are shared with other runs in the process.
+
+    Attributes:
+        mapping: How batches are mapped over the devices; `None` for one pair on the default device, without axes.
+        seconds: Seconds spent on compiling.
+        compiled: Programs compiled so far, including those no longer kept.
+    """
+
+    def __init__(self, *, mapping: devices.Mapping | None):
+        self.mapping: devices.Mapping | None = mapping
+        self.seconds, self.compiled = 0.0, 0
+        self._of_sizes: Latest[Latest[Program]] = Latest(most=KEPT)
+        self._of_styles: Latest[Program] = Latest(most=STYLES_KEPT)
+        self._networks: Latest[Any] = Latest(capacity=REMEMBERED)
+        self._targets: Latest[Any] = Latest(capacity=REMEMBERED)
+
+    def network(self, problem: Problem) -> Backbone:
+        """Return the network of a problem, on every device."""
+        loaded = problem.loaded
+        if self.mapping is None:
+            return loaded.network
+        return self._networks.get(loaded.key, lambda: devices.replicate(loaded.network))
+
+    def chunk(self, problem: Problem, scale: Scale, *, steps: int, size: int) -> Program:
+        """Return the program that takes `steps` at one scale with `size` pairs per device.
+
+        It takes network, targets and state to state and history; the state's memory is given up.
+        """
+        objective, solver, network = problem.objective, problem.solver, problem.loaded.network
+        image = jax.ShapeDtypeStruct((scale.height, scale.width, 3), jnp.float32)
+
+        def make() -> Program:
+            key, blend = _recent_key(problem), jax.ShapeDtypeStruct((1,), jnp.float32)
+            targets = _targets.of(key).eval_shape(network, image, [image], objective=objective, blend=blend)
+            state = _initialized.of(key).eval_shape(image, solver=solver, terms=objective.terms)
+            options = {"objective": objective, "solver": solver, "steps": steps}
+            if self.mapping is None:
+                return compiled(_chunk.of(key), network, targets, state, **options)
+            mapped = devices.map_batch(
+                functools.partial(take_steps, **options), shared=["network"], donated=["state"], mapping=self.mapping
+            )
+            return compiled(mapped, self.network(problem), *devices.abstract_batch((targets, state), size=size))
+
+        key = (problem.loaded.structure, objective, solver, image.shape, steps, size)
+        return self._get(self._of_size(problem), key, make)
+
+    def start(self, problem: Problem, images: Any) -> Any:
+        """Return the solver's states before the first step."""
+        return self._call(_initialized, problem, images, solver=problem.solver, terms=problem.objective.terms)
+
+    def carry(self, problem: Problem, state: Any, scale: Scale) -> Any:
+        """Return the states carried to another scale."""
+        return self._call(_resized, problem, state, solver=problem.solver, height=scale.height, width=scale.width)
+
+    def images(self, problem: Problem, state: Any) -> Any:
+        """Return the images of the states."""
+        return self._call(_image, problem, state, solver=problem.solver)
+
+    def targets(self, pair: PreparedPair, place: int) -> Targets:
+        """Return the targets of a pair at one of its scales.
+
+        In a batch they are in host memory, and those that several pairs have in common are computed once.
+        """
+        problem, content, styles = pair.problem, pair.contents[place], pair.styles[place]
+        shapes, made = tuple(style.shape for style in styles), (problem.loaded.key, problem.objective)
+
+        def of_content() -> Any:
+            function = _content_targets.of(_recent_key(problem))
+            return self._compute(function, self._of_size(problem), problem, jnp.asarray(content))
+
+        def of_styles() -> Any:
+            function = _style_targets.of((_recent_key(problem), shapes))
+            images = [jnp.asarray(style) for style in styles]
+            blend = jnp.asarray(pair.settings.blend or [1.0] * len(styles), jnp.float32)
+            return self._compute(function, self._of_styles, problem, images, blend=blend)
+
+        if self.mapping is None:
+            return Targets(content=of_content(), style=of_styles())
+        keys = (*made, pair.content_key, content.shape), (*made, pair.style_key, shapes, pair.settings.blend)
+        return Targets(
+            content=self._targets.get(keys[0], lambda: jax.device_get(of_content())),
+            style=self._targets.get(keys[1], lambda: jax.device_get(of_styles())),
+        )
+
+    def put(self, trees: Sequence[Any], *, size: int) -> Any:
+        """Return what pairs have each, on the devices; those missing from a full batch are copies of the last."""
+        if self.mapping is None:
+            return jax.tree.map(jnp.asarray, trees[0])
+        return devices.split(jax.tree.map(lambda *leaves: np.stack(leaves), *devices.pad(trees, size=size)))
+
+    def fetch(self, tree: Any, *, length: int) -> Any:
+        """Return results as host arrays, `length ...`."""
+        if self.mapping is None:
+            return jax.tree.map(lambda x: np.asarray(x)[None], jax.device_get(tree))
+        return devices.gather(tree, length=length)
+
+    def _compute(self, function: Any, kept: Latest[Program], problem: Problem, images: Any, **options: Any) -> Any:
+        """Apply a function of a network and of images of one pair."""
+        network, objective = problem.loaded.network, problem.objective
+        if self.mapping is None:
+            return function(network, images, objective=objective, **options)
+        shapes = tuple(image.shape for image in jax.tree.leaves(images))
+        make = functools.partial(compiled, function, network, images, objective=objective, **options)
+        key = ("targets", problem.loaded.structure, objective, shapes)
+        return self._get(kept, key, make)(network, images, **options)
+
+    def _call(self, recent: Recent, problem: Problem, argument: Any, **options: Any) -> Any:
+        """Apply a function of one pair to all of a batch."""
+        if self.mapping is None:
+            return recent.of(_recent_key(problem))(argument, **options)
+        mapped = devices.map_batch(functools.partial(recent.function, **options), mapping=self.mapping)
+        leaves, structure = jax.tree.flatten(argument)
+        key = (recent, structure, tuple(leaf.shape for leaf in leaves), *options.values())
+        return self._get(self._of_size(problem), key, lambda: compiled(mapped, argument))(argument)
+
+    def _of_size(self, problem: Problem) -> Latest[Program]:
+        return self._of_sizes.get(problem.shapes, Latest)
+
+    def _get(self, kept: Latest[Program], key: Hashable, make: Callable[[], Program]) -> Program:
+        def timed() -> Program:
+            began = time.perf_counter()
+            program = make()
+            self.seconds += time.perf_counter() - began
+            self.compiled += 1
+            return program
+
+        return kept.get(key, timed)
+
+
+def _recent_key(problem: Problem) -> Hashable:
+    """Return what single images have in common whose programs are kept, and dropped, together."""
+    return problem.objective, problem.solver, problem.shapes
+
+
+def chunk_length(remaining: int, *, every: int | None = None, step: int = 0) -> int:
+    """Return the steps of the next compiled chunk, which ends at a multiple of `every` if that is given.
+
+    Args:
+        remaining: Steps left at the scale.
+        every: Steps between callbacks; default: the backend's.
+        step: Steps done at all scales.
+    """
+    if every:
+        return min(remaining, every - step % every)
+    return min(remaining, STEPS_BETWEEN_CALLBACKS.get(jax.default_backend(), 20))
+
+
+def check_memory(programs: Programs, problem: Problem, *, every: int | None) -> None:
+    """Raise before any long work if the finest scale of a single image will not fit.
+
+    Raises:
+        OutOfMemoryError: Naming the size that would fit.
+    """
+    finest = problem.scales[-1]
+    if finest.size > memory.ANALYZED_SIZE:
+        analyzed = memory.analyzed_scale(problem.scales)
+        program = programs.chunk(problem, analyzed, steps=chunk_length(analyzed.steps, every=every), size=1)
+        memory.check_fits(program, finest, analyzed=analyzed, fixed=_weight_bytes(problem))
+
+
+def _weight_bytes(problem: Problem) -> int:
+    return sum(array.nbytes for array in jax.tree.leaves(problem.loaded.network))
+
+
+@dataclass
+class Run:
+    """Pairs of one problem, solved together.
+
+    Attributes:
+        programs: The programs.
+        pairs: At most `size` for every device.
+        tell: Called after each chunk with its steps and seconds; returns whether to stop.
+        size: Pairs per device.
+        every: End a chunk at every multiple of this many steps.
+        histories: Losses and terms by chunk, `pairs steps`.
+        failures: Errors by place in `pairs`.
+        steps: Steps done at each scale that was begun.
+        seconds: Seconds of all pairs, by phase.
+        stopped: Whether `tell` has ended the run before its last step.
+    """
+
+    programs: Programs
+    pairs: Sequence[PreparedPair]
+    tell: Callable[["Run", int, float], bool]
+    size: int = 1
+    every: int | None = None
+    histories: list[dict[str, np.ndarray]] = field(default_factory=list)
+    failures: dict[int, UserError] = field(default_factory=dict)
+    steps: list[int] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=lambda: {"compile": 0.0, "optimize": 0.0})
+    stopped: bool = False
+    _state: Any = field(init=False, default=None)
+
+    def solve(self) -> list[Result | UserError]:
+        """Work through the scales; return what became of each pair.
+
+        Raises:
+            OutOfMemoryError: If the batch does not fit into memory.
+        """
+        for scale in self.problem.scales:
+            if not self._over:
+                with memory.explained(scale.size):
+                    self._solve_scale(scale)
+        with memory.explained(self.scale.size):
+            images = self.images()
+        return [self.failures.get(place) or self._result(place, image) for place, image in enumerate(images)]
+
+    @property
+    def problem(self) -> Problem:
+        """What the pairs have in common."""
+        return self.pairs[0].problem
+
+    @property
+    def scale(self) -> Scale:
+        """The present scale."""
+        return self.problem.scales[len(self.steps) - 1]
+
+    @property
+    def step(self) -> int:
+        """Steps done at all scales."""
+        return sum(self.steps)
+
+    @property
+    def work_left(self) -> int:
+        """Pixels times steps that each pair still has ahead."""
+        ahead = self.problem.scales[len(self.steps) :]
+        return self.scale.pixels * (self.scale.steps - self.steps[-1]) + sum(scale.work for scale in ahead)
+
+    def images(self) -> list[AnyHostImage]:
+        """Fetch the images so far: at the present scale; at the end, those of the results."""
+        images = self.programs.fetch(self.programs.images(self.problem, self._state), length=len(self.pairs))
+        return [self._finished(pair, image) for pair, image in zip(self.pairs, images, strict=True)]
+
+    @property
+    def _over(self) -> bool:
+        return self.stopped or len(self.failures) == len(self.pairs)
+
+    def _solve_scale(self, scale: Scale) -> None:
+        place, began = len(self.steps), time.perf_counter()
+        programs, problem = self.programs, self.problem
+        program = programs.chunk(problem, scale, steps=self._length(scale.steps), size=self.size)
+        sharing = 1 if programs.mapping is None else memory.sharing()
+        memory.check_fits(program, scale, fixed=_weight_bytes(problem), sharing=sharing)
+        targets = programs.put([programs.targets(pair, place) for pair in self.pairs], size=self.size)
+        if self._state is None:
+            start = programs.put([pair.start for pair in self.pairs], size=self.size)
+            self._state = programs.start(problem, start)
+        else:
+            self._state = programs.carry(problem, self._state, scale)
+        self.steps.append(0)
+        self.seconds["compile"] += time.perf_counter() - began
+        while self.steps[-1] < scale.steps and not self._over:
+            self._take_chunk(scale, targets)
+
+    def _take_chunk(self, scale: Scale, targets: Any) -> None:
+        before, length = time.perf_counter(), self._length(scale.steps - self.steps[-1])
+        program = self.programs.chunk(self.problem, scale, steps=length, size=self.size)
+        network = self.programs.network(self.problem)
+        began = time.perf_counter()
+        self._state, history = program(network, targets, self._state)
+        self._record(self.programs.fetch(history, length=len(self.pairs)))
+        took = time.perf_counter() - began
+        self.seconds["compile"] += began - before
+        self.seconds["optimize"] += took
+        self.steps[-1] += length
+        if not self._over:
+            self.stopped = self.tell(self, length, took) and self.step < sum(s.steps for s in self.problem.scales)
+
+    def _length(self, remaining: int) -> int:
+        return chunk_length(remaining, every=self.every, step=self.step)
+
+    def _record(self, history: dict[str, np.ndarray]) -> None:
+        self.histories.append(history)
+        for place, pair in enumerate(self.pairs):
+            own = {name: values[place] for name, values in history.items()}
+            failure = find_failure(own, before=self.step, source=pair.problem.loaded.source)
+            if failure is not None:
+                self.failures.setdefault(place, failure)
+
+    def _finished(self, pair: PreparedPair, image: HostImage) -> AnyHostImage:
+        """Return an image at its own aspect ratio, with the content's colors if the settings say so."""
+        if self.scale == self.problem.scales[-1]:
+            image = resize(image, *pair.shape)
+        if pair.settings.colors != "luminance":
+            return image
+        content = resize(pair.contents[len(self.steps) - 1], *image.shape[:2])
+        return np.asarray(transfer_luminance(jnp.asarray(content), jnp.asarray(image)))
+
+    def _result(self, place: int, image: AnyHostImage) -> Result:
+        pair = self.pairs[place]
+        return Result(
+            image=image,
+            history={name: np.concatenate([h[name][place] for h in self.histories]) for name in self.histories[0]},
+            sizes=self.problem.shapes[: len(self.steps)],
+            steps=tuple(self.steps),
+            status="stopped" if self.stopped else "done",
+            settings=pair.settings,
+            source=pair.problem.loaded.source,
+            seconds={"load": pair.seconds, **{k: value / len(self.pairs) for k, value in self.seconds.items()}},
+        )
+
+
+def find_failure(history: dict[str, np.ndarray], *, before: int, source: Source) -> NonFiniteLossError | None:
+    """Return the error of the first step whose loss or gradient was not finite, if there is one.
+
+    Args:
+        history: The loss and every term of a chunk of steps.
+        before: Steps taken before the chunk.
+        source: The network's weights.
+    """
+    totals = history["total"]
+    if np.isfinite(totals).all():
+        return None
+    first = int(np.flatnonzero(~np.isfinite(totals))[0])
+    bad = [name for name, values in history.items() if name != "total" and not np.isfinite(values[first])]
+    name = bad[0] if bad else "gradient"
+    value = float(history[bad[0] if bad else "total"][first])
+    return NonFiniteLossError(step=before + first + 1, term=name, value=value, source=source)

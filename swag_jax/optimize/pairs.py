@@ -1,0 +1,301 @@
+"""Pairs made ready: networks loaded, images read and resized to every scale; what they share is made once."""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from swag_jax import params
+from swag_jax._checks import check_name, error
+from swag_jax._programs import Latest
+from swag_jax._types import AnyHostImage, Key
+from swag_jax.backbones import Backbone, layer_names, load
+from swag_jax.backbones.zoo import padding_option
+from swag_jax.images import fitted, match_color, resize
+from swag_jax.images._arrays import ImageSource, called, host_image
+from swag_jax.losses import Objective
+from swag_jax.optimize.pyramid import Scale, plan
+from swag_jax.optimize.settings import StylizeSettings
+from swag_jax.optimize.solvers import Solver
+
+REMEMBERED = 2**30
+"""Bytes of images, and of networks, that are kept for the next pair that asks for them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """One image to be made.
+
+    Attributes:
+        content: The content image, `height width 3` in [0, 1], or a function without arguments that reads it.
+        styles: The style image, or several to be mixed, each as `content`.
+        settings: Network, losses, solver and sizes.
+        key: Randomness of the initial noise; default: from `settings.seed`.
+        name: What to call it.
+        init: The image to start from, as `content`; default: what `settings.init` says.
+    """
+
+    content: ImageSource
+    styles: ImageSource | list[ImageSource] | tuple[ImageSource, ...]
+    settings: StylizeSettings
+    key: Key | None = None
+    name: str = ""
+    init: ImageSource | None = None
+
+
+class Loaded(NamedTuple):
+    """A frozen network.
+
+    Attributes:
+        network: The network.
+        source: Where its weights came from.
+        structure: What its programs depend on: equal for networks that differ only in the seed of their weights.
+        key: What its weights depend on.
+    """
+
+    network: Backbone
+    source: params.Source
+    structure: Hashable
+    key: Hashable
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What pairs of one batch have in common; their styles may differ in size.
+
+    Attributes:
+        loaded: The network.
+        objective: What is minimized.
+        solver: The method.
+        scales: Coarse to fine.
+    """
+
+    loaded: Loaded
+    objective: Objective
+    solver: Solver
+    scales: tuple[Scale, ...]
+
+    @property
+    def key(self) -> Hashable:
+        """What tells it from other problems."""
+        return self.loaded.key, self.objective, self.solver, self.scales
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of each scale."""
+        return tuple((scale.height, scale.width) for scale in self.scales)
+
+    @property
+    def work(self) -> int:
+        """Pixels times steps of all scales, to which the time is about proportional."""
+        return sum(scale.work for scale in self.scales)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedPair:
+    """A pair made ready.
+
+    Attributes:
+        problem: What it has in common with others.
+        settings: Its settings.
+        shape: Height and width of the result; those of the finest scale, unless shapes are snapped.
+        contents: The content image at each scale.
+        styles: The style images at each scale.
+        start: Where the first scale starts.
+        content_key: What tells its content image from others.
+        style_key: What tells its style images from others.
+        seconds: Seconds that this took, including waiting for images that other pairs read.
+    """
+
+    problem: Problem
+    settings: StylizeSettings
+    shape: tuple[int, int]
+    contents: tuple[AnyHostImage, ...]
+    styles: tuple[tuple[AnyHostImage, ...], ...]
+    start: AnyHostImage
+    content_key: Hashable
+    style_key: Hashable
+    seconds: float
+
+
+class Reader:
+    """Makes pairs ready, in any thread. Images and networks that several pairs share are read once.
+
+    Attributes:
+        max_shapes: How many aspect ratios images are worked at, see `snapped`; `None` for any number.
+    """
+
+    def __init__(self, *, max_shapes: int | None = None):
+        self.max_shapes = max_shapes
+        self._images: Latest[AnyHostImage] = Latest(capacity=REMEMBERED)
+        self._networks: Latest[Any] = Latest(capacity=REMEMBERED)
+
+    def load(self, settings: StylizeSettings) -> Loaded:
+        """Return the network that the settings ask for.
+
+        Raises:
+            UserError: If a name is unknown, or the weights are missing or damaged.
+        """
+        source = self._networks.get(
+            (settings.backbone, settings.weights), lambda: params.resolve(settings.backbone, weights=settings.weights)
+        )
+        layers, smoothed = settings.full_objective.layers, settings.objective.smoothing.layers
+        structure = (
+            settings.backbone,
+            settings.weights,
+            settings.pooling,
+            settings.padding,
+            settings.precision,
+            layers,
+        )
+        key = (*structure, smoothed, settings.seed if source.kind == "random" else 0)
+        return self._networks.get(key, lambda: Loaded(*_load(settings), structure, key))
+
+    def prepare(self, pair: Pair, *, check: Callable[[Problem], object] | None = None) -> PreparedPair:
+        """Make one pair ready.
+
+        Args:
+            pair: The pair.
+            check: Called before images are resized, which takes long at large sizes; what it raises ends this.
+
+        Raises:
+            UserError: If an image or a setting is bad.
+        """
+        began = time.perf_counter()
+        settings, readers = pair.settings, listed(pair.styles)
+        content = self._image(pair.content, "content")
+        styles = [self._image(style, "style") for style in readers]
+        init = None if pair.init is None else self._image(pair.init, "init")
+        if not styles:
+            raise error("there must be at least one style image", got=0)
+        if settings.blend and len(settings.blend) != len(styles):
+            raise error(f"there must be one blend weight per style image ({len(styles)})", got=len(settings.blend))
+        loaded, objective = self.load(settings), settings.full_objective
+        minimum = loaded.network.minimum_size(objective.layers)
+        scales = plan(self._working(content), settings, minimum_size=minimum)
+        problem = Problem(loaded, objective, settings.method, scales)
+        if check is not None:
+            paused = time.perf_counter()
+            check(problem)
+            began += time.perf_counter() - paused
+
+        content_key, style_keys = identity(pair.content), tuple(identity(style) for style in readers)
+        style_key = (style_keys, content_key if settings.colors == "match" else None)
+        if settings.colors == "match":
+            reference = jnp.asarray(content)
+            styles = [np.asarray(match_color(jnp.asarray(style), reference)) for style in styles]
+        key = jax.random.key(settings.seed) if pair.key is None else pair.key
+
+        def resized_styles(scale: Scale) -> tuple[AnyHostImage, ...]:
+            shapes = [_style_shape(self._working(s), scale, settings=settings, minimum_size=minimum) for s in styles]
+            numbered = enumerate(zip(styles, shapes, strict=True))
+            return tuple(self._resized(style, (style_key, place), shape) for place, (style, shape) in numbered)
+
+        return PreparedPair(
+            problem=problem,
+            settings=settings,
+            shape=fitted(content.shape[0], content.shape[1], settings.size),
+            contents=tuple(self._resized(content, content_key, shape) for shape in problem.shapes),
+            styles=tuple(resized_styles(scale) for scale in scales),
+            start=_start(content, styles[0], init, problem.shapes[0], key, settings.init),
+            content_key=content_key,
+            style_key=style_key,
+            seconds=time.perf_counter() - began,
+        )
+
+    def _working(self, image: AnyHostImage) -> tuple[int, int]:
+        """Return the height and width whose aspect ratio an image is worked at."""
+        height, width = image.shape[:2]
+        return (height, width) if self.max_shapes is None else snapped(height, width, number=self.max_shapes)
+
+    def _image(self, image: ImageSource, what: str) -> AnyHostImage:
+        """Return an image, read once."""
+        if not callable(image):
+            return host_image(image, what)
+        return self._images.get((what, image), lambda: host_image(called(image, what), what))
+
+    def _resized(self, image: AnyHostImage, key: Hashable, shape: tuple[int, int]) -> AnyHostImage:
+        return self._images.get((key, shape), lambda: resize(image, *shape))
+
+
+def _load(settings: StylizeSettings) -> tuple[Backbone, params.Source]:
+    smoothed, read = settings.objective.smoothing.layers or (), settings.full_objective.layers
+    for layer in set(smoothed) - set(read):
+        # A layer that is not read may still be one of the network's, as in presets under other layers.
+        check_name(layer, layer_names(settings.backbone), what="layer")
+    options: dict[str, object] = {}
+    if settings.backbone in ("vgg19", "vgg16"):
+        options["pooling"] = "average" if settings.pooling == "auto" else settings.pooling
+    elif settings.pooling != "auto":
+        raise error("pooling can only be chosen for a VGG", got=settings.backbone, cure="leave it out")
+    options |= padding_option(settings.backbone, settings.padding)
+    return load(
+        settings.backbone,
+        weights=settings.weights,
+        layers=read,
+        seed=settings.seed,
+        precision=settings.precision,
+        frozen=True,
+        **options,
+    )
+
+
+def _style_shape(
+    shape: tuple[int, int], scale: Scale, *, settings: StylizeSettings, minimum_size: int
+) -> tuple[int, int]:
+    """Return the height and width of a style image at a scale: never too small for the deepest layer."""
+    height, width = shape
+    least = math.ceil(minimum_size * max(height, width) / min(height, width))
+    return fitted(height, width, max(round(scale.size * settings.style_scale), least))
+
+
+def _start(
+    content: AnyHostImage, style: AnyHostImage, init: AnyHostImage | None, shape: tuple[int, int], key: Key, kind: str
+) -> AnyHostImage:
+    """Return the image that the first scale starts from."""
+    if init is not None or kind == "content":
+        return resize(content if init is None else init, *shape)
+    if kind == "noise":
+        return np.asarray(jax.random.uniform(key, (*shape, 3), jnp.float32))
+    colors = jnp.asarray(style).reshape(-1, 3)
+    noise = jax.random.normal(key, (*shape, 3), jnp.float32)
+    return np.asarray(jnp.clip(colors.mean(0)[None, None] + colors.std(0)[None, None] * noise, 0, 1))
+
+
+def listed(style: Any) -> Sequence[Any]:
+    """Return one style or several as a sequence."""
+    return style if isinstance(style, (list, tuple)) else [style]
+
+
+def snapped(height: int, width: int, *, number: int) -> tuple[int, int]:
+    """Return the shape of the same longer side with the nearest of a few aspect ratios.
+
+    They are 2^(2k/(number - 1) - 1) for k = 0 .. number - 1, from 1:2 to 2:1: of 9, neighbors differ by 19 %.
+
+    Args:
+        height: Height in pixels.
+        width: Width in pixels.
+        number: How many aspect ratios there are; 1 is squares only.
+
+    Example:
+        >>> snapped(300, 400, number=9), snapped(300, 310, number=9), snapped(100, 900, number=9)
+        ((283, 400), (310, 310), (450, 900))
+    """
+    steps, longer = max(number - 1, 1), max(height, width)
+    place = round((min(max(math.log2(width / height), -1), 1) + 1) / 2 * steps)
+    ratio = 2 ** (2 * place / steps - 1) if number > 1 else 1.0
+    return max(1, round(longer / max(ratio, 1))), max(1, round(longer * min(ratio, 1)))
+
+
+def identity(image: ImageSource) -> Hashable:
+    """Return what tells an image from others: the function that reads it, or the values of an array."""
+    if callable(image):
+        return image
+    array = np.asarray(image)
+    return array.shape, array.dtype.str, hashlib.blake2b(array.tobytes()).digest()
