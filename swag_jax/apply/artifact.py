@@ -109,7 +109,7 @@ def save_artifact(
         mixed: Whether it takes a strength. SANet and AdaAttN then also read the content as a style, at its own size.
         seed: As in `ApplySettings`.
         platforms: Where it shall run, such as `["cpu", "cuda"]`; default: here. Where `cpu` is one of several, build
-            the stylizer with plain kernels.
+            the stylizer with `Compute(kernels="xla")`.
 
     Raises:
         UserError: If the numbers do not go together, or the file cannot be written.

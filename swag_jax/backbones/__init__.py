@@ -1,14 +1,14 @@
 """Convolutional networks that are read at their named activations."""
 
-from swag_jax.backbones._layers import KERNELS as KERNELS
 from swag_jax.backbones._layers import PRECISIONS as PRECISIONS
 from swag_jax.backbones._layers import Compute as Compute
-from swag_jax.backbones._layers import Kernels as Kernels
 from swag_jax.backbones._layers import Precision as Precision
 from swag_jax.backbones._network import Backbone as Backbone
 from swag_jax.backbones.alexnet import AlexNet as AlexNet
 from swag_jax.backbones.inception import GoogLeNet as GoogLeNet
 from swag_jax.backbones.inception import InceptionV3 as InceptionV3
+from swag_jax.backbones.kernels import KERNELS as KERNELS
+from swag_jax.backbones.kernels import Kernels as Kernels
 from swag_jax.backbones.rescale import mean_activations as mean_activations
 from swag_jax.backbones.rescale import unit_mean as unit_mean
 from swag_jax.backbones.resnet import SWITCHES as SWITCHES

@@ -8,7 +8,7 @@ from flax import nnx
 
 from swag_jax._checks import check_name, error
 from swag_jax._types import Activations, Images
-from swag_jax.backbones._layers import Compute, Conv, ConvNorm, FrozenConv
+from swag_jax.backbones._layers import Compute, Convolution
 
 
 class Backbone(nnx.Module):
@@ -60,8 +60,8 @@ class Backbone(nnx.Module):
     def frozen(self) -> "Backbone":
         """Return an equal network for parameters that will not change.
 
-        Batch norms are folded into the convolutions, kernels are cast to the network's precision, and what their
-        gradients need is computed ahead, once instead of at every step. Pure: works under `jax.jit`.
+        Batch norms are folded into the convolutions, and kernels are prepared, once instead of at every step. Pure:
+        works under `jax.jit`.
         """
         return _frozen(self, self.compute)
 
@@ -87,9 +87,9 @@ def _frozen(module: Any, compute: Compute) -> Any:
     """Return a copy of `module` with every convolution in it frozen."""
     copy = nnx.merge(*nnx.split(module))
     for name, child in vars(module).items():
-        if isinstance(child, Conv | ConvNorm):
+        if isinstance(child, Convolution):
             setattr(copy, name, child.frozen(compute))
-        elif isinstance(child, nnx.Module) and not isinstance(child, FrozenConv):
+        elif isinstance(child, nnx.Module):
             setattr(copy, name, _frozen(child, compute))
     return copy
 

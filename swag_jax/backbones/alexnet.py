@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from swag_jax._types import Activations
-from swag_jax.backbones._layers import Compute, Conv, FrozenConv
+from swag_jax.backbones._layers import Compute, Conv, Convolution, half_padding
 from swag_jax.backbones._network import Backbone, cut
 
 _CONVOLUTIONS = {
@@ -49,7 +49,7 @@ class UniformConv(Conv):
             jax.random.uniform(rngs.params(), shape, jnp.float32, minval=-bound, maxval=bound) for shape in shapes
         )
         self.kernel, self.bias = nnx.Param(kernel), nnx.Param(bias)
-        self.stride = stride
+        self.stride, self.padding = stride, half_padding(kernel)
 
 
 class AlexNet(Backbone):
@@ -83,7 +83,7 @@ class AlexNet(Backbone):
 
     def _apply(self, name: str, x: Activations) -> Activations:
         if name.startswith("conv"):
-            layer: Conv | FrozenConv = getattr(self, name)
+            layer: Convolution = getattr(self, name)
             return layer(x, self.compute, padding=_FIRST_PADDING if name == "conv1" else None)
         return jax.nn.relu(x) if name.startswith("relu") else self.compute.max_pool(x, size=3, stride=2)
 

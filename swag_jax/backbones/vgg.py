@@ -12,7 +12,8 @@ from flax import nnx
 
 from swag_jax._checks import check_name
 from swag_jax._types import Activations, Border
-from swag_jax.backbones._layers import Compute, Conv, FrozenConv
+from swag_jax.backbones import kernels
+from swag_jax.backbones._layers import Compute, Conv, Convolution
 from swag_jax.backbones._network import Backbone, cut
 
 Pooling: TypeAlias = Literal["max", "average"]
@@ -90,7 +91,7 @@ class VGG(Backbone):
         return jax.nn.relu(x) if name.startswith("relu") else self._pool(x)
 
     def _convolve(self, name: str, x: Activations) -> Activations:
-        layer: Conv | FrozenConv = getattr(self, name)
+        layer: Convolution = getattr(self, name)
         border: Border = "reflect" if self.padding == "reflect" else "zeros"
         if self.padding == "replicate" and name == "conv1_1":
             border = "edge"
@@ -102,12 +103,7 @@ class VGG(Backbone):
             x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)), mode="edge")
         if self.pooling == "max":
             return self.compute.max_pool(x, size=2, stride=2)
-        batch, height, width, channels = x.shape
-        x = x[:, : height // 2 * 2, : width // 2 * 2]
-        w = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
-        # Not w.sum((2, 4)): behind a ReLU and a bfloat16 convolution jaxlib 0.12 fuses that to NaN on the CPU.
-        total = w[:, :, 0, :, 0] + w[:, :, 0, :, 1] + w[:, :, 1, :, 0] + w[:, :, 1, :, 1]
-        return total * (AVERAGE_POOL_SCALE / 4)
+        return kernels.average_pool(x, size=2, stride=2) * AVERAGE_POOL_SCALE
 
 
 class VGG16(VGG):
