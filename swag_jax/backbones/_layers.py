@@ -126,21 +126,21 @@ class Convolution(nnx.Module):
     padding: Padding
 
     @abc.abstractmethod
-    def folded(self) -> tuple[Kernel | Prepared, Float[Array, " channels"]]:
+    def _folded(self) -> tuple[Kernel | Prepared, Float[Array, " channels"]]:
         """Return kernel and bias."""
 
     def __call__(
         self, x: Activations, compute: Compute, *, padding: Padding | None = None, border: Border = "zeros"
     ) -> Activations:
         """Convolve, with the layer's own padding by default, and add the bias."""
-        kernel, bias = self.folded()
+        kernel, bias = self._folded()
         padding = self.padding if padding is None else padding
         y = compute.convolve(x, kernel, stride=self.stride, padding=padding, border=border)
         return y + bias.astype(compute.dtype)[None, None, None]
 
     def frozen(self, compute: Compute) -> "FrozenConv":
         """Return a layer that computes the same with parameters that will not change."""
-        kernel, bias = self.folded()
+        kernel, bias = self._folded()
         return FrozenConv(kernel, bias, stride=self.stride, padding=self.padding, compute=compute)
 
 
@@ -152,8 +152,7 @@ class FrozenConv(Convolution):
         self.bias = nnx.Param(bias.astype(compute.dtype))
         self.stride, self.padding = stride, padding
 
-    def folded(self) -> tuple[Kernel | Prepared, Float[Array, " channels"]]:
-        """Return kernel and bias."""
+    def _folded(self) -> tuple[Kernel | Prepared, Float[Array, " channels"]]:
         return self.kernel.get_value(), self.bias[...]
 
     def frozen(self, compute: Compute) -> "FrozenConv":
@@ -174,8 +173,7 @@ class Conv(Convolution):
         self.kernel, self.bias = nnx.Param(kernel), nnx.Param(jnp.zeros(channels_out, jnp.float32))
         self.stride, self.padding = stride, half_padding(kernel)
 
-    def folded(self) -> tuple[Kernel, Float[Array, " channels"]]:
-        """Return kernel and bias."""
+    def _folded(self) -> tuple[Kernel, Float[Array, " channels"]]:
         return self.kernel[...], self.bias[...]
 
 
@@ -227,7 +225,7 @@ class ConvNorm(Convolution):
         self.norm = BatchNorm(channels_out, epsilon=epsilon)
         self.stride, self.padding = stride, half_padding(kernel) if padding is None else padding
 
-    def folded(self) -> tuple[Kernel, Float[Array, " channels"]]:
-        """Return kernel and bias with the norm's factor and shift in them, so that a map is passed over once."""
+    def _folded(self) -> tuple[Kernel, Float[Array, " channels"]]:
+        # The norm's factor goes into the kernel: a map is passed over once.
         a, b = self.norm.affine()
         return self.kernel[...] * a[None, None, None], b

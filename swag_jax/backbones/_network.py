@@ -14,14 +14,13 @@ from swag_jax.backbones._layers import Compute, Convolution
 class Backbone(nnx.Module):
     """A convolutional network read at its named activations.
 
-    It is a pytree: pass it to `jax.jit` as an argument, never close over it (constants of that size slow
-    compilation down by an order of magnitude).
+    It is a pytree: pass it to `jax.jit` as an argument. Constants, as in a closure, compile ten times slower.
 
     Attributes:
         layers: The names of all activations it holds, shallow to deep.
         strides: The spacing in image pixels between neighboring positions of each activation.
         normalization: How images in [0, 1] become its input, see `swag_jax.images.normalize`.
-        compute: Precision and kernels of its convolutions and pools.
+        compute: Precision and kernels.
     """
 
     layers: tuple[str, ...]
@@ -30,14 +29,11 @@ class Backbone(nnx.Module):
     compute: Compute
 
     def __call__(self, images: Images, *, until: str | None = None) -> dict[str, Activations]:
-        """Return every named activation up to `until` (default: the deepest).
+        """Return every named activation up to `until`, shallow to deep.
 
         Args:
             images: Normalized images, `batch height width 3`.
-            until: The deepest layer to compute; nothing deeper is.
-
-        Returns:
-            Activations by layer name, shallow to deep.
+            until: The deepest layer to compute; default: all.
 
         Raises:
             UserError: If `until` is not a layer of this network.
@@ -51,10 +47,10 @@ class Backbone(nnx.Module):
 
     @abc.abstractmethod
     def _apply(self, name: str, x: Activations) -> Activations:
-        """Return what layer `name` passes on from what the layer before it did."""
+        """Return what layer `name` passes on, from what it is given."""
 
     def _read(self, x: Activations) -> Activations:
-        """Return a layer's activations from what it passes on: the same, in most networks."""
+        """Return a layer's activations from what it passes on."""
         return x
 
     def frozen(self) -> "Backbone":

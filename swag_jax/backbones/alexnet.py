@@ -1,8 +1,7 @@
 """AlexNet without its classifier, as torchvision lays it out.
 
 Krizhevsky, "One weird trick for parallelizing convolutional neural networks" (2014): five convolutions, each followed
-by a ReLU, the first, second and fifth also by a 3x3 max pool with stride 2. Activations are named `conv1`, `relu1`,
-`pool1`, `conv2`, ..., `relu5`, `pool5`. It is here for LPIPS, which reads the ReLUs.
+by a ReLU, the first, second and fifth also by a 3x3 max pool with stride 2. LPIPS reads the ReLUs.
 """
 
 from collections.abc import Iterable
@@ -37,10 +36,7 @@ _STRIDES = (4, 4, 8, 8, 8, 16, 16, 16, 16, 16, 16, 16, 32)
 
 
 class UniformConv(Conv):
-    """A convolution as `torch.nn.Conv2d` draws it: kernel and bias uniform within 1 / √fan_in, which is its default.
-
-    torchvision initializes its VGGs and ResNets otherwise, AlexNet not at all.
-    """
+    """A convolution drawn by `torch.nn.Conv2d`'s default, as in torchvision's AlexNet: uniform within 1 / √fan_in."""
 
     def __init__(self, channels_in: int, channels_out: int, *, size: int, stride: int = 1, rngs: nnx.Rngs):
         bound = (size * size * channels_in) ** -0.5
@@ -56,7 +52,7 @@ class AlexNet(Backbone):
     """AlexNet's five convolutions, read at their named activations.
 
     Args:
-        until: The deepest layer to build; convolutions beyond it have no parameters.
+        until: The deepest layer to build.
         normalization: How images in [0, 1] become its input.
         compute: Precision and kernels.
         rngs: Randomness for the initialization.

@@ -75,7 +75,7 @@ class Branched(nnx.Module):
 
 
 class _Inception(Backbone):
-    """What both networks share: layers by a table of what builds them, initialized alike."""
+    """A network whose layers are built by a table."""
 
     parts: Parts
     steps: Mapping[str, int]
@@ -163,13 +163,12 @@ _GOOGLENET_STEPS: Mapping[str, int] = {"conv1": 2, "pool1": 2, "pool2": 2, "pool
 class GoogLeNet(_Inception):
     """GoogLeNet (Inception v1), read at its named activations.
 
-    As in torchvision's port, the paper's 5x5 convolutions are 3x3 ones, and pools keep a last row and column that do
-    not fill a window.
+    As in torchvision's port, the paper's 5x5 convolutions are 3x3, and pools keep a partial last row and column.
 
     Args:
         init: `torchvision` (normal, standard deviation 0.01: random activations vanish with depth) or `kaiming`
             (He et al. 2015, fan-out, which keeps their size).
-        until: The deepest layer to build; blocks beyond it have no parameters.
+        until: The deepest layer to build.
         normalization: How images in [0, 1] become its input.
         compute: Precision and kernels.
         rngs: Randomness for the initialization.
@@ -266,7 +265,7 @@ class InceptionV3(_Inception):
         variant: `torchvision`, or `fid`, the network of the Fréchet inception distance as in pytorch-fid: average pools
             leave the padding out of their count, and the pool of `mixed7c` takes the maximum.
         init: `torchvision` (normal, standard deviation 0.1) or `kaiming` (He et al. 2015, fan-out).
-        until: The deepest layer to build; blocks beyond it have no parameters.
+        until: The deepest layer to build.
         normalization: How images in [0, 1] become its input.
         compute: Precision and kernels.
         rngs: Randomness for the initialization.

@@ -46,7 +46,7 @@ class VGG(Backbone):
         depths: Convolutions of each block.
 
     Args:
-        until: The deepest layer to build; convolutions beyond it have no parameters.
+        until: The deepest layer to build.
         pooling: `max` as trained, or `average` (smoother gradients, Gatys et al. 2015) times 2 to keep scale.
         padding: `zeros` as trained; `replicate` repeats the edge at the first convolution (fewer border
             artifacts, crowsonkb/style-transfer-pytorch); `reflect` mirrors at every convolution (AdaIN's encoder).
@@ -99,7 +99,7 @@ class VGG(Backbone):
 
     def _pool(self, x: Activations) -> Activations:
         if self.keep_odd:
-            # A repeated edge changes neither the maximum nor the mean of what the last window sees.
+            # A repeated edge changes neither maximum nor mean of the last window.
             x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)), mode="edge")
         if self.pooling == "max":
             return self.compute.max_pool(x, size=2, stride=2)

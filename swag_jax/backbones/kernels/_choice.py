@@ -61,32 +61,46 @@ class Form(NamedTuple):
     compute: Callable[..., Array]
 
 
-def _suits_rows(case: Case) -> bool:
-    # From 128 channels on, at 8 to 32 px. XLA's bfloat16 convolution is as slow as its float32 one.
-    return case.dtype == jnp.bfloat16 and (case.shape[2] >= 128 or case.shape[:2] == (1, 1))
+WINOGRAD_WORK = 2**27
+"""Positions times channels in times channels out from which Winograd's form is taken. It is faster from a quarter of
+this on, but compiles 0.4 s longer: from here on 100 calls repay that."""
 
 
 def _suits_winograd(case: Case) -> bool:
     few, many = sorted(case.shape[2:])
-    # Faster from a quarter of this work on, but it takes 0.4 s more to compile: from here on, 100 calls repay that.
     is_large = few >= 128 and many >= 256 and case.positions * few * many >= WINOGRAD_WORK
-    is_plain = case.shape[:2] == (3, 3) and case.window.stride == case.window.dilation == 1
-    return case.dtype == jnp.float32 and is_plain and is_large
+    is_dense = case.shape[:2] == (3, 3) and case.window.stride == case.window.dilation == 1
+    return case.dtype == jnp.float32 and is_dense and is_large
 
 
-WINOGRAD_WORK = 2**27
-"""Positions times channels in times channels out."""
+def _suits_matrix(case: Case) -> bool:
+    return case.shape[:2] == (1, 1) and (case.window.stride == 1 or case.window.padding == NO_PADDING)
 
-# Measured with `python benchmarks/speed_kernels.py`; numbers in benchmarks/README.md.
+
+def _suits_matrix_gradient(case: Case) -> bool:
+    return case.shape[:2] == (1, 1) and case.window.padding == NO_PADDING
+
+
+def _suits_rows(case: Case) -> bool:
+    return case.dtype == jnp.bfloat16 and case.shape[2] >= 128
+
+
+def _suits_blocks(case: Case) -> bool:
+    return case.dtype == jnp.float32 and case.window.stride == 1
+
+
+# What each saves, measured with `python benchmarks/speed_kernels.py`, is in benchmarks/README.md.
 FORMS = (
+    Form("matrix", _suits_matrix, _forms.matrix),
     Form("winograd", _suits_winograd, _winograd.correlate),
     Form("rows", _suits_rows, _forms.rows),
     Form("xla", lambda case: True, _forms.xla_cpu),
 )
 KERNEL_GRADIENTS = (
+    Form("matrix", _suits_matrix_gradient, _forms.matrix_kernel_gradient),
     Form("winograd", _suits_winograd, _winograd.kernel_gradient),
     Form("rows", _suits_rows, _forms.rows_kernel_gradient),
-    Form("blocks", lambda c: c.dtype == jnp.float32 and c.window.stride == 1, _forms.blocks_kernel_gradient),
+    Form("blocks", _suits_blocks, _forms.blocks_kernel_gradient),
     Form("xla", lambda case: True, _forms.xla_kernel_gradient),
 )
 
@@ -123,8 +137,6 @@ def convolve(
     window = Window(stride, padding, precision)
     if not is_fast:
         return _forms.xla(x, kernel, window)
-    if kernel.shape[:2] == (1, 1) and padding == NO_PADDING and x.dtype != jnp.bfloat16:
-        return jnp.matmul(x[:, ::stride, ::stride], kernel[0, 0], precision=precision)
     return _correlated(x, kernel, *(flipped or [flip(kernel)]), shape=window.output(x, kernel.shape), window=window)
 
 

@@ -12,7 +12,7 @@ from swag_jax.backbones import Compute
 from swag_jax.backbones.kernels import Prepared, _choice
 
 XLA, CPU = Compute(kernels="xla"), Compute(kernels="cpu")
-AROUND = ((1, 1), (1, 1))
+NONE, AROUND = ((0, 0), (0, 0)), ((1, 1), (1, 1))
 
 
 def compare(function, *arguments, tolerance=2e-5):
@@ -143,7 +143,7 @@ def taken(monkeypatch):
         ((1, 16, 16, 128), (3, 3, 128, 128), {}, ["d blocks", "xla", "xla"]),
         ((1, 16, 16, 128), (3, 3, 128, 256), {"stride": 2}, ["d xla", "xla", "xla"]),
         ((1, 15, 15, 128), (3, 3, 128, 256), {}, ["d blocks", "xla", "xla"]),
-        ((1, 16, 16, 128), (1, 1, 128, 256), {"padding": ((0, 0), (0, 0))}, []),
+        ((1, 8, 8, 4), (1, 1, 4, 8), {"padding": NONE, "stride": 2}, ["d matrix", "matrix", "matrix"]),
     ],
 )
 def test_the_form_follows_from_the_shape(taken, x, kernel, options, expected):
