@@ -54,7 +54,7 @@ def compiled(settings: swag.StylizeSettings, size: int) -> Callable[[], Any]:
     """Return what takes `STEPS` steps of a preset, in the forms that are on."""
     objective, solver = settings.full_objective, swag.Adam()
     content, style = jax.random.uniform(jax.random.key(0), (2, size, size, 3))
-    pooling = {"pooling": "average"} if settings.backbone.startswith("vgg") else {}
+    pooling: dict[str, Any] = {"pooling": "average"} if settings.backbone.startswith("vgg") else {}
     network = swag.backbones.create(settings.backbone, until=objective.style_layers[-1], **pooling)
     network = jax.jit(swag.Backbone.frozen)(network)
     make_targets = jax.jit(lambda n, c, s: swag.make_targets(n, c, [s], objective=objective, blend=jnp.ones(1)))

@@ -59,9 +59,9 @@ class Compute:
         """The type of activations inside the network."""
         return jnp.dtype(jnp.bfloat16 if self.precision == "bfloat16" else jnp.float32)
 
-    def prepare(self, kernel: Kernel) -> Kernel | Prepared:
+    def prepare(self, kernel: Kernel | Prepared) -> Kernel | Prepared:
         """Return a kernel for `convolve` that will not change, with what its gradients need computed ahead."""
-        return kernels.prepare(kernel.astype(self.dtype), self.kernels)
+        return kernel if isinstance(kernel, Prepared) else kernels.prepare(kernel.astype(self.dtype), self.kernels)
 
     def convolve(
         self,
@@ -141,23 +141,20 @@ class Convolution(nnx.Module):
     def frozen(self, compute: Compute) -> "FrozenConv":
         """Return a layer that computes the same with parameters that will not change."""
         kernel, bias = self._folded()
-        return FrozenConv(kernel, bias, stride=self.stride, padding=self.padding, compute=compute)
+        prepared = compute.prepare(kernel)
+        return FrozenConv(prepared, bias, stride=self.stride, padding=self.padding, compute=compute)
 
 
 class FrozenConv(Convolution):
     """A convolution of a network that will not change: norm folded in, kernel prepared."""
 
-    def __init__(self, kernel: Kernel, bias: Array, *, stride: int, padding: Padding, compute: Compute):
-        self.kernel = nnx.Param(compute.prepare(kernel))
+    def __init__(self, kernel: Kernel | Prepared, bias: Array, *, stride: int, padding: Padding, compute: Compute):
+        self.kernel = nnx.Param(kernel)
         self.bias = nnx.Param(bias.astype(compute.dtype))
         self.stride, self.padding = stride, padding
 
     def _folded(self) -> tuple[Kernel | Prepared, Float[Array, " channels"]]:
         return self.kernel.get_value(), self.bias[...]
-
-    def frozen(self, compute: Compute) -> "FrozenConv":
-        """Return itself."""
-        return self
 
 
 class Conv(Convolution):

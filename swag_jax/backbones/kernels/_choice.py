@@ -85,6 +85,10 @@ def _suits_rows(case: Case) -> bool:
     return case.dtype == jnp.bfloat16 and case.shape[2] >= 128
 
 
+def _suits_blocks(case: Case) -> bool:
+    return case.dtype == jnp.float32 and case.window.stride == 1
+
+
 # What each saves, measured with `python benchmarks/speed_kernels.py`, is in benchmarks/README.md.
 FORMS = (
     Form("matrix", _suits_matrix, _forms.matrix),
@@ -96,6 +100,7 @@ KERNEL_GRADIENTS = (
     Form("matrix", _suits_matrix_gradient, _forms.matrix_kernel_gradient),
     Form("winograd", _suits_winograd, _winograd.kernel_gradient),
     Form("rows", _suits_rows, _forms.rows_kernel_gradient),
+    Form("blocks", _suits_blocks, _forms.blocks_kernel_gradient),
     Form("xla", lambda case: True, _forms.xla_kernel_gradient),
 )
 

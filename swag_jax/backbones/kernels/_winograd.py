@@ -32,7 +32,7 @@ A_TRANSPOSED: Matrix = ((1, 1, 1, 0), (0, 1, -1, -1))
 BLOCK = 2**20
 """Tiles times channels of a block, measured from 2^18 to 2^21 for maps of 16 to 128 px. A block takes 128 MiB."""
 
-HALO = 2
+HALO = (2, 2)
 
 
 def correlate(x: Activations, kernel: Kernel, window: Window) -> Activations:
@@ -71,7 +71,7 @@ def kernel_gradient(x: Activations, gradient: Activations, shape: tuple[int, ...
 
 
 def _blocks(images: int, height: int, width: int, shape: tuple[int, ...]) -> Blocks:
-    return Blocks.of(images, height, width, most=BLOCK // max(shape[2:]))
+    return Blocks.of(images, height, width, most=BLOCK // max(shape[2:]), side=2)
 
 
 def _inputs(x: Block) -> Grid:

@@ -38,11 +38,20 @@ def test_convolution(size, stride, padding, shape):
     compare(lambda o, x, k: o.convolve(x, k, stride=stride, padding=(edge, edge)), x, kernel)
 
 
-@pytest.mark.parametrize(("channels_in", "channels_out"), [(3, 5), (64, 3)])
-def test_gradient_at_a_kernel_with_uneven_padding(channels_in, channels_out):
-    x = jax.random.normal(jax.random.key(0), (2, 12, 10, channels_in))
+@pytest.mark.parametrize(("channels_in", "channels_out"), [(64, 64), (70, 64), (3, 5), (5, 3), (64, 3)])
+def test_gradient_at_a_kernel_of_any_width(channels_in, channels_out):
+    """By blocks of rows, the last of which is not full; of few channels in one product, or with sides exchanged."""
+    x = jax.random.normal(jax.random.key(0), (1, 66, 70, channels_in))
     kernel = jax.random.normal(jax.random.key(1), (3, 3, channels_in, channels_out))
-    compare(lambda o, x, k: o.convolve(x, k, padding=((1, 0), (0, 1))), x, kernel)
+    compare(lambda o, x, k: o.convolve(x, k, stride=1, padding=((1, 0), (0, 1))), x, kernel)
+
+
+@pytest.mark.parametrize("shape", [(6, 8, 8), (5, 16, 16), (3, 30, 30)])
+def test_gradient_at_a_kernel_over_several_images(shape):
+    """Blocks of several whole images, and of one."""
+    x = jax.random.normal(jax.random.key(0), (*shape, 4))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 4, 6))
+    compare(lambda o, x, k: o.convolve(x, k, padding=AROUND), x, kernel)
 
 
 @pytest.mark.parametrize("border", ["edge", "reflect"])
@@ -131,9 +140,9 @@ def taken(monkeypatch):
     [
         ((1, 16, 16, 128), (3, 3, 128, 256), {}, ["d winograd", "winograd", "winograd"]),
         ((1, 16, 16, 256), (3, 3, 256, 128), {}, ["d winograd", "winograd", "winograd"]),
-        ((1, 16, 16, 128), (3, 3, 128, 128), {}, ["d xla", "xla", "xla"]),
+        ((1, 16, 16, 128), (3, 3, 128, 128), {}, ["d blocks", "xla", "xla"]),
         ((1, 16, 16, 128), (3, 3, 128, 256), {"stride": 2}, ["d xla", "xla", "xla"]),
-        ((1, 15, 15, 128), (3, 3, 128, 256), {}, ["d xla", "xla", "xla"]),
+        ((1, 15, 15, 128), (3, 3, 128, 256), {}, ["d blocks", "xla", "xla"]),
         ((1, 8, 8, 4), (1, 1, 4, 8), {"padding": NONE, "stride": 2}, ["d matrix", "matrix", "matrix"]),
     ],
 )
