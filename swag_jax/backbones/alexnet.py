@@ -85,5 +85,5 @@ class AlexNet(Backbone):
 
     def minimum_size(self, layers: Iterable[str]) -> int:
         """Return the smallest image side, in pixels, that gives the deepest of `layers` a whole position."""
-        # conv1 sees 11 pixels, 4 of them padded, and every pool needs 3 positions two of its own strides apart.
+        # conv1 sees 11 pixels, 4 of them padded, and a pool needs 3 positions at half its stride.
         return 2 * super().minimum_size(layers) - 1

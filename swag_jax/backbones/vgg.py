@@ -50,7 +50,7 @@ class VGG(Backbone):
         pooling: `max` as trained, or `average` (smoother gradients, Gatys et al. 2015) times 2 to keep scale.
         padding: `zeros` as trained; `replicate` repeats the edge at the first convolution (fewer border
             artifacts, crowsonkb/style-transfer-pytorch); `reflect` mirrors at every convolution (AdaIN's encoder).
-        keep_odd: Whether pools keep an odd last row or column as a window of its own (AdaIN's encoder, PyTorch's
+        keep_odd: Whether pools keep an odd last row or column as a separate window (AdaIN's encoder, PyTorch's
             `ceil_mode`); otherwise they drop it.
         normalization: How images in [0, 1] become its input.
         compute: Precision and kernels.
