@@ -53,7 +53,7 @@ def safetensors_header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     """
     with _opened(path) as file:
         parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-        types = {name: part.get_dtype() for name, part in parts.items()}
+        types = {name: str(part.get_dtype()) for name, part in parts.items()}
         return {name: (TYPES.get(types[name], types[name]), tuple(part.get_shape())) for name, part in parts.items()}
 
 
