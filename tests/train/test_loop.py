@@ -97,13 +97,13 @@ def test_more_steps_go_on_where_the_step_size_does_not_depend_on_them(run, unbro
     assert_same(run(steps=4).generator, whole.generator)
 
 
-def test_other_settings_are_refused_by_name(run, tmp_path):
+def test_other_settings_are_refused_by_name(run, small, tmp_path):
     run(steps=2)
     before = (tmp_path / "run" / "settings.json").read_text()
     with pytest.raises(UserError, match=r"a run of these settings, got learning_rate 0.0001 there and 0.01 here;"):
         run(steps=2, learning_rate=1e-2, seed=1)
     with pytest.raises(UserError, match=r"got objective.style_weight 10.0 there and 3.0 here: choose another -o"):
-        run(steps=2, style_weight=3.0)
+        run(steps=2, objective=small["adain"].objective.replace(style_weight=3.0))
     with pytest.raises(UserError, match=r"got drops .* there and .*; steps 2 there and 4 here"):
         run(steps=4, drops=(0.5,))
     assert (tmp_path / "run" / "settings.json").read_text() == before
