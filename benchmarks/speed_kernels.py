@@ -1,135 +1,137 @@
-"""Time saved by the CPU's forms of convolution and pooling: in a step of stylization, and in convolutions of training.
+"""What each of the CPU's forms of convolution and pooling saves of a whole step: loss, gradient and Adam.
 
-    python benchmarks/speed_kernels.py --size 256
+    python benchmarks/speed_kernels.py --presets gatys_vgg19 swag_resnet50 --sizes 128 256
+    python benchmarks/speed_kernels.py --presets swag_googlenet --sizes 128 --forms pool
+    python benchmarks/speed_kernels.py --presets --recipes adain-small --sizes 64 128 --precision float32 --forms blocks
 
-Prints and writes processor milliseconds, which other work on the machine disturbs least: per step of Adam on VGG19
-(loss, gradient, update), alone and inside `lax.scan`; and per 3x3 convolution with both its gradients, as in training
-of VGG19 (bfloat16) and of AdaIN (float32, reflected).
+Turns off one form after another, and writes how many times the processor time, which other work on the machine disturbs
+least, a step then takes. All variants are compiled first and then take turns.
 """
 
 import argparse
+import contextlib
+import functools
 import json
 import platform
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+from unittest import mock
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 import swag_jax as swag
-from swag_jax._types import Border
-from swag_jax.backbones import Precision
+from swag_jax import devices, presets, train
+from swag_jax.backbones._layers import PRECISIONS
+from swag_jax.backbones.kernels import _choice, _pool
 from swag_jax.optimize import solvers
+from swag_jax.train.state import initial_state, load_encoder
+from swag_jax.train.step import make_step
 
 RESULTS = Path(__file__).resolve().parent / "results"
-STEPS = 3
-
-
-class Convolution(NamedTuple):
-    """A 3x3 convolution of a batch of square maps.
-
-    Attributes:
-        rows: Of a map.
-    """
-
-    precision: Precision
-    images: int
-    rows: int
-    channels_in: int
-    channels_out: int
-    border: Border = "zeros"
-
-    def __str__(self) -> str:
-        maps = f"{self.images} maps of {self.rows}x{self.rows}"
-        return f"{self.precision}, {maps}, {self.channels_in} to {self.channels_out} channels, {self.border}"
-
-
-CONVOLUTIONS = (
-    *(Convolution("bfloat16", 64, rows, n, n) for rows, n in ((32, 64), (16, 128), (8, 256), (4, 512), (2, 512))),
-    *(Convolution("float32", 4, rows, n, n, "reflect") for rows, n in ((128, 64), (64, 128), (32, 256), (16, 512))),
-    Convolution("float32", 4, 128, 64, 3, "reflect"),
+STEPS = 2
+FORMS = (
+    *dict.fromkeys(f.name for f in (*_choice.FORMS, *_choice.KERNEL_GRADIENTS) if f.name != "xla"),
+    "pool",
+    "prepare",
 )
-"""VGG19's blocks for images of 32 px, and AdaIN's decoder for images of 128 px."""
 
 
-def milliseconds(run: Callable[[], Any]) -> float:
-    """Return processor milliseconds per step of the second call; the first one compiles."""
-    run()
-    began = time.process_time()
-    run()
-    return (time.process_time() - began) / STEPS * 1e3
+@contextlib.contextmanager
+def without(form: str) -> Iterator[None]:
+    """Turn a form off; `none` turns off nothing, `all` all of them."""
+    with contextlib.ExitStack() as stack:
+        if form == "all":
+            stack.enter_context(mock.patch.dict("os.environ", {_choice.VARIABLE: "xla"}))
+        elif form == "pool":
+            stack.enter_context(mock.patch.object(_pool, "uses_cpu_forms", return_value=False))
+        elif form == "prepare":
+            stack.enter_context(mock.patch("swag_jax.backbones.kernels.prepare", lambda kernel, _: kernel))
+        for table in ("FORMS", "KERNEL_GRADIENTS"):
+            kept = tuple(f for f in getattr(_choice, table) if f.name != form)
+            stack.enter_context(mock.patch.object(_choice, table, kept))
+        yield
 
 
-def measure(kernels: str, size: int) -> dict[str, float]:
-    """Time `STEPS` steps as separate programs and as one scan."""
-    objective, solver = swag.StylizeSettings().full_objective, swag.Adam()
+def compiled(settings: swag.StylizeSettings, size: int) -> Callable[[], Any]:
+    """Return what takes `STEPS` steps of a preset, in the forms that are on."""
+    objective, solver = settings.full_objective, swag.Adam()
     content, style = jax.random.uniform(jax.random.key(0), (2, size, size, 3))
-    compute: Any = swag.backbones.Compute(kernels=kernels)  # pyright: ignore[reportArgumentType]
-    network = swag.backbones.create("vgg19", until=objective.style_layers[-1], compute=compute)
+    pooling: dict[str, Any] = {"pooling": "average"} if settings.backbone.startswith("vgg") else {}
+    network = swag.backbones.create(settings.backbone, until=objective.style_layers[-1], **pooling)
     network = jax.jit(swag.Backbone.frozen)(network)
-    targets = swag.make_targets(network, content, [style], objective=objective)
+    make_targets = jax.jit(lambda n, c, s: swag.make_targets(n, c, [s], objective=objective, blend=jnp.ones(1)))
+    arguments = network, make_targets(network, content, style), solver.init(content, objective.terms)
 
-    def evaluation(network: Any, targets: Any) -> Any:
-        return jax.value_and_grad(lambda x: swag.evaluate(network, x, targets, objective=objective), has_aux=True)
+    def run(network: Any, targets: Any, state: Any) -> Any:
+        evaluate = jax.value_and_grad(lambda x: swag.evaluate(network, x, targets, objective=objective), has_aux=True)
+        return solvers.run(evaluate, solver, state, steps=STEPS)
 
-    one = jax.jit(lambda network, targets, state: solver.step(evaluation(network, targets), state))
-    scan = jax.jit(
-        lambda network, targets, state: solvers.run(evaluation(network, targets), solver, state, steps=STEPS)
-    )
-    start = solver.init(content, objective.terms)
-
-    def alone() -> None:
-        state = start
-        for _ in range(STEPS):
-            state = one(network, targets, state)
-        jax.block_until_ready(state.image)
-
-    return {
-        "alone": milliseconds(alone),
-        "scan": milliseconds(lambda: jax.block_until_ready(scan(network, targets, start)[0].image)),
-    }
+    program = jax.jit(run).lower(*arguments).compile()
+    return lambda: jax.block_until_ready(program(*arguments))
 
 
-def measure_convolution(kernels: str, case: Convolution) -> float:
-    """Time a convolution with its gradients."""
-    compute: Any = swag.backbones.Compute(case.precision, kernels=kernels)  # pyright: ignore[reportArgumentType]
-    maps = (case.images, case.rows, case.rows)
-    x = jax.random.normal(jax.random.key(0), (*maps, case.channels_in), compute.dtype)
-    kernel = jax.random.normal(jax.random.key(1), (3, 3, case.channels_in, case.channels_out), compute.dtype)
-    gradient = jax.random.normal(jax.random.key(2), (*maps, case.channels_out), compute.dtype)
-
-    @jax.jit
-    def both(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> Any:
-        def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-            return compute.convolve(x, kernel, padding=((1, 1), (1, 1)), border=case.border)
-
-        value, pull = jax.vjp(convolve, x, kernel)
-        return value, pull(gradient)
+def trained(settings: train.TrainSettings, size: int) -> Callable[[], Any]:
+    """Return what takes `STEPS` steps of training with crops of a size."""
+    settings = settings.replace(crop=size, size=size, weights="random")
+    encoder, step = load_encoder(settings)[0], make_step(settings, settings.config)
+    shape = (settings.batch_size, size, size, 3)
+    image = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    batch = devices.split({"content": image, "style": image[::-1]})
+    encoder = devices.replicate_global(encoder)
+    state = [devices.replicate_global(jax.device_get(initial_state(settings, settings.config)))]
 
     def run() -> None:
         for _ in range(STEPS):
-            jax.block_until_ready(both(x, kernel, gradient))
+            state[0] = step(encoder, None, state[0], batch)[0]
+        jax.block_until_ready(state[0])
 
-    return milliseconds(run)
+    return run
+
+
+def measure(make: Callable[[], Callable[[], Any]], forms: tuple[str, ...], rounds: int) -> dict[str, float]:
+    """Return processor milliseconds of a step, by what is off."""
+    runs = {}
+    for form in ("none", *forms):
+        with without(form):
+            runs[form] = make()
+            runs[form]()
+    times: dict[str, list[float]] = {form: [] for form in runs}
+    for turn in range(rounds):
+        for form in list(runs)[:: 1 if turn % 2 else -1]:
+            began = time.process_time()
+            runs[form]()
+            times[form].append((time.process_time() - began) / STEPS * 1e3)
+    return {form: statistics.median(found) for form, found in times.items()}
 
 
 def main() -> None:
-    """Measure both kinds of kernels and write the results."""
+    """Measure presets at sizes and write the table down."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--presets", nargs="*", default=["gatys_vgg19", "swag_resnet50"])
+    parser.add_argument("--recipes", nargs="*", default=[], help="of training, but for Johnson's")
+    parser.add_argument("--precision", choices=PRECISIONS, default="bfloat16", help="of training")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[128, 256])
+    parser.add_argument("--forms", nargs="+", choices=(*FORMS, "all"), default=FORMS)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("-o", "--output", type=Path, help="default: benchmarks/results/speed_kernels-jaxVERSION.json")
     arguments = parser.parse_args()
-    found = {kernels: measure(kernels, arguments.size) for kernels in ("cpu", "plain")}
-    for kernels, times in found.items():
-        print(f"jax {jax.__version__}  {kernels:5}  " + "  ".join(f"{k} {v:.0f} ms" for k, v in times.items()))
-    convolutions = {}
-    for case in CONVOLUTIONS:
-        times = convolutions[str(case)] = {kernels: measure_convolution(kernels, case) for kernels in found}
-        print(f"convolution, {case}:  " + "  ".join(f"{k} {v:.0f} ms" for k, v in times.items()))
-    about = {"jax": jax.__version__, "python": platform.python_version(), "size": arguments.size}
-    record = {**about, "step_cpu_ms": found, "convolution_cpu_ms": convolutions}
+    steps = {}
+    for size in arguments.sizes:
+        makes = {name: functools.partial(compiled, getattr(presets, name), size) for name in arguments.presets}
+        for name in arguments.recipes:
+            settings = train.recipe(name).replace(precision=arguments.precision)
+            makes[f"{name} in {arguments.precision}"] = functools.partial(trained, settings, size)
+        for name, make in makes.items():
+            found = steps[f"{name}, {size} px"] = measure(make, tuple(arguments.forms), arguments.rounds)
+            ratios = "  ".join(f"{form} {found[form] / found['none']:.2f}" for form in arguments.forms)
+            print(f"{name}, {size} px: {found['none']:.0f} ms; without {ratios}", flush=True)
     output = arguments.output or RESULTS / f"speed_kernels-jax{jax.__version__}.json"
+    record = {"jax": jax.__version__, "python": platform.python_version(), "step_cpu_ms": steps}
     output.write_text(json.dumps(record, indent=1) + "\n")
 
 

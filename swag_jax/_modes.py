@@ -1,4 +1,4 @@
-"""Modes of JAX that change what a program may do: `jax.disable_jit`, and meshes of which arrays' types speak."""
+"""Modes of JAX that change what a program may do: `jax.disable_jit`, and meshes that are part of arrays' types."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,7 +13,7 @@ Tree = TypeVar("Tree")
 
 
 def is_jit_off() -> bool:
-    """Tell whether `jax.disable_jit` is on, where nothing can be compiled ahead of time or mapped over devices.
+    """Tell whether `jax.disable_jit` is on: nothing can be compiled ahead of time or mapped over devices then.
 
     Example:
         >>> with jax.disable_jit():
@@ -23,13 +23,13 @@ def is_jit_off() -> bool:
     return bool(getattr(jax.config, "jax_disable_jit"))  # noqa: B009 - pyright does not know JAX's flags
 
 
-def say_where_they_lie(*arrays: Array) -> bool:
-    """Tell whether arrays' types say how they lie over a mesh, which only JAX's own primitives carry on.
+def has_mesh_types(*arrays: Array) -> bool:
+    """Tell whether arrays' types say how they are split over a mesh, which only JAX's own primitives pass on.
 
-    They do inside of a `jax.shard_map` that checks, and on meshes with explicit axes.
+    They do inside a `jax.shard_map` that checks, and on meshes with explicit axes.
 
     Example:
-        >>> say_where_they_lie(jnp.zeros(3))
+        >>> has_mesh_types(jnp.zeros(3))
         False
     """
     kinds = [jax.typeof(array) for array in arrays]
@@ -39,8 +39,8 @@ def say_where_they_lie(*arrays: Array) -> bool:
 def as_carried(step: Callable[[Tree], Tree], state: Tree) -> Tree:
     """Return a state with the types that a step gives it, for `lax.scan`, whose carry must keep its type.
 
-    Inside a `jax.shard_map` that checks, the type says over which axes of the mesh values differ. A constant at the
-    start differs over none, what a step makes of it over those of the images.
+    Inside a `jax.shard_map` that checks, the type says over which axes of the mesh values differ: for a constant at the
+    start none, after a step those of the images.
 
     Args:
         step: From state to state.

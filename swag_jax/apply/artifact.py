@@ -109,7 +109,7 @@ def save_artifact(
         mixed: Whether it takes a strength. SANet and AdaAttN then also read the content as a style, at its own size.
         seed: Draws the style positions that attention keeps.
         platforms: Where it will run, such as `["cpu", "cuda"]`; default: here. If `cpu` is one of several, build the
-            stylizer with plain kernels.
+            stylizer with `Compute(kernels="xla")`.
 
     Raises:
         UserError: If the numbers do not go together, or the file cannot be written.

@@ -1,9 +1,7 @@
 """Images from a generator: sizes, colors, masks, tiles, and many at once."""
 
 import functools
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +13,7 @@ from jaxtyping import ArrayLike
 from swag_jax import devices
 from swag_jax._checks import UserError, check_range, error
 from swag_jax._programs import KEPT, Recent
+from swag_jax._scheduler import THREADS, memory_explained, schedule
 from swag_jax._types import AnyHostImage, AnyImage, HostAlpha, Image, Key, Mask
 from swag_jax.apply.functional import StyleConditioning, paint, read
 from swag_jax.apply.settings import ApplySettings
@@ -25,9 +24,6 @@ from swag_jax.images._arrays import ImageSource, as_mask, called, host_image
 
 LARGEST = {"cpu": 1, "gpu": 8, "tpu": 8}
 """Images per device in one batch. Our choice: on a CPU an image costs the same in every batch."""
-
-THREADS = 4
-"""Threads that read and resize images while the devices are at work."""
 
 WAITING = 64
 """Images that may wait for others of their shape."""
@@ -157,7 +153,6 @@ def style_shape(stylizer: Stylizer, height: int, width: int, *, size: int) -> tu
 class _Ready:
     """A content made ready: resized, and reflected beyond its end to multiples of the stride."""
 
-    index: int
     original: AnyHostImage
     image: AnyHostImage
     masks: HostMasks | None
@@ -170,7 +165,7 @@ class _Ready:
 
     @property
     def arguments(self) -> tuple[AnyHostImage, HostMasks | None, AnyHostImage | None]:
-        """What is of its own in a program's arguments."""
+        """Its own arguments of a program."""
         return self.image, self.masks, self.own
 
     @property
@@ -180,55 +175,31 @@ class _Ready:
 
 
 class _Run:
-    """One manner, and the programs that paint in it."""
+    """Styles that were read, and the programs that paint in them."""
 
     def __init__(self, stylizer: Stylizer, styles: Sequence[Style], settings: ApplySettings, batch_size: int | None):
         _check_styles(stylizer, len(styles), settings)
-        self.stylizer, self.settings = stylizer, settings
-        self.styles = list(styles)
+        self.stylizer, self.settings, self.styles = stylizer, settings, list(styles)
         self.most = batch_size or LARGEST.get(jax.default_backend(), 8) * devices.count()
         self.manner = None if settings.colors == "match" else self._manner(self.styles)
-        if self.manner is None:  # the styles are recolored for every image
-            self.most = 1
 
     def outcomes(self, contents: Iterable[Content]) -> Iterator[Outcome]:
         """Yield the outcome of every content as its batch ends."""
-        waiting: dict[Any, list[_Ready]] = {}
-        pool = ThreadPoolExecutor(THREADS)
-        try:
-            for found in self._ahead(contents, pool):
-                if isinstance(found, Outcome):
-                    yield found
-                    continue
-                bucket = waiting.setdefault(found.bucket, [])
-                bucket.append(found)
-                if sum(map(len, waiting.values())) > max(WAITING, self.most):
-                    bucket = max(waiting.values(), key=len)
-                if len(bucket) >= self.most or bucket is not waiting[found.bucket] or self._tile(found):
-                    yield from self._painted(bucket)
-                    bucket.clear()
-            for bucket in waiting.values():
-                yield from self._painted(bucket)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        found = schedule(
+            contents,
+            prepare=self._prepare,
+            bucket=lambda content: content.bucket,
+            # With matched colors, the styles are recolored for every image.
+            room=lambda content: 1 if self.manner is None or self._tile(content) else self.most,
+            run=self._painted,
+            ahead=2 * self.most + THREADS,
+            waiting=max(WAITING, self.most),
+        )
+        for index, _, result in found:
+            bad = isinstance(result, UserError)
+            yield Outcome(index, None if bad else result, result if bad else None)
 
-    def _ahead(self, contents: Iterable[Content], pool: ThreadPoolExecutor) -> Iterator[_Ready | Outcome]:
-        """Make contents ready in threads, ahead of the devices, in order."""
-        begun: deque[Future] = deque()
-        for index, content in enumerate(contents):
-            begun.append(pool.submit(self._try, index, content))
-            if len(begun) > 2 * self.most + THREADS:
-                yield begun.popleft().result()
-        while begun:
-            yield begun.popleft().result()
-
-    def _try(self, index: int, content: Content) -> _Ready | Outcome:
-        try:
-            return self._prepare(index, content)
-        except UserError as problem:
-            return Outcome(index, None, problem)
-
-    def _prepare(self, index: int, content: Content) -> _Ready:
+    def _prepare(self, content: Content) -> _Ready:
         source = content.image
         image = host_image(called(source, "content") if callable(source) else source, "content")
         number = max(len(self.styles), 1)
@@ -241,7 +212,7 @@ class _Run:
         masks = np.stack([resize(mask, height, width) for mask in checked], -1) if checked else None
         mixed = self.settings.strength < 1 or masks is not None
         own = self._style_sized(image) if mixed and self.stylizer.needs_own else None
-        return _Ready(index, small, self._extended(small), None if masks is None else self._extended(masks), own)
+        return _Ready(small, self._extended(small), None if masks is None else self._extended(masks), own)
 
     def _extended(self, values: np.ndarray) -> np.ndarray:
         """Reflect what lies beyond the end, up to multiples of the stride."""
@@ -273,27 +244,12 @@ class _Run:
     def _tile(self, work: _Ready) -> int | None:
         return self.settings.tile_of(*work.shape)
 
-    def _painted(self, works: Sequence[_Ready]) -> Iterator[Outcome]:
-        """Paint contents of one shape, in halves where they do not fit into memory."""
-        if not works:
-            return
-        try:
+    def _painted(self, works: Sequence[_Ready]) -> list[AnyHostImage | UserError]:
+        height, width = works[0].shape
+        rule = f"an image must fit into memory, which was used up at {width} x {height} pixels"
+        with memory_explained(rule, cure="pass a smaller size, or paint it in smaller tiles"):
             found = self._paint(works)
-        except jax.errors.JaxRuntimeError as failure:
-            if "RESOURCE_EXHAUSTED" not in str(failure):
-                raise
-            found = None
-        if found is not None:
-            yield from (self._finished(work, image) for work, image in zip(works, found, strict=True))
-        elif len(works) > 1:
-            self.most = max(len(works) // 2, 1)
-            for start in range(0, len(works), self.most):
-                yield from self._painted(works[start : start + self.most])
-        else:
-            (work,) = works
-            height, width = work.shape
-            rule = f"an image must fit into memory, which was used up at {width} x {height} pixels"
-            yield Outcome(work.index, None, error(rule, cure="pass a smaller size, or paint it in smaller tiles"))
+        return [self._finished(work, image) for work, image in zip(works, found, strict=True)]
 
     def _paint(self, works: Sequence[_Ready]) -> Sequence[np.ndarray]:
         manner = self.manner or self._recolored(works[0].original)
@@ -316,7 +272,7 @@ class _Run:
 
     @functools.lru_cache(maxsize=KEPT)  # noqa: B019
     def _program(self, mixed: bool, _bucket: tuple[Any, ...]) -> Any:
-        """Return the program of contents of one shape, with which it is let go."""
+        """Return the program for contents of one shape."""
 
         def one(shared, content, masks, own):
             stylizer, manner = shared
@@ -330,15 +286,14 @@ class _Run:
         )
         return paint_tiled(self.stylizer, manner, work.image, side=side, masks=work.masks, own=own, mixed=mixed)
 
-    def _finished(self, work: _Ready, painted: np.ndarray) -> Outcome:
+    def _finished(self, work: _Ready, painted: np.ndarray) -> AnyHostImage | UserError:
         height, width = work.shape
         image = np.clip(painted[:height, :width], 0, 1)
         if not np.isfinite(image).all():
-            problem = error("a painted image must be finite", got="NaN or infinite values", cure="use float32")
-            return Outcome(work.index, None, problem)
+            return error("a painted image must be finite", got="NaN or infinite values", cure="use float32")
         if self.settings.colors == "luminance":
-            image = np.asarray(transfer_luminance(jnp.asarray(work.original), jnp.asarray(image)))
-        return Outcome(work.index, image, None)
+            return np.asarray(transfer_luminance(jnp.asarray(work.original), jnp.asarray(image)))
+        return image
 
 
 def _region(mask: HostAlpha, height: int, width: int) -> Mask:
@@ -350,7 +305,7 @@ def _region(mask: HostAlpha, height: int, width: int) -> Mask:
 
 
 def own_key() -> Key:
-    """Return what draws the positions of a content read as a style of its own."""
+    """Return what draws the positions of a content that is read as a style."""
     return jax.random.key(0)
 
 

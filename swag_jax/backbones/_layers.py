@@ -1,9 +1,9 @@
-"""The layers every network here is made of: convolution, batch norm, pooling.
+"""The layers every network here is made of: convolutions, with or without batch norm.
 
-Activations are `batch height width channels`, kernels `height width in out`. Convolutions and pools go through
-one frozen `Compute` value, which says in which precision and with which kernels they are computed.
+Activations are `batch height width channels`, kernels `height width in out`.
 """
 
+import abc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -15,21 +15,16 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from swag_jax._checks import check_name
-from swag_jax._modes import say_where_they_lie
 from swag_jax._types import Activations, Border, Kernel, Padding
-from swag_jax.backbones import _cpu
+from swag_jax.backbones import kernels
+from swag_jax.backbones.kernels import KERNELS, NO_PADDING, Kernels, Prepared
 
 Precision: TypeAlias = Literal["float32", "tf32", "bfloat16"]
-Kernels: TypeAlias = Literal["auto", "plain", "cpu"]
-
-NONE: Padding = ((0, 0), (0, 0))
-"""No rows or columns beyond the edges."""
 
 Draw: TypeAlias = Callable[[nnx.Rngs, tuple[int, int, int, int]], Kernel]
-"""What draws a kernel of a shape."""
+"""Draws a kernel of a shape."""
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")
-KERNELS: tuple[Kernels, ...] = ("auto", "plain", "cpu")
 
 _MATRIX_PRECISION = {
     "float32": lax.Precision.HIGHEST,
@@ -48,8 +43,8 @@ class Compute:
     Attributes:
         precision: `float32` (full), `tf32` (float32 storage, TF32 products where the hardware has them) or
             `bfloat16` (activations and kernels in bfloat16; statistics and losses stay float32).
-        kernels: `plain` (XLA's own), `cpu` (the forms that are fast on XLA's CPU backend) or `auto`: `cpu` on
-            the CPU, `plain` elsewhere, where neither has been measured yet.
+        kernels: `xla` (XLA's own), `cpu` (forms that are faster on XLA's CPU backend) or `auto`: what the environment
+            variable `SWAG_JAX_KERNELS` says, or else `cpu` on the CPU and `xla` on other devices.
     """
 
     precision: Precision = "float32"
@@ -64,53 +59,31 @@ class Compute:
         """The type of activations inside the network."""
         return jnp.dtype(jnp.bfloat16 if self.precision == "bfloat16" else jnp.float32)
 
-    @property
-    def turns_kernels(self) -> bool:
-        """Whether the CPU's forms are used, whose gradient needs turned kernels."""
-        return self.kernels == "cpu" or (self.kernels == "auto" and jax.default_backend() == "cpu")
+    def prepare(self, kernel: Kernel | Prepared) -> Kernel | Prepared:
+        """Return a kernel for `convolve` that will not change, with what its gradients need computed ahead."""
+        return kernel if isinstance(kernel, Prepared) else kernels.prepare(kernel.astype(self.dtype), self.kernels)
 
     def convolve(
         self,
         x: Activations,
-        kernel: Kernel,
+        kernel: Kernel | Prepared,
         *,
-        turned: Kernel | None = None,
         stride: int = 1,
-        padding: Padding = NONE,
+        padding: Padding = NO_PADDING,
         border: Border = "zeros",
     ) -> Activations:
-        """Cross-correlate as PyTorch does.
+        """Cross-correlate as PyTorch does; bfloat16 products are summed in float32 on the CPU.
 
         Args:
             x: `batch height width channels_in`.
-            kernel: `height width channels_in channels_out`.
-            turned: `turn(kernel)`, where it has been computed before.
+            kernel: `height width channels_in channels_out`, or what `prepare` made of it.
             stride: Step in both directions.
             padding: Rows (above, below) and columns (left, right) beyond the edges.
             border: What they hold.
         """
-        kernel = kernel.astype(x.dtype)
         precision = _MATRIX_PRECISION[self.precision]
-        fast = self.turns_kernels and not say_where_they_lie(x, kernel)
-        if border != "zeros" and padding != NONE:
-            same = kernel.shape[:2] == (3, 3) and stride == 1 and padding == ((1, 1), (1, 1))
-            # Four parts of the kernel are cut out and turned there, so that the map should be larger than the kernel.
-            large = x.dtype != jnp.bfloat16 and x.size >= kernel.size
-            if fast and same and large:
-                turned = _cpu.turn(kernel) if turned is None else turned
-                return _cpu.convolve_beyond(x, kernel, turned, border=border, precision=precision)
-            x, padding = jnp.pad(x, ((0, 0), *padding, (0, 0)), mode=border), NONE
-        if not fast:
-            return lax.conv_general_dilated(
-                x,
-                kernel,
-                (stride, stride),
-                padding,
-                dimension_numbers=_cpu.DIMENSIONS,
-                precision=precision,
-            )
-        turned = _cpu.turn(kernel) if turned is None else turned.astype(x.dtype)
-        return _cpu.convolve(x, kernel, turned, stride=stride, padding=padding, precision=precision)
+        options = {"stride": stride, "padding": padding, "border": border, "precision": precision}
+        return kernels.convolve(x, kernel, **options, kernels=self.kernels)
 
     def max_pool(
         self, x: Activations, *, size: int, stride: int, padding: int = 0, partial: bool = False
@@ -122,16 +95,11 @@ class Compute:
             size: Rows and columns of a window.
             stride: Step in both directions, at most `size`.
             padding: Rows and columns beyond each edge, which never are the maximum.
-            partial: Whether rows and columns at the end that fill no window make one (PyTorch's `ceil_mode`); else
-                they are dropped.
+            partial: Whether rows and columns at the end that fill no window make one (PyTorch's `ceil_mode`).
         """
         missing = [-(length + 2 * padding - size) % stride if partial else 0 for length in x.shape[1:3]]
         edges = (padding, padding + missing[0]), (padding, padding + missing[1])
-        if self.turns_kernels and not say_where_they_lie(x):
-            return _cpu.max_pool(x, size=size, stride=stride, padding=edges)
-        return lax.reduce_window(
-            x, -jnp.inf, lax.max, (1, size, size, 1), (1, stride, stride, 1), ((0, 0), *edges, (0, 0))
-        )
+        return kernels.max_pool(x, size=size, stride=stride, padding=edges, kernels=self.kernels)
 
 
 def kaiming_normal(rngs: nnx.Rngs, shape: tuple[int, int, int, int]) -> Kernel:
@@ -151,39 +119,45 @@ def half_padding(kernel: Kernel) -> Padding:
     return (height, height), (width, width)
 
 
-class FrozenConv(nnx.Module):
-    """A convolution of a network that will not change: norm folded in, gradient's kernel computed ahead.
+class Convolution(nnx.Module):
+    """A convolution with bias, whatever it computes them from."""
 
-    Attributes:
-        kernel: `height width channels_in channels_out`.
-        bias: `channels_out`.
-        turned: `turn(kernel)` where the kernels need it.
-    """
+    stride: int
+    padding: Padding
 
-    def __init__(self, kernel: Kernel, bias: Array, *, stride: int, padding: Padding, compute: Compute):
-        kernel = kernel.astype(compute.dtype)
-        turns = compute.turns_kernels and kernel.shape[:2] != (1, 1)
-        self.kernel = nnx.Param(kernel)
-        self.bias = nnx.Param(bias.astype(compute.dtype))
-        self.turned = nnx.Param(_cpu.turn(kernel)) if turns else None
-        self.stride, self.padding = stride, padding
+    @abc.abstractmethod
+    def _folded(self) -> tuple[Kernel | Prepared, Float[Array, " channels"]]:
+        """Return kernel and bias."""
 
     def __call__(
         self, x: Activations, compute: Compute, *, padding: Padding | None = None, border: Border = "zeros"
     ) -> Activations:
         """Convolve, with the layer's own padding by default, and add the bias."""
-        y = compute.convolve(
-            x,
-            self.kernel[...],
-            turned=None if self.turned is None else self.turned[...],
-            stride=self.stride,
-            padding=self.padding if padding is None else padding,
-            border=border,
-        )
-        return y + self.bias[...][None, None, None]
+        kernel, bias = self._folded()
+        padding = self.padding if padding is None else padding
+        y = compute.convolve(x, kernel, stride=self.stride, padding=padding, border=border)
+        return y + bias.astype(compute.dtype)[None, None, None]
+
+    def frozen(self, compute: Compute) -> "FrozenConv":
+        """Return a layer that computes the same with parameters that will not change."""
+        kernel, bias = self._folded()
+        prepared = compute.prepare(kernel)
+        return FrozenConv(prepared, bias, stride=self.stride, padding=self.padding, compute=compute)
 
 
-class Conv(nnx.Module):
+class FrozenConv(Convolution):
+    """A convolution of a network that will not change: norm folded in, kernel prepared."""
+
+    def __init__(self, kernel: Kernel | Prepared, bias: Array, *, stride: int, padding: Padding, compute: Compute):
+        self.kernel = nnx.Param(kernel)
+        self.bias = nnx.Param(bias.astype(compute.dtype))
+        self.stride, self.padding = stride, padding
+
+    def _folded(self) -> tuple[Kernel | Prepared, Float[Array, " channels"]]:
+        return self.kernel.get_value(), self.bias[...]
+
+
+class Conv(Convolution):
     """A square convolution with bias.
 
     Attributes:
@@ -192,20 +166,12 @@ class Conv(nnx.Module):
     """
 
     def __init__(self, channels_in: int, channels_out: int, *, size: int, stride: int = 1, rngs: nnx.Rngs):
-        self.kernel = nnx.Param(kaiming_normal(rngs, (size, size, channels_in, channels_out)))
-        self.bias = nnx.Param(jnp.zeros(channels_out, jnp.float32))
-        self.stride = stride
+        kernel = kaiming_normal(rngs, (size, size, channels_in, channels_out))
+        self.kernel, self.bias = nnx.Param(kernel), nnx.Param(jnp.zeros(channels_out, jnp.float32))
+        self.stride, self.padding = stride, half_padding(kernel)
 
-    def frozen(self, compute: Compute) -> FrozenConv:
-        """Return what computes the same with parameters that will not change."""
-        kernel = self.kernel[...]
-        return FrozenConv(kernel, self.bias[...], stride=self.stride, padding=half_padding(kernel), compute=compute)
-
-    def __call__(
-        self, x: Activations, compute: Compute, *, padding: Padding | None = None, border: Border = "zeros"
-    ) -> Activations:
-        """Convolve, with half-kernel padding by default, and add the bias."""
-        return self.frozen(compute)(x, compute, padding=padding, border=border)
+    def _folded(self) -> tuple[Kernel, Float[Array, " channels"]]:
+        return self.kernel[...], self.bias[...]
 
 
 class BatchNorm(nnx.Module):
@@ -219,19 +185,17 @@ class BatchNorm(nnx.Module):
         self.variance = nnx.BatchStat(jnp.ones(channels, jnp.float32))
 
     def affine(self) -> tuple[Float[Array, " channels"], Float[Array, " channels"]]:
-        """Return (a, b) such that evaluation mode is y = a x + b."""
+        """Return a and b of evaluation mode, y = a x + b."""
         a = self.scale[...] * lax.rsqrt(self.variance[...] + self.epsilon)
         return a, self.bias[...] - a * self.mean[...]
 
 
-class ConvNorm(nnx.Module):
-    """A convolution without bias followed by batch norm.
-
-    The norm goes by its stored statistics, and its factor into the kernel, so that a map is passed over once.
+class ConvNorm(Convolution):
+    """A convolution without bias followed by batch norm with its stored statistics.
 
     Args:
-        channels_in: Channels of what it is given.
-        channels_out: Channels of what it returns.
+        channels_in: Channels of its input.
+        channels_out: Channels of its output.
         size: Height and width of the kernel.
         stride: Step in both directions.
         padding: Zeros (above, below), (left, right); default: half a kernel, which keeps the size.
@@ -256,17 +220,9 @@ class ConvNorm(nnx.Module):
         kernel = draw(rngs, (height, width, channels_in, channels_out))
         self.kernel = nnx.Param(kernel)
         self.norm = BatchNorm(channels_out, epsilon=epsilon)
-        self.stride = stride
-        self.padding = half_padding(kernel) if padding is None else padding
+        self.stride, self.padding = stride, half_padding(kernel) if padding is None else padding
 
-    def frozen(self, compute: Compute) -> FrozenConv:
-        """Return what computes the same with parameters and statistics that will not change."""
+    def _folded(self) -> tuple[Kernel, Float[Array, " channels"]]:
+        # The norm's factor goes into the kernel: a map is passed over once.
         a, b = self.norm.affine()
-        kernel = self.kernel[...] * a[None, None, None]
-        return FrozenConv(kernel, b, stride=self.stride, padding=self.padding, compute=compute)
-
-    def __call__(
-        self, x: Activations, compute: Compute, *, padding: Padding | None = None, border: Border = "zeros"
-    ) -> Activations:
-        """Convolve, with the layer's own padding by default, and normalize."""
-        return self.frozen(compute)(x, compute, padding=padding, border=border)
+        return self.kernel[...] * a[None, None, None], b

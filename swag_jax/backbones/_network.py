@@ -8,20 +8,19 @@ from flax import nnx
 
 from swag_jax._checks import check_name, error
 from swag_jax._types import Activations, Images
-from swag_jax.backbones._layers import Compute, Conv, ConvNorm, FrozenConv
+from swag_jax.backbones._layers import Compute, Convolution
 
 
 class Backbone(nnx.Module):
     """A convolutional network read at its named activations.
 
-    It is a pytree: pass it to `jax.jit` as an argument, never close over it (constants of that size slow
-    compilation down by an order of magnitude).
+    It is a pytree: pass it to `jax.jit` as an argument. Constants, as in a closure, compile ten times slower.
 
     Attributes:
         layers: The names of all activations it holds, shallow to deep.
         strides: The spacing in image pixels between neighboring positions of each activation.
         normalization: How images in [0, 1] become its input, see `swag_jax.images.normalize`.
-        compute: Precision and kernels of its convolutions and pools.
+        compute: Precision and kernels.
     """
 
     layers: tuple[str, ...]
@@ -30,14 +29,11 @@ class Backbone(nnx.Module):
     compute: Compute
 
     def __call__(self, images: Images, *, until: str | None = None) -> dict[str, Activations]:
-        """Return every named activation up to `until` (default: the deepest).
+        """Return every named activation up to `until`, shallow to deep.
 
         Args:
             images: Normalized images, `batch height width 3`.
-            until: The deepest layer to compute; nothing deeper is.
-
-        Returns:
-            Activations by layer name, shallow to deep.
+            until: The deepest layer to compute; default: all.
 
         Raises:
             UserError: If `until` is not a layer of this network.
@@ -51,17 +47,17 @@ class Backbone(nnx.Module):
 
     @abc.abstractmethod
     def _apply(self, name: str, x: Activations) -> Activations:
-        """Return what layer `name` passes on from what the layer before it did."""
+        """Return what layer `name` passes on, from what it is given."""
 
     def _read(self, x: Activations) -> Activations:
-        """Return a layer's activations from what it passes on: the same, in most networks."""
+        """Return a layer's activations from what it passes on."""
         return x
 
     def frozen(self) -> "Backbone":
         """Return an equal network for parameters that will not change.
 
-        Batch norms are folded into the convolutions, kernels are cast to the network's precision, and what their
-        gradients need is computed ahead, once instead of at every step. Pure: works under `jax.jit`.
+        Batch norms are folded into the convolutions, and kernels are prepared, once instead of at every step. Pure:
+        works under `jax.jit`.
         """
         return _frozen(self, self.compute)
 
@@ -87,9 +83,9 @@ def _frozen(module: Any, compute: Compute) -> Any:
     """Return a copy of `module` with every convolution in it frozen."""
     copy = nnx.merge(*nnx.split(module))
     for name, child in vars(module).items():
-        if isinstance(child, Conv | ConvNorm):
+        if isinstance(child, Convolution):
             setattr(copy, name, child.frozen(compute))
-        elif isinstance(child, nnx.Module) and not isinstance(child, FrozenConv):
+        elif isinstance(child, nnx.Module):
             setattr(copy, name, _frozen(child, compute))
     return copy
 

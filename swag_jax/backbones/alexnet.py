@@ -1,8 +1,7 @@
 """AlexNet without its classifier, as torchvision lays it out.
 
 Krizhevsky, "One weird trick for parallelizing convolutional neural networks" (2014): five convolutions, each followed
-by a ReLU, the first, second and fifth also by a 3x3 max pool with stride 2. Activations are named `conv1`, `relu1`,
-`pool1`, `conv2`, ..., `relu5`, `pool5`. It is here for LPIPS, which reads the ReLUs.
+by a ReLU, the first, second and fifth also by a 3x3 max pool with stride 2. LPIPS reads the ReLUs.
 """
 
 from collections.abc import Iterable
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from swag_jax._types import Activations
-from swag_jax.backbones._layers import Compute, Conv, FrozenConv
+from swag_jax.backbones._layers import Compute, Conv, Convolution, half_padding
 from swag_jax.backbones._network import Backbone, cut
 
 _CONVOLUTIONS = {
@@ -37,10 +36,7 @@ _STRIDES = (4, 4, 8, 8, 8, 16, 16, 16, 16, 16, 16, 16, 32)
 
 
 class UniformConv(Conv):
-    """A convolution as `torch.nn.Conv2d` draws it: kernel and bias uniform within 1 / √fan_in, which is its default.
-
-    torchvision initializes its VGGs and ResNets otherwise, AlexNet not at all.
-    """
+    """A convolution drawn by `torch.nn.Conv2d`'s default, as in torchvision's AlexNet: uniform within 1 / √fan_in."""
 
     def __init__(self, channels_in: int, channels_out: int, *, size: int, stride: int = 1, rngs: nnx.Rngs):
         bound = (size * size * channels_in) ** -0.5
@@ -49,14 +45,14 @@ class UniformConv(Conv):
             jax.random.uniform(rngs.params(), shape, jnp.float32, minval=-bound, maxval=bound) for shape in shapes
         )
         self.kernel, self.bias = nnx.Param(kernel), nnx.Param(bias)
-        self.stride = stride
+        self.stride, self.padding = stride, half_padding(kernel)
 
 
 class AlexNet(Backbone):
     """AlexNet's five convolutions, read at their named activations.
 
     Args:
-        until: The deepest layer to build; convolutions beyond it have no parameters.
+        until: The deepest layer to build.
         normalization: How images in [0, 1] become its input.
         compute: Precision and kernels.
         rngs: Randomness for the initialization.
@@ -83,11 +79,11 @@ class AlexNet(Backbone):
 
     def _apply(self, name: str, x: Activations) -> Activations:
         if name.startswith("conv"):
-            layer: Conv | FrozenConv = getattr(self, name)
+            layer: Convolution = getattr(self, name)
             return layer(x, self.compute, padding=_FIRST_PADDING if name == "conv1" else None)
         return jax.nn.relu(x) if name.startswith("relu") else self.compute.max_pool(x, size=3, stride=2)
 
     def minimum_size(self, layers: Iterable[str]) -> int:
         """Return the smallest image side, in pixels, that gives the deepest of `layers` a whole position."""
-        # conv1 sees 11 pixels, 4 of them padded, and every pool needs 3 positions two of its own strides apart.
+        # conv1 sees 11 pixels, 4 of them padded, and a pool needs 3 positions at half its stride.
         return 2 * super().minimum_size(layers) - 1

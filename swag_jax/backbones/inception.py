@@ -5,6 +5,7 @@ both with batch norms. Blocks of parallel branches, whose outputs are joined alo
 followed by a batch norm and a ReLU. A layer's name is torchvision's without the kernel's size.
 """
 
+import abc
 import functools
 import itertools
 import operator
@@ -14,18 +15,20 @@ from typing import Any, Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 
 from swag_jax._checks import check_name
-from swag_jax._numerics import widen
 from swag_jax._types import Activations
-from swag_jax.backbones._layers import Compute, ConvNorm, Draw, FrozenConv, kaiming_normal, normal
+from swag_jax.backbones import kernels
+from swag_jax.backbones._layers import Compute, ConvNorm, Convolution, Draw, kaiming_normal, normal
 from swag_jax.backbones._network import Backbone, cut
 
 Initialization: TypeAlias = Literal["torchvision", "kaiming"]
 Variant: TypeAlias = Literal["torchvision", "fid"]
 Build: TypeAlias = Callable[..., ConvNorm]
 Parts: TypeAlias = Mapping[str, Callable[[Build], nnx.Module] | None]
+Branches: TypeAlias = tuple[tuple[Any, ...], ...]
+"""For each branch its convolutions: name, channels out, size and, for a stride of 2 without padding, `2`. First
+may stand `None`: that branch sees the input pooled."""
 
 INITIALIZATIONS: tuple[Initialization, ...] = ("torchvision", "kaiming")
 VARIANTS: tuple[Variant, ...] = ("torchvision", "fid")
@@ -42,15 +45,37 @@ other ones."""
 _VALID = ((0, 0), (0, 0))
 
 
-def _chain(x: Activations, compute: Compute, *layers: ConvNorm | FrozenConv) -> Activations:
-    """Apply convolutions one after another, each with its norm and a ReLU."""
-    for layer in layers:
-        x = jax.nn.relu(layer(x, compute))
-    return x
+class Branched(nnx.Module):
+    """Parallel branches of convolutions, joined along the channels. Convolutions of one name are one."""
+
+    def __init__(self, channels_in: int, branches: Branches, *, build: Build):
+        self.names = tuple(tuple(part and part[0] for part in branch) for branch in branches)
+        for branch in branches:
+            channels = channels_in
+            for name, channels_out, size, *halves in filter(None, branch):
+                if not hasattr(self, name):
+                    options = {"stride": 2, "padding": _VALID} if halves else {}
+                    setattr(self, name, build(channels, channels_out, size=size, **options))
+                channels = channels_out
+
+    def __call__(self, x: Activations, pooled: Activations, compute: Compute) -> Activations:
+        """Apply the block to its input and the same pooled."""
+        known, branches = {}, []
+        for names in self.names:
+            y = x
+            for name in names:
+                if name is None:
+                    y = pooled
+                    continue
+                if name not in known:
+                    known[name] = jax.nn.relu(getattr(self, name)(y, compute))
+                y = known[name]
+            branches.append(y)
+        return jnp.concatenate(branches, -1)
 
 
 class _Inception(Backbone):
-    """What both networks share: layers by a table of what builds them, initialized alike."""
+    """A network whose layers are built by a table."""
 
     parts: Parts
     steps: Mapping[str, int]
@@ -77,35 +102,38 @@ class _Inception(Backbone):
             if part is not None:
                 setattr(self, name, part(build))
 
+    def _apply(self, name: str, x: Activations) -> Activations:
+        if name.startswith("pool"):
+            return self._pool(name, x)
+        layer: Convolution | Branched = getattr(self, name)
+        if isinstance(layer, Branched):
+            return layer(x, self._pooled(name, x), self.compute)
+        return jax.nn.relu(layer(x, self.compute))
+
+    @abc.abstractmethod
+    def _pool(self, name: str, x: Activations) -> Activations:
+        """Apply a pool between blocks."""
+
+    @abc.abstractmethod
+    def _pooled(self, name: str, x: Activations) -> Activations:
+        """Return what the pool branch of a block sees."""
+
 
 # --- GoogLeNet
 
 
-class GoogLeNetBlock(nnx.Module):
-    """Four branches: 1x1; 1x1 and 3x3; 1x1 and 3x3 (5x5 in the paper); pool and 1x1."""
-
-    def __init__(self, channels_in: int, channels: tuple[int, ...], *, build: Build):
-        one, three_reduced, three, five_reduced, five, pool = channels
-        self.branch1 = build(channels_in, one, size=1)
-        self.branch2_1 = build(channels_in, three_reduced, size=1)
-        self.branch2_2 = build(three_reduced, three, size=3)
-        self.branch3_1 = build(channels_in, five_reduced, size=1)
-        self.branch3_2 = build(five_reduced, five, size=3)
-        self.branch4 = build(channels_in, pool, size=1)
-
-    def __call__(self, x: Activations, compute: Compute) -> Activations:
-        """Apply the block."""
-        branches = (
-            _chain(x, compute, self.branch1),
-            _chain(x, compute, self.branch2_1, self.branch2_2),
-            _chain(x, compute, self.branch3_1, self.branch3_2),
-            _chain(compute.max_pool(x, size=3, stride=1, padding=1), compute, self.branch4),
-        )
-        return jnp.concatenate(branches, -1)
+def _block(channels_in: int, one: int, three_in: int, three: int, five_in: int, five: int, pool: int):
+    branches = (
+        (("branch1", one, 1),),
+        (("branch2_1", three_in, 1), ("branch2_2", three, 3)),
+        (("branch3_1", five_in, 1), ("branch3_2", five, 3)),
+        (None, ("branch4", pool, 1)),
+    )
+    return functools.partial(_built, channels_in, branches)
 
 
-def _block(channels_in: int, *channels: int) -> Callable[[Build], nnx.Module]:
-    return lambda build: GoogLeNetBlock(channels_in, channels, build=build)
+def _built(channels_in: int, branches: Branches, build: Build) -> Branched:
+    return Branched(channels_in, branches, build=build)
 
 
 # The paper's table 1: channels of the input; 1x1; 3x3 reduction and 3x3; "5x5" reduction and "5x5"; pool projection.
@@ -135,13 +163,12 @@ _GOOGLENET_STEPS: Mapping[str, int] = {"conv1": 2, "pool1": 2, "pool2": 2, "pool
 class GoogLeNet(_Inception):
     """GoogLeNet (Inception v1), read at its named activations.
 
-    As in torchvision's port, the paper's 5x5 convolutions are 3x3 ones, and pools keep a last row and column that do
-    not fill a window.
+    As in torchvision's port, the paper's 5x5 convolutions are 3x3, and pools keep a partial last row and column.
 
     Args:
         init: `torchvision` (normal, standard deviation 0.01: random activations vanish with depth) or `kaiming`
             (He et al. 2015, fan-out, which keeps their size).
-        until: The deepest layer to build; blocks beyond it have no parameters.
+        until: The deepest layer to build.
         normalization: How images in [0, 1] become its input.
         compute: Precision and kernels.
         rngs: Randomness for the initialization.
@@ -149,135 +176,62 @@ class GoogLeNet(_Inception):
 
     parts, steps, deviation = _GOOGLENET, _GOOGLENET_STEPS, _GOOGLENET_DEVIATION
 
-    def _apply(self, name: str, x: Activations) -> Activations:
-        if name.startswith("pool"):
-            return self.compute.max_pool(x, size=2 if name == "pool4" else 3, stride=2, partial=True)
-        layer = getattr(self, name)
-        return _chain(x, self.compute, layer) if name.startswith("conv") else layer(x, self.compute)
+    def _pool(self, name: str, x: Activations) -> Activations:
+        return self.compute.max_pool(x, size=2 if name == "pool4" else 3, stride=2, partial=True)
+
+    def _pooled(self, name: str, x: Activations) -> Activations:
+        return self.compute.max_pool(x, size=3, stride=1, padding=1)
 
 
 # --- Inception v3
 
 
-class MixedA(nnx.Module):
-    """Four branches: 1x1; 1x1 and 5x5; 1x1 and two 3x3; pool and 1x1."""
-
-    def __init__(self, channels_in: int, channels_pool: int, *, build: Build):
-        self.branch1x1 = build(channels_in, 64, size=1)
-        self.branch5x5_1 = build(channels_in, 48, size=1)
-        self.branch5x5_2 = build(48, 64, size=5)
-        self.branch3x3dbl_1 = build(channels_in, 64, size=1)
-        self.branch3x3dbl_2 = build(64, 96, size=3)
-        self.branch3x3dbl_3 = build(96, 96, size=3)
-        self.branch_pool = build(channels_in, channels_pool, size=1)
-
-    def __call__(self, x: Activations, pooled: Activations, compute: Compute) -> Activations:
-        """Apply the block to its input and the same pooled."""
-        branches = (
-            _chain(x, compute, self.branch1x1),
-            _chain(x, compute, self.branch5x5_1, self.branch5x5_2),
-            _chain(x, compute, self.branch3x3dbl_1, self.branch3x3dbl_2, self.branch3x3dbl_3),
-            _chain(pooled, compute, self.branch_pool),
-        )
-        return jnp.concatenate(branches, -1)
+def _mixed_a(pool: int) -> Branches:
+    return (
+        (("branch1x1", 64, 1),),
+        (("branch5x5_1", 48, 1), ("branch5x5_2", 64, 5)),
+        (("branch3x3dbl_1", 64, 1), ("branch3x3dbl_2", 96, 3), ("branch3x3dbl_3", 96, 3)),
+        (None, ("branch_pool", pool, 1)),
+    )
 
 
-class MixedB(nnx.Module):
-    """Three branches with stride 2: 3x3; 1x1 and two 3x3; pool."""
-
-    def __init__(self, channels_in: int, *, build: Build):
-        self.branch3x3 = build(channels_in, 384, size=3, stride=2, padding=_VALID)
-        self.branch3x3dbl_1 = build(channels_in, 64, size=1)
-        self.branch3x3dbl_2 = build(64, 96, size=3)
-        self.branch3x3dbl_3 = build(96, 96, size=3, stride=2, padding=_VALID)
-
-    def __call__(self, x: Activations, pooled: Activations, compute: Compute) -> Activations:
-        """Apply the block to its input and the same pooled."""
-        branches = (
-            _chain(x, compute, self.branch3x3),
-            _chain(x, compute, self.branch3x3dbl_1, self.branch3x3dbl_2, self.branch3x3dbl_3),
-            pooled,
-        )
-        return jnp.concatenate(branches, -1)
+def _mixed_c(inner: int) -> Branches:
+    across, down = (1, 7), (7, 1)
+    double = ((inner, 1), (inner, down), (inner, across), (inner, down), (192, across))
+    return (
+        (("branch1x1", 192, 1),),
+        (("branch7x7_1", inner, 1), ("branch7x7_2", inner, across), ("branch7x7_3", 192, down)),
+        tuple((f"branch7x7dbl_{i}", *part) for i, part in enumerate(double, 1)),
+        (None, ("branch_pool", 192, 1)),
+    )
 
 
-class MixedC(nnx.Module):
-    """Four branches: 1x1; 1x1, 1x7 and 7x1; 1x1 and two of 7x1 and 1x7; pool and 1x1."""
+_MIXED_B: Branches = (
+    (("branch3x3", 384, 3, 2),),
+    (("branch3x3dbl_1", 64, 1), ("branch3x3dbl_2", 96, 3), ("branch3x3dbl_3", 96, 3, 2)),
+    (None,),
+)
 
-    def __init__(self, channels_in: int, inner: int, *, build: Build):
-        self.branch1x1 = build(channels_in, 192, size=1)
-        self.branch7x7_1 = build(channels_in, inner, size=1)
-        self.branch7x7_2 = build(inner, inner, size=(1, 7))
-        self.branch7x7_3 = build(inner, 192, size=(7, 1))
-        self.branch7x7dbl_1 = build(channels_in, inner, size=1)
-        self.branch7x7dbl_2 = build(inner, inner, size=(7, 1))
-        self.branch7x7dbl_3 = build(inner, inner, size=(1, 7))
-        self.branch7x7dbl_4 = build(inner, inner, size=(7, 1))
-        self.branch7x7dbl_5 = build(inner, 192, size=(1, 7))
-        self.branch_pool = build(channels_in, 192, size=1)
+_MIXED_D: Branches = (
+    (("branch3x3_1", 192, 1), ("branch3x3_2", 320, 3, 2)),
+    (
+        ("branch7x7x3_1", 192, 1),
+        ("branch7x7x3_2", 192, (1, 7)),
+        ("branch7x7x3_3", 192, (7, 1)),
+        ("branch7x7x3_4", 192, 3, 2),
+    ),
+    (None,),
+)
 
-    def __call__(self, x: Activations, pooled: Activations, compute: Compute) -> Activations:
-        """Apply the block to its input and the same pooled."""
-        double = (self.branch7x7dbl_2, self.branch7x7dbl_3, self.branch7x7dbl_4, self.branch7x7dbl_5)
-        branches = (
-            _chain(x, compute, self.branch1x1),
-            _chain(x, compute, self.branch7x7_1, self.branch7x7_2, self.branch7x7_3),
-            _chain(x, compute, self.branch7x7dbl_1, *double),
-            _chain(pooled, compute, self.branch_pool),
-        )
-        return jnp.concatenate(branches, -1)
-
-
-class MixedD(nnx.Module):
-    """Three branches with stride 2: 1x1 and 3x3; 1x1, 1x7, 7x1 and 3x3; pool."""
-
-    def __init__(self, channels_in: int, *, build: Build):
-        self.branch3x3_1 = build(channels_in, 192, size=1)
-        self.branch3x3_2 = build(192, 320, size=3, stride=2, padding=_VALID)
-        self.branch7x7x3_1 = build(channels_in, 192, size=1)
-        self.branch7x7x3_2 = build(192, 192, size=(1, 7))
-        self.branch7x7x3_3 = build(192, 192, size=(7, 1))
-        self.branch7x7x3_4 = build(192, 192, size=3, stride=2, padding=_VALID)
-
-    def __call__(self, x: Activations, pooled: Activations, compute: Compute) -> Activations:
-        """Apply the block to its input and the same pooled."""
-        long = (self.branch7x7x3_1, self.branch7x7x3_2, self.branch7x7x3_3, self.branch7x7x3_4)
-        branches = (
-            _chain(x, compute, self.branch3x3_1, self.branch3x3_2),
-            _chain(x, compute, *long),
-            pooled,
-        )
-        return jnp.concatenate(branches, -1)
-
-
-class MixedE(nnx.Module):
-    """Four branches: 1x1; 1x1 forking into 1x3 and 3x1; 1x1 and 3x3 forking likewise; pool and 1x1."""
-
-    def __init__(self, channels_in: int, *, build: Build):
-        self.branch1x1 = build(channels_in, 320, size=1)
-        self.branch3x3_1 = build(channels_in, 384, size=1)
-        self.branch3x3_2a = build(384, 384, size=(1, 3))
-        self.branch3x3_2b = build(384, 384, size=(3, 1))
-        self.branch3x3dbl_1 = build(channels_in, 448, size=1)
-        self.branch3x3dbl_2 = build(448, 384, size=3)
-        self.branch3x3dbl_3a = build(384, 384, size=(1, 3))
-        self.branch3x3dbl_3b = build(384, 384, size=(3, 1))
-        self.branch_pool = build(channels_in, 192, size=1)
-
-    def __call__(self, x: Activations, pooled: Activations, compute: Compute) -> Activations:
-        """Apply the block to its input and the same pooled."""
-        single = _chain(x, compute, self.branch3x3_1)
-        double = _chain(x, compute, self.branch3x3dbl_1, self.branch3x3dbl_2)
-        branches = (
-            _chain(x, compute, self.branch1x1),
-            _chain(single, compute, self.branch3x3_2a),
-            _chain(single, compute, self.branch3x3_2b),
-            _chain(double, compute, self.branch3x3dbl_3a),
-            _chain(double, compute, self.branch3x3dbl_3b),
-            _chain(pooled, compute, self.branch_pool),
-        )
-        return jnp.concatenate(branches, -1)
-
+_DOUBLE = (("branch3x3dbl_1", 448, 1), ("branch3x3dbl_2", 384, 3))
+_MIXED_E: Branches = (
+    (("branch1x1", 320, 1),),
+    (("branch3x3_1", 384, 1), ("branch3x3_2a", 384, (1, 3))),
+    (("branch3x3_1", 384, 1), ("branch3x3_2b", 384, (3, 1))),
+    (*_DOUBLE, ("branch3x3dbl_3a", 384, (1, 3))),
+    (*_DOUBLE, ("branch3x3dbl_3b", 384, (3, 1))),
+    (None, ("branch_pool", 192, 1)),
+)
 
 _INCEPTION: Parts = {
     "conv1a": lambda build: build(3, 32, size=3, stride=2, padding=_VALID),
@@ -287,17 +241,17 @@ _INCEPTION: Parts = {
     "conv3b": lambda build: build(64, 80, size=1),
     "conv4a": lambda build: build(80, 192, size=3, padding=_VALID),
     "pool2": None,
-    "mixed5b": lambda build: MixedA(192, 32, build=build),
-    "mixed5c": lambda build: MixedA(256, 64, build=build),
-    "mixed5d": lambda build: MixedA(288, 64, build=build),
-    "mixed6a": lambda build: MixedB(288, build=build),
-    "mixed6b": lambda build: MixedC(768, 128, build=build),
-    "mixed6c": lambda build: MixedC(768, 160, build=build),
-    "mixed6d": lambda build: MixedC(768, 160, build=build),
-    "mixed6e": lambda build: MixedC(768, 192, build=build),
-    "mixed7a": lambda build: MixedD(768, build=build),
-    "mixed7b": lambda build: MixedE(1280, build=build),
-    "mixed7c": lambda build: MixedE(2048, build=build),
+    "mixed5b": functools.partial(_built, 192, _mixed_a(32)),
+    "mixed5c": functools.partial(_built, 256, _mixed_a(64)),
+    "mixed5d": functools.partial(_built, 288, _mixed_a(64)),
+    "mixed6a": functools.partial(_built, 288, _MIXED_B),
+    "mixed6b": functools.partial(_built, 768, _mixed_c(128)),
+    "mixed6c": functools.partial(_built, 768, _mixed_c(160)),
+    "mixed6d": functools.partial(_built, 768, _mixed_c(160)),
+    "mixed6e": functools.partial(_built, 768, _mixed_c(192)),
+    "mixed7a": functools.partial(_built, 768, _MIXED_D),
+    "mixed7b": functools.partial(_built, 1280, _MIXED_E),
+    "mixed7c": functools.partial(_built, 2048, _MIXED_E),
 }
 
 _INCEPTION_STEPS = {"conv1a": 2, "conv2a": 1, "pool1": 2, "conv4a": 1, "pool2": 2, "mixed6a": 2, "mixed7a": 2}
@@ -311,7 +265,7 @@ class InceptionV3(_Inception):
         variant: `torchvision`, or `fid`, the network of the Fréchet inception distance as in pytorch-fid: average pools
             leave the padding out of their count, and the pool of `mixed7c` takes the maximum.
         init: `torchvision` (normal, standard deviation 0.1) or `kaiming` (He et al. 2015, fan-out).
-        until: The deepest layer to build; blocks beyond it have no parameters.
+        until: The deepest layer to build.
         normalization: How images in [0, 1] become its input.
         compute: Precision and kernels.
         rngs: Randomness for the initialization.
@@ -331,40 +285,12 @@ class InceptionV3(_Inception):
                 size = (size - 1) * self.steps[name] + 3
         return size
 
-    def _apply(self, name: str, x: Activations) -> Activations:
-        if name.startswith("pool"):
-            return self.compute.max_pool(x, size=3, stride=2)
-        layer = getattr(self, name)
-        if name.startswith("conv"):
-            return _chain(x, self.compute, layer)
-        return layer(x, self._pooled(name, x), self.compute)
+    def _pool(self, name: str, x: Activations) -> Activations:
+        return self.compute.max_pool(x, size=3, stride=2)
 
     def _pooled(self, name: str, x: Activations) -> Activations:
-        """Return what the pool branch of a block sees."""
         if name in self.steps:
             return self.compute.max_pool(x, size=3, stride=2)
         if name == "mixed7c" and self.variant == "fid":
             return self.compute.max_pool(x, size=3, stride=1, padding=1)
-        return average_pool(x, counts_padding=self.variant == "torchvision")
-
-
-def average_pool(x: Activations, *, counts_padding: bool) -> Activations:
-    """Average every position with its eight neighbors, zero beyond the edge; the sum is float32 at least.
-
-    Args:
-        x: `batch height width channels`.
-        counts_padding: Whether sums are divided by nine everywhere, or by the neighbors that there are.
-    """
-    ones = jnp.ones((1, *x.shape[1:3], 1), jnp.float32)
-    count = 9 * ones if counts_padding else _sum_neighbors(ones)
-    return (_sum_neighbors(widen(x)) / count).astype(x.dtype)
-
-
-def _sum_neighbors(x: Activations) -> Activations:
-    for axis in (1, 2):
-        edges = [(0, 0)] * x.ndim
-        edges[axis] = (1, 1)
-        padded, length = jnp.pad(x, edges), x.shape[axis]
-        left, middle, right = (lax.slice_in_dim(padded, k, k + length, axis=axis) for k in range(3))
-        x = left + middle + right
-    return x
+        return kernels.average_pool(x, size=3, stride=1, padding=1, counts_padding=self.variant == "torchvision")

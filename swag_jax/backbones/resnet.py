@@ -1,8 +1,7 @@
 """The residual family: ResNets as published (v1) and as torchvision lays them out (v1.5), and SWAG's variants of them.
 
 He et al., CVPR 2016; Zagoruyko and Komodakis, BMVC 2016; Wang et al. (SWAG), CVPR 2021. A stem and four stages of
-blocks, each stage with half the resolution of the one before it and twice the channels. Every member of the family is
-a value of `Architecture`.
+blocks, each stage with half the resolution of the one before it and twice the channels.
 
 Activations carry the names of the ResNet paper's table, which the SWAG paper uses too: `conv1` (the stem after
 its ReLU), `pool1`, then the output of every block after the addition and its ReLU, `conv2_1` ... `conv2_3`,
@@ -37,7 +36,6 @@ KERNEL_SIZES = (1, 3, 5, 7)
 _EXPANSIONS = {"bottleneck": 4, "basic": 1}
 """Channels of a block's output relative to its stage's `channels`: He et al., table 1."""
 
-
 DEEPEST, WIDEST = 400, 4096
 """Blocks of a stage, and channels, of the largest network that a file may ask for: twice those of ResNet-1202, and
 sixteen times the channels of WideResNet50-2. Our choice."""
@@ -45,21 +43,21 @@ sixteen times the channels of WideResNet50-2. Our choice."""
 
 @dataclass(frozen=True)
 class Architecture:
-    r"""What a network of the residual family is made of; by default, ResNet50.
+    r"""A network of the residual family; by default, ResNet50.
 
-    With R a block's two (basic) or three (bottleneck) convolutions and S the identity, or a 1x1 projection where the
-    shape changes, block l makes of what the one before it passes on
+    With R a block's two (basic) or three (bottleneck) convolutions and S the identity, or a 1x1 projection if the shape
+    changes, block l computes
 
     .. math:: x_l = \mathrm{ReLU}(S(x_{l-1}) + R(x_{l-1})).
 
     Without residual connections it is :math:`x_l = \mathrm{ReLU}(R(x_{l-1}))`. A pre-ReLU network carries signed
     values, :math:`x_l = S(x_{l-1}) + R(\mathrm{ReLU}(x_{l-1}))`, from its stem on, and is read at
-    :math:`\mathrm{ReLU}(x_l)`. These are the switches that SWAG's authors turned before they blamed the residual
-    connection; how exactly is not published, so that the details are our choice.
+    :math:`\mathrm{ReLU}(x_l)`. SWAG's authors varied these before they blamed the residual connection; how exactly is
+    not published, so the details are our choice.
 
     Attributes:
         residual: Whether blocks have residual connections.
-        pre_relu: Whether the carried branch is taken before the ReLU, so that it may be negative.
+        pre_relu: Whether the carried branch is taken before the ReLU; it may be negative then.
         block: `bottleneck` (1x1, k x k and 1x1 convolutions) or `basic` (two of k x k).
         kernel_size: k: 1, 3, 5 or 7.
         depths: Blocks in each of the four stages.
@@ -67,8 +65,8 @@ class Architecture:
         downsampling: How a stage halves the resolution: by the `stride` of its first block and of the projection
             parallel to it, or by a 2x2 max `pool` before it.
         version: Which convolution of a bottleneck has that stride: the first 1x1 (`v1`: He et al.'s own networks, as
-            published for Caffe) or the k x k one (`v1.5`: torchvision's). Parameters have the same shapes, but weights
-            trained as one do not work as the other.
+            published for Caffe) or the k x k one (`v1.5`: torchvision's). Shapes are equal, but weights trained as one
+            do not work as the other.
         stem: `7x7` (a convolution with stride 2, and a 3x3 max pool with stride 2 in place of the first stage's
             down-sampling) or `3x3` (a convolution that keeps the resolution).
         channels: Channels of the stem; a block of stage i has 2^(i-1) times as many, a bottleneck four times those.
@@ -136,7 +134,7 @@ class Architecture:
         return 2 ** (stage_of(layer) + (self.stem == "7x7"))
 
     def pools(self, stage: int) -> bool:
-        """Tell whether a max pool comes before a stage; else its first block has stride 2."""
+        """Tell whether a max pool comes before a stage; otherwise its first block has stride 2."""
         return self.downsampling == "pool" or (stage == 1 and self.stem == "7x7")
 
     def channels_out(self, stage: int) -> int:
@@ -153,7 +151,7 @@ class Architecture:
 
 
 SWITCHES = tuple(field.name for field in dataclasses.fields(Architecture))
-"""The names of what makes an architecture."""
+"""The fields of an architecture."""
 
 
 def _is_count(value: object) -> bool:
@@ -161,7 +159,7 @@ def _is_count(value: object) -> bool:
 
 
 def stage_of(layer: str) -> int:
-    """Return the stage, 1 to 4, that a block belongs to or a pool comes before; 0 for the stem.
+    """Return the stage, 1 to 4, of a block or of what follows a pool; 0 for the stem.
 
     Example:
         >>> stage_of("conv1"), stage_of("pool1"), stage_of("conv2_3")
@@ -171,7 +169,7 @@ def stage_of(layer: str) -> int:
 
 
 class Block(nnx.Module):
-    """What a block passes on, from what the one before it did: see `Architecture`."""
+    """A block: see `Architecture`."""
 
     def __init__(self, architecture: Architecture, channels_in: int, *, stage: int, stride: int, rngs: nnx.Rngs):
         layer = ConvNorm if architecture.batch_norm else Conv
@@ -202,8 +200,8 @@ class ResNet(Backbone):
     """A network of the residual family, read at its named activations.
 
     Args:
-        architecture: What it is made of.
-        until: The deepest layer to build; blocks beyond it have no parameters.
+        architecture: Its blocks, depths and widths.
+        until: The deepest layer to build.
         normalization: How images in [0, 1] become its input.
         compute: Precision and kernels.
         rngs: Randomness for the initialization.

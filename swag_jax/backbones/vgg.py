@@ -12,7 +12,8 @@ from flax import nnx
 
 from swag_jax._checks import check_name
 from swag_jax._types import Activations, Border
-from swag_jax.backbones._layers import Compute, Conv, FrozenConv
+from swag_jax.backbones import kernels
+from swag_jax.backbones._layers import Compute, Conv, Convolution
 from swag_jax.backbones._network import Backbone, cut
 
 Pooling: TypeAlias = Literal["max", "average"]
@@ -45,11 +46,11 @@ class VGG(Backbone):
         depths: Convolutions of each block.
 
     Args:
-        until: The deepest layer to build; convolutions beyond it have no parameters.
+        until: The deepest layer to build.
         pooling: `max` as trained, or `average` (smoother gradients, Gatys et al. 2015) times 2 to keep scale.
         padding: `zeros` as trained; `replicate` repeats the edge at the first convolution (fewer border
             artifacts, crowsonkb/style-transfer-pytorch); `reflect` mirrors at every convolution (AdaIN's encoder).
-        keep_odd: Whether pools keep an odd last row or column as a window of its own (AdaIN's encoder, PyTorch's
+        keep_odd: Whether pools keep an odd last row or column as a separate window (AdaIN's encoder, PyTorch's
             `ceil_mode`); otherwise they drop it.
         normalization: How images in [0, 1] become its input.
         compute: Precision and kernels.
@@ -90,7 +91,7 @@ class VGG(Backbone):
         return jax.nn.relu(x) if name.startswith("relu") else self._pool(x)
 
     def _convolve(self, name: str, x: Activations) -> Activations:
-        layer: Conv | FrozenConv = getattr(self, name)
+        layer: Convolution = getattr(self, name)
         border: Border = "reflect" if self.padding == "reflect" else "zeros"
         if self.padding == "replicate" and name == "conv1_1":
             border = "edge"
@@ -98,16 +99,11 @@ class VGG(Backbone):
 
     def _pool(self, x: Activations) -> Activations:
         if self.keep_odd:
-            # A repeated edge changes neither the maximum nor the mean of what the last window sees.
+            # A repeated edge changes neither maximum nor mean of the last window.
             x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)), mode="edge")
         if self.pooling == "max":
             return self.compute.max_pool(x, size=2, stride=2)
-        batch, height, width, channels = x.shape
-        x = x[:, : height // 2 * 2, : width // 2 * 2]
-        w = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
-        # Not w.sum((2, 4)): behind a ReLU and a bfloat16 convolution jaxlib 0.12 fuses that to NaN on the CPU.
-        total = w[:, :, 0, :, 0] + w[:, :, 0, :, 1] + w[:, :, 1, :, 0] + w[:, :, 1, :, 1]
-        return total * (AVERAGE_POOL_SCALE / 4)
+        return kernels.average_pool(x, size=2, stride=2) * AVERAGE_POOL_SCALE
 
 
 class VGG16(VGG):

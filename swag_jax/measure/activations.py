@@ -1,7 +1,7 @@
 r"""Peaks and entropies of activations and Gram matrices, stage by stage, averaged over images.
 
 The protocol of the SWAG paper's figure of activation statistics: the last layer of each stage of a network, raw and
-behind a smoothing. Of the activations F of a layer, and of their Gram matrix G, it measures
+after a smoothing. Of the activations F of a layer, and of their Gram matrix G, it measures
 
 * `max`: the largest entry;
 * `entropy`: :math:`H_n = -\frac{1}{\log N} \sum_i p_i \log p_i` with p the softmax over all N entries, in [0, 1];
@@ -12,7 +12,7 @@ batch-norm statistics are our reading of it, under which random networks show th
 entropy follow the scale of the activations. `peak`, our addition, does not.
 
 A softmax is measured as the paper writes it (eq. 11), with entries that sum to one. They are so small that the
-entropies behind it are near one whatever the network; `peak` is the same as that of the entries of mean one which the
+entropies after it are near one whatever the network; `peak` is the same as that of the entries of mean one which the
 losses see.
 """
 
@@ -28,6 +28,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from swag_jax._checks import UserError, check_name, check_range, error
+from swag_jax._scheduler import THREADS, OutOfMemoryError, memory_explained, schedule
 from swag_jax._types import AnyHostImage, Features, Image, Images, Scalar
 from swag_jax.backbones import Backbone
 from swag_jax.features import extract
@@ -50,7 +51,7 @@ PIXELS_AT_ONCE = 2**18
 """Pixels of the images that one call of a program takes, at least one image. Our choice: VGG19, the hungriest
 network, takes 1.0 GiB for them."""
 
-PICTURES_WAITING = 64
+IMAGES_WAITING = 64
 """Images that wait for others of their shape, at most. Our choice: 200 MB at 512 pixels."""
 
 
@@ -162,7 +163,7 @@ class ActivationStatistics:
     def as_dict(self) -> dict[str, Any]:
         """Return the numbers for a JSON file: `{"networks": {name: {"stages": {stage: {"max": ..., ...}}}}}`.
 
-        Stages are in order. Where more layers than those were measured, all are in `layers` beside `stages`.
+        Stages are in order. If more layers were measured, all of them are in `layers`, next to `stages`.
         """
         found = {}
         for name, network in self.networks.items():
@@ -203,6 +204,9 @@ class StatisticsProgress:
     seconds_left: float
 
 
+_Measured: TypeAlias = tuple[MeasuredImage, dict[str, dict[str, np.ndarray]]]
+"""An image, and its numbers by network and layer."""
+
 StatisticsCallback: TypeAlias = Callable[[StatisticsProgress], object]
 """Called whenever a network has measured some images."""
 
@@ -226,7 +230,7 @@ def label(smoothing: Smoothing) -> str:
 
 
 def layer_statistics(features: Features, smoothing: Smoothing) -> Float[Array, " measures"]:
-    """Return the `MEASURES` of one layer's features behind a smoothing. Pure.
+    """Return the `MEASURES` of one layer's features after a smoothing. Pure.
 
     Args:
         features: `height width channels`.
@@ -288,13 +292,13 @@ def activation_statistics(
             read them when their turn comes.
         networks: The networks; one given by its zoo name alone has random weights.
         layers: `stages` (the last layer of each), `all`, or layers by name, which every network must have.
-        smoothings: Behind which to measure as well.
+        smoothings: Measure after each of these as well.
         seed: Seed of random weights.
         batch_size: Images of one shape that are measured at once, at most; default: by their pixels.
         callback: Called with a `StatisticsProgress` whenever a network has measured some images.
 
     Returns:
-        The numbers of every image. One that cannot be measured by all networks is named in `failures` and is part
+        The numbers of every image. One that cannot be measured by all networks is listed in `failures` and is part
         of no average.
 
     Raises:
@@ -313,7 +317,7 @@ def activation_statistics(
     specs = [NetworkSpec(each, each) if isinstance(each, str) else each for each in networks]
     names = [spec.name for spec in specs]
     if not names or len(set(names)) < len(names):
-        raise error("there must be networks, each with a name of its own", got=", ".join(names) or "none")
+        raise error("there must be networks, each with its own name", got=", ".join(names) or "none")
     kinds = {label(smoothing): smoothing for smoothing in (Smoothing(), *smoothings)}
     loaded = [load_network(spec, layers, seed=seed) for spec in specs]
     run = _Run(loaded, tuple(kinds.values()), total=len(images), batch_size=batch_size, callback=callback)
@@ -325,17 +329,8 @@ def activation_statistics(
     return ActivationStatistics(found, run.images, run.failures, time.perf_counter() - began)
 
 
-@dataclass(frozen=True, eq=False)
-class _Waiting:
-    """An image that waits for others of its shape."""
-
-    index: int
-    name: str
-    image: AnyHostImage
-
-
 class _Run:
-    """One measurement: the images that wait, what was found so far, what failed."""
+    """One measurement: what was found so far, and what failed."""
 
     def __init__(
         self,
@@ -349,12 +344,10 @@ class _Run:
         self.networks, self.smoothings, self.total, self.callback = networks, smoothings, total, callback
         self.batch_size = batch_size
         self.failures: dict[str, str] = {}
-        self._waiting: dict[tuple[int, int], list[_Waiting]] = {}
-        self._sizes: dict[tuple[int, int], int] = {}
-        self._found: dict[int, tuple[MeasuredImage, dict[str, Any]]] = {}
+        self._sizes: dict[tuple[int, int], int] = {}  # of the first batch of a shape, to which others are filled up
+        self._found: dict[int, _Measured] = {}
         self._least = max((each.network.minimum_size(each.layers), each.spec.name) for each in networks)
         self._began = time.perf_counter()
-        self._calls = 0  # an image takes one of each network
 
     @property
     def images(self) -> tuple[MeasuredImage, ...]:
@@ -368,89 +361,76 @@ class _Run:
 
     def measure(self, images: Mapping[str, ImageSource]) -> None:
         """Measure all images, as soon as enough of one shape are there."""
-        for index, (name, image) in enumerate(images.items()):
-            try:
-                self._add(_Waiting(index, name, self._read(image, name)))
-            except UserError as problem:
-                self._fail(name, problem)
-                self._calls += len(self.networks)
-        for shape in list(self._waiting):
-            self._measure(shape)
+        found = schedule(
+            images.items(),
+            prepare=self._read,
+            bucket=lambda named: named[1].shape[:2],
+            room=self._room,
+            run=self._measure,
+            ahead=THREADS,
+            waiting=IMAGES_WAITING,
+        )
+        for index, (name, _), result in found:
+            if isinstance(result, UserError):
+                self.failures[name] = " ".join(str(result).split())
+            else:
+                self._found[index] = result
         if not self._found:
             problems = "; ".join(self.failures.values()) or "none was given."
             raise UserError(f"there must be an image that can be measured: {problems}")
 
-    def _read(self, source: ImageSource, name: str) -> AnyHostImage:
+    def _read(self, named: tuple[str, ImageSource]) -> tuple[str, AnyHostImage]:
+        name, source = named
         image = host_image(called(source, name) if callable(source) else source, name)
         least, network = self._least
         if min(image.shape[:2]) < least:
             rule = f"the shorter side of {name} must be at least {least} px for {network}"
             raise error(rule, got=f"{image.shape[1]} x {image.shape[0]}", cure="take it at a larger size")
-        return image
+        return name, image
 
-    def _add(self, image: _Waiting) -> None:
-        shape = image.image.shape[:2]
-        self._waiting.setdefault(shape, []).append(image)
-        if len(self._waiting[shape]) >= self._room(shape):
-            self._measure(shape)
-        elif sum(map(len, self._waiting.values())) >= PICTURES_WAITING:
-            self._measure(max(self._waiting, key=lambda shape: len(self._waiting[shape])))
-
-    def _room(self, shape: tuple[int, int]) -> int:
+    def _room(self, named: tuple[str, AnyHostImage]) -> int:
         """Return how many images of a shape are measured at once: as many as the first time."""
-        height, width = shape
-        by_pixels = max(1, PIXELS_AT_ONCE // (height * width))
-        return self._sizes.get(shape, self.batch_size or by_pixels)
+        height, width = named[1].shape[:2]
+        return self._sizes.get((height, width), self.batch_size or max(1, PIXELS_AT_ONCE // (height * width)))
 
-    def _measure(self, shape: tuple[int, int]) -> None:
-        """Measure the waiting images of a shape by every network; fill up with the last one."""
-        batch = self._waiting.pop(shape)
+    def _measure(self, batch: Sequence[tuple[str, AnyHostImage]]) -> list[_Measured | UserError]:
+        """Measure images of one shape by every network; fill up with the last one."""
+        images = [image for _, image in batch]
+        height, width = shape = images[0].shape[:2]
         size = self._sizes.setdefault(shape, len(batch))
-        images = jnp.stack([each.image for each in batch + [batch[-1]] * (size - len(batch))])
+        filled = jnp.stack(images + images[-1:] * (size - len(batch)))
         values = {}
         for place, network in enumerate(self.networks):
-            try:
-                values[network.spec.name] = self._call(network, images)
-            except UserError as problem:
-                for each in batch:
-                    self._fail(each.name, problem)
-                self._calls += len(batch) * (len(self.networks) - place)
-                return
-            self._calls += len(batch)
-            self._tell(network.spec.name)
-        for place, each in enumerate(batch):
-            own = {name: {layer: x[place] for layer, x in found.items()} for name, found in values.items()}
-            self._record(each, own)
-
-    def _call(self, network: LoadedNetwork, images: Images) -> dict[str, Float[np.ndarray, "size smoothings measures"]]:
-        try:
-            found = _program(network.network, images, layers=network.layers, smoothings=self.smoothings)
-            return jax.device_get(found)
-        except jax.errors.JaxRuntimeError as failure:
-            if "RESOURCE_EXHAUSTED" not in str(failure):
-                raise
-            got = f"{images.shape[0]} of {images.shape[2]} x {images.shape[1]}"
-            cure = "take smaller images, or fewer at once"
-            raise error(f"images must fit into memory with {network.spec.name}", got=got, cure=cure) from failure
-
-    def _record(self, image: _Waiting, values: dict[str, dict[str, np.ndarray]]) -> None:
-        for network in self.networks:
             name = network.spec.name
-            bad = [layer for layer in network.layers if not np.isfinite(values[name][layer]).all()]
+            try:
+                rule = f"images must fit into memory with {name}, got {size} of {width} x {height}"
+                with memory_explained(rule, cure="take smaller images"):
+                    found = _program(network.network, filled, layers=network.layers, smoothings=self.smoothings)
+                    values[name] = jax.device_get(found)
+            except OutOfMemoryError:
+                del self._sizes[shape]
+                raise
+            self._tell(name, calls=len(batch) * (place + 1))
+        return [
+            self._checked(name, shape, {n: {layer: x[place] for layer, x in v.items()} for n, v in values.items()})
+            for place, (name, _) in enumerate(batch)
+        ]
+
+    def _checked(self, name: str, shape: tuple[int, int], values: dict[str, Any]) -> _Measured | UserError:
+        for network in self.networks:
+            own = values[network.spec.name]
+            bad = [layer for layer in network.layers if not np.isfinite(own[layer]).all()]
             if bad:
-                rule, got = f"the activations of {image.name} must be finite", f"others at {bad[0]} of {name}"
-                self._fail(image.name, error(rule, got=got, cure="check its weights"))
-                return
-        height, width = image.image.shape[:2]
-        self._found[image.index] = MeasuredImage(image.name, height, width), values
+                rule, got = f"the activations of {name} must be finite", f"others at {bad[0]} of {network.spec.name}"
+                return error(rule, got=got, cure="check its weights")
+        return MeasuredImage(name, *shape), values
 
-    def _fail(self, name: str, problem: UserError) -> None:
-        self.failures[name] = " ".join(str(problem).split())
-
-    def _tell(self, network: str) -> None:
+    def _tell(self, network: str, *, calls: int) -> None:
+        """Tell of a batch, which has taken so many calls of networks on an image; an image takes one of each."""
         if self.callback is None:
             return
-        seconds, calls = time.perf_counter() - self._began, self.total * len(self.networks)
-        left = seconds / self._calls * (calls - self._calls)
-        ended = self._calls // len(self.networks)
+        calls += (len(self._found) + len(self.failures)) * len(self.networks)
+        seconds, total = time.perf_counter() - self._began, self.total * len(self.networks)
+        left = seconds / calls * (total - calls)
+        ended = calls // len(self.networks)
         self.callback(StatisticsProgress(network, ended, self.total, len(self.failures), seconds, left))

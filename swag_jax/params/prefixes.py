@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from swag_jax._limits import LEVELS
 
-TECHNICAL = ("module.", "_orig_mod.")
+_TECHNICAL = {"module", "_orig_mod"}
 """Of `nn.DataParallel`, `DistributedDataParallel` and `AveragedModel`, and of `torch.compile`."""
 
 _COUNTS = ("n_averaged",)
@@ -49,20 +49,12 @@ def without_prefix(tensors: Mapping[str, _Value], prefix: str) -> dict[str, _Val
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def without_prefixes(tensors: Mapping[str, _Value], prefixes: Collection[str]) -> dict[str, _Value]:
-    """Return a checkpoint without those of some prefixes that all its keys share, in any order and number.
-
-    Args:
-        tensors: Anything by key.
-        prefixes: Each ends in a dot.
+def without_technical(tensors: Mapping[str, _Value]) -> dict[str, _Value]:
+    """Return a checkpoint without the names of training tools that all its keys begin with, in any order and number.
 
     Example:
-        >>> without_prefixes({"module._orig_mod.conv1.weight": 1}, ("module.", "_orig_mod."))
+        >>> without_technical({"module._orig_mod.conv1.weight": 1})
         {'conv1.weight': 1}
     """
-    longest = ""
-    for prefix in shared_prefixes(tensors)[1:]:
-        if prefix.removeprefix(longest) not in prefixes:
-            break
-        longest = prefix
-    return without_prefix(tensors, longest)
+    own = [prefix for prefix in shared_prefixes(tensors) if _TECHNICAL.issuperset(prefix.split(".")[:-1])]
+    return without_prefix(tensors, own[-1])

@@ -24,7 +24,7 @@ from swag_jax._checks import UserError, error
 from swag_jax._limits import AXES, DESCRIPTION_BYTES, LEVELS, REPEATED, read_entry
 from swag_jax.params._files import check_file
 from swag_jax.params.pickles import Machine, mapping
-from swag_jax.params.prefixes import TECHNICAL, without_prefixes
+from swag_jax.params.prefixes import without_technical
 
 # torch/serialization.py: MAGIC_NUMBER and PROTOCOL_VERSION open a file of the older format.
 _LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
@@ -307,7 +307,7 @@ def _wrapped(content: dict) -> dict[str, dict[str, _View]]:
             continue
         seen.add(id(inner))
         if inner and all(_is_entry(key, value) for key, value in inner.items()):
-            named = without_prefixes(inner, TECHNICAL)
+            named = without_technical(inner)
             if named not in found.values():
                 found[".".join(keys)] = named
         elif len(keys) < LEVELS:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from swag_jax import devices
 from swag_jax._checks import UserError
 from swag_jax.apply import ApplySettings, Content, Style, functional, repaint, repaint_many
 from swag_jax.apply.drivers import style_shape
@@ -162,22 +163,27 @@ def test_colors_are_the_contents_or_given_to_the_style(stylizers, images):
     close(found, repaint(stylizer, content, [matched], settings=SMALL))
 
 
-def test_images_that_do_not_fit_into_memory_are_halved_and_then_told(stylizers, images, monkeypatch):
-    from swag_jax.apply import drivers
+def used_up(*_, **__):
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
 
-    sizes, paint = [], drivers._Run._paint
 
-    def limited(self, works):
-        sizes.append(len(works))
-        if len(works) > 1 or works[0].index == 2:
-            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
-        return paint(self, works)
-
-    monkeypatch.setattr(drivers._Run, "_paint", limited)
+def test_a_batch_that_does_not_fit_into_memory_is_halved(stylizers, images, monkeypatch):
+    monkeypatch.setattr(devices, "gather", used_up)  # the results of a batch, not of a single image
     found = list(repaint_many(stylizers["johnson"], [images[0]] * 3, [], settings=SMALL))
-    assert sizes[0] == 3
-    assert [o.index for o in found if o.error is None] == [0, 1]
-    assert "must fit into memory, which was used up at 37 x 27 pixels" in str(found[2].error)
+    assert [(o.index, o.error) for o in found] == [(0, None), (1, None), (2, None)]
+    alone = repaint(stylizers["johnson"], images[0], [], settings=SMALL)
+    for outcome in found:
+        np.testing.assert_array_equal(outcome.image, alone)
+
+
+def test_an_image_that_does_not_fit_into_memory_fails_alone(stylizers, images, monkeypatch):
+    monkeypatch.setattr("swag_jax.apply.drivers.paint_tiled", used_up)
+    large = np.tile(images[0], (2, 1, 1))
+    settings = ApplySettings(style_size=16, tile=40)
+    found = list(repaint_many(stylizers["johnson"], [images[0], large, images[2]], [], settings=settings))
+    assert sorted(o.index for o in found if o.error is None) == [0, 2]
+    (problem,) = (o.error for o in found if o.error is not None)
+    assert "must fit into memory, which was used up at 37 x 54 pixels: pass a smaller size, or paint" in str(problem)
 
 
 @pytest.mark.parametrize(

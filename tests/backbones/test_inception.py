@@ -9,11 +9,15 @@ from flax import nnx
 from swag_jax import backbones
 from swag_jax._checks import UserError
 from swag_jax.backbones import Compute
-from swag_jax.backbones.inception import average_pool
+from swag_jax.backbones.kernels import average_pool as pool
 from swag_jax.backbones.zoo import parameter_shapes
 from swag_jax.params.tree import flat_parameters
 
-OPERATIONS = Compute()
+COMPUTE = Compute()
+
+
+def average_pool(x, *, counts_padding):
+    return pool(x, size=3, stride=1, padding=1, counts_padding=counts_padding)
 
 
 def test_neighbors_are_averaged_with_or_without_the_padding():
@@ -36,7 +40,7 @@ def pooled(name, variant, x):
 def test_the_fid_variant_pools_otherwise(name):
     x = jax.random.normal(jax.random.key(0), (1, 4, 5, 2))
     np.testing.assert_array_equal(pooled(name, "torchvision", x), average_pool(x, counts_padding=True))
-    expected = OPERATIONS.max_pool(x, size=3, stride=1, padding=1) if name == "mixed7c" else None
+    expected = COMPUTE.max_pool(x, size=3, stride=1, padding=1) if name == "mixed7c" else None
     expected = average_pool(x, counts_padding=False) if expected is None else expected
     np.testing.assert_array_equal(pooled(name, "fid", x), expected)
 
@@ -45,7 +49,7 @@ def test_the_fid_variant_pools_otherwise(name):
 @pytest.mark.parametrize("variant", ["torchvision", "fid"])
 def test_blocks_that_halve_the_resolution_pool_by_the_maximum(name, variant):
     x = jax.random.normal(jax.random.key(0), (1, 7, 8, 2))
-    np.testing.assert_array_equal(pooled(name, variant, x), OPERATIONS.max_pool(x, size=3, stride=2))
+    np.testing.assert_array_equal(pooled(name, variant, x), COMPUTE.max_pool(x, size=3, stride=2))
 
 
 def test_the_variants_share_their_parameters():

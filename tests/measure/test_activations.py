@@ -121,7 +121,7 @@ def test_batches_are_filled_up_and_their_size_changes_nothing(images, batch_size
 def test_images_do_not_pile_up(images, monkeypatch):
     """With two that may wait, shapes are measured before they are complete; the first size of a shape stays."""
     expected = measure(images).networks["vgg19"].values
-    monkeypatch.setattr(activations, "PICTURES_WAITING", 2)
+    monkeypatch.setattr(activations, "IMAGES_WAITING", 2)
     monkeypatch.setattr(activations, "PIXELS_AT_ONCE", 10**6)
     found = measure(images).networks["vgg19"].values
     np.testing.assert_allclose(found[LAYER], expected[LAYER], rtol=2e-5)
@@ -223,7 +223,7 @@ def test_activations_that_are_not_finite(images, monkeypatch):
 
 
 def test_memory_that_is_used_up(images, monkeypatch):
-    """The images of that batch fail; other failures of the device are passed on."""
+    """Images that do not fit, even alone, fail; other failures of the device are passed on."""
     program = activations._program
 
     def short(network, images, **options):
@@ -235,7 +235,7 @@ def test_memory_that_is_used_up(images, monkeypatch):
     shown = []
     found = measure(images, [NetworkSpec("one", "vgg19"), NetworkSpec("two", "vgg19")], callback=shown.append)
     assert set(found.failures) == {"b", "e"}
-    rule = "images must fit into memory with one, got 2 of 20 x 20: take smaller images, or fewer at once."
+    rule = "images must fit into memory with one, got 1 of 20 x 20: take smaller images."
     assert found.failures["b"] == rule
     assert [image.name for image in found.images] == ["a", "c", "d", "f"]
     assert (shown[-1].images, shown[-1].failed) == (6, 2)
@@ -246,6 +246,22 @@ def test_memory_that_is_used_up(images, monkeypatch):
     monkeypatch.setattr(activations, "_program", dead)
     with pytest.raises(jax.errors.JaxRuntimeError, match="lost"):
         measure(images)
+
+
+def test_a_batch_that_does_not_fit_is_measured_in_halves(images, monkeypatch):
+    program, expected = activations._program, measure(images)
+
+    def short(network, images, **options):
+        if len(images) > 1:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return program(network, images, **options)
+
+    monkeypatch.setattr(activations, "_program", short)
+    found = measure(images)
+    assert found.failures == {}
+    np.testing.assert_allclose(
+        found.networks["vgg19"].values[LAYER], expected.networks["vgg19"].values[LAYER], rtol=2e-5
+    )
 
 
 def test_progress_counts_images_of_all_networks(images):
@@ -262,8 +278,8 @@ def test_progress_counts_images_of_all_networks(images):
     ("networks", "options", "message"),
     [
         (["vgg18"], {}, "unknown backbone 'vgg18': did you mean vgg19"),
-        ([], {}, "there must be networks, each with a name of its own, got none"),
-        (["vgg19", "vgg19"], {}, "each with a name of its own, got vgg19, vgg19"),
+        ([], {}, "there must be networks, each with its own name, got none"),
+        (["vgg19", "vgg19"], {}, "each with its own name, got vgg19, vgg19"),
         (["vgg19"], {"layers": "stage"}, "unknown choice of layers 'stage': did you mean stages"),
         (["vgg19"], {"layers": ("relu11",)}, "unknown layer 'relu11': did you mean relu1_1"),
         (["vgg19"], {"layers": ()}, "at least one layer must be named"),

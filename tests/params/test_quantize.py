@@ -204,7 +204,7 @@ def test_features_from_8_bits(name, until, tmp_path):
     write_safetensors(tmp_path / "32.safetensors", weights, {})
     assert (tmp_path / "8.safetensors").stat().st_size < 0.26 * (tmp_path / "32.safetensors").stat().st_size
     expected = parameter_shapes(name, until=until)
-    compute = backbones.Compute(kernels="plain")  # compile fastest
+    compute = backbones.Compute(kernels="xla")  # compile fastest
     skeleton = nnx.eval_shape(lambda: backbones.create(name, until=until, compute=compute))
     images = normalize(jnp.asarray(reference_image(64, 64, 0)), "imagenet")[None]
     run = jax.jit(lambda network, images: network(images))

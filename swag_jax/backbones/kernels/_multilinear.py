@@ -5,8 +5,8 @@ A function B(a, b) that is linear in a and in b has two adjoints,
 .. math:: \langle g, B(a, b) \rangle = \langle L(g, b), a \rangle = \langle R(a, g), b \rangle,
 
 and each of the three is linear in both of its operands, with the other two as its adjoints. As primitives that know
-this they are closed under differentiation: forward, reverse and any mixture find their way back to B, L and R, in the
-forms that are given for them. `jax.custom_vjp` would stop forward mode, and with it Hessians.
+this they are closed under differentiation, forward, reverse and mixed. `jax.custom_vjp` would stop forward mode, and
+with it Hessians.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,50 +20,33 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
 Form: TypeAlias = Callable[..., Array]
-"""Computes one of B, L and R: arrays, and by name `shape`, that of the result, and the product's constants."""
+"""Computes B, L or R from arrays and, by name, `shape`, that of the result, and the product's constants."""
 
 _A, _B, _Y = 0, 1, 2
 """Places in the shapes of a, b and B(a, b)."""
 
 
-def _nothing(_: Array) -> tuple[Array, ...]:
-    return ()
-
-
 class Bilinear:
     """A product B(a, b), to be called with its operands.
 
-    Under `jax.vmap`, a batch of what has the leading axis (a, or g) becomes one longer axis, if the other operand is
-    the same for all: the forms see, and choose by, the whole batch.
+    Under `jax.vmap`, a batch of the operand with the leading axis (a, or g) becomes one longer axis, if the other
+    operand is the same for all: the forms see, and choose by, the whole batch.
 
     Args:
         name: Of the primitive.
         product: B: a, b and what was prepared of b.
         left: L: g, b and what was prepared of b.
-        right: R: a and g; `None` if b consists of integers.
+        right: R: a and g.
         prepare: What is computed of b ahead, once for many calls; linear in b.
     """
 
     def __init__(
-        self,
-        name: str,
-        *,
-        product: Form,
-        left: Form,
-        right: Form | None = None,
-        prepare: Callable[[Array], tuple[Array, ...]] = _nothing,
+        self, name: str, *, product: Form, left: Form, right: Form, prepare: Callable[[Array], tuple[Array, ...]]
     ):
         self._prepare = prepare
-        self._product = _primitive(name, product, makes=_Y)
-        self._left = _primitive(f"{name}_left", left, makes=_A)
-        _differentiate(self._product, prepare, self._adjoints_of_product)
-        _differentiate(self._left, prepare, self._adjoints_of_left)
-        _batch(self._product, product, makes=_Y)
-        _batch(self._left, left, makes=_A)
-        if right is not None:
-            self._right = _primitive(f"{name}_right", right, makes=_B)
-            _differentiate(self._right, _nothing, self._adjoints_of_right)
-            _batch(self._right, right, makes=_B)
+        self._product = _primitive(name, product, prepare, self._adjoints_of_product, makes=_Y)
+        self._left = _primitive(f"{name}_left", left, prepare, self._adjoints_of_left, makes=_A)
+        self._right = _primitive(f"{name}_right", right, lambda _: (), self._adjoints_of_right, makes=_B)
 
     def __call__(self, a: Array, b: Array, *prepared: Array, shape: Sequence[int], **constants: Any) -> Array:
         """Return B(a, b).
@@ -77,6 +60,8 @@ class Bilinear:
         """
         shapes = (a.shape, b.shape, tuple(shape))
         return self._product.bind(a, b, *prepared, shapes=shapes, constants=tuple(constants.items()))
+
+    # What was prepared of an operand gets no adjoint: the operand itself is given the whole one.
 
     # <g, B(a, b)> = <L(g, b), a> = <R(a, g), b>
 
@@ -100,25 +85,13 @@ class Bilinear:
         return [None, self._product.bind(a, b, *self._prepare(b), **params)]
 
 
-def _primitive(name: str, form: Form, *, makes: int) -> Primitive:
-    """Return a primitive that is computed by a form and makes one of the three shapes, of its first operand's type."""
+def _primitive(name: str, form: Form, prepare: Callable[..., Any], adjoints: Callable[..., Any], *, makes: int):
+    """Return a primitive P(u, v) that is computed by a form and makes one of the three shapes, of u's type."""
 
     def compute(*operands, shapes, constants):
         return form(*operands, shape=shapes[makes], **dict(constants))
 
-    primitive = Primitive(name)
-    primitive.def_impl(jax.jit(compute, static_argnames=("shapes", "constants")))
-    primitive.def_abstract_eval(lambda first, *_, shapes, constants: ShapedArray(shapes[makes], first.dtype))
-    mlir.register_lowering(primitive, mlir.lower_fun(compute, multiple_results=False))
-    return primitive
-
-
-def _differentiate(
-    primitive: Primitive, prepare: Callable[[Array], tuple[Array, ...]], adjoints: Callable[..., Any]
-) -> None:
-    """Let a product P(u, v) be differentiated: P' = P(u', v) + P(u, v'), and by its adjoints."""
-
-    def jvp(primals, tangents, **params):
+    def jvp(primals, tangents, **params):  # P' = P(u', v) + P(u, v')
         (u, v, *prepared), (of_u, of_v, *_) = primals, tangents
         terms = [primitive.bind(of_u, v, *prepared, **params)] if not _is_zero(of_u) else []
         terms += [primitive.bind(u, of_v, *prepare(of_v), **params)] if not _is_zero(of_v) else []
@@ -126,29 +99,27 @@ def _differentiate(
         return y, sum(terms[1:], start=terms[0]) if terms else ad.Zero(jax.typeof(y).to_tangent_aval())
 
     def transpose(cotangent, *operands, **params):
-        if _is_zero(cotangent):
-            return [None] * len(operands)
-        return adjoints(cotangent, *operands, **params)
-
-    ad.primitive_jvps[primitive] = jvp
-    ad.primitive_transposes[primitive] = transpose
-
-
-def _batch(primitive: Primitive, form: Form, *, makes: int) -> None:
-    """Put a batch into the leading axis, where the second operand is not batched and the result has such an axis."""
+        return [None] * len(operands) if _is_zero(cotangent) else adjoints(cotangent, *operands, **params)
 
     def batched(operands, places, *, shapes, constants):
         first, *others = operands
         size = next(x.shape[place] for x, place in zip(operands, places, strict=True) if place is not None)
         if makes == _B or any(place is not None for place in places[1:]):
-            one = lambda *arrays: form(*arrays, shape=shapes[makes], **dict(constants))  # noqa: E731
+            one = lambda *arrays: compute(*arrays, shapes=shapes, constants=constants)  # noqa: E731
             return jax.vmap(one, places)(*operands), 0
         first = jnp.moveaxis(first, places[0], 0)
         longer = tuple((size * s[0], *s[1:]) if place != _B else s for place, s in enumerate(shapes))
         y = primitive.bind(first.reshape(-1, *first.shape[2:]), *others, shapes=longer, constants=constants)
         return y.reshape(size, -1, *y.shape[1:]), 0
 
+    primitive = Primitive(name)
+    primitive.def_impl(jax.jit(compute, static_argnames=("shapes", "constants")))
+    primitive.def_abstract_eval(lambda first, *_, shapes, constants: ShapedArray(shapes[makes], first.dtype))
+    mlir.register_lowering(primitive, mlir.lower_fun(compute, multiple_results=False))
+    ad.primitive_jvps[primitive] = jvp
+    ad.primitive_transposes[primitive] = transpose
     batching.primitive_batchers[primitive] = batched
+    return primitive
 
 
 def _is_zero(tangent: Any) -> bool:
@@ -156,5 +127,4 @@ def _is_zero(tangent: Any) -> bool:
 
 
 def _no_adjoint(prepared: Any) -> Any:
-    """Return zero for what was prepared of an operand that is given its whole adjoint itself."""
     return ad.Zero(prepared.aval) if ad.is_undefined_primal(prepared) else None

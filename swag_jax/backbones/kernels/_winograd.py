@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array
 
-from swag_jax._types import Activations, Kernel, Padding
-from swag_jax.backbones._blocks import Block, Blocks
+from swag_jax._types import Activations, Kernel
+from swag_jax.backbones.kernels._blocks import Block, Blocks
+from swag_jax.backbones.kernels._forms import Window
 
 Matrix: TypeAlias = Sequence[Sequence[float]]
 
@@ -35,23 +35,16 @@ BLOCK = 2**20
 HALO = (2, 2)
 
 
-def correlate(x: Activations, kernel: Kernel, padding: Padding, precision: lax.Precision) -> Activations:
-    """Cross-correlate with a stride of one.
-
-    Args:
-        x: `batch height width channels_in`.
-        kernel: `3 3 channels_in channels_out`, of the type of `x`.
-        padding: Zeros (above, below), (left, right).
-        precision: Of the products.
-    """
-    height, width = (n + sum(edge) - 2 for n, edge in zip(x.shape[1:3], padding, strict=True))
+def correlate(x: Activations, kernel: Kernel, window: Window) -> Activations:
+    """Cross-correlate with a 3x3 kernel of the type of `x` and a stride of one."""
+    _, height, width, _ = window.output(x, kernel.shape)
     blocks = _blocks(len(x), height, width, kernel.shape)
-    x = blocks.padded(x, padding, HALO)
+    x = blocks.padded(x, window.padding, HALO)
     u = _sandwich(G, [list(row) for row in kernel])
 
     def outputs(place) -> Block:
         v = _inputs(blocks.taken(x, place, HALO))
-        m = _entry_by_entry(lambda v, u: jnp.matmul(v, u, precision=precision), v, u)
+        m = _entry_by_entry(lambda v, u: jnp.matmul(v, u, precision=window.precision), v, u)
         y = _sandwich(A_TRANSPOSED, m)
         pairs = jnp.stack([jnp.stack(row, 3) for row in y], 2)  # images rows 2 columns 2 channels
         return pairs.reshape(len(pairs), 2 * blocks.rows, 2 * blocks.columns, -1)
@@ -59,26 +52,19 @@ def correlate(x: Activations, kernel: Kernel, padding: Padding, precision: lax.P
     return blocks.map(outputs)[:, :height, :width]
 
 
-def kernel_gradient(
-    x: Activations, gradient: Activations, shape: tuple[int, ...], padding: Padding, precision: lax.Precision
-) -> Kernel:
-    """Return the gradient of `correlate` at its kernel.
-
-    Args:
-        x: Its input.
-        gradient: Of its output.
-        shape: Of its kernel.
-        padding: Its zeros.
-        precision: Of the products.
-    """
+def kernel_gradient(x: Activations, gradient: Activations, shape: tuple[int, ...], window: Window) -> Kernel:
+    """Return the gradient of `correlate` at a kernel of a shape, from that at its output."""
     images, height, width, _ = gradient.shape
     blocks = _blocks(images, height, width, shape)
-    x, gradient = blocks.padded(x, padding, HALO), blocks.padded(gradient, ((0, 0), (0, 0)))
+    x, gradient = blocks.padded(x, window.padding, HALO), blocks.padded(gradient, ((0, 0), (0, 0)))
+
+    def over_tiles(v: Array, dm: Array) -> Array:
+        return jnp.matmul(v.reshape(-1, v.shape[-1]).T, dm.reshape(-1, dm.shape[-1]), precision=window.precision)
 
     def products(place) -> Grid:
         v, dy = _inputs(blocks.taken(x, place, HALO)), blocks.taken(gradient, place)
         dm = _sandwich(_transposed(A_TRANSPOSED), [[dy[:, i::2, j::2] for j in range(2)] for i in range(2)])
-        return _entry_by_entry(lambda v, dm: _over_tiles(v, dm, precision), v, dm)
+        return _entry_by_entry(over_tiles, v, dm)
 
     dk = _sandwich(_transposed(G), blocks.sum(products))
     return jnp.stack([jnp.stack(row) for row in dk])
@@ -92,10 +78,6 @@ def _inputs(x: Block) -> Grid:
     """Return V: `images rows columns channels` of tiles that lie two apart in x and overlap by two."""
     rows, columns = (n - 2 for n in x.shape[1:3])
     return _sandwich(B_TRANSPOSED, [[x[:, i : i + rows : 2, j : j + columns : 2] for j in range(4)] for i in range(4)])
-
-
-def _over_tiles(v: Array, dm: Array, precision: lax.Precision) -> Array:
-    return jnp.matmul(v.reshape(-1, v.shape[-1]).T, dm.reshape(-1, dm.shape[-1]), precision=precision)
 
 
 def _entry_by_entry(product: Callable[[Array, Array], Array], a: Grid, b: Grid) -> Grid:

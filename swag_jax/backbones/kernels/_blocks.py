@@ -1,7 +1,4 @@
-"""A batch of maps in blocks, for what is computed one block after another because the whole would not stay in a cache.
-
-A block is some rows of one image, or several whole images.
-"""
+"""A batch of maps in blocks that stay in the processor's cache: some rows of one image, or several whole images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,9 +16,6 @@ Block: TypeAlias = Float[Array, "_ _ _ _"]
 
 Halo: TypeAlias = tuple[int, int]
 """Rows and columns that a block sees beyond its own: those of the kernel less one."""
-
-ALONE: Halo = (0, 0)
-"""Nothing beyond its own."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +40,7 @@ class Blocks:
 
     @classmethod
     def of(cls, images: int, height: int, width: int, *, most: int, side: int = 1) -> "Blocks":
-        """Divide a batch.
-
-        Args:
-            images: In the batch.
-            height: Of an image in pixels.
-            width: Likewise.
-            most: Cells of a block, but for a row of cells, which is not divided.
-            side: Pixels of a cell.
-        """
+        """Divide a batch of images of height x width pixels into blocks of at most `most` cells, or one row of them."""
         down, columns = -(-height // side), -(-width // side)
         rows = min(down, max(1, most // columns))
         fitting = [n for n in range(1, images + 1) if images % n == 0 and n * down * columns <= most]
@@ -65,14 +51,14 @@ class Blocks:
         """How many blocks there are."""
         return self.images // self.together * self.count
 
-    def padded(self, x: Activations, padding: Padding, halo: Halo = ALONE) -> Activations:
+    def padded(self, x: Activations, padding: Padding, halo: Halo = (0, 0)) -> Activations:
         """Add zeros: above and on the left as `padding` has it, on the other sides as many as the last block needs."""
         (top, _), (left, _) = padding
         below = self.count * self.rows * self.side + halo[0] - top - x.shape[1]
         right = self.columns * self.side + halo[1] - left - x.shape[2]
         return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), (top, below, 0), (left, right, 0), (0, 0, 0)])
 
-    def taken(self, x: Activations, place: Any, halo: Halo = ALONE) -> Block:
+    def taken(self, x: Activations, place: Any, halo: Halo = (0, 0)) -> Block:
         """Return what one block sees of `padded`."""
         if self.places == 1:
             return x
@@ -81,7 +67,7 @@ class Blocks:
         return lax.dynamic_slice(x, first, (self.together, rows + halo[0], *x.shape[2:]))
 
     def map(self, function: Callable[[Any], Block]) -> Activations:
-        """Return what a function makes of every place, put together as the batch, its last rows and columns not cut."""
+        """Return what a function makes of every place, put together as the batch, not cut at the end."""
         y = function(0) if self.places == 1 else lax.map(function, jnp.arange(self.places, dtype=jnp.int32))
         return y.reshape(self.images, self.count * self.rows * self.side, *y.shape[-2:])
 

@@ -1,0 +1,55 @@
+"""Pooling as PyTorch does it."""
+
+import functools
+
+import jax.numpy as jnp
+from jax import lax
+
+from swag_jax._numerics import widen
+from swag_jax._types import Activations, Padding
+from swag_jax.backbones.kernels._choice import Kernels, uses_cpu_forms
+from swag_jax.backbones.kernels._forms import slices
+
+
+def max_pool(x: Activations, *, size: int, stride: int, padding: Padding, kernels: Kernels) -> Activations:
+    """Take the maximum over windows; rows and columns that fill no window are dropped.
+
+    The gradient goes to the first maximum. On the CPU, where the gradient of `lax.reduce_window` is slow, it is that of
+    comparisons, in float32, since the CPU compares bfloat16 slowly.
+    """
+    if not uses_cpu_forms(kernels, x):
+        return lax.reduce_window(
+            x, -jnp.inf, lax.max, (1, size, size, 1), (1, stride, stride, 1), ((0, 0), *padding, (0, 0))
+        )
+    y, least = widen(x), float(jnp.finfo(x.dtype).min)
+    for axis in (2, 1):
+        y = functools.reduce(_first_larger, slices(y, axis, size, stride, padding[axis - 1], fill=least))
+    return y.astype(x.dtype)
+
+
+def _first_larger(a, b):
+    return jnp.where((a < b) | (b != b), b, a)  # NaN wins
+
+
+def average_pool(
+    x: Activations, *, size: int, stride: int, padding: int = 0, counts_padding: bool = True
+) -> Activations:
+    """Average windows, in float32 at least; rows and columns that fill no window are dropped.
+
+    Args:
+        x: `batch height width channels`.
+        size: Rows and columns of a window.
+        stride: Step in both directions.
+        padding: Zeros beyond each edge.
+        counts_padding: Whether the sum is divided by all positions of a window, or by those inside the map.
+    """
+
+    def sums(x):
+        for axis in (2, 1):
+            # Not a reduction: after a bfloat16 convolution and a ReLU, jaxlib 0.12 fuses that to NaN on the CPU.
+            x = functools.reduce(jnp.add, slices(x, axis, size, stride, (padding, padding), fill=0.0))
+        return x
+
+    wide = widen(x)
+    count = size**2 if counts_padding else sums(jnp.ones((1, *x.shape[1:3], 1), wide.dtype))
+    return (sums(wide) / count).astype(x.dtype)
