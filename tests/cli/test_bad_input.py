@@ -240,19 +240,10 @@ def test_other_failures_of_the_runtime_are_not_hidden(stylize, monkeypatch):
         stylize()
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("{images}/none.png", "{images}/style.png", "-o", "{out}"), "none.png does not exist"),
-        (("{images}/content.png", "{images}/style.png", "-o", "{out}", "--steps", "0"), "steps must be at least 1"),
-        (("{images}/content.png", "{images}/style.png", "-o", "{out}", "--size", "30000"), "must fit into memory"),
-        (("{images}/content.png", "{images}/style.png"), "the following arguments are required: -o/--output"),
-    ],
-)
-def test_as_a_process(process, images, tmp_path, words, message):
-    filled = [word.format(images=images, out=tmp_path / "out.png") for word in words]
-    assert message in process("stylize", *filled).problem
-    assert not list(tmp_path.glob("*"))[1:]
+def test_as_a_process(process, images, tmp_path):
+    words = ("stylize", images / "none.png", images / "style.png", "-o", tmp_path / "out.png")
+    assert "none.png does not exist" in process(*words).problem
+    assert not (tmp_path / "out.png").exists()
 
 
 def test_a_failing_write_keeps_the_file(stylize, monkeypatch, tmp_path):

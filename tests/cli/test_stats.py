@@ -10,13 +10,18 @@ from words import over
 
 import swag_jax
 from swag_jax import measure, plots, read_image, sample
-from swag_jax.cli import _parser, stats
+from swag_jax.cli import parse, stats
 from swag_jax.cli._subjects import read_subjects
 from swag_jax.images import CONTENTS, STYLES
 from swag_jax.measure.activations import MEASURES
 from swag_jax.smoothing import Smoothing
 
 SMALL = ("--networks", "vgg19", "--layers", "relu1_1", "--size", "32", "--temperature", "1")
+
+
+@pytest.fixture
+def folder(images):
+    return images
 
 
 @pytest.fixture
@@ -96,19 +101,17 @@ def test_quiet(run, written):
     assert written()["networks"]
 
 
-def test_samples_and_folders(command, folder, tmp_path, written):
+def test_samples_and_folders(command, images, tmp_path, written):
     """By default all samples; a folder, a file and a sample may be mixed."""
-    assert _parser().parse_args(["stats"]).images == [*CONTENTS, *STYLES]
-    folder = tmp_path / "folder"
+    assert list(map(str, parse(["stats"]).images)) == [*CONTENTS, *STYLES]
+    folder, file = tmp_path / "folder", images / "content.png"
     folder.mkdir()
-    shutil.copy(folder / "content.png", folder / "content.png")
+    shutil.copy(file, folder / "content.png")
     (folder / "notes.txt").touch()
-    ended = command(
-        "stats", "--images", folder, folder / "content.png", "coffee", "--json", tmp_path / "out.json", *SMALL
-    )
+    ended = command("stats", "--images", folder, file, "coffee", "--json", tmp_path / "out.json", *SMALL)
     assert ended.code == 0, ended.err
     names = [image["name"] for image in written()["images"]]
-    assert names == [str(folder / "content.png"), str(folder / "content.png"), "coffee"]
+    assert names == [str(folder / "content.png"), str(file), "coffee"]
 
 
 def test_several_weights_are_told_apart(run, written, tmp_path):
@@ -146,10 +149,9 @@ def test_switched_networks(run, written):
 
 def test_the_star_of_switched_networks():
     specs = read_subjects(["resnet50", "resnet50:residual=false"], ["random"])
-    arguments = _parser().parse_args(["stats"])
-    assert stats._starred(arguments, specs, [Smoothing("softmax")]) == ["resnet50"]
-    arguments.starred = ("resnet50:residual=false",)
-    assert stats._starred(arguments, specs, []) == ["resnet50:residual=false"]
+    assert stats._starred(parse(["stats"]), specs, [Smoothing("softmax")]) == ["resnet50"]
+    command = parse(["stats", "--starred", "resnet50:residual=false"])
+    assert stats._starred(command, specs, []) == ["resnet50:residual=false"]
 
 
 def test_weights_that_some_networks_do_not_have(run, written):
