@@ -78,7 +78,7 @@ class Train(ProcessFlags, Quiet):
                 print(f"swag-jax: {one_line(problem)}", file=sys.stderr)
                 return ExitCode.DIVERGED
         if result.status == "stopped":
-            display.say(f"stopped at step {result.step} of {settings.steps}; the same self resumes")
+            display.say(f"stopped at step {result.step} of {settings.steps}; the same command resumes")
             return stopped_code(asked or [signal.SIGINT])  # if only another process was asked
         display.say(f"wrote {result.path}: {settings.kind} after {result.step} steps")
         return stopped_code(asked)

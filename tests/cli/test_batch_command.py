@@ -8,11 +8,12 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
-from words import over
+from words import over, records, save
 
 import swag_jax
 from swag_jax import read_image, sample, write_image
@@ -39,14 +40,6 @@ def shown():
         "contents": {"coffee": sample("coffee", size=48), "cat": CAT},
         "styles": {name: sample(name, size=40) for name in ("dots", "mosaic", "swirls")},
     }
-
-
-def save(shown, place):
-    for folder, images in shown.items():
-        (place / folder).mkdir()
-        for name, image in images.items():
-            write_image(place / folder / f"{name}.png", image)
-    return place
 
 
 @pytest.fixture
@@ -82,10 +75,6 @@ def finished(made, folders):
     return shutil.copytree(made, folders / "out")
 
 
-def records(folder):
-    return {r["name"]: r for r in map(json.loads, (folder / "results.jsonl").read_text().splitlines())}
-
-
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -118,10 +107,10 @@ def test_every_combination_of_two_folders(run, folders):
 
 def test_the_commands_images_are_the_librarys(run, folders):
     assert run("--solver", "adam", "--quiet").code == 0
-    settings = swag_jax.presets.gatys_vgg19.replace(
-        size=32, smallest_size=32, steps=2, weights="random", precision="float32", style_layers=("relu1_1",),
-        content_layers=("relu1_1",), tv_weight=0.0, solver="adam",
-    )  # fmt: skip
+    start, layers = swag_jax.presets.gatys_vgg19, ("relu1_1",)
+    objective = replace(start.objective, style_layers=layers, content_layers=layers, tv_weight=0.0)
+    small = {"size": 32, "smallest_size": 32, "steps": 2, "weights": "random", "precision": "float32"}
+    settings = replace(start, objective=objective, solver="adam", **small)
     content, style = (read_image(folders / name) for name in ("contents/cat.png", "styles/swirls.png"))
     expected = swag_jax.stylize(content, style, settings=settings).image
     np.testing.assert_allclose(read_image(folders / "out" / "cat_swirls.png"), expected, atol=0.5 / 255 + 1e-5)

@@ -138,7 +138,7 @@ def test_flags_stand_over_every_preset(parser, preset):
 
 
 @pytest.mark.parametrize(
-    ("line", "name", "value"),
+    ("line", "path", "value"),
     [
         ("--size 64", "size", 64),
         ("--learning-rate 0.5", "learning_rate", 0.5),
@@ -147,39 +147,19 @@ def test_flags_stand_over_every_preset(parser, preset):
         ("--blend=3", "blend", (3.0,)),
         ("--weights a/b.pth", "weights", "a/b.pth"),
         ("--colors match", "colors", "match"),
+        ("--keep-colors", "colors", "luminance"),
+        ("--style-layers 'relu1_1, relu2_1,'", "objective.style_layers", ("relu1_1", "relu2_1")),
+        ("--style-weight 1e6", "objective.style_weight", 1e6),
+        ("--normalization paper", "objective.normalization", "paper"),
+        ("--smoothing softmax", "objective.smoothing.kind", "softmax"),
+        ("--temperature 2", "objective.smoothing.temperature", 2.0),
+        ("--temperature auto", "objective.smoothing.temperature", "auto"),
+        ("--smoothing-scale 0.1", "objective.smoothing.scale", 0.1),
+        ("--smoothing-layers relu1_1", "objective.smoothing.layers", ("relu1_1",)),
     ],
 )
-def test_settings_values(parser, line, name, value):
-    assert getattr(settings_of(parser, line), name) == value
-
-
-@pytest.mark.parametrize(
-    ("line", "name", "value"),
-    [
-        ("--content-layers relu1_1", "content_layers", ("relu1_1",)),
-        ("--style-layers relu1_1,relu2_1", "style_layers", ("relu1_1", "relu2_1")),
-        ("--style-layers 'relu1_1, relu2_1,'", "style_layers", ("relu1_1", "relu2_1")),
-        ("--style-weight 1e6", "style_weight", 1e6),
-        ("--content-weight 0", "content_weight", 0.0),
-        ("--normalization paper", "normalization", "paper"),
-    ],
-)
-def test_objective_values(parser, line, name, value):
-    assert getattr(settings_of(parser, line).objective, name) == value
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("--smoothing softmax", Smoothing("softmax")),
-        ("--smoothing softmax --temperature 2", Smoothing("softmax", temperature=2.0)),
-        ("--smoothing softmax --temperature auto", Smoothing("softmax", temperature="auto")),
-        ("--smoothing scale --smoothing-scale 0.1", Smoothing("scale", scale=0.1)),
-        ("--smoothing softmax --smoothing-layers relu1_1", Smoothing("softmax", layers=("relu1_1",))),
-    ],
-)
-def test_smoothing_values(parser, line, expected):
-    assert settings_of(parser, line).objective.smoothing == expected
+def test_values(parser, line, path, value):
+    assert build(PairFlags, parser.parse_args(shlex.split(line))).settings == {path: value}
 
 
 @pytest.mark.parametrize(

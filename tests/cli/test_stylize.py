@@ -2,6 +2,7 @@ import json
 import os
 import re
 import signal
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -100,10 +101,11 @@ def test_equal_seeds_equal_images(stylize, tmp_path):
 
 def test_the_command_gives_the_librarys_image(stylize, images, tmp_path):
     stylize("--solver", "adam", "--smoothing", "softmax", "--style-weight", 3)
-    settings = swag_jax.presets.gatys_vgg19.replace(
-        size=48, steps=4, style_layers=("relu1_1", "relu2_1"), content_layers=("relu2_1",), solver="adam",
-        kind="softmax", style_weight=3.0,
-    )  # fmt: skip
+    start = swag_jax.presets.gatys_vgg19
+    layers = {"style_layers": ("relu1_1", "relu2_1"), "content_layers": ("relu2_1",)}
+    smoothing = replace(start.objective.smoothing, kind="softmax")
+    objective = replace(start.objective, style_weight=3.0, smoothing=smoothing, **layers)
+    settings = replace(start, size=48, steps=4, solver="adam", objective=objective)
     content, style = read_image(images / "content.png"), read_image(images / "style.png")
     expected = swag_jax.stylize(content, style, settings=settings).image
     np.testing.assert_allclose(read_image(tmp_path / "out.png"), expected, atol=0.5 / 255 + 1e-6)
