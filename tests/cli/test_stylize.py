@@ -298,7 +298,7 @@ def test_live_line_stays_on_one_line(monkeypatch, capsys, columns):
     shown = capsys.readouterr().err
     visible = [_plain(line) for line in shown.replace("\r", "\n").splitlines()]
     assert max(map(len, visible)) <= columns
-    assert any(line.startswith("a [red] image wit…") and "120/300" in line for line in visible)
+    assert any(line.startswith("a [red] image with …") and "120/300" in line for line in visible)
 
 
 def _plain(line):
