@@ -1,4 +1,4 @@
-"""The README and the other pages: their Python runs, commands parse, links exist, and CI agrees."""
+"""The README and the other pages: their Python runs, their commands parse, their links lead somewhere, CI agrees."""
 
 import re
 import shlex
@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from swag_jax.cli import _parser
-from swag_jax.cli._flags import chosen_settings
+from swag_jax.cli import parse
 from swag_jax.params.manifest import checkpoint
 from swag_jax.presets import OF_BACKBONE, PRESETS
 
@@ -23,7 +22,7 @@ README, GUIDE, API, SPEED, PAPER, WEIGHTS = PAGES = (
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 
 SHOWN = (README, GUIDE, SPEED, PAPER)
-"""Pages whose commands can be copied."""
+"""Pages whose commands can be copied as they stand."""
 
 MOST_LINES = 220
 """Lines that the README may have."""
@@ -82,7 +81,7 @@ def test_the_readme_is_one_page():
 
 
 def test_python_runs(tmp_path, monkeypatch):
-    """The README's blocks, then those of the guide, which use the same names."""
+    """The README's blocks, then those of the guide, which go on with the same names."""
     monkeypatch.setenv("SWAG_JAX_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     namespace = {}
@@ -109,14 +108,14 @@ def test_other_pages_have_no_python(page):
 def test_command_line_parses(words):
     if "--help" in words:
         with pytest.raises(SystemExit) as ended:
-            _parser().parse_args(words[1:])
+            parse(words[1:])
         assert ended.value.code == 0
         return
-    arguments = _parser().parse_args(words[1:])
-    if hasattr(arguments, "preset"):
-        chosen_settings(arguments)
+    command = parse(words[1:])
+    if hasattr(command, "chosen"):
+        command.chosen()
     if "fetch" in words:
-        assert all(checkpoint(name).kind == "imagenet" for name in arguments.names)
+        assert all(checkpoint(name).kind == "imagenet" for name in command.names)
 
 
 @pytest.mark.parametrize("page", [README, GUIDE])
@@ -134,7 +133,7 @@ def test_the_readme_says_where_each_command_explains_itself():
 def test_flags_in_the_text_exist(page, capsys):
     for command in ("stylize", "batch", "measure", "stats", "apply", "train adain", "weights convert"):
         with pytest.raises(SystemExit):
-            _parser().parse_args([*command.split(), "--help"])
+            parse([*command.split(), "--help"])
     known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
     named = {flag for text in inline(page) for flag in re.findall(r"--[a-z][a-z-]*", text)}
     assert named - known == set()

@@ -1,6 +1,5 @@
 """The command line: one file per command; bad input ends in one clear line and exit code 2."""
 
-import argparse
 import contextlib
 import os
 import sys
@@ -11,9 +10,30 @@ import jax
 
 from swag_jax import _signals, _versions, devices, params
 from swag_jax._checks import UserError, one_line
-from swag_jax.cli import apply, batch, demo, measure, stats, stylize, train, weights
 from swag_jax.cli._exit import ExitCode
-from swag_jax.cli._flags import Parser
+from swag_jax.cli._flags import Command, Group, Parser, add_group, build
+from swag_jax.cli.apply import Apply
+from swag_jax.cli.batch import Batch
+from swag_jax.cli.demo import Demo
+from swag_jax.cli.measure import Measure
+from swag_jax.cli.stats import Stats
+from swag_jax.cli.stylize import Stylize
+from swag_jax.cli.train import TRAIN
+from swag_jax.cli.weights import WEIGHTS
+
+COMMANDS = Group(
+    "Neural style transfer in JAX, with SWAG's activation smoothing.",
+    {
+        "demo": Demo,
+        "stylize": Stylize,
+        "batch": Batch,
+        "train": TRAIN,
+        "apply": Apply,
+        "stats": Stats,
+        "measure": Measure,
+        "weights": WEIGHTS,
+    },
+)
 
 CACHE_BYTES = 2**30
 """Bytes of compiled programs that are kept on disk from run to run. Our choice: some hundreds of programs."""
@@ -30,37 +50,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    parsed = _parser().parse_args(arguments)
+    command = parse(arguments)
     kept = _cache_compilations()
     devices.run_inline()
     try:
-        code = parsed.run(parsed)
+        code = command.run()
     except UserError as problem:
         print(f"swag-jax: {one_line(problem)}", file=sys.stderr)
         return ExitCode.BAD_INPUT
     if kept is not None:
         prune(kept, most=CACHE_BYTES)
-    if getattr(parsed, "quiet", False):  # which has said nothing yet of a stop that was asked for
+    if getattr(command, "quiet", False):  # which has said nothing yet of a stop that was asked for
         for number in (number for number, known in _signals.EXIT_CODES.items() if known == code):
             _signals.tell(number)
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="swag-jax", description="Neural style transfer in JAX, with SWAG's activation smoothing.")
+def parse(arguments: Sequence[str] | None = None) -> Command:
+    """Return the command with its flags, which can be run."""
+    parser = Parser(prog="swag-jax", description=COMMANDS.about)
     parser.add_argument("--version", action="version", version=f"swag-jax {_versions.installed()['swag-jax']}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (demo, stylize, batch, train, apply, stats, measure, weights):
-        command.add_parser(commands)
-    return parser
+    add_group(parser, COMMANDS)
+    namespace = parser.parse_args(arguments)
+    return build(namespace.command, namespace)
 
 
 def _cache_compilations() -> Path | None:
-    """Keep compiled programs on disk, beside the weights, so that the second run starts at once; return where."""
+    """Keep compiled programs on disk, next to the weights, so that the second run starts at once; return where."""
     folder = params.home() / "compiled"
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return None
-    with contextlib.suppress(OSError):  # where nothing can be kept, everything still works
+    with contextlib.suppress(OSError):  # if nothing can be kept, everything still works
         folder.mkdir(parents=True, exist_ok=True)
         prune(folder, most=CACHE_BYTES)
         jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -72,12 +92,8 @@ def _cache_compilations() -> Path | None:
 def prune(folder: Path, *, most: int) -> None:
     """Remove the files of a folder that were not used longest, until those left take at most so many bytes.
 
-    JAX does so by itself with `jax_compilation_cache_max_size`, but only where it did so from the first file on: among
+    JAX does so by itself with `jax_compilation_cache_max_size`, but only if it did so from the first file on: among
     files without its records of their use (jax 0.10 to 0.12), it writes nothing any more.
-
-    Args:
-        folder: Where JAX keeps compiled programs.
-        most: Bytes.
     """
     found = []
     for path in list(folder.iterdir()) if folder.is_dir() else []:

@@ -67,13 +67,7 @@ class Display:
         self.console.print(printable(text), soft_wrap=True, markup=False, emoji=False)
 
     def show(self, parts: Mapping[str, str], done: int, total: int | None) -> None:
-        """Show one progress.
-
-        Args:
-            parts: What the line says, as `steps_line` and `count_line` return it.
-            done: What has ended, for the bar.
-            total: What there is in all, if that is known.
-        """
+        """Show one progress."""
         while self.opening:
             self.say(self.opening.pop(0))
         self._bar.update(self._task, completed=done, total=total, line=printable(fit(parts, self._room)))

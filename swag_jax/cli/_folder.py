@@ -70,17 +70,12 @@ def unique(tasks: Iterable[AnyTask], *, cure: str = "rename a file") -> list[Any
 
 
 class Folder(Generic[AnyTask]):
-    """The results of tasks; nothing is read or written before `check` and `open`.
+    """The results of tasks; nothing is written before `open`.
 
     Attributes:
         path: The folder.
         tasks: All of the command.
         records: The newest record of each name, from all files of records in the folder.
-
-    Args:
-        path: The folder.
-        tasks: All of the command.
-        suffix: Of the images, `png` or `jpg`.
     """
 
     def __init__(self, path: Path, tasks: Sequence[AnyTask], *, suffix: str):
@@ -100,7 +95,7 @@ class Folder(Generic[AnyTask]):
         weights: Iterable[str],
         also: Iterable[str] = (),
     ) -> None:
-        """Make the folder.
+        """Check that no result would replace a file that is read.
 
         Args:
             inputs: What each file that is read, apart from contents and styles, is called, and the file.
@@ -109,7 +104,7 @@ class Folder(Generic[AnyTask]):
             also: Names of other files that will be written.
 
         Raises:
-            UserError: If it cannot be made, or a result would replace a file that is read.
+            UserError: If one would.
         """
         if real(self.path) in map(real, read):
             raise error("the output must not be a folder that is read", got=self.path, cure="choose another -o")
@@ -118,7 +113,6 @@ class Folder(Generic[AnyTask]):
         images = [(f"the content of {task.name}", task.content) for task in self.tasks]
         images += [(f"a style of {task.name}", style) for task in self.tasks for style in task.styles]
         check_outputs(outputs, [*inputs, *images], weights=weights)
-        make_folder(self.path)
 
     def open(
         self,
@@ -127,13 +121,17 @@ class Folder(Generic[AnyTask]):
         also_read: Sequence[Path] = (),
         process: int | None = None,
     ) -> None:
-        """Read the records.
+        """Make the folder, or read its records.
 
         Args:
             facts: What a task's image depends on apart from images, as JSON has it.
             also_read: Images that all results depend on.
             process: The number of this process, if there are several; each writes its own file of records.
+
+        Raises:
+            UserError: If it cannot be made.
         """
+        make_folder(self.path)
         self._facts, self._also_read, self._lock = facts, also_read, threading.Lock()
         self._path = self.path / ("results.jsonl" if process is None else f"results-{process}.jsonl")
         self.records = _read(_files(self.path))
@@ -167,9 +165,6 @@ class Folder(Generic[AnyTask]):
         """Yield what writes an image and its record in another thread: a function with the arguments of `save`.
 
         If records cannot be written, it raises at one of the next calls and not hours later.
-
-        Args:
-            say: Tells the user of failures.
         """
         saving = deque[Future]()
 
@@ -192,15 +187,7 @@ class Folder(Generic[AnyTask]):
         say: Callable[[str], None],
         **more: object,
     ) -> None:
-        """Write an image with its content's transparency, if there is one, and then the record.
-
-        Args:
-            task: Its task.
-            image: Values in [0, 1], or `None`.
-            problem: What was wrong, or `None`.
-            say: Tells the user of a failure.
-            **more: What the record also holds.
-        """
+        """Write an image with its content's transparency, if there is one, and then the record."""
         path, kept = self.output(task), {}
         if image is not None:
             try:
@@ -243,13 +230,7 @@ class Folder(Generic[AnyTask]):
         return self.records.get(task.name, {}).get("status")
 
     def ending(self, tasks: Sequence[AnyTask], asked: Sequence[Any], took: str) -> tuple[str, ExitCode]:
-        """Return the last line of a command and its exit code.
-
-        Args:
-            tasks: Those it was to make.
-            asked: The signals that stopped it.
-            took: What it took.
-        """
+        """Return the last line of a command and its exit code."""
         statuses = [self.status(task) for task in tasks]
         done, failed = statuses.count(DONE), statuses.count(FAILED)
         line = f"{done} of {len(tasks)} images in {self.path}"

@@ -1,6 +1,5 @@
 """Which pairs `swag-jax batch` makes: every combination of two folders, one by one, or the lines of a file."""
 
-import argparse
 import csv
 import functools
 import json
@@ -13,8 +12,9 @@ from typing import Any, NoReturn, TypeVar
 
 from swag_jax._checks import UserError, error, near
 from swag_jax._files import read_text, what_is_missing
-from swag_jax.cli._flags import Parser, add_init, add_settings, chosen_init, chosen_settings
+from swag_jax.cli._flags import Parser, add_flags, build
 from swag_jax.cli._folder import Task, unique
+from swag_jax.cli._settings import PairFlags
 from swag_jax.images._decode import SUFFIXES, left_out
 from swag_jax.optimize import StylizeSettings
 
@@ -37,29 +37,18 @@ class Job(Task):
     init: Path | None
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that a line of a pairs file may have as well."""
-    add_init(parser)
-    add_settings(parser)
-
-
-def from_folders(contents: Path, styles: Path, given: argparse.Namespace) -> list[Job]:
-    """Return every combination of the images of two folders, or with `--zip` the first with the first and so on.
-
-    Args:
-        contents: The folder of content images.
-        styles: The folder of style images.
-        given: The command's flags.
+def from_folders(contents: Path, styles: Path, given: PairFlags, *, zipped: bool = False) -> list[Job]:
+    """Return every combination of the images of two folders, or, `zipped`, the first with the first and so on.
 
     Raises:
         UserError: If a folder has no images, or those to be zipped differ in number.
     """
-    settings, init = chosen_init(given.init, chosen_settings(given))
+    settings, init = given.chosen_start()
     first, second = named(images_in(contents, "--contents")), named(images_in(styles, "--styles"))
-    if given.zip and len(first) != len(second):
+    if zipped and len(first) != len(second):
         rule = "with --zip, there must be as many contents as styles"
         raise error(rule, got=f"{len(first)} and {len(second)}", cure="leave out --zip for every combination")
-    pairs = zip(first.items(), second.items(), strict=True) if given.zip else product(first.items(), second.items())
+    pairs = zip(first.items(), second.items(), strict=True) if zipped else product(first.items(), second.items())
     return _checked(Job(f"{a}_{b}", c, (s,), settings, init) for (a, c), (b, s) in pairs)
 
 
@@ -84,12 +73,7 @@ def images_in(folder: Path, what: str) -> list[Path]:
 
 
 def left_out_of(*folders: Path | None, deep: bool = False) -> list[str]:
-    """Return a line for each of the folders in which some files are no images.
-
-    Args:
-        *folders: Folders; other paths are passed over.
-        deep: Whether the folders in them count.
-    """
+    """Return a line for each of the folders in which some files are no images."""
     found = (left_out(folder, deep=deep) for folder in dict.fromkeys(folders) if folder is not None and folder.is_dir())
     return [line for line in found if line is not None]
 
@@ -100,15 +84,11 @@ def named(paths: list[Path]) -> dict[str, Path]:
     return {p.stem if stems.count(p.stem.lower()) == 1 else f"{p.stem}-{p.suffix[1:]}": p for p in paths}
 
 
-def from_file(path: Path, given: argparse.Namespace) -> list[Job]:
+def from_file(path: Path, given: PairFlags) -> list[Job]:
     """Return the pairs of a file: `content`, `style`, perhaps `name`, and options named like the flags.
 
     A CSV file has a header; several styles stand in one cell, separated by semicolons, and an empty cell is not given.
     A JSON line holds one object; `style` may be a list. Paths are relative to the file's folder.
-
-    Args:
-        path: The file, `.csv` or `.jsonl`.
-        given: The command's own flags, which hold where a line says nothing else.
 
     Raises:
         UserError: If the file cannot be read, or a line is wrong, naming the line.
@@ -190,7 +170,7 @@ class _RowParser(Parser):
         raise UserError(f"{message}.")
 
 
-def _job(row: Mapping[str, Any], folder: Path, given: argparse.Namespace) -> Job:
+def _job(row: Mapping[str, Any], folder: Path, given: PairFlags) -> Job:
     content, styles = paths_of(row, folder)
     name = str(row.get("name") or "_".join(path.stem for path in (content, *styles)))
     if name in (".", "..") or any(sign in name for sign in "/\\\0"):
@@ -211,21 +191,25 @@ def paths_of(row: Mapping[str, Any], folder: Path) -> tuple[Path, tuple[Path, ..
     return folder / str(row["content"]), tuple(folder / str(style) for style in styles if style)
 
 
-def _settings(row: Mapping[str, Any], folder: Path, given: argparse.Namespace) -> tuple[StylizeSettings, Path | None]:
+def _settings(row: Mapping[str, Any], folder: Path, given: PairFlags) -> tuple[StylizeSettings, Path | None]:
     """Return the command's settings, and where it starts, with those of a line over them."""
-    parser = _RowParser(prog="--pairs", add_help=False)
-    add_options(parser)
     options = {name.replace("_", "-"): value for name, value in row.items() if name not in _OWN_KEYS}
-    known = [flag[2:] for action in parser._actions for flag in action.option_strings]
+    parser = _row_parser()
+    known = [flag[2:] for flag in parser.flags]
     for name in options:
         if name not in known:
             raise UserError(f"unknown option {name!r}: {near(name, [*_OWN_KEYS, *known])}")
-    own = parser.parse_args([f"--{name}={_text(value)}" for name, value in options.items()])
-    chosen = {name: value for name, value in vars(own).items() if value is not None}
-    settings = chosen_settings(argparse.Namespace(**{**vars(given), **chosen}))
-    if own.init is not None:
-        return chosen_init(own.init, settings, folder=folder)
-    return chosen_init(given.init, settings)
+    own = build(PairFlags, parser.parse_args([f"--{name}={_text(value)}" for name, value in options.items()]))
+    preset, settings = own.preset or given.preset, {**given.settings, **own.settings}
+    both = PairFlags(preset=preset, settings=settings, init=own.init or given.init)
+    return both.chosen_start(folder if own.init else Path())
+
+
+@functools.cache
+def _row_parser() -> Parser:
+    parser = _RowParser(prog="--pairs", add_help=False)
+    add_flags(parser, PairFlags)
+    return parser
 
 
 def _text(value: Any) -> str:

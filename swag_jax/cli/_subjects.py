@@ -20,7 +20,7 @@ def read_subjects(networks: Sequence[str], weights: Sequence[str]) -> list[Netwo
     """Return every network with all weights that are meant for it.
 
     Args:
-        networks: Names in the zoo; behind that of a residual network, `:SWITCH=VALUE` for each switch that is turned.
+        networks: Names in the zoo; after that of a residual network, `:SWITCH=VALUE` for each other switch.
         weights: What `backbones.load` takes; for one network alone, `NETWORK=PATH`.
 
     Raises:
@@ -48,9 +48,6 @@ def read_subjects(networks: Sequence[str], weights: Sequence[str]) -> list[Netwo
 def available(specs: Sequence[NetworkSpec]) -> tuple[list[NetworkSpec], dict[str, str]]:
     """Return the networks whose weights are here, and what is wrong with the others.
 
-    Args:
-        specs: The networks.
-
     Raises:
         UserError: If weights are wrong that were not asked for by a word, or none are here.
     """
@@ -69,11 +66,7 @@ def available(specs: Sequence[NetworkSpec]) -> tuple[list[NetworkSpec], dict[str
 
 
 def names_of(spec: NetworkSpec) -> tuple[str, ...]:
-    """Return what a network may be called: its name or, without switches, its backbone's.
-
-    Args:
-        spec: The network.
-    """
+    """Return what a network may be called: its name or, without switches, its backbone's."""
     return (spec.name,) if spec.options else (spec.name, spec.backbone)
 
 
@@ -92,7 +85,7 @@ def read_network(entry: str) -> tuple[str, dict[str, Any]]:
     """Return the name and the switches of a network's entry.
 
     Args:
-        entry: A name in the zoo; after that of a residual network, `:SWITCH=VALUE` for each switch that is turned.
+        entry: A name in the zoo; after that of a residual network, `:SWITCH=VALUE` for each other switch.
 
     Raises:
         UserError: If the network, a switch or its value is unknown.

@@ -1,21 +1,22 @@
 """`swag-jax demo`: stylizes the photographs that come with the package, and lays the results out on one sheet."""
 
-import argparse
 import functools
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from swag_jax import devices
 from swag_jax._files import make_folder
 from swag_jax._types import AnyHostImage
 from swag_jax.cli._display import Display, clock, steps_line
 from swag_jax.cli._exit import ExitCode
-from swag_jax.cli._flags import add_settings, chosen_settings
+from swag_jax.cli._flags import Changes, Quiet, changes, flag
 from swag_jax.cli._outputs import check_outputs
+from swag_jax.cli._settings import SettingsFlags, default_text
 from swag_jax.cli.stylize import describe_weights
 from swag_jax.images import sample, sheet, write_image
-from swag_jax.optimize import Progress, stylize
+from swag_jax.optimize import Progress, StylizeSettings, stylize
 
 STYLES = {"astronaut": ("swirls", "mosaic"), "cat": ("embers", "woodcut"), "coffee": ("dots", "swirls")}
 """The styles of each content: two everywhere, and every sample at least once."""
@@ -26,48 +27,49 @@ PRESET, SIZE, STEPS = "swag-resnet50", 256, 60
 """What finishes all six images in under 100 seconds on two CPU cores; VGG19 takes twice as long."""
 
 
-def add_parser(commands: Any) -> None:
-    """Register the command."""
-    parser = commands.add_parser(
-        "demo",
-        help="stylize photographs that come with the package",
-        usage="swag-jax demo [-o DIR] [flags]",
-        description="Stylize photographs with drawn styles and write a before/after sheet. Needs no files and no "
-        "network.",
-    )
-    folder = Path("swag-demo")
-    parser.add_argument(
-        "-o", "--output", type=Path, default=folder, metavar="DIR", help=f"Folder to write to (default: {folder})"
-    )
-    parser.add_argument("--quiet", action="store_true", help="Print nothing but errors")
-    add_settings(parser, size=SIZE, steps=STEPS)
-    parser.set_defaults(run=run)
+def _shown(owner: Any, name: str) -> str:
+    return {"size": str(SIZE), "steps": str(STEPS)}.get(name) or default_text(owner, name)
 
 
-def run(arguments: argparse.Namespace) -> ExitCode:
-    """Stylize every pair, then write the sheet."""
-    if arguments.setting_backbone is None:
-        arguments.preset = arguments.preset or PRESET
-    settings, folder, began = chosen_settings(arguments), arguments.output, time.perf_counter()
-    shown = {name: sample(name, size=settings.size) for name in {name for pair in PAIRS for name in pair}}
-    outputs = {(content, style): folder / f"{content}_{style}.png" for content, style in PAIRS}
-    sheet_path = folder / "sheet.png"
-    named = [(f"{content}_{style}", path) for (content, style), path in outputs.items()]
-    check_outputs([*named, ("the sheet", sheet_path)], [], weights=[settings.weights])
-    opening = describe_weights(settings)
-    make_folder(folder)
-    devices.keep_memory()
-    results = {}
-    for content, style in PAIRS:
-        with Display(f"{content} + {style}", quiet=arguments.quiet, opening=opening) as display:
-            callback = functools.partial(_show, display)
-            image = stylize(shown[content], shown[style], settings=settings, callback=callback).image
-        write_image(outputs[content, style], image)
-        results[content, style], opening = image, []
-    write_image(sheet_path, _sheet(shown, results))
-    seconds = clock(time.perf_counter() - began)
-    Display("demo", quiet=arguments.quiet).say(f"wrote {sheet_path} and {len(results)} images in {seconds}")
-    return ExitCode.DONE
+@dataclass(frozen=True, kw_only=True)
+class Demo(SettingsFlags, Quiet):
+    """Stylize photographs that come with the package.
+
+    Write six images in the manner of drawn styles, and a before/after sheet. Needs no files and no network.
+
+    Attributes:
+        output: Folder to write to.
+    """
+
+    usage: ClassVar[str] = "swag-jax demo [-o DIR] [flags]"
+
+    output: Path = flag(Path("swag-demo"), short="-o", metavar="DIR")
+    settings: Changes = changes(StylizeSettings(), shown=_shown, without={"init"})
+
+    def run(self) -> ExitCode:
+        """Stylize every pair, then write the sheet."""
+        preset = self.preset or (None if "backbone" in self.settings else PRESET)
+        flags = SettingsFlags(preset=preset, settings={"size": SIZE, "steps": STEPS, **self.settings})
+        settings, folder, began = flags.chosen(), self.output, time.perf_counter()
+        shown = {name: sample(name, size=settings.size) for name in {name for pair in PAIRS for name in pair}}
+        outputs = {(content, style): folder / f"{content}_{style}.png" for content, style in PAIRS}
+        sheet_path = folder / "sheet.png"
+        named = [(f"{content}_{style}", path) for (content, style), path in outputs.items()]
+        check_outputs([*named, ("the sheet", sheet_path)], [], weights=[settings.weights])
+        opening = describe_weights(settings)
+        make_folder(folder)
+        devices.keep_memory()
+        results = {}
+        for content, style in PAIRS:
+            with Display(f"{content} + {style}", quiet=self.quiet, opening=opening) as display:
+                callback = functools.partial(_show, display)
+                image = stylize(shown[content], shown[style], settings=settings, callback=callback).image
+            write_image(outputs[content, style], image)
+            results[content, style], opening = image, []
+        write_image(sheet_path, _sheet(shown, results))
+        seconds = clock(time.perf_counter() - began)
+        Display("demo", quiet=self.quiet).say(f"wrote {sheet_path} and {len(results)} images in {seconds}")
+        return ExitCode.DONE
 
 
 def _show(display: Display, progress: Progress) -> None:

@@ -1,12 +1,11 @@
-"""`swag-jax measure`: quality metrics of results, beside those of the unchanged content and of a copy of the style."""
+"""`swag-jax measure`: quality metrics of results, next to those of the unchanged content and of a copy of the style."""
 
-import argparse
 import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 from rich.table import Table
@@ -18,15 +17,14 @@ from swag_jax.backbones import NAMES, layer_names, load
 from swag_jax.backbones.zoo import entry
 from swag_jax.cli._display import Display, clock, count_line, table_console
 from swag_jax.cli._exit import ExitCode
-from swag_jax.cli._flags import listed
-from swag_jax.cli._folder import read_records
+from swag_jax.cli._flags import Quiet, word
+from swag_jax.cli._folder import Task, read_records
 from swag_jax.cli._outputs import check_outputs, write_report
 from swag_jax.cli._pairs import each_row, paths_of
 from swag_jax.images import read_image
 from swag_jax.measure import METRICS, Comparison, Estimate, Evaluator, load_inception, load_lpips
 from swag_jax.measure.aggregate import Aggregate, Estimates
 from swag_jax.measure.evaluator import CANDIDATES, CFSD_LAYER
-from swag_jax.params.resolve import WEIGHTS
 
 DEFAULT_BACKBONE = "resnet50"
 """A network with embedded weights, and not the one that most images are made with."""
@@ -44,20 +42,14 @@ _ROW_KEYS = ("name", "content", "style", "output", "backbone")
 
 
 @dataclass(frozen=True)
-class Triple:
+class Triple(Task):
     """One result to be measured.
 
     Attributes:
-        name: What to call it.
-        content: The content image.
-        styles: The style images.
-        output: The result; `None` where `batch` made none.
-        backbone: The network that made it, where known.
+        output: The result; `None` if `batch` made none.
+        backbone: The network that made it, if known.
     """
 
-    name: str
-    content: Path
-    styles: tuple[Path, ...]
     output: Path | None
     backbone: str | None = None
 
@@ -71,115 +63,73 @@ class Measured:
     problem: str | None
 
 
-def add_parser(commands: Any) -> None:
-    """Register the command."""
-    parser = commands.add_parser(
-        "measure",
-        help="quality metrics of results",
-        usage="swag-jax measure RESULTS | CONTENT STYLE [STYLE ...] OUT | --pairs FILE [flags]",
-        description="Measure how much of the content results keep and how near they come to the style, in a network "
-        "that did not make them, beside the two trivial results: the unchanged content, and a copy of the style. Exit "
-        "code 3 says that some results could not be measured.",
-    )
-    parser.add_argument(
-        "paths",
-        type=Path,
-        nargs="*",
-        metavar="PATH",
-        help="RESULTS: the folder of `batch`, or the report of `stylize`; or the images CONTENT STYLE OUT",
-    )
-    parser.add_argument(
-        "--pairs",
-        type=Path,
-        metavar="FILE",
-        help="A .csv or .jsonl file with columns or keys content, style and output, perhaps name, and backbone: the "
-        "network that made it",
-    )
-    parser.add_argument(
-        "--metrics",
-        type=listed(str),
-        default=tuple(METRICS),
-        metavar="A,B",
-        help=f"Of {', '.join(METRICS)} (default: all)",
-    )
-    parser.add_argument(
-        "--backbone",
-        default=DEFAULT_BACKBONE,
-        metavar="NAME",
-        help=f"The network for content and style, not the one that made the images (default: {DEFAULT_BACKBONE})",
-    )
-    parser.add_argument(
-        "--weights",
-        default="auto",
-        metavar="NAME",
-        help=f"Its weights: {', '.join(WEIGHTS)}, or a path (default: auto)",
-    )
-    parser.add_argument(
-        "--layers",
-        type=listed(str),
-        default=(),
-        metavar="A,B",
-        help="Its layers for the style (default: the network's own)",
-    )
-    parser.add_argument(
-        "--content-layer", metavar="NAME", help="Its layer for the content (default: the network's own)"
-    )
-    parser.add_argument(
-        "--lpips-weights",
-        type=Path,
-        metavar="FILE",
-        help="Linear weights of LPIPS, such as alex.pth of the lpips package; they tell the trunk",
-    )
-    parser.add_argument(
-        "--lpips-trunk",
-        default="imagenet",
-        metavar="NAME",
-        help="Weights of LPIPS's AlexNet or VGG16, like --weights (default: imagenet)",
-    )
-    parser.add_argument(
-        "--fid-weights",
-        type=Path,
-        metavar="FILE",
-        help="Weights of FID's Inception v3, such as pt_inception-2015-12-05-6726825d.pth of pytorch-fid",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="Of random directions and weights (default: 0)"
-    )
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="Write all numbers here, those of every pair included"
-    )
-    parser.add_argument("--quiet", action="store_true", help="Print nothing but errors")
-    parser.set_defaults(run=run)
+@dataclass(frozen=True, kw_only=True)
+class Measure(Quiet):
+    """Quality metrics of results.
+
+    Measure how much of the content results keep and how near they come to the style, in a network that did not make
+    them, next to the two trivial results: the unchanged content, and a copy of the style. Exit code 3 says that some
+    results could not be measured.
+
+    Attributes:
+        paths: RESULTS: the folder of `batch`, or the report of `stylize`; or the images CONTENT STYLE OUT.
+        pairs: A .csv or .jsonl file with columns or keys content, style and output, perhaps name, and backbone: the
+            network that made it.
+        metrics: Which of the metrics.
+        backbone: The network for content and style, not the one that made the images.
+        weights: Its weights: auto, imagenet, embedded, random, or a path.
+        layers: Its layers for the style; by default the network's own.
+        content_layer: Its layer for the content; by default the network's own.
+        lpips_weights: Linear weights of LPIPS, such as alex.pth of the lpips package; they tell the trunk.
+        lpips_trunk: Weights of LPIPS's AlexNet or VGG16, like --weights.
+        fid_weights: Weights of FID's Inception v3, such as pt_inception-2015-12-05-6726825d.pth of pytorch-fid.
+        seed: Of random directions and weights.
+        json: Write all numbers here, those of every pair included.
+    """
+
+    usage: ClassVar[str] = "swag-jax measure RESULTS | CONTENT STYLE [STYLE ...] OUT | --pairs FILE [flags]"
+
+    paths: tuple[Path, ...] = word("PATH", ())
+    pairs: Path | None = None
+    metrics: tuple[str, ...] = tuple(METRICS)
+    backbone: str = DEFAULT_BACKBONE
+    weights: str = "auto"
+    layers: tuple[str, ...] = ()
+    content_layer: str | None = None
+    lpips_weights: Path | None = None
+    lpips_trunk: str = "imagenet"
+    fid_weights: Path | None = None
+    seed: int = 0
+    json: Path | None = None
+
+    def run(self) -> ExitCode:
+        """Check everything first, then measure, then write."""
+        began = time.perf_counter()
+        triples = _triples(self)
+        metrics, missing = _available(self)
+        _check(self, triples)
+        evaluator, sources = _judge(metrics, self)
+        warning = _warning(triples, sources, self)
+        display = Display("measure", quiet=self.quiet, opening=_opening(sources, warning))
+        with display:
+            found, aggregate = _measure(triples, evaluator, display)
+        estimates = aggregate.estimates()
+        missing |= _impossible(metrics, estimates)
+        if not self.quiet:
+            _print(estimates, missing)
+        if self.json is not None:
+            conditions = _conditions(evaluator, sources, warning, self.seed)
+            write_report(self.json, _report(found, estimates, missing) | conditions)
+        display.say(_closing(self, found, time.perf_counter() - began))
+        return ExitCode.SOME_FAILED if any(each.problem for each in found) else ExitCode.DONE
 
 
-def run(arguments: argparse.Namespace) -> ExitCode:
-    """Check everything first, then measure, then write."""
-    began = time.perf_counter()
-    triples = _triples(arguments)
-    metrics, missing = _available(arguments)
-    _check(arguments, triples)
-    evaluator, sources = _judge(metrics, arguments)
-    warning = _warning(triples, sources, arguments)
-    display = Display("measure", quiet=arguments.quiet, opening=_opening(sources, warning))
-    with display:
-        found, aggregate = _measure(triples, evaluator, display)
-    estimates = aggregate.estimates()
-    missing |= _impossible(metrics, estimates)
-    if not arguments.quiet:
-        _print(estimates, missing)
-    if arguments.json is not None:
-        conditions = _conditions(evaluator, sources, warning, arguments.seed)
-        write_report(arguments.json, _report(found, estimates, missing) | conditions)
-    display.say(_closing(arguments, found, time.perf_counter() - began))
-    return ExitCode.SOME_FAILED if any(each.problem for each in found) else ExitCode.DONE
-
-
-def _triples(arguments: argparse.Namespace) -> list[Triple]:
-    paths: list[Path] = arguments.paths
-    if arguments.pairs is not None:
+def _triples(command: Measure) -> list[Triple]:
+    paths = command.paths
+    if (pairs := command.pairs) is not None:
         if paths:
             raise error("--pairs stands alone", cure="leave out the other paths")
-        return each_row(arguments.pairs, lambda row: _of_row(row, arguments.pairs.parent))
+        return each_row(pairs, lambda row: _of_row(row, pairs.parent))
     if len(paths) == 1:
         return _of_folder(paths[0]) if paths[0].is_dir() else [_of_report(paths[0])]
     if len(paths) < 3:
@@ -228,56 +178,56 @@ def _path(name: str) -> Path:
     return Path(name)
 
 
-def _available(arguments: argparse.Namespace) -> tuple[tuple[str, ...], dict[str, str]]:
+def _available(command: Measure) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return the metrics that can be measured, with their parts, and what the others need."""
-    asked = [check_name(name, METRICS, what="metric") for name in arguments.metrics]
+    asked = [check_name(name, METRICS, what="metric") for name in command.metrics]
     if not asked:
         raise error("there must be at least one metric", cure=f"choose among {', '.join(METRICS)}")
     missing = {}
     for name in asked:
         flags = [_FILES[needed] for needed in METRICS[name].reads if needed in _FILES]
-        absent = [f"--{flag.replace('_', '-')} FILE" for flag in flags if getattr(arguments, flag) is None]
+        absent = [f"--{flag.replace('_', '-')} FILE" for flag in flags if getattr(command, flag) is None]
         if absent:
             missing[name] = f"needs {' and '.join(absent)}"
     wanted = {part for name in asked if name not in missing for part in (name, *_PARTS.get(name, ()))}
     return tuple(name for name in METRICS if name in wanted), missing
 
 
-def _check(arguments: argparse.Namespace, triples: Sequence[Triple]) -> None:
+def _check(command: Measure, triples: Sequence[Triple]) -> None:
     """Raise unless all names are known and the report can be written, and not over a file that is read."""
-    check_range(arguments.seed, what="seed", low=0, high=2**32 - 1)
-    check_name(arguments.backbone, NAMES, what="backbone")
-    for layer in (*arguments.layers, *filter(None, [arguments.content_layer])):
-        check_name(layer, layer_names(arguments.backbone), what="layer")
-    if arguments.json is not None:
-        check_target(arguments.json, what="--json")
-    inputs: list[tuple[str, Path | None]] = [("--pairs", arguments.pairs), *(("PATH", p) for p in arguments.paths)]
-    inputs += [("the records", file) for p in arguments.paths for file in p.glob("results*.jsonl")]
-    inputs += [("--lpips-weights", arguments.lpips_weights), ("--fid-weights", arguments.fid_weights)]
+    check_range(command.seed, what="seed", low=0, high=2**32 - 1)
+    check_name(command.backbone, NAMES, what="backbone")
+    for layer in (*command.layers, *filter(None, [command.content_layer])):
+        check_name(layer, layer_names(command.backbone), what="layer")
+    if command.json is not None:
+        check_target(command.json, what="--json")
+    inputs: list[tuple[str, Path | None]] = [("--pairs", command.pairs), *(("PATH", p) for p in command.paths)]
+    inputs += [("the records", file) for p in command.paths for file in p.glob("results*.jsonl")]
+    inputs += [("--lpips-weights", command.lpips_weights), ("--fid-weights", command.fid_weights)]
     inputs += [(f"an image of {t.name}", path) for t in triples for path in (t.content, *t.styles, t.output)]
-    check_outputs([("--json", arguments.json)], inputs, weights=[arguments.weights, arguments.lpips_trunk])
+    check_outputs([("--json", command.json)], inputs, weights=[command.weights, command.lpips_trunk])
 
 
-def _judge(metrics: tuple[str, ...], arguments: argparse.Namespace) -> tuple[Evaluator, dict[str, params.Source]]:
+def _judge(metrics: tuple[str, ...], command: Measure) -> tuple[Evaluator, dict[str, params.Source]]:
     """Load what the metrics read; return also where each network's weights came from."""
     needed = {attribute for name in metrics for attribute in METRICS[name].reads}
-    known = entry(arguments.backbone)
-    content_layer = arguments.content_layer or known.content_layer
-    style_layers = arguments.layers or known.style_layers
+    known = entry(command.backbone)
+    content_layer = command.content_layer or known.content_layer
+    style_layers = command.layers or known.style_layers
     loaded: dict[str, Any] = {}
     sources: dict[str, params.Source] = {}
     if "network" in needed:
         layers = (content_layer, *style_layers)
-        options = {"weights": arguments.weights, "seed": arguments.seed}
-        loaded["network"], sources["network"] = load(arguments.backbone, layers=layers, **options)
+        options = {"weights": command.weights, "seed": command.seed}
+        loaded["network"], sources["network"] = load(command.backbone, layers=layers, **options)
     if "vgg19" in needed:
-        weights = arguments.weights if arguments.backbone == "vgg19" else "auto"
-        loaded["vgg19"], sources["vgg19"] = load("vgg19", weights=weights, layers=(CFSD_LAYER,), seed=arguments.seed)
-    if "lpips" in needed:
-        loaded["lpips"], sources["lpips"] = load_lpips(arguments.lpips_weights, trunk=arguments.lpips_trunk)
-    if "inception" in needed:
-        loaded["inception"], sources["inception"] = load_inception(arguments.fid_weights)
-    key = jax.random.key(arguments.seed)
+        weights = command.weights if command.backbone == "vgg19" else "auto"
+        loaded["vgg19"], sources["vgg19"] = load("vgg19", weights=weights, layers=(CFSD_LAYER,), seed=command.seed)
+    if "lpips" in needed and command.lpips_weights is not None:
+        loaded["lpips"], sources["lpips"] = load_lpips(command.lpips_weights, trunk=command.lpips_trunk)
+    if "inception" in needed and command.fid_weights is not None:
+        loaded["inception"], sources["inception"] = load_inception(command.fid_weights)
+    key = jax.random.key(command.seed)
     evaluator = Evaluator(metrics, content_layer=content_layer, style_layers=tuple(style_layers), key=key, **loaded)
     return evaluator, sources
 
@@ -292,22 +242,20 @@ def _opening(sources: Mapping[str, params.Source], warning: str | None) -> list[
     return [*lines, *([f"warning: {warning}"] if warning else [])]
 
 
-def _warning(
-    triples: Sequence[Triple], sources: Mapping[str, params.Source], arguments: argparse.Namespace
-) -> str | None:
+def _warning(triples: Sequence[Triple], sources: Mapping[str, params.Source], command: Measure) -> str | None:
     """Say how many images were made through the network that is to judge them."""
-    own = [triple for triple in triples if triple.backbone == arguments.backbone]
+    own = [triple for triple in triples if triple.backbone == command.backbone]
     if not own or "network" not in sources:
         return None
-    other = next(name for name in (DEFAULT_BACKBONE, "vgg19") if name != arguments.backbone)
+    other = next(name for name in (DEFAULT_BACKBONE, "vgg19") if name != command.backbone)
     return (
-        f"{arguments.backbone} made {len(own)} of {len(triples)} images itself: content and style in it say little; "
+        f"{command.backbone} made {len(own)} of {len(triples)} images itself: content and style in it say little; "
         f"pass --backbone {other}"
     )
 
 
 def _measure(triples: Sequence[Triple], evaluator: Evaluator, display: Display) -> tuple[list[Measured], Aggregate]:
-    """Measure all results; what is wrong with one of many is reported, and the rest goes on."""
+    """Measure all results; what is wrong with one of many is reported, and the others are measured."""
     aggregate, found, began = Aggregate(), list[Measured](), time.perf_counter()
     for triple in triples:
         try:
@@ -406,8 +354,8 @@ def _pair(measured: Measured) -> dict[str, Any]:
     }
 
 
-def _closing(arguments: argparse.Namespace, found: Sequence[Measured], seconds: float) -> str:
+def _closing(command: Measure, found: Sequence[Measured], seconds: float) -> str:
     failed = sum(each.problem is not None for each in found)
     line = f"measured {len(found) - failed} of {len(found)} images in {clock(seconds)}"
     line += f", {failed} failed" if failed else ""
-    return line if arguments.json is None else f"{line}, wrote {arguments.json}"
+    return line if command.json is None else f"{line}, wrote {command.json}"

@@ -1,66 +1,63 @@
 """`swag-jax stylize`: one image by optimization."""
 
-import argparse
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from swag_jax import devices, params
 from swag_jax._checks import error
 from swag_jax._files import check_target
 from swag_jax.cli._display import Display, clock, steps_line
 from swag_jax.cli._exit import ExitCode, stoppable, stopped_code
-from swag_jax.cli._flags import add_init, add_keep_colors, add_settings, chosen_init, chosen_settings
+from swag_jax.cli._flags import Quiet, flag, word
 from swag_jax.cli._outputs import check_outputs, kept_alpha, write_report, write_result
+from swag_jax.cli._settings import PairFlags
 from swag_jax.images import read_image
-from swag_jax.images.io import OUTPUT_FORMATS, check_output
+from swag_jax.images.io import check_output
 from swag_jax.optimize import Progress, Result, StylizeSettings, stylize
 
 
-def add_parser(commands: Any) -> None:
-    """Register the command."""
-    parser = commands.add_parser(
-        "stylize",
-        help="one image by optimization",
-        usage="swag-jax stylize CONTENT STYLE [STYLE ...] -o OUT [flags]",
-        description="Paint the CONTENT image in the manner of one or more STYLE images. Ctrl-C and "
-        "SIGTERM stop early and keep the image so far, with exit codes 130 and 143.",
-    )
-    parser.add_argument("content", type=Path, metavar="CONTENT", help="The image to repaint")
-    parser.add_argument("styles", type=Path, nargs="+", metavar="STYLE", help="A painting; several are mixed")
-    suffixes = ", ".join(OUTPUT_FORMATS)
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=f"The result: {suffixes}")
-    add_keep_colors(parser)
-    add_init(parser)
-    parser.add_argument(
-        "--every", type=int, metavar="N", help="Also write the image after every N steps, as OUT-00N (default: no)"
-    )
-    parser.add_argument(
-        "--report", type=Path, metavar="FILE.json", help="Write settings, weights, losses, seconds and versions here"
-    )
-    parser.add_argument("--quiet", action="store_true", help="Print nothing but errors")
-    add_settings(parser)
-    parser.set_defaults(run=run)
+@dataclass(frozen=True, kw_only=True)
+class Stylize(PairFlags, Quiet):
+    """One image by optimization.
 
+    Paint the CONTENT image in the manner of one or more STYLE images. Ctrl-C and SIGTERM stop early and keep the image
+    so far, with exit codes 130 and 143.
 
-def run(arguments: argparse.Namespace) -> ExitCode:
-    """Check everything first, then work, then write."""
-    settings, init = chosen_init(arguments.init, chosen_settings(arguments))
-    _check_outputs(arguments, settings, init)
-    content = read_image(arguments.content)
-    styles = [read_image(path) for path in arguments.styles]
-    start = None if init is None else read_image(init)
-    display = Display(arguments.output.name, quiet=arguments.quiet, opening=describe_weights(settings))
-    writer = _Writer(arguments, display)
-    devices.keep_memory()
-    with stoppable(display.say, "without an image") as writer.asked:
-        with display:
-            result = stylize(content, styles, settings=settings, init=start, callback=writer, every=arguments.every)
-        write_result(arguments.output, result.image, writer.alpha)
-    if arguments.report is not None:
-        write_report(arguments.report, _report(arguments, result))
-    display.say(_closing(arguments.output, result))
-    return stopped_code(writer.asked)
+    Attributes:
+        content: The image to repaint.
+        styles: A painting; several are mixed.
+        output: The result: .png, .jpg, .jpeg, .webp, .tif or .tiff.
+        every: Also write the image after every N steps, as OUT-00N.
+        report: Write settings, weights, losses, seconds and versions here.
+    """
+
+    usage: ClassVar[str] = "swag-jax stylize CONTENT STYLE [STYLE ...] -o OUT [flags]"
+
+    content: Path = word("CONTENT")
+    styles: tuple[Path, ...] = word("STYLE")
+    output: Path = flag(short="-o", metavar="OUT")
+    every: int | None = None
+    report: Path | None = flag(None, metavar="FILE.json")
+
+    def run(self) -> ExitCode:
+        """Check everything first, then work, then write."""
+        settings, init = self.chosen_start()
+        _check_outputs(self, settings, init)
+        content = read_image(self.content)
+        styles = [read_image(path) for path in self.styles]
+        start = None if init is None else read_image(init)
+        display = Display(self.output.name, quiet=self.quiet, opening=describe_weights(settings))
+        writer = _Writer(self, display)
+        devices.keep_memory()
+        with stoppable(display.say, "without an image") as writer.asked:
+            with display:
+                result = stylize(content, styles, settings=settings, init=start, callback=writer, every=self.every)
+            write_result(self.output, result.image, writer.alpha)
+        if self.report is not None:
+            write_report(self.report, _report(self, result))
+        display.say(_closing(self.output, result))
+        return stopped_code(writer.asked)
 
 
 def describe_weights(settings: StylizeSettings) -> list[str]:
@@ -70,9 +67,9 @@ def describe_weights(settings: StylizeSettings) -> list[str]:
     return [f"weights: {source.describe()}", *([f"         {advice}"] if advice else [])]
 
 
-def _check_outputs(arguments: argparse.Namespace, settings: StylizeSettings, init: Path | None) -> None:
+def _check_outputs(command: Stylize, settings: StylizeSettings, init: Path | None) -> None:
     """Raise unless all that will be written can be, and none of it over a file that is read."""
-    output, report, every = arguments.output, arguments.report, arguments.every
+    output, report, every = command.output, command.report, command.every
     check_output(output)
     if report is not None:
         check_target(report, what="--report")
@@ -83,30 +80,25 @@ def _check_outputs(arguments: argparse.Namespace, settings: StylizeSettings, ini
         check_output(path)
     check_outputs(
         [("-o", output), ("--report", report), *(("--every", path) for path in snapshots)],
-        [("CONTENT", arguments.content), *(("STYLE", path) for path in arguments.styles), ("--init", init)],
+        [("CONTENT", command.content), *(("STYLE", path) for path in command.styles), ("--init", init)],
         weights=[settings.weights],
     )
 
 
 def snapshot(output: Path, step: int) -> Path:
-    """Return where `--every` writes the image after a step.
-
-    Args:
-        output: The result.
-        step: The step.
-    """
+    """Return where `--every` writes the image after a step."""
     return output.with_name(f"{output.stem}-{step:05d}{output.suffix}")
 
 
 class _Writer:
     """Shows the progress, writes the image so far after every N steps, and stops the run when asked."""
 
-    def __init__(self, arguments: argparse.Namespace, display: Display):
-        self.output: Path = arguments.output
-        self.every: int | None = arguments.every
+    def __init__(self, command: Stylize, display: Display):
+        self.output = command.output
+        self.every = command.every
         self.display = display
         self.asked: list[int] = []
-        self.alpha = kept_alpha(arguments.output, arguments.content)
+        self.alpha = kept_alpha(command.output, command.content)
 
     def __call__(self, progress: Progress) -> bool:
         self.display.show(steps_line(progress), progress.step, progress.steps)
@@ -123,13 +115,13 @@ def _closing(output: Path, result: Result) -> str:
     return f"{line}, stopped at step {sum(result.steps)} of {result.settings.steps} ({width}x{height})"
 
 
-def _report(arguments: argparse.Namespace, result: Result) -> dict[str, Any]:
+def _report(command: Stylize, result: Result) -> dict[str, Any]:
     """Return what is needed to understand and repeat a run."""
     return {
-        "content": str(arguments.content),
-        "styles": [str(path) for path in arguments.styles],
-        "init": arguments.init or result.settings.init,
-        "output": str(arguments.output),
+        "content": str(command.content),
+        "styles": [str(path) for path in command.styles],
+        "init": command.init or result.settings.init,
+        "output": str(command.output),
         "status": result.status,
         "settings": asdict(result.settings),
         "layers": list(result.settings.full_objective.layers),

@@ -1,65 +1,102 @@
-"""`swag-jax train`: a generator, on every device and in several processes; the same command goes on."""
+"""`swag-jax train`: a generator, on every device and in several processes; resumable."""
 
-import argparse
-import dataclasses
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 from swag_jax import devices, params
 from swag_jax._checks import one_line
 from swag_jax.cli._display import Display, steps_line
 from swag_jax.cli._exit import ExitCode, stoppable, stopped_code
-from swag_jax.cli._flags import add_attributes, chosen_attributes, with_flags
+from swag_jax.cli._flags import Changes, Group, Quiet, changed, changes, description_of, flag
 from swag_jax.cli._pairs import left_out_of
+from swag_jax.cli._settings import ProcessFlags
 from swag_jax.generators import METHODS, Recipe
 from swag_jax.train import Cadence, NonFiniteStepError, TrainProgress, recipe, train_generator
 
 
-def add_parser(commands: Any) -> None:
-    """Register the command, with a command of its own for every kind of generator."""
-    parser = commands.add_parser("train", help="a generator of stylized images")
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="GENERATOR")
-    for kind in METHODS:
-        _add_kind(kinds, kind)
+@dataclass(frozen=True, kw_only=True)
+class Train(ProcessFlags, Quiet):
+    """Train a generator on every device.
+
+    Ctrl-C and SIGTERM stop after a checkpoint; the same command resumes from the last one. Exit code 1 says that a
+    loss was not finite, 130 and 143 that it was stopped.
+
+    Attributes:
+        contents: A folder of content images.
+        styles: A folder of style images; for johnson, the one style image.
+        output: The run's folder.
+        recipe: Where to start.
+        tensorboard: Write TensorBoard's events too.
+    """
+
+    contents: Path = flag(metavar="DIR")
+    styles: Path = flag(metavar="DIR")
+    output: Path = flag(short="-o", metavar="RUN")
+    recipe: str
+    tensorboard: bool = False
+    cadence: Changes = changes(Cadence())
+    settings: Changes
+
+    def run(self) -> ExitCode:
+        """Train; the same command resumes."""
+        devices.initialize(coordinator=self.coordinator, processes=self.processes, process=self.process)
+        settings = recipe(self.recipe)
+        if (encoder := self.settings.get("encoder", settings.encoder)) != settings.encoder:
+            settings = settings.for_encoder(encoder)
+        settings, cadence = changed(settings, self.settings), changed(Cadence(), self.cadence)
+        source = params.resolve(settings.encoder, weights=settings.weights)
+        quiet = self.quiet or devices.process_index() > 0
+        advice = source.advice()
+        display = Display(
+            self.output.name,
+            quiet=quiet,
+            opening=[
+                f"encoder: {settings.encoder}, {source.describe()}",
+                *([f"         {advice}"] if advice else []),
+                *left_out_of(self.contents, self.styles, deep=True),
+            ],
+        )
+        with stoppable(display.say, "without a checkpoint") as asked, display:
+            try:
+                result = train_generator(
+                    settings,
+                    self.contents,
+                    self.styles,
+                    self.output,
+                    cadence=cadence,
+                    tensorboard=self.tensorboard,
+                    callback=_callback(display),
+                    interrupted=lambda: bool(asked),
+                    notice=_notice(display, quiet=self.quiet),
+                )
+            except NonFiniteStepError as problem:
+                print(f"swag-jax: {one_line(problem)}", file=sys.stderr)
+                return ExitCode.DIVERGED
+        if result.status == "stopped":
+            display.say(f"stopped at step {result.step} of {settings.steps}; the same command resumes")
+            return stopped_code(asked or [signal.SIGINT])  # if only another process was asked
+        display.say(f"wrote {result.path}: {settings.kind} after {result.step} steps")
+        return stopped_code(asked)
 
 
-def _add_kind(kinds: Any, kind: str) -> None:
-    method, recipes = METHODS[kind], METHODS[kind].recipes
-    parser = kinds.add_parser(
-        kind,
-        help=recipes[kind].source.partition(":")[0],
-        usage=f"swag-jax train {kind} --contents DIR --styles DIR -o RUN [flags]",
-        description=f"Train a generator ({kind}) on every device. Ctrl-C and SIGTERM stop behind a checkpoint; the "
-        "same command goes on from the last one. Exit code 1 says that a loss was not finite, 130 and 143 that it was "
-        "stopped.",
-        epilog="Recipes. " + " ".join(_describe(kind, name, found) for name, found in recipes.items()),
-    )
-    styles = "A folder of style images" if method.network.reads_styles else "The one style image"
-    parser.add_argument("--contents", type=Path, required=True, metavar="DIR", help="A folder of content images")
-    parser.add_argument("--styles", type=Path, required=True, metavar="DIR", help=styles)
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="The run's folder")
-    parser.add_argument(
-        "--recipe",
-        choices=list(recipes),
-        default=kind,
-        metavar="NAME",
-        help=f"Where to start: {', '.join(recipes)} (default: {kind})",
-    )
-    add_attributes(parser, Cadence(), title="run", prefix="cadence")
-    parser.add_argument("--tensorboard", action="store_true", help="Write TensorBoard's events too")
-    parser.add_argument("--coordinator", metavar="HOST:PORT", help="Address of process 0, where there are several")
-    parser.add_argument("--processes", type=int, metavar="N", help="How many processes there are")
-    parser.add_argument("--process", type=int, metavar="I", help="The number of this one, from 0")
-    parser.add_argument("--quiet", action="store_true", help="Print nothing but errors")
-    start = recipe(kind)
-    add_attributes(parser, start, title="settings")
-    add_attributes(parser, start.objective, title="losses")
-    add_attributes(parser, start.config, title="generator")
-    add_attributes(parser, start.objective.smoothing, title="smoothing")
-    parser.set_defaults(run=run)
+def _command(kind: str) -> type[Train]:
+    """Return the command of a kind of generator, whose flags are those of its recipe."""
+    recipes, start = METHODS[kind].recipes, recipe(kind)
+
+    @dataclass(frozen=True, kw_only=True)
+    class TrainKind(Train):
+        usage: ClassVar[str] = f"swag-jax train {kind} --contents DIR --styles DIR -o RUN [flags]"
+        epilog: ClassVar[str] = "Recipes. " + " ".join(_describe(kind, name, found) for name, found in recipes.items())
+
+        recipe: str = flag(kind, metavar="NAME", names=tuple(recipes))
+        settings: Changes = changes(start)
+
+    TrainKind.__doc__ = f"{recipes[kind].source.partition(':')[0]}.\n\n{description_of(Train)}"
+    return TrainKind
 
 
 def _describe(kind: str, name: str, found: Recipe) -> str:
@@ -67,6 +104,9 @@ def _describe(kind: str, name: str, found: Recipe) -> str:
     images = f"--contents {found.contents} --styles {found.styles}"
     command = f"swag-jax train {kind} {images} -o RUN{given} --weights {found.weights}"
     return f"{name}: {found.source}. Hardware and time: {found.hardware}. As published: {command}."
+
+
+TRAIN = Group("A generator of stylized images", {kind: _command(kind) for kind in METHODS}, metavar="GENERATOR")
 
 
 def _callback(display: Display) -> Callable[[TrainProgress], None]:
@@ -82,48 +122,5 @@ def _callback(display: Display) -> Callable[[TrainProgress], None]:
 
 
 def _notice(display: Display, *, quiet: bool) -> Callable[[str], None]:
-    """Return what tells of damage that was made good: also where nothing but errors is printed."""
+    """Return what tells of repaired damage, also if nothing but errors is printed."""
     return (lambda line: print(f"swag-jax: {one_line(line)}", file=sys.stderr)) if quiet else display.say
-
-
-def run(arguments: argparse.Namespace) -> ExitCode:
-    """Train; leave a folder such that the same command goes on."""
-    devices.initialize(coordinator=arguments.coordinator, processes=arguments.processes, process=arguments.process)
-    settings, given = recipe(arguments.recipe), chosen_attributes(arguments)
-    if given.get("encoder", settings.encoder) != settings.encoder:
-        settings = settings.for_encoder(given["encoder"])
-    settings = with_flags(settings, given)
-    cadence = dataclasses.replace(Cadence(), **chosen_attributes(arguments, prefix="cadence"))
-    source = params.resolve(settings.encoder, weights=settings.weights)
-    quiet = arguments.quiet or devices.process_index() > 0
-    advice = source.advice()
-    display = Display(
-        arguments.output.name,
-        quiet=quiet,
-        opening=[
-            f"encoder: {settings.encoder}, {source.describe()}",
-            *([f"         {advice}"] if advice else []),
-            *left_out_of(arguments.contents, arguments.styles, deep=True),
-        ],
-    )
-    with stoppable(display.say, "without a checkpoint") as asked, display:
-        try:
-            result = train_generator(
-                settings,
-                arguments.contents,
-                arguments.styles,
-                arguments.output,
-                cadence=cadence,
-                tensorboard=arguments.tensorboard,
-                callback=_callback(display),
-                interrupted=lambda: bool(asked),
-                notice=_notice(display, quiet=arguments.quiet),
-            )
-        except NonFiniteStepError as problem:
-            print(f"swag-jax: {one_line(problem)}", file=sys.stderr)
-            return ExitCode.DIVERGED
-    if result.status == "stopped":
-        display.say(f"stopped at step {result.step} of {settings.steps}; the same command resumes")
-        return stopped_code(asked or [signal.SIGINT])  # where only another process was asked
-    display.say(f"wrote {result.path}: {settings.kind} after {result.step} steps")
-    return stopped_code(asked)

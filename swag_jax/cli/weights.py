@@ -1,10 +1,10 @@
 """`swag-jax weights`: list, fetch, convert and verify checkpoints. Only `fetch` uses the network."""
 
-import argparse
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,13 +21,15 @@ from swag_jax.backbones.vgg import PADDINGS
 from swag_jax.backbones.zoo import parameter_shapes
 from swag_jax.cli._display import table_console
 from swag_jax.cli._exit import ExitCode
+from swag_jax.cli._flags import Group, Quiet, flag, word
 from swag_jax.cli._subjects import read_network
 from swag_jax.generators.registry import PUBLISHED
 from swag_jax.images import CONTENTS, sample
 from swag_jax.images.crop import read_crop
 from swag_jax.images.normalize import NORMALIZATIONS, normalize
 from swag_jax.params import store
-from swag_jax.params.convert import Converted, architecture_of, tensors_sha256
+from swag_jax.params.checkpoint_file import tensors_sha256
+from swag_jax.params.convert import Converted, architecture_of
 from swag_jax.params.layouts import LAYOUT_NAMES
 from swag_jax.params.manifest import Checkpoint, checkpoint, checkpoint_of_file, default_checkpoint, weights_folder
 from swag_jax.params.rescale import divided
@@ -42,115 +44,120 @@ UNIT_MEAN_SIZE, UNIT_MEAN_IMAGES = 224, 256
 """Side in pixels and largest number of the photographs that a VGG is rescaled on. Our choice."""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register `weights` and its subcommands; each sets `run`, a function of the parsed arguments.
+@dataclass(frozen=True, kw_only=True)
+class List:
+    """Show known and stored checkpoints."""
 
-    Args:
-        subparsers: What `ArgumentParser.add_subparsers` returned.
+    def run(self) -> ExitCode:
+        """Print a table."""
+        table = Table(box=None, pad_edge=False)
+        for column in ("name", "backbone", "kind", "license", "size", "where"):
+            table.add_column(column, overflow="fold")
+        for entry in params.checkpoints():
+            path = _path(entry)
+            table.add_row(entry.name, entry.backbone, entry.kind, entry.license, _size(path), _where(entry, path))
+        known = {entry.name for entry in params.checkpoints()}
+        for name, path in store.stored().items():
+            if name not in known:
+                backbone = read_metadata(path).get("backbone", "unknown")
+                table.add_row(*map(Text, (printable(name), printable(backbone))), "converted", "", _size(path), _STORED)
+        table_console().print(table)
+        without = [name for name in backbones.NAMES if name not in {entry.backbone for entry in params.checkpoints()}]
+        print(f"no checkpoint known (random weights, or convert a file of yours): {', '.join(without)}")
+        print(printable(f"store: {params.home() / 'weights'}; package: {weights_folder()}"))
+        return ExitCode.DONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetch(Quiet):
+    """Download, check, convert and store checkpoints.
+
+    Attributes:
+        names: A checkpoint, or a network for its default one.
+        quiet: Show no progress bar.
     """
-    parser = subparsers.add_parser("weights", help="list, fetch, convert and verify checkpoints")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_list(commands)
-    _add_fetch(commands)
-    _add_convert(commands)
-    _add_verify(commands)
+
+    names: tuple[str, ...] = word("NAME|BACKBONE")
+
+    def run(self) -> ExitCode:
+        """Fetch every checkpoint that is not here."""
+        entries = [_named(name) for name in self.names]
+
+        def fetch(entry: Checkpoint) -> str:
+            expected = parameter_shapes(entry.backbone)
+            return f"{entry.name}: {params.fetch(entry, expected=expected, progress=not self.quiet)}"
+
+        return _each([entry for entry in entries if not _is_here(entry)], fetch)
 
 
-def _add_list(commands: Any) -> None:
-    parser = commands.add_parser("list", help="show known and stored checkpoints")
-    parser.set_defaults(run=run_list)
+@dataclass(frozen=True, kw_only=True)
+class Convert:
+    """Convert a file (.pth, .pt, .safetensors) and store it.
+
+    Attributes:
+        files: The checkpoint, all its files; nothing in them is run.
+        backbone: Its network; a ResNet with the stride on its first 1x1 convolutions, as published for Caffe, is
+            NAME:version=v1.
+        generator: A published generator.
+        layout: Of the file's tensors.
+        input: What the network reads: RGB by ImageNet's mean and deviation, or Caffe's BGR in 0..255 minus its mean;
+            auto goes by the layout, and knows the original VGGs, as jcjohnson's files, by their numbers.
+        output: Write a safetensors file here, not into the store; needed for a generator.
+        unit_mean: Rescale a VGG's filters to a mean activation of one, as Gatys et al. and AdaIN's authors did.
+        images: Photographs for --unit-mean; by default the package's own.
+    """
+
+    files: tuple[Path, ...] = word("FILE")
+    backbone: str | None = flag(None, metavar="NAME[:SWITCH=VALUE]", known=backbones.NAMES)
+    generator: str | None = flag(None, metavar="NAME", names=PUBLISHED)
+    layout: str = flag("auto", metavar="NAME", names=LAYOUT_NAMES)
+    input: Literal["auto", "imagenet", "caffe"] = "auto"
+    output: Path | None = flag(None, short="-o", metavar="OUT")
+    unit_mean: bool = False
+    images: Path | None = flag(None, metavar="DIR")
+
+    def run(self) -> ExitCode:
+        """Convert one file of a network, or all files of a generator."""
+        _check_apart(self)
+        print(printable(_convert(self) if self.generator is None else _convert_generator(self, self.generator)))
+        return ExitCode.DONE
 
 
-def _add_fetch(commands: Any) -> None:
-    parser = commands.add_parser("fetch", help="download, check, convert and store checkpoints")
-    parser.add_argument(
-        "names", nargs="+", metavar="NAME|BACKBONE", help="a checkpoint, or a network for its default one"
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(run=run_fetch)
+@dataclass(frozen=True, kw_only=True)
+class Verify:
+    """Check hashes, names, shapes and values of checkpoints here.
+
+    Attributes:
+        names: By default all stored and embedded ones.
+    """
+
+    names: tuple[str, ...] = word("NAME", ())
+
+    def run(self) -> ExitCode:
+        """Check stored and embedded checkpoints."""
+        embedded = {entry.name: entry for entry in params.checkpoints() if entry.kind == "embedded"}
+        stored = store.stored()
+        here = list(dict.fromkeys([*embedded, *stored]))
+
+        def verify(name: str) -> str:
+            if name in embedded:
+                verify_embedded(embedded[name], parameter_shapes(embedded[name].backbone))
+            else:
+                backbone = read_metadata(stored[name]).get("backbone", "unknown")
+                verify_stored(name, parameter_shapes(backbone))
+            return f"{name}: sound"
+
+        return _each([check_name(name, here, what="checkpoint here") for name in self.names] or here, verify)
 
 
-def _add_convert(commands: Any) -> None:
-    parser = commands.add_parser("convert", help="convert a file (.pth, .pt, .safetensors) and store it")
-    parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="the checkpoint, all its files; nothing in them is run"
-    )
-    kind = parser.add_mutually_exclusive_group(required=True)
-    kind.add_argument(
-        "--backbone",
-        metavar="NAME[:SWITCH=VALUE]",
-        help=f"its network: {', '.join(backbones.NAMES)}; a ResNet with the stride on its first 1x1 convolutions, as "
-        "published for Caffe, is NAME:version=v1",
-    )
-    kind.add_argument("--generator", metavar="NAME", help=f"a published generator: {', '.join(PUBLISHED)}")
-    parser.add_argument("--layout", default="auto", metavar="NAME", help=f"{', '.join(LAYOUT_NAMES)} (default: auto)")
-    parser.add_argument(
-        "--input",
-        choices=("auto", "imagenet", "caffe"),
-        default="auto",
-        help="what the network reads: RGB by ImageNet's mean and deviation, or Caffe's BGR in 0..255 minus its mean "
-        "(default: auto, by the layout; the original VGGs, as jcjohnson's files, are known by their numbers)",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="OUT",
-        help="write a safetensors file here, not into the store; needed for a generator",
-    )
-    parser.add_argument(
-        "--unit-mean",
-        action="store_true",
-        help="rescale a VGG's filters to a mean activation of one, as Gatys et al. and AdaIN's authors did",
-    )
-    parser.add_argument(
-        "--images", type=Path, metavar="DIR", help="photographs for --unit-mean (default: the package's own)"
-    )
-    parser.set_defaults(run=run_convert)
+WEIGHTS = Group(
+    "List, fetch, convert and verify checkpoints", {"list": List, "fetch": Fetch, "convert": Convert, "verify": Verify}
+)
 
 
-def _add_verify(commands: Any) -> None:
-    parser = commands.add_parser("verify", help="check hashes, names, shapes and values of checkpoints here")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="default: all stored and embedded ones")
-    parser.set_defaults(run=run_verify)
-
-
-def run_list(args: argparse.Namespace) -> int:
-    """Print a table of known and stored checkpoints."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("name", "backbone", "kind", "license", "size", "where"):
-        table.add_column(column, overflow="fold")
-    for entry in params.checkpoints():
-        path = _path(entry)
-        table.add_row(entry.name, entry.backbone, entry.kind, entry.license, _size(path), _where(entry, path))
-    known = {entry.name for entry in params.checkpoints()}
-    for name, path in store.stored().items():
-        if name not in known:
-            backbone = read_metadata(path).get("backbone", "unknown")
-            table.add_row(*map(Text, (printable(name), printable(backbone))), "converted", "", _size(path), _STORED)
-    table_console().print(table)
-    without = [name for name in backbones.NAMES if name not in {entry.backbone for entry in params.checkpoints()}]
-    print(f"no checkpoint known (random weights, or convert a file of yours): {', '.join(without)}")
-    print(printable(f"store: {params.home() / 'weights'}; package: {weights_folder()}"))
-    return 0
-
-
-def run_fetch(args: argparse.Namespace) -> int:
-    """Fetch every checkpoint named."""
-    entries = [_named(name) for name in args.names]
-
-    def fetch(entry: Checkpoint) -> str:
-        expected = parameter_shapes(entry.backbone)
-        return f"{entry.name}: {params.fetch(entry, expected=expected, progress=not args.quiet)}"
-
-    return _each([entry for entry in entries if not _is_here(entry)], fetch)
-
-
-def run_convert(args: argparse.Namespace) -> int:
-    """Convert one file of a network, or all files of a generator."""
-    _check_apart(args)
-    if args.generator is not None:
-        return _convert_generator(args)
+def _convert(args: Convert) -> str:
+    if args.backbone is None:
+        raise error("there must be a --backbone or a --generator")
     file, *others = args.files
     if others:
         raise error("a network must be in one file", got=len(args.files), cure="convert one file at a time")
@@ -169,16 +176,16 @@ def run_convert(args: argparse.Namespace) -> int:
     path = _write(converted, file, args.output, suffix="-unit-mean" if args.unit_mean else "")
     facts = converted.metadata
     told_by = f" ({facts['told_by']})" if facts.get("told_by") else ""
-    said = (
+    return (
         f"{path}: {facts['backbone']} down to {facts['deepest_layer']}, {facts['layout']} layout, "
         f"normalization {facts.get('normalization', 'by default')}{told_by}, padding {facts['padding']}"
     )
-    print(printable(said))
-    return 0
 
 
-def _check_apart(args: argparse.Namespace) -> None:
+def _check_apart(args: Convert) -> None:
     """Raise if the output would replace a file that is read."""
+    if args.backbone is not None and args.generator is not None:
+        raise error("--backbone and --generator stand alone", cure="leave one out")
     if args.output is not None:
         images = find_images(args.images, what="--images") if args.unit_mean and args.images else []
         inputs = [*(("FILE", file) for file in args.files), *(("--images", path) for path in images)]
@@ -225,37 +232,19 @@ def _photographs(folder: Path | None) -> Images:
     return jnp.asarray(np.stack(crops), jnp.float32) / 255
 
 
-def _convert_generator(args: argparse.Namespace) -> int:
+def _convert_generator(args: Convert, name: str) -> str:
     if args.output is None:
         raise error("a generator needs a file to be written to", cure="pass -o OUT.safetensors")
     if args.layout != "auto":
         raise error("--layout is for networks; a generator has one layout", got=args.layout, cure="leave it out")
     if args.input != "auto":
         raise error("--input is for networks", got=args.input, cure="leave it out")
-    config = generators.convert_generator(args.files, args.generator, args.output)
+    config = generators.convert_generator(args.files, name, args.output)
     reads = ", ".join(tap.layer for tap in config.taps) or "images"
-    print(printable(f"{args.output}: {args.generator} generator, reads {reads}"))
-    return 0
+    return f"{args.output}: {name} generator, reads {reads}"
 
 
-def run_verify(args: argparse.Namespace) -> int:
-    """Check stored and embedded checkpoints."""
-    embedded = {entry.name: entry for entry in params.checkpoints() if entry.kind == "embedded"}
-    stored = store.stored()
-    here = list(dict.fromkeys([*embedded, *stored]))
-
-    def verify(name: str) -> str:
-        if name in embedded:
-            verify_embedded(embedded[name], parameter_shapes(embedded[name].backbone))
-        else:
-            backbone = read_metadata(stored[name]).get("backbone", "unknown")
-            verify_stored(name, parameter_shapes(backbone))
-        return f"{name}: sound"
-
-    return _each([check_name(name, here, what="checkpoint here") for name in args.names] or here, verify)
-
-
-def _each(items: Iterable[Any], work: Callable[[Any], str]) -> int:
+def _each(items: Iterable[Any], work: Callable[[Any], str]) -> ExitCode:
     """Do all of the work, whatever fails: a single item's failure is an error, one of many exit code 3."""
     items = list(items)
     failed = False

@@ -1,11 +1,11 @@
 """`swag-jax apply`: one image, folders that go on where they stopped, and what is refused."""
 
-import json
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
+from words import records, save
 
 from swag_jax import generators, params, read_image, sample, write_image
 from swag_jax.apply import ApplySettings, Content, Style, load_artifact, load_stylizer, repaint
@@ -44,15 +44,7 @@ def shown():
 
 @pytest.fixture
 def folders(tmp_path, shown):
-    for folder, images in shown.items():
-        (tmp_path / folder).mkdir()
-        for name, image in images.items():
-            write_image(tmp_path / folder / f"{name}.png", image)
-    return tmp_path
-
-
-def records(folder):
-    return {r["name"]: r for r in map(json.loads, (folder / "results.jsonl").read_text().splitlines())}
+    return save(shown, tmp_path)
 
 
 def test_one_image_with_everything(command, checkpoint, folders):

@@ -125,10 +125,6 @@ def test_unwritable_report(refused, tmp_path, report):
         (("--style-layers", "relu41"), "unknown layer 'relu41': did you mean relu4_1"),
         (("--content-layers", "conv9"), "unknown layer 'conv9'"),
         (("--smoothing", "softmax", "--smoothing-layers", "relu41"), "unknown layer 'relu41'"),
-        (("--preset", "gatys"), "unknown preset 'gatys': did you mean gatys-vgg19"),
-        (("--backbone", "resnet5"), "unknown backbone 'resnet5': did you mean resnet50"),
-        (("--smoothing", "soft-max"), "unknown smoothing 'soft-max': did you mean softmax"),
-        (("--solver", "adm"), "unknown solver 'adm': did you mean adam?"),
         (("--weights", "imagnet"), "unknown weights 'imagnet': did you mean imagenet"),
         (("--weights", "imagenet"), "vgg19-imagenet is not in the local store: run `swag-jax weights fetch vgg19-im"),
         (("--weights", "no/such.pth"), "no/such.pth"),
@@ -138,19 +134,15 @@ def test_unwritable_report(refused, tmp_path, report):
         ),
         (("--backbone", "resnet50", "--pooling", "max"), "pooling can only be chosen for a VGG"),
         (("--backbone", "resnet50", "--padding", "reflect"), "padding can only be chosen for a VGG"),
-        (("--steps", 0), "steps must be at least 1, got 0"),
         (("--every", 0), "--every must be at least 1, got 0"),
-        (("--every", -2), "--every must be at least 1, got -2"),
         (("--blend", "1,2"), "there must be one blend weight per style image (1), got 2"),
         (("--blend", "-1"), "a blend weight must be at least 0, got -1.0"),
         (("--memory", 0), "L-BFGS memory must be at least 1, got 0"),
         (("--solver", "adam", "--learning-rate", 0), "learning rate must be greater than 0, got 0.0"),
         (("--scale-ratio", 1), "scale ratio must be at least 1.1, got 1.0"),
         (("--style-scale", 100), "style scale must be at least 0.05 and at most 20, got 100.0"),
-        (("--style-weight", 1e300), "style weight must be at least 0 and at most 1e+30, got 1e+300"),
         (("--style-layer-weights", "1,1e9"), "a style layer weight must be at least 0 and at most 1e+08"),
         (("--content-weight", 0, "--style-weight", 0), "the content or the style weight must be greater than 0"),
-        (("--stlye-weight", 3), "unknown flag --stlye-weight: did you mean --style-weight"),
         (("--init", "nois"), "nois"),
     ],
 )
@@ -240,19 +232,10 @@ def test_other_failures_of_the_runtime_are_not_hidden(stylize, monkeypatch):
         stylize()
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("{images}/none.png", "{images}/style.png", "-o", "{out}"), "none.png does not exist"),
-        (("{images}/content.png", "{images}/style.png", "-o", "{out}", "--steps", "0"), "steps must be at least 1"),
-        (("{images}/content.png", "{images}/style.png", "-o", "{out}", "--size", "30000"), "must fit into memory"),
-        (("{images}/content.png", "{images}/style.png"), "the following arguments are required: -o/--output"),
-    ],
-)
-def test_as_a_process(process, images, tmp_path, words, message):
-    filled = [word.format(images=images, out=tmp_path / "out.png") for word in words]
-    assert message in process("stylize", *filled).problem
-    assert not list(tmp_path.glob("*"))[1:]
+def test_as_a_process(process, images, tmp_path):
+    words = ("stylize", images / "none.png", images / "style.png", "-o", tmp_path / "out.png")
+    assert "none.png does not exist" in process(*words).problem
+    assert not (tmp_path / "out.png").exists()
 
 
 def test_a_failing_write_keeps_the_file(stylize, monkeypatch, tmp_path):

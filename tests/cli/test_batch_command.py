@@ -8,15 +8,17 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
-from words import over
+from words import over, records, save
 
 import swag_jax
 from swag_jax import devices, read_image, sample, write_image
 from swag_jax.cli import batch as batch_command
+from swag_jax.cli import main
 from swag_jax.cli._display import Display, count_line, fit
 from swag_jax.cli._folder import Folder, Task, read_records
 from swag_jax.images import read_alpha
@@ -42,11 +44,7 @@ def shown():
 @pytest.fixture
 def folders(tmp_path, shown):
     """Two contents of two shapes and three styles."""
-    for folder, images in shown.items():
-        (tmp_path / folder).mkdir()
-        for name, image in images.items():
-            write_image(tmp_path / folder / f"{name}.png", image)
-    return tmp_path
+    return save(shown, tmp_path)
 
 
 @pytest.fixture
@@ -60,8 +58,20 @@ def run(command, folders):
     return run
 
 
-def records(folder):
-    return {r["name"]: r for r in map(json.loads, (folder / "results.jsonl").read_text().splitlines())}
+@pytest.fixture(scope="module")
+def made(shown, tmp_path_factory):
+    """The folder of a small `batch` that has ended."""
+    folder = tmp_path_factory.mktemp("made")
+    save(shown, folder)
+    words = ("batch", "--contents", folder / "contents", "--styles", folder / "styles", "-o", folder / "out", *TINY)
+    assert main([*map(str, words), "--quiet"]) == 0
+    return folder / "out"
+
+
+@pytest.fixture
+def finished(made, folders):
+    """The same in the folder `out` of the test."""
+    return shutil.copytree(made, folders / "out")
 
 
 def names(folder):
@@ -79,29 +89,27 @@ def test_every_combination_of_two_folders(run, folders):
     found = records(out)
     assert list(found) == ALL
     record = found["cat_dots"]
-    assert set(record) == {
-        "name", "content", "styles", "output", "bytes", "sha256", "backbone", "status", "error", "fingerprint",
-        "losses", "seconds",
-    }  # fmt: skip
-    assert record["content"] == str(folders / "contents" / "cat.png")
-    assert record["styles"] == [str(folders / "styles" / "dots.png")]
-    assert record["output"] == str(out / "cat_dots.png")
-    assert record["backbone"] == "vgg19"
-    assert (record["status"], record["error"]) == ("done", None)
+    facts = {
+        "content": str(folders / "contents" / "cat.png"),
+        "styles": [str(folders / "styles" / "dots.png")],
+        "output": str(out / "cat_dots.png"),
+        "backbone": "vgg19",
+        "status": "done",
+        "error": None,
+    }
+    assert record.items() >= facts.items()
     assert set(record["losses"]) == {"total", "content/relu1_1", "style/relu1_1"}
     assert record["seconds"] > 0
-    lines = ended.err.splitlines()
-    assert lines[0] == "weights: random (not trained)"
-    assert lines[-1].startswith(f"6 of 6 images in {out}, in 0:")
-    assert lines[-1].endswith(", 9 programs compiled")
+    assert "weights: random (not trained)" in ended.err
+    assert f"6 of 6 images in {out}, in 0:" in ended.err
 
 
 def test_the_commands_images_are_the_librarys(run, folders):
     assert run("--solver", "adam", "--quiet").code == 0
-    settings = swag_jax.presets.gatys_vgg19.replace(
-        size=32, smallest_size=32, steps=2, weights="random", precision="float32", solver="adam",
-        objective=swag_jax.Objective(("relu1_1",), ("relu1_1",), style_weight=60.0),
-    )  # fmt: skip
+    start, layers = swag_jax.presets.gatys_vgg19, ("relu1_1",)
+    objective = replace(start.objective, style_layers=layers, content_layers=layers, tv_weight=0.0)
+    small = {"size": 32, "smallest_size": 32, "steps": 2, "weights": "random", "precision": "float32"}
+    settings = replace(start, objective=objective, solver="adam", **small)
     content, style = (read_image(folders / name) for name in ("contents/cat.png", "styles/swirls.png"))
     expected = swag_jax.stylize(content, style, settings=settings).image
     np.testing.assert_allclose(read_image(folders / "out" / "cat_swirls.png"), expected, atol=0.5 / 255 + 1e-5)
@@ -118,7 +126,7 @@ def test_zip_and_format(run, folders):
     assert names(folders / "out") == ["cat_dots.jpg", "coffee_mosaic.jpg", "results.jsonl"]
 
 
-def test_the_sheet_has_a_row_per_content_or_pair(run, folders, monkeypatch):
+def test_the_sheet_has_a_row_per_content_or_pair(run, folders, finished, monkeypatch):
     monkeypatch.setattr(batch_command, "CELL", 32)
     assert run().code == 0
     grid = read_image(folders / "out" / "sheet.png")
@@ -151,8 +159,7 @@ def test_equal_stems_keep_their_suffix(run, folders):
     assert {"cat-png_dots", "cat-jpg_dots", "coffee_dots"} <= set(records(folders / "out"))
 
 
-def test_nothing_is_done_twice(run, folders, monkeypatch):
-    assert run().code == 0
+def test_nothing_is_done_twice(run, folders, finished, monkeypatch):
     before = {name: (folders / "out" / name).stat().st_mtime_ns for name in names(folders / "out") if "_" in name}
     solved = count_solved(monkeypatch)
     ended = run()
@@ -175,9 +182,8 @@ def count_solved(monkeypatch):
 
 
 @pytest.mark.parametrize("change", ["output", "settings", "content", "line", "cut"])
-def test_what_has_changed_is_done_again(run, folders, monkeypatch, change):
-    assert run().code == 0
-    out, flags = folders / "out", ()
+def test_what_has_changed_is_done_again(run, folders, finished, monkeypatch, change):
+    out, flags = finished, ()
     lines = (out / "results.jsonl").read_text().splitlines(keepends=True)
     if change == "output":
         (out / "cat_dots.png").unlink()
@@ -196,10 +202,9 @@ def test_what_has_changed_is_done_again(run, folders, monkeypatch, change):
     assert {record["status"] for record in records(out).values()} == {"done"}
 
 
-def test_an_output_that_is_no_longer_what_was_written_is_made_again(run, folders, monkeypatch):
+def test_an_output_that_is_no_longer_what_was_written_is_made_again(run, finished, monkeypatch):
     """Records of version 0.1.0 have neither size nor hash: a whole image is trusted then."""
-    assert run("--no-sheet").code == 0
-    out = folders / "out"
+    out = finished
     written = {name: (out / f"{name}.png").read_bytes() for name in ALL}
     (out / "cat_dots.png").write_bytes(b"")
     (out / "cat_mosaic.png").write_bytes(written["cat_mosaic"][:-20])
@@ -357,7 +362,11 @@ def test_pairs_of_a_json_file_have_their_own_settings(run, pairs, folders):
         ("content,style,stpes\na,b,3\n", ".csv", "pairs.csv, line 2: unknown option 'stpes': did you mean steps"),
         ("content,style,steps\na,b,3\na,b,x\n", ".csv", "line 3: argument --steps: invalid int value: 'x'."),
         ("content,style,steps\na,b,0\n", ".csv", "line 2: steps must be at least 1, got 0."),
-        ("content,style,solver\na,b,lbfsg\n", ".csv", "line 2: unknown solver 'lbfsg': did you mean lbfgs"),
+        (
+            "content,style,solver\na,b,lbfsg\n",
+            ".csv",
+            "argument --solver: unknown solver 'lbfsg': did you mean lbfgs",
+        ),
         ("content,style,init\na,b,cotnent\n", ".csv", "line 2: unknown init 'cotnent': did you mean content?"),
         ("content\na\n", ".csv", "line 2: there must be a style: add the column or key `style`."),
         ("content,style\na\n", ".csv", "line 2: a line must have one cell for each of the 2 columns"),
@@ -388,7 +397,10 @@ def test_bad_pairs_are_refused_with_their_line(run, pairs, folders, unchecked, t
         (("--contents", "{c}", "--styles", "{s}", "--init", "nois"), "unknown init 'nois': did you mean noise?"),
         (("--contents", "{c}", "--styles", "{s}", "--init", "nois.png"), "nois.png must exist"),
         (("--contents", "{c}", "--styles", "{s}", "--max-shapes", "0"), "--max-shapes must be at least 1, got 0."),
-        (("--contents", "{c}", "--styles", "{s}", "--format", "gif"), "argument --format: invalid choice: 'gif'"),
+        (
+            ("--contents", "{c}", "--styles", "{s}", "--format", "gif"),
+            "unknown format 'gif': known: png, jpg",
+        ),
         (("--contents", "{c}", "--styles", "{s}", "--stesp", "2"), "unknown flag --stesp: did you mean --steps"),
         (("--contents", "{c}", "--styles", "{s}", "--content-layers", "relu9_9"), "unknown layer 'relu9_9'"),
         (("--contents", "{c}", "--styles", "{s}", "--weights", "none.pth"), "none.pth"),
@@ -494,8 +506,7 @@ def test_two_processes_share_the_pairs(run, folders):
     assert "6 of 9 images" in printed[0]
 
 
-def test_records_of_other_pairs_stay(run, folders):
-    assert run().code == 0
+def test_records_of_other_pairs_stay(run, folders, finished):
     (folders / "styles" / "dots.png").unlink()
     assert run().code == 0
     assert list(records(folders / "out"))[-2:] == ["cat_dots", "coffee_dots"]
@@ -564,8 +575,7 @@ def test_a_record_of_0_1_0_is_read(tmp_path):
     assert opened(tmp_path).records == {"a": record}
 
 
-def test_a_run_with_damaged_records_does_what_they_were_of(run, folders):
-    assert run().code == 0
+def test_a_run_with_damaged_records_does_what_they_were_of(run, folders, finished):
     path = folders / "out" / "results.jsonl"
     first, *others = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([b"\xff", first, b"[" * 100_000 + b"\n", *others]))

@@ -1,47 +1,42 @@
-import argparse
+"""Flags from dataclasses: what each takes, what its help says, and what is refused."""
+
 import dataclasses
 import shlex
+from typing import Literal
 
 import pytest
 
 from swag_jax._checks import UserError
-from swag_jax.cli import _flags, _parser, demo
-from swag_jax.cli._flags import Parser, add_settings, attribute_help, chosen_init, chosen_settings, default_text
+from swag_jax.cli import COMMANDS, demo
+from swag_jax.cli._flags import RENAMED, Group, Parser, add_flags, attribute_help, build, changed, flag, word
+from swag_jax.cli._settings import PairFlags, default_text
 from swag_jax.losses import Objective
 from swag_jax.optimize import StylizeSettings
 from swag_jax.presets import PRESETS, of_backbone
 from swag_jax.smoothing import Smoothing
 
-OWNERS = (StylizeSettings, Objective, Smoothing)
+OWNERS = (StylizeSettings(), StylizeSettings().objective, Smoothing())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def parser():
     parser = Parser(prog="test")
-    add_settings(parser)
+    add_flags(parser, PairFlags)
     return parser
 
 
-def flag_of(name):
-    return "--" + _flags.RENAMED.get(name, name).replace("_", "-")
-
-
 def settings_of(parser, line):
-    return chosen_settings(parser.parse_args(shlex.split(line)))
+    return build(PairFlags, parser.parse_args(shlex.split(line))).chosen()
 
 
-def test_every_attribute_has_a_flag_with_its_docstring_and_default(parser):
-    actions = {flag: action for action in parser._actions for flag in action.option_strings}
-    for owner in OWNERS:
-        documented = attribute_help(owner)
-        for field in dataclasses.fields(owner):
-            assert documented[field.name], field.name
-            if field.name in _flags.HIDDEN:
-                assert flag_of(field.name) not in actions or field.name == "smoothing"
-                continue
-            text = actions[flag_of(field.name)].help
-            assert text.startswith(documented[field.name].replace("`", "").replace("%", "%%"))
-            assert text.endswith(f"(default: {default_text(owner, field.name)})")
+@pytest.mark.parametrize("owner", OWNERS, ids=lambda owner: type(owner).__name__)
+def test_every_setting_has_a_flag_with_its_docstring_and_default(parser, owner):
+    documented, shown = attribute_help(type(owner)), " ".join(parser.format_help().split())
+    for field in dataclasses.fields(owner):
+        if not dataclasses.is_dataclass(getattr(owner, field.name)) and field.name != "init":
+            assert f"--{RENAMED.get(field.name, field.name).replace('_', '-')}" in parser.flags
+            assert f"(default: {default_text(owner, field.name)})" in shown
+        assert documented[field.name]
 
 
 def test_names_of_flags_do_not_collide():
@@ -49,48 +44,101 @@ def test_names_of_flags_do_not_collide():
     assert len(set(names)) == len(names)
 
 
-def test_hidden_settings_are_settings():
-    assert {field.name for owner in OWNERS for field in dataclasses.fields(owner)} >= _flags.HIDDEN
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A class.
+
+    Attributes:
+        one: First line
+            and second.
+        two: Other.
+        three: Of two, 100 %.
+        words: Some words.
+    """
+
+    one: int | None = None
+    two: bool = False
+    three: Literal["a", "b"] = "a"
+    four: tuple[float | Literal["auto"], ...] = ()
+    words: tuple[str, ...] = word("WORD", ())
 
 
-def test_attribute_help_joins_lines():
-    class Sample:
-        """A class.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inheriting(Sample):
+    """Another class.
 
-        Attributes:
-            one: First line
-                and second.
-            two: Other.
-        """
+    Attributes:
+        four: Numbers.
+        five: Must be given.
+    """
 
-    assert attribute_help(Sample) == {"one": "First line and second", "two": "Other"}
-
-
-def test_default_text():
-    assert default_text(StylizeSettings, "backbone") == "vgg19"
-    assert default_text(StylizeSettings, "steps") == "by preset; gatys-vgg19: 200"
-    assert default_text(StylizeSettings, "blend") == "none given"
-    assert default_text(Smoothing, "layers") == "by preset; gatys-vgg19: all"
-    assert default_text(Objective, "style_weight") == "by preset; gatys-vgg19: 60.0"
+    five: str = flag(short="-f")
 
 
-def test_without_flags_the_backbones_preset(parser):
-    assert settings_of(parser, "") == PRESETS["gatys-vgg19"]
-    assert settings_of(parser, "--backbone resnet50") == PRESETS["swag-resnet50"]
-    assert settings_of(parser, "--backbone resnet18") == of_backbone("resnet18")
-    assert settings_of(parser, "--preset swag-resnet50-paper") == PRESETS["swag-resnet50-paper"]
+def test_attribute_help_joins_lines_and_classes():
+    assert attribute_help(Inheriting)["one"] == "First line and second"
+    assert attribute_help(Inheriting)["five"] == "Must be given"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("-f x", Inheriting(five="x")),
+        ("a b --five x --one 3 --two", Inheriting(five="x", one=3, two=True, words=("a", "b"))),
+        ("--five=x --three b --four 1,auto", Inheriting(five="x", three="b", four=(1.0, "auto"))),
+    ],
+)
+def test_fields_are_flags(line, expected):
+    parser = Parser(prog="test")
+    add_flags(parser, Inheriting)
+    assert build(Inheriting, parser.parse_args(line.split())) == expected
+
+
+def test_changes_reach_every_level():
+    given = {"size": 64, "objective.style_weight": 3.0, "objective.smoothing.kind": "softmax"}
+    found = changed(StylizeSettings(), given)
+    objective = dataclasses.replace(found.objective, style_weight=60.0, smoothing=Smoothing())
+    assert found.size == 64
+    assert (found.objective.style_weight, found.objective.smoothing) == (3.0, Smoothing("softmax"))
+    assert dataclasses.replace(found, size=512, objective=objective) == StylizeSettings()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "text"),
+    [
+        (StylizeSettings(), "backbone", "vgg19"),
+        (StylizeSettings(), "steps", "by preset; gatys-vgg19: 200"),
+        (StylizeSettings(), "blend", "none given"),
+        (Smoothing(), "layers", "by preset; gatys-vgg19: all"),
+        (Objective(), "style_weight", "by preset; gatys-vgg19: 60.0"),
+    ],
+)
+def test_default_text(owner, name, text):
+    assert default_text(owner, name) == text
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("", PRESETS["gatys-vgg19"]),
+        ("--backbone resnet50", PRESETS["swag-resnet50"]),
+        ("--backbone resnet18", of_backbone("resnet18")),
+        ("--preset swag-resnet50-paper", PRESETS["swag-resnet50-paper"]),
+    ],
+)
+def test_without_flags_the_backbones_preset(parser, line, expected):
+    assert settings_of(parser, line) == expected
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_flags_stand_over_every_preset(parser, preset):
     settings = settings_of(parser, f"--preset {preset} --size 99 --tv-weight 2 --temperature 3")
-    objective = PRESETS[preset].objective
-    changed = objective.replace(tv_weight=2.0, smoothing=objective.smoothing.replace(temperature=3.0))
-    assert settings == PRESETS[preset].replace(size=99, objective=changed)
+    given = {"size": 99, "objective.tv_weight": 2.0, "objective.smoothing.temperature": 3.0}
+    assert settings == changed(PRESETS[preset], given)
 
 
 @pytest.mark.parametrize(
-    ("line", "name", "value"),
+    ("line", "path", "value"),
     [
         ("--size 64", "size", 64),
         ("--learning-rate 0.5", "learning_rate", 0.5),
@@ -99,50 +147,25 @@ def test_flags_stand_over_every_preset(parser, preset):
         ("--blend=3", "blend", (3.0,)),
         ("--weights a/b.pth", "weights", "a/b.pth"),
         ("--colors match", "colors", "match"),
+        ("--keep-colors", "colors", "luminance"),
+        ("--style-layers 'relu1_1, relu2_1,'", "objective.style_layers", ("relu1_1", "relu2_1")),
+        ("--style-weight 1e6", "objective.style_weight", 1e6),
+        ("--normalization paper", "objective.normalization", "paper"),
+        ("--smoothing softmax", "objective.smoothing.kind", "softmax"),
+        ("--temperature 2", "objective.smoothing.temperature", 2.0),
+        ("--temperature auto", "objective.smoothing.temperature", "auto"),
+        ("--smoothing-scale 0.1", "objective.smoothing.scale", 0.1),
+        ("--smoothing-layers relu1_1", "objective.smoothing.layers", ("relu1_1",)),
     ],
 )
-def test_settings_values(parser, line, name, value):
-    assert getattr(settings_of(parser, line), name) == value
-
-
-@pytest.mark.parametrize(
-    ("line", "name", "value"),
-    [
-        ("--content-layers relu1_1", "content_layers", ("relu1_1",)),
-        ("--style-layers relu1_1,relu2_1", "style_layers", ("relu1_1", "relu2_1")),
-        ("--style-layers 'relu1_1, relu2_1,'", "style_layers", ("relu1_1", "relu2_1")),
-        ("--style-weight 1e6", "style_weight", 1e6),
-        ("--content-weight 0", "content_weight", 0.0),
-        ("--normalization paper", "normalization", "paper"),
-    ],
-)
-def test_objective_values(parser, line, name, value):
-    assert getattr(settings_of(parser, line).objective, name) == value
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("--smoothing softmax", Smoothing("softmax")),
-        ("--smoothing softmax --temperature 2", Smoothing("softmax", temperature=2.0)),
-        ("--smoothing softmax --temperature auto", Smoothing("softmax", temperature="auto")),
-        ("--smoothing scale --smoothing-scale 0.1", Smoothing("scale", scale=0.1)),
-        ("--smoothing softmax --smoothing-layers relu1_1", Smoothing("softmax", layers=("relu1_1",))),
-    ],
-)
-def test_smoothing_values(parser, line, expected):
-    assert settings_of(parser, line).objective.smoothing == expected
+def test_values(parser, line, path, value):
+    assert build(PairFlags, parser.parse_args(shlex.split(line))).settings == {path: value}
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("--backbone vgg91", "unknown backbone 'vgg91': did you mean vgg19 or vgg16?"),
-        ("--preset gatys-vgg", "unknown preset 'gatys-vgg': did you mean gatys-vgg19"),
-        ("--smoothing softmx", "unknown smoothing 'softmx': did you mean softmax"),
-        ("--solver lbgfs", "unknown solver 'lbgfs': did you mean lbfgs?"),
-        ("--precision fp32", "unknown precision 'fp32'"),
-        ("--colors lumnance", "unknown colors 'lumnance': did you mean luminance?"),
         ("--steps 0", "steps must be at least 1, got 0"),
         ("--size -3", "size must be at least 1, got -3"),
         ("--style-weight nan", "style weight must be at least 0 and at most 1e+30, got nan"),
@@ -171,6 +194,11 @@ def test_bad_values(parser, unchecked, line, message):
         ("--size", "argument --size: expected one argument"),
         ("--blend 1,x", "argument --blend: invalid comma-separated numbers value: '1,x'"),
         ("--temperature warm", "argument --temperature: invalid number or auto value: 'warm'"),
+        ("--preset gatys-vgg", "argument --preset: unknown preset 'gatys-vgg': did you mean gatys-vgg19"),
+        ("--smoothing softmx", "argument --smoothing: unknown smoothing 'softmx': did you mean softmax"),
+        ("--solver lbgfs", "argument --solver: unknown solver 'lbgfs': did you mean lbfgs?"),
+        ("--precision fp32", "argument --precision: unknown precision 'fp32'"),
+        ("--colors lumnance", "argument --colors: unknown colors 'lumnance': did you mean luminance?"),
     ],
 )
 def test_bad_usage(parser, line, message, capsys):
@@ -183,20 +211,18 @@ def test_bad_usage(parser, line, message, capsys):
     assert printed.endswith("(see test --help)\n")
 
 
-def test_a_commands_own_defaults():
-    parser = Parser(prog="test")
-    add_settings(parser, size=77)
-    assert settings_of(parser, "") == PRESETS["gatys-vgg19"].replace(size=77)
-    assert settings_of(parser, "--size 5").size == 5
-    assert "Longer side of the result in pixels (default: 77)" in parser.format_help()
+def names_of(group, *before):
+    for name, command in group.commands.items():
+        yield (*before, name)
+        yield from names_of(command, *before, name) if isinstance(command, Group) else ()
 
 
-@pytest.mark.parametrize("words", [(), ("stylize",), ("demo",), ("batch",), ("weights",), ("weights", "fetch")])
+@pytest.mark.parametrize("words", [(), *names_of(COMMANDS)], ids=" ".join)
 def test_help(command, words):
     shown = command(*words, "--help")
     assert (shown.code, shown.err) == (0, "")
     assert shown.out.startswith(f"usage: {' '.join(('swag-jax', *words))}")
-    assert max(map(len, shown.out.splitlines())) <= 80
+    assert max(map(len, shown.out.partition("\n\n")[2].splitlines())) <= 80
     assert "`" not in shown.out
 
 
@@ -250,15 +276,7 @@ def test_bad_usage_is_one_line(command, words, message):
     assert command(*words).problem.startswith(message)
 
 
-def test_every_commands_flags_start_with_a_capital():
-    commands = next(a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
-    for name in ("stylize", "demo", "batch"):
-        for action in commands[name]._actions:
-            if action.dest != "help" and not action.dest.startswith("setting_"):
-                assert action.help[0].isupper(), action.help
-
-
 def test_a_folder_named_like_a_start_is_not_meant(tmp_path):
     (tmp_path / "noise").mkdir()
-    settings, path = chosen_init("noise", StylizeSettings(), folder=tmp_path)
+    settings, path = PairFlags(init="noise").chosen_start(tmp_path)
     assert (settings.init, path) == ("noise", None)

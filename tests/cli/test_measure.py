@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 from swag_jax import backbones, read_image, sample, write_image
 from swag_jax.cli import measure as measure_command
+from swag_jax.cli import parse
 from swag_jax.measure import METRICS, Evaluator
 from swag_jax.params import Source
 
@@ -62,32 +63,20 @@ def test_one_result(measure, folder, shown):
     evaluator = Evaluator(("ssim", "gram"), network=network, style_layers=("relu1",))
     expected = evaluator.compare(images["out"], images["content"], [images["style"]]).values
     report = found(folder)
-    assert report["pairs"] == [
-        {
-            "name": "out",
-            "output": str(folder / "out.png"),
-            "backbone": None,
-            "error": None,
-            "content": str(folder / "content.png"),
-            "styles": [str(folder / "style.png")],
-            "values": {n: {c: pytest.approx(v, rel=1e-5, abs=1e-9) for c, v in expected[n].items()} for n in expected},
-        }
-    ]
-    for name in ("ssim", "gram"):
-        mean = {"mean": report["pairs"][0]["values"][name]["output"], "standard_error": None, "count": 1}
+    (pair,) = report["pairs"]
+    places = {"content": str(folder / "content.png"), "styles": [str(folder / "style.png")]}
+    assert pair.items() >= {**places, "name": "out", "output": str(folder / "out.png"), "error": None}.items()
+    for name, candidates in expected.items():
+        assert pair["values"][name] == pytest.approx(candidates, rel=1e-5, abs=1e-9)
+        mean = {"mean": pair["values"][name]["output"], "standard_error": None, "count": 1}
         assert report["metrics"][name]["output"] == mean
-    assert (report["metrics"]["ssim"]["better"], report["metrics"]["gram"]["better"]) == ("higher", "lower")
     assert report["networks"]["network"]["backbone"] == "alexnet"
     assert (report["content_layer"], report["style_layers"], report["warning"]) == ("relu1", ["relu1"], None)
     assert set(report["versions"]) >= {"jax", "swag-jax"}
-    shown_rows = rows(ended.out)
-    assert list(shown_rows) == ["metric", "ssim", "gram"]
-    assert shown_rows["ssim"] == f"higher {expected['ssim']['output']:.4g} 1 {expected['ssim']['style']:.4g} 1"
-    assert shown_rows["gram"].split()[-2:] == ["0", "1"]
-    lines = ended.err.splitlines()
-    assert lines[0] == "content and style: alexnet, random (not trained)"
-    assert lines[-1].startswith("measured 1 of 1 images in 0:")
-    assert lines[-1].endswith(f", wrote {folder / 'found.json'}")
+    ssim = expected["ssim"]
+    assert rows(ended.out)["ssim"] == f"higher {ssim['output']:.4g} 1 {ssim['style']:.4g} 1"
+    assert "content and style: alexnet, random (not trained)" in ended.err
+    assert "measured 1 of 1 images" in ended.err
 
 
 def test_the_folder_of_a_batch(command, measure, folder):
@@ -249,9 +238,7 @@ def test_quiet_prints_nothing(measure, folder):
 
 
 def test_all_metrics_are_the_default():
-    parser = measure_command.argparse.ArgumentParser()
-    measure_command.add_parser(parser.add_subparsers())
-    assert parser.parse_args(["measure", "x"]).metrics == tuple(METRICS)
+    assert parse(["measure", "x"]).metrics == tuple(METRICS)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from words import over
 
 from swag_jax import measure, plots, read_image, sample
-from swag_jax.cli import _parser, stats
+from swag_jax.cli import parse, stats
 from swag_jax.cli._subjects import read_subjects
 from swag_jax.images import CONTENTS, STYLES
 from swag_jax.measure.activations import MEASURES
@@ -20,12 +20,17 @@ SMALL = ("--networks", "vgg19", "--layers", "relu1_1", "--size", "32", "--temper
 
 
 @pytest.fixture
-def run(command, images, tmp_path):
+def folder(images):
+    return images
+
+
+@pytest.fixture
+def run(command, folder, tmp_path):
     """Run a small `stats` on content.png and other.png; flags given here win over the small ones."""
 
-    def run(*flags, paths=None):
-        paths = [images / "content.png", images / "other.png"] if paths is None else paths
-        return command("stats", "--images", *paths, *over(("--json", tmp_path / "out.json", *SMALL), flags))
+    def run(*flags, images=None):
+        images = [folder / "content.png", folder / "other.png"] if images is None else images
+        return command("stats", "--images", *images, *over(("--json", tmp_path / "out.json", *SMALL), flags))
 
     return run
 
@@ -36,11 +41,11 @@ def written(tmp_path):
     return lambda: json.loads((tmp_path / "out.json").read_text())
 
 
-def test_the_numbers_are_the_librarys(run, written, images):
-    paths = [images / "content.png", "coffee"]
-    ended = run("--seed", 3, "--layers", "relu1_1,relu2_1", "--temperature", "1,auto", "--size", 40, paths=paths)
+def test_the_numbers_are_the_librarys(run, written, folder):
+    images = [folder / "content.png", "coffee"]
+    ended = run("--seed", 3, "--layers", "relu1_1,relu2_1", "--temperature", "1,auto", "--size", 40, images=images)
     assert ended.code == 0, ended.err
-    shown = {"content.png": read_image(images / "content.png", size=40), "coffee": sample("coffee", size=40)}
+    shown = {"content.png": read_image(folder / "content.png", size=40), "coffee": sample("coffee", size=40)}
     expected = measure.activation_statistics(shown, ["vgg19"], layers=("relu1_1", "relu2_1"), seed=3)
     report = written()
     assert report["networks"] == expected.as_dict()["networks"]
@@ -98,17 +103,15 @@ def test_quiet(run, written):
 
 def test_samples_and_folders(command, images, tmp_path, written):
     """By default all samples; a folder, a file and a sample may be mixed."""
-    assert _parser().parse_args(["stats"]).images == [*CONTENTS, *STYLES]
-    folder = tmp_path / "folder"
+    assert list(map(str, parse(["stats"]).images)) == [*CONTENTS, *STYLES]
+    folder, file = tmp_path / "folder", images / "content.png"
     folder.mkdir()
-    shutil.copy(images / "content.png", folder / "content.png")
+    shutil.copy(file, folder / "content.png")
     (folder / "notes.txt").touch()
-    ended = command(
-        "stats", "--images", folder, images / "content.png", "coffee", "--json", tmp_path / "out.json", *SMALL
-    )
+    ended = command("stats", "--images", folder, file, "coffee", "--json", tmp_path / "out.json", *SMALL)
     assert ended.code == 0, ended.err
     names = [image["name"] for image in written()["images"]]
-    assert names == [str(folder / "content.png"), str(images / "content.png"), "coffee"]
+    assert names == [str(folder / "content.png"), str(file), "coffee"]
 
 
 def test_several_weights_are_told_apart(run, written, tmp_path):
@@ -130,7 +133,7 @@ def test_switched_networks(run, written):
     small = ":channels=2:depths=1-1-1-1"
     networks = f"resnet50{small},resnet50{small}:residual=false:downsampling=pool"
     flags = ("--networks", networks, "--layers", "stages", "--smoothing", "none", "--size", "64")
-    ended = run(*flags, "--weights", "random,embedded", paths=["coffee"])
+    ended = run(*flags, "--weights", "random,embedded", images=["coffee"])
     assert ended.code == 3
     assert f"left out: resnet50{small}/embedded: resnet50-caffe is of another architecture, got channels=2" in ended.err
     plain, switched = written()["networks"].values()
@@ -145,11 +148,10 @@ def test_switched_networks(run, written):
 
 
 def test_the_star_of_switched_networks():
-    subjects = read_subjects(["resnet50", "resnet50:residual=false"], ["random"])
-    arguments = _parser().parse_args(["stats"])
-    assert stats._starred(arguments, subjects, [Smoothing("softmax")]) == ["resnet50"]
-    arguments.starred = ("resnet50:residual=false",)
-    assert stats._starred(arguments, subjects, []) == ["resnet50:residual=false"]
+    specs = read_subjects(["resnet50", "resnet50:residual=false"], ["random"])
+    assert stats._starred(parse(["stats"]), specs, [Smoothing("softmax")]) == ["resnet50"]
+    command = parse(["stats", "--starred", "resnet50:residual=false"])
+    assert stats._starred(command, specs, []) == ["resnet50:residual=false"]
 
 
 def test_weights_that_some_networks_do_not_have(run, written):
@@ -164,9 +166,9 @@ def test_weights_that_some_networks_do_not_have(run, written):
     assert both.startswith("swag-jax: there must be a network with weights: vgg19-imagenet is not in the local store")
 
 
-def test_a_broken_image_is_named_and_the_others_are_measured(run, written, images):
-    (images / "poem.png").write_text("Whose woods these are")
-    ended = run(paths=[images / "content.png", images / "poem.png", images / "gone.png"])
+def test_a_broken_image_is_named_and_the_others_are_measured(run, written, folder):
+    (folder / "poem.png").write_text("Whose woods these are")
+    ended = run(images=[folder / "content.png", folder / "poem.png", folder / "gone.png"])
     assert ended.code == 3
     assert [image["name"] for image in written()["images"]] == ["content.png"]
     assert [failure["name"] for failure in written()["failures"]] == ["poem.png", "gone.png"]
@@ -175,18 +177,18 @@ def test_a_broken_image_is_named_and_the_others_are_measured(run, written, image
     assert ", 2 failed, wrote " in ended.err.splitlines()[-1]
 
 
-def test_the_plot(run, images, tmp_path, monkeypatch):
+def test_the_plot(run, folder, tmp_path, monkeypatch):
     """ResNet50 is starred unless others are named, or nothing was smoothed; --peaks adds panels."""
     shown = []
     draw = plots.activation_statistics
     monkeypatch.setattr(plots, "activation_statistics", lambda *a, **o: shown.append(o) or draw(*a, **o))
-    plot, one = ("--plot", tmp_path / "plot.png"), [images / "content.png"]
+    plot, one = ("--plot", tmp_path / "plot.png"), [folder / "content.png"]
     resnet = ("--networks", "resnet50", "--layers", "conv1")
-    assert run(*plot, *resnet, "--smoothing", "scale", paths=one).code == 0
+    assert run(*plot, *resnet, "--smoothing", "scale", images=one).code == 0
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
-    assert run(*plot, *resnet, "--smoothing", "none", paths=one).code == 0
-    assert run(*plot, paths=one).code == 0
-    assert run(*plot, "--starred", "vgg19", "--peaks", paths=one).code == 0
+    assert run(*plot, *resnet, "--smoothing", "none", images=one).code == 0
+    assert run(*plot, images=one).code == 0
+    assert run(*plot, "--starred", "vgg19", "--peaks", images=one).code == 0
     assert [(options["starred"], options["peaks"]) for options in shown] == [
         (["resnet50"], False),
         ([], False),
@@ -247,15 +249,15 @@ def test_numbers_need_no_matplotlib(run, written, tmp_path, monkeypatch):
         (("--json", "images/content.png"), "--json must not be one of the files that are read (--images)"),
     ],
 )
-def test_bad_input_writes_nothing(run, unchecked, images, tmp_path, monkeypatch, flags, message):
+def test_bad_input_writes_nothing(run, unchecked, folder, tmp_path, monkeypatch, flags, message):
     monkeypatch.chdir(tmp_path)
-    before = (images / "content.png").read_bytes()
+    before = (folder / "content.png").read_bytes()
     assert message in run(*flags).problem
     assert not (tmp_path / "out.json").exists()
-    assert (images / "content.png").read_bytes() == before
+    assert (folder / "content.png").read_bytes() == before
 
 
 def test_folders_without_images(run, tmp_path):
     (tmp_path / "bare").mkdir()
-    assert "--images must hold images" in run(paths=[tmp_path / "bare"]).problem
-    assert "there must be an image that can be measured" in run(paths=[tmp_path / "none.png"]).problem
+    assert "--images must hold images" in run(images=[tmp_path / "bare"]).problem
+    assert "there must be an image that can be measured" in run(images=[tmp_path / "none.png"]).problem

@@ -2,6 +2,7 @@ import json
 import os
 import re
 import signal
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -43,12 +44,10 @@ def _fitted(path, size):
 def test_what_is_printed(stylize, tmp_path):
     printed = stylize()
     assert printed.out == ""
-    lines = printed.err.splitlines()
-    assert lines[0].startswith("weights: vgg19-caffe (in the package, trained on ImageNet-1k)")
-    assert lines[1].startswith("out.png: 4/4  48x36  total ")
-    assert lines[1].endswith(" left")
-    assert lines[2].startswith(f"wrote {tmp_path / 'out.png'} in 0:")
-    assert len(lines) == 3
+    weights, progress, last = printed.err.splitlines()
+    assert weights.startswith("weights: vgg19-caffe")
+    assert progress.startswith("out.png: 4/4  48x36  total ")
+    assert last.startswith(f"wrote {tmp_path / 'out.png'} in ")
 
 
 def test_quiet_prints_nothing(stylize):
@@ -73,26 +72,19 @@ def test_report(stylize, images, tmp_path):
     flags = ("--steps", 6, "--seed", 7, "--tv-weight", 0.5, "--keep-colors", "--report", tmp_path / "report.json")
     assert stylize(*flags).code == 0
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report["status"] == "done"
-    assert report["content"] == str(images / "content.png")
-    assert report["styles"] == [str(images / "style.png")]
-    assert report["output"] == str(tmp_path / "out.png")
-    settings = report["settings"]
-    assert (settings["size"], settings["steps"], settings["seed"], settings["colors"]) == (48, 6, 7, "luminance")
-    assert settings["objective"]["tv_weight"] == 0.5
+    places = {"content": str(images / "content.png"), "styles": [str(images / "style.png")]}
+    scales = [{"height": 36, "width": 48, "steps": 6}]
+    assert report.items() >= {**places, "output": str(tmp_path / "out.png"), "status": "done", "scales": scales}.items()
+    assert report["settings"].items() >= {"size": 48, "steps": 6, "seed": 7, "colors": "luminance"}.items()
+    assert report["settings"]["objective"]["tv_weight"] == 0.5
     source = params.resolve("vgg19", weights="auto")
-    assert report["weights"]["name"] == source.name
-    assert report["weights"]["description"] == source.describe()
-    assert report["weights"]["advice"] == source.advice()
-    assert report["weights"]["sha256"] == source.sha256
-    assert report["scales"] == [{"height": 36, "width": 48, "steps": 6}]
-    assert set(report["losses"]) == TERMS | {"variation"}
-    assert {len(values) for values in report["losses"].values()} == {6}
-    terms = np.sum([values for name, values in report["losses"].items() if name != "total"], axis=0)
-    np.testing.assert_allclose(terms, report["losses"]["total"], rtol=1e-5)
-    assert set(report["seconds"]) == {"load", "compile", "optimize"}
+    facts = {"name": source.name, "sha256": source.sha256, "description": source.describe()}
+    assert report["weights"].items() >= facts.items()
+    losses = {name: values for name, values in report["losses"].items() if name != "total"}
+    assert losses.keys() == (TERMS | {"variation"}) - {"total"}
+    np.testing.assert_allclose(np.sum(list(losses.values()), axis=0), report["losses"]["total"], rtol=1e-5)
     assert min(report["seconds"].values()) > 0
-    assert report["device"] == {"platform": "cpu", "kind": "cpu", "count": jax.device_count()}
+    assert report["device"]["count"] == jax.device_count()
     assert report["versions"]["jax"] == jax.__version__
 
 
@@ -109,14 +101,11 @@ def test_equal_seeds_equal_images(stylize, tmp_path):
 
 def test_the_command_gives_the_librarys_image(stylize, images, tmp_path):
     stylize("--solver", "adam", "--smoothing", "softmax", "--style-weight", 3)
-    settings = swag_jax.presets.gatys_vgg19.replace(
-        size=48,
-        steps=4,
-        solver="adam",
-        objective=swag_jax.Objective(
-            ("relu2_1",), ("relu1_1", "relu2_1"), style_weight=3.0, tv_weight=5.0, smoothing="softmax"
-        ),
-    )
+    start = swag_jax.presets.gatys_vgg19
+    layers = {"style_layers": ("relu1_1", "relu2_1"), "content_layers": ("relu2_1",)}
+    smoothing = replace(start.objective.smoothing, kind="softmax")
+    objective = replace(start.objective, style_weight=3.0, smoothing=smoothing, **layers)
+    settings = replace(start, size=48, steps=4, solver="adam", objective=objective)
     content, style = read_image(images / "content.png"), read_image(images / "style.png")
     expected = swag_jax.stylize(content, style, settings=settings).image
     np.testing.assert_allclose(read_image(tmp_path / "out.png"), expected, atol=0.5 / 255 + 1e-6)
@@ -156,13 +145,11 @@ def test_init_from_a_image(stylize, images, tmp_path):
 
 
 def test_transparency_is_kept_where_the_format_can(stylize, images, tmp_path):
-    glass, opaque = images / "glass.png", ("--steps", 1, "--every", 1)
-    for suffix in (".png", ".webp", ".tiff"):
-        assert stylize(*opaque, content=glass, output=tmp_path / f"out{suffix}").code == 0
-        alpha = read_alpha(tmp_path / f"out{suffix}")
-        assert alpha.shape == (36, 48)
-        assert (alpha[:, :20].max(), alpha[:, 28:].min()) == (0, 1)
-    assert stylize(*opaque, content=glass, output=tmp_path / "out.jpg").code == 0
+    glass, one = images / "glass.png", ("--steps", 1)
+    assert stylize(*one, content=glass).code == 0
+    alpha = read_alpha(tmp_path / "out.png")
+    assert (alpha[:, :20].max(), alpha[:, 28:].min()) == (0, 1)
+    assert stylize(*one, content=glass, output=tmp_path / "out.jpg").code == 0
     assert read_alpha(tmp_path / "out.jpg") is None
     # One step evaluates only: the image is the content over white.
     assert read_image(tmp_path / "out.jpg")[:, :20].min() > 0.9
@@ -268,12 +255,11 @@ def test_the_oldest_compiled_programs_are_removed(tmp_path):
     prune(tmp_path / "none", most=0)
 
 
-def test_works_where_nothing_can_be_kept(process, images, tmp_path, monkeypatch):
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+def test_works_where_nothing_can_be_kept(stylize, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    words = ("stylize", images / "content.png", images / "style.png", "-o", tmp_path / "out.png", "--quiet")
-    small = ("--size", 32, "--steps", 2, "--style-layers", "relu1_1", "--content-layers", "relu1_1")
-    ended = process(*words, *small, SWAG_JAX_HOME=str(tmp_path / "file" / "home"))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setenv("SWAG_JAX_HOME", str(tmp_path / "file" / "home"))
+    ended = stylize("--quiet")
     assert (ended.code, ended.err) == (0, "")
 
 
@@ -312,7 +298,7 @@ def test_live_line_stays_on_one_line(monkeypatch, capsys, columns):
     shown = capsys.readouterr().err
     visible = [_plain(line) for line in shown.replace("\r", "\n").splitlines()]
     assert max(map(len, visible)) <= columns
-    assert any(line.startswith("a [red] image wit…") and "120/300" in line for line in visible)
+    assert any(line.startswith("a [red] image with …") and "120/300" in line for line in visible)
 
 
 def _plain(line):

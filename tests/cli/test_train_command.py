@@ -93,7 +93,7 @@ def test_quiet(run):
         (("--smoothing", "softmux"), "unknown smoothing 'softmux'"),
         (("--processes", "2"), "coordinator, processes and process belong together"),
         (("--global-weight", "2"), "unknown flag --global-weight"),
-        (("--recipe", "sanet"), "invalid choice: 'sanet'"),
+        (("--recipe", "sanet"), "unknown recipe 'sanet'"),
     ],
 )
 def test_bad_input_is_one_line(run, folders, unchecked, flags, message):

@@ -1,4 +1,8 @@
-"""Words of commands: a flag may be given once, so that a test's own flags must take the place of the usual ones."""
+"""What tests of several commands share: words, folders of images, and records."""
+
+import json
+
+from swag_jax import write_image
 
 
 def over(usual, flags):
@@ -6,3 +10,17 @@ def over(usual, flags):
     given = {str(word).partition("=")[0] for word in flags}
     kept = [pair for pair in zip(usual[::2], usual[1::2], strict=True) if pair[0] not in given]
     return [word for pair in kept for word in pair] + list(flags)
+
+
+def save(shown, place):
+    """Write images by folder and name; return the place."""
+    for folder, images in shown.items():
+        (place / folder).mkdir()
+        for name, image in images.items():
+            write_image(place / folder / f"{name}.png", image)
+    return place
+
+
+def records(folder):
+    """Return the records of a folder of results by name."""
+    return {r["name"]: r for r in map(json.loads, (folder / "results.jsonl").read_text().splitlines())}
