@@ -63,7 +63,7 @@ def compiled(settings: swag.StylizeSettings, size: int) -> Callable[[], Any]:
     content, style = jax.random.uniform(jax.random.key(0), (2, size, size, 3))
     pooling: dict[str, Any] = {"pooling": "average"} if settings.backbone.startswith("vgg") else {}
     network = swag.backbones.create(settings.backbone, until=objective.style_layers[-1], **pooling)
-    network = jax.jit(swag.Backbone.frozen)(network)
+    network = jax.jit(lambda network: network.frozen())(network)  # a new function: traced anew for each form
     make_targets = jax.jit(lambda n, c, s: swag.make_targets(n, c, [s], objective=objective, blend=jnp.ones(1)))
     arguments = network, make_targets(network, content, style), solver.init(content, objective.terms)
 
