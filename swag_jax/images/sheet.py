@@ -5,8 +5,8 @@ without scaling keeps its exact values.
 """
 
 import math
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Self, TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -22,6 +22,8 @@ Color: TypeAlias = tuple[float, float, float]
 """One sRGB color, each channel in [0, 1]."""
 
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+Cell = TypeVar("Cell")
 
 _LABEL_INK, _CAPTION_INK = 0.13, 0.38
 """How far ink is from black (or, on dark backgrounds, from white) toward the background."""
@@ -65,52 +67,92 @@ def sheet(
     columns = max(map(len, rows), default=0)
     _check(rows, captions, row_labels, column_labels, columns)
     check_range(gap, what="gap", low=0)
-    images = [image for row in rows for image in row if image is not None]
-    height, width = cell or (max(i.shape[0] for i in images), max(i.shape[1] for i in images))
+    height, width = cell or _largest(rows)
     size = font_size if font_size is not None else max(11, min(24, round(width / 15)))
-    small_size = max(9, round(size * 0.82))
-    font, small = ImageFont.load_default(size), ImageFont.load_default(small_size)
-    leading, small_leading = round(size * _LEADING), round(small_size * _LEADING)
+    label, caption = _Type.of_size(size), _Type.of_size(max(9, round(size * 0.82)))
 
-    heads = [wrap(text, font, width, 2) for text in column_labels or ()]
-    labels = [one_line(label) for label in row_labels or ()]
-    longest = max((math.ceil(font.getlength(word)) for label in labels for word in label.split()), default=0)
-    sides = [wrap(label, font, max(width // 2, 4 * size, min(longest, width)), 3) for label in labels]
-    notes = [[wrap(text or "", small, width, 3) for text in row] for row in captions or [[]] * len(rows)]
+    heads = label.wrapped(column_labels or (), width, 2)
+    sides = label.wrapped(row_labels or (), _side_width(row_labels or (), label, width, size), 3)
+    notes = [caption.wrapped(row, width, 3) for row in captions or [[]] * len(rows)]
 
-    top = gap + (max(map(len, heads)) * leading + size // 2 if heads else 0)
-    left = gap + (math.ceil(max(font.getlength(line) for lines in sides for line in lines)) + size if sides else 0)
-    caption_space = size // 3
-    below = [max(map(len, row), default=0) * small_leading + (caption_space if captions else 0) for row in notes]
+    space = size // 3 if captions else 0
+    top = gap + (label.height(heads) + size // 2 if heads else 0)
+    left = gap + (label.width(sides) + size if sides else 0)
     # The last of each is where another row or column would start: the sheet's height and width.
-    tops = np.cumsum([top, *(height + space + gap for space in below)]).tolist()
+    tops = np.cumsum([top, *(height + space + caption.height(row) + gap for row in notes)]).tolist()
     lefts = [left + column * (width + gap) for column in range(columns + 1)]
 
-    canvas = np.empty((tops[-1], lefts[-1], 3), np.float32)
-    canvas[:] = background
-    for top, row in zip(tops, rows, strict=False):
-        for left, image in zip(lefts, row, strict=False):
-            if image is not None:
-                _place(canvas[top : top + height, left : left + width], image)
-
-    label_ink, caption_ink = _ink(background, _LABEL_INK), _ink(background, _CAPTION_INK)
-    above = [
-        (head, left + width // 2, tops[0] - leading // 3 - leading * (len(head) - 1))
-        for left, head in zip(lefts, heads, strict=False)
-    ]
-    _write(canvas, above, font, leading, "md", label_ink)
-    left_of = [
-        (side, lefts[0] - leading // 2, top + (height - leading * (len(side) - 1)) // 2)
-        for top, side in zip(tops, sides, strict=False)
-    ]
-    _write(canvas, left_of, font, leading, "rm", label_ink)
-    below_cells = [
-        (note, left + width // 2, top + height + caption_space)
-        for top, row in zip(tops, notes, strict=False)
-        for left, note in zip(lefts, row, strict=False)
-    ]
-    _write(canvas, below_cells, small, small_leading, "ma", caption_ink)
+    canvas = np.full((tops[-1], lefts[-1], 3), background, np.float32)
+    for image, top, left in _cells(rows, tops, lefts):
+        if image is not None:
+            _place(canvas[top : top + height, left : left + width], image)
+    # Column labels end above the first row, row labels are centered to the left of theirs, captions start below cells.
+    ink, last = _ink(background, _LABEL_INK), tops[0] - label.leading // 3
+    above = [(text, x + width // 2, last - label.below_first(text)) for text, x in zip(heads, lefts, strict=False)]
+    label.write(canvas, above, "md", ink)
+    middle, right = height // 2, lefts[0] - label.leading // 2
+    beside = [(text, right, y + middle - label.below_first(text) // 2) for text, y in zip(sides, tops, strict=False)]
+    label.write(canvas, beside, "rm", ink)
+    below = [(text, x + width // 2, y + height + space) for text, y, x in _cells(notes, tops, lefts)]
+    caption.write(canvas, below, "ma", _ink(background, _CAPTION_INK))
     return canvas
+
+
+class _Type(NamedTuple):
+    """A font, and the distance between its lines."""
+
+    font: Font
+    leading: int
+
+    @classmethod
+    def of_size(cls, size: int) -> Self:
+        return cls(ImageFont.load_default(size), round(size * _LEADING))
+
+    def wrapped(self, texts: Sequence[str | None], width: int, lines: int) -> list[list[str]]:
+        return [wrap(text or "", self.font, width, lines) for text in texts]
+
+    def width(self, texts: Sequence[Sequence[str]]) -> int:
+        return max(math.ceil(self.font.getlength(line)) for lines in texts for line in lines)
+
+    def height(self, texts: Sequence[Sequence[str]]) -> int:
+        return max(map(len, texts), default=0) * self.leading
+
+    def below_first(self, lines: Sequence[str]) -> int:
+        return (len(lines) - 1) * self.leading
+
+    def write(
+        self, canvas: CellImage, texts: Sequence[tuple[Sequence[str], int, int]], anchor: str, ink: Color
+    ) -> None:
+        """Write the lines of each text, the first at (x, y) by Pillow's anchor."""
+        drawn = Image.new("L", (canvas.shape[1], canvas.shape[0]))
+        draw = ImageDraw.Draw(drawn)
+        for lines, x, y in texts:
+            for number, line in enumerate(lines):
+                draw.text((x, y + self.leading * number), line, fill=255, font=self.font, anchor=anchor)
+        cover = np.asarray(drawn, np.float32)[..., None] / np.float32(255.0)
+        canvas[:] = np.where(cover > 0, canvas + (np.asarray(ink, np.float32) - canvas) * cover, canvas)
+
+
+def _largest(rows: Sequence[Sequence[CellImage | None]]) -> tuple[int, int]:
+    shapes = [image.shape for row in rows for image in row if image is not None]
+    return max(shape[0] for shape in shapes), max(shape[1] for shape in shapes)
+
+
+def _side_width(labels: Sequence[str], label: _Type, width: int, size: int) -> int:
+    """Return the room of row labels: half a cell, or their longest word up to a whole one."""
+    longest = max(
+        (math.ceil(label.font.getlength(word)) for text in labels for word in one_line(text).split()), default=0
+    )
+    return max(width // 2, 4 * size, min(longest, width))
+
+
+def _cells(
+    rows: Sequence[Sequence[Cell]], tops: Sequence[int], lefts: Sequence[int]
+) -> Iterator[tuple[Cell, int, int]]:
+    """Yield what is in each cell, with the cell's top and left."""
+    for row, top in zip(rows, tops, strict=False):
+        for value, left in zip(row, lefts, strict=False):
+            yield value, top, left
 
 
 def _check(rows, captions, row_labels, column_labels, columns: int) -> None:
@@ -167,21 +209,3 @@ def _ink(background: Color, fade: float) -> Color:
     dark = sum(background) < 1.2
     red, green, blue = (fade * channel + (1.0 - fade) * dark for channel in background)
     return red, green, blue
-
-
-def _write(
-    canvas: CellImage,
-    texts: Sequence[tuple[Sequence[str], int, int]],
-    font: Font,
-    leading: int,
-    anchor: str,
-    ink: Color,
-) -> None:
-    """Write texts into the canvas: the lines of each, and the place (x, y) of the first by Pillow's anchor."""
-    drawn = Image.new("L", (canvas.shape[1], canvas.shape[0]))
-    draw = ImageDraw.Draw(drawn)
-    for lines, x, y in texts:
-        for number, line in enumerate(lines):
-            draw.text((x, y + leading * number), line, fill=255, font=font, anchor=anchor)
-    cover = np.asarray(drawn, np.float32)[..., None] / np.float32(255.0)
-    canvas[:] = np.where(cover > 0, canvas + (np.asarray(ink, np.float32) - canvas) * cover, canvas)

@@ -71,6 +71,7 @@ METRICS: Mapping[str, Metric] = {
     "fid": Metric("lower", "set", ("inception",)),
     "artfid": Metric("lower", "set", ("lpips", "inception")),
 }
+"""Every metric by name."""
 
 
 @dataclass(frozen=True, eq=False)
