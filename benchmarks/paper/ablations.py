@@ -23,7 +23,7 @@ from PIL import Image
 import swag_jax as swag
 from swag_jax import plots
 from swag_jax._files import replacing
-from swag_jax.cli._subjects import read_subjects
+from swag_jax.cli._networks import read_specs
 from swag_jax.measure import Estimate, NetworkSpec, activation_statistics, estimate
 
 SWITCHES: Mapping[str, Mapping[str, str]] = {
@@ -156,7 +156,7 @@ def main() -> None:
     }
     found = dict[str, Stages]()
     print(HEAD, flush=True)
-    for subject in read_subjects(names(), ["random"]):
+    for subject in read_specs(names(), ["random"]):
         found[subject.name] = measured(subject, images, arguments.seeds)
         print(row(subject.name, found[subject.name]), flush=True)
     write_json(arguments.output / "ablations.json", report(found, arguments, time.perf_counter() - began))

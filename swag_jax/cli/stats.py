@@ -15,9 +15,9 @@ from swag_jax.backbones import NAMES
 from swag_jax.cli._display import Display, clock, count_line, table_console
 from swag_jax.cli._exit import ExitCode
 from swag_jax.cli._flags import Quiet, flag
+from swag_jax.cli._networks import available, names_of, read_specs
 from swag_jax.cli._outputs import check_outputs, write_report
 from swag_jax.cli._pairs import images_in, left_out_of
-from swag_jax.cli._subjects import available, names_of, read_subjects
 from swag_jax.images import CONTENTS, STYLES, read_image, sample
 from swag_jax.measure.activations import (
     MEASURES,
@@ -83,7 +83,7 @@ class Stats(Quiet):
     def run(self) -> ExitCode:
         """Check everything first, then measure, then write."""
         smoothings = _smoothings(self)
-        specs, missing = available(read_subjects(self.networks, self.weights))
+        specs, missing = available(read_specs(self.networks, self.weights))
         files = _files(self.images)
         starred = _starred(self, specs, smoothings)
         _check_outputs(self, files)

@@ -22,7 +22,7 @@ from swag_jax.backbones.zoo import parameter_shapes
 from swag_jax.cli._display import table_console
 from swag_jax.cli._exit import ExitCode
 from swag_jax.cli._flags import Group, Quiet, flag, word
-from swag_jax.cli._subjects import read_network
+from swag_jax.cli._networks import read_network
 from swag_jax.generators.registry import PUBLISHED
 from swag_jax.images import CONTENTS, sample
 from swag_jax.images.crop import read_crop

@@ -10,7 +10,7 @@ from words import over
 
 from swag_jax import measure, plots, read_image, sample
 from swag_jax.cli import parse, stats
-from swag_jax.cli._subjects import read_subjects
+from swag_jax.cli._networks import read_specs
 from swag_jax.images import CONTENTS, STYLES
 from swag_jax.measure.activations import MEASURES
 from swag_jax.params.manifest import weights_folder
@@ -148,7 +148,7 @@ def test_switched_networks(run, written):
 
 
 def test_the_star_of_switched_networks():
-    specs = read_subjects(["resnet50", "resnet50:residual=false"], ["random"])
+    specs = read_specs(["resnet50", "resnet50:residual=false"], ["random"])
     assert stats._starred(parse(["stats"]), specs, [Smoothing("softmax")]) == ["resnet50"]
     command = parse(["stats", "--starred", "resnet50:residual=false"])
     assert stats._starred(command, specs, []) == ["resnet50:residual=false"]

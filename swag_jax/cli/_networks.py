@@ -16,7 +16,7 @@ _NOT_EVERYWHERE = ("imagenet", "embedded")
 _TRUTHS = {"true": True, "false": False}
 
 
-def read_subjects(networks: Sequence[str], weights: Sequence[str]) -> list[NetworkSpec]:
+def read_specs(networks: Sequence[str], weights: Sequence[str]) -> list[NetworkSpec]:
     """Return every network with all weights that are meant for it.
 
     Args:
@@ -34,7 +34,7 @@ def read_subjects(networks: Sequence[str], weights: Sequence[str]) -> list[Netwo
         if owner in NAMES and "=" in entry and owner not in options:
             rule = f"the weights {entry} are for a network that is not measured"
             raise error(rule, cure=f"add {owner} to --networks")
-    found = {entry: list(_subjects_of(entry, own, weights)) for entry, own in options.items()}
+    found = {entry: list(_specs_of(entry, own, weights)) for entry, own in options.items()}
     for entry, specs in found.items():
         names = [spec.name for spec in specs]
         for name in names:
@@ -70,7 +70,7 @@ def names_of(spec: NetworkSpec) -> tuple[str, ...]:
     return (spec.name,) if spec.options else (spec.name, spec.backbone)
 
 
-def _subjects_of(entry: str, options: dict[str, Any], weights: Sequence[str]) -> Iterator[NetworkSpec]:
+def _specs_of(entry: str, options: dict[str, Any], weights: Sequence[str]) -> Iterator[NetworkSpec]:
     for words in weights:
         owner, equals, path = words.partition("=")
         own = bool(equals) and owner in NAMES
