@@ -216,19 +216,7 @@ def read_fitting(parts: Sequence[Part], layout: Layout, expected: Shapes, *, rul
     Raises:
         UserError: If a file cannot be read, or they do not fit; one line for every misfit.
     """
-    plan: dict[str, tuple[Part, str]] = {}
-    wrong = []
-    for part in parts:
-        for key, shape in part.shapes.items():
-            name = layout.rename(key)
-            if name in plan:
-                wrong.append(f"{name} is in {plan[name][0].source.name} and in {part.source.name}")
-            elif name is not None:
-                plan[name] = part, key
-            elif shape != layout.folded.get(key, shape):
-                wrong.append(f"{key} has shape {shape}, expected {layout.folded[key]}")
-            elif not layout.dropped(key) and key not in layout.folded:
-                wrong.append(f"unexpected {key}")
+    plan, wrong = _homes(parts, layout)
     shapes = {name: layout.shape(part.shapes[key]) for name, (part, key) in plan.items()}
     wrong += misfits(shapes, expected)
     foreign: Tensors = {}
@@ -243,6 +231,24 @@ def read_fitting(parts: Sequence[Part], layout: Layout, expected: Shapes, *, rul
         raise misfits_error(rule, wrong)
     foreign = layout.prepare(foreign)
     return {name: layout.arrange(foreign[key]) for name, (_, key) in plan.items()}
+
+
+def _homes(parts: Sequence[Part], layout: Layout) -> tuple[dict[str, tuple[Part, str]], list[str]]:
+    """Return the file and the key of every parameter by our name, and what has no place in the layout."""
+    plan: dict[str, tuple[Part, str]] = {}
+    wrong = []
+    for part in parts:
+        for key, shape in part.shapes.items():
+            name = layout.rename(key)
+            if name in plan:
+                wrong.append(f"{name} is in {plan[name][0].source.name} and in {part.source.name}")
+            elif name is not None:
+                plan[name] = part, key
+            elif shape != layout.folded.get(key, shape):
+                wrong.append(f"{key} has shape {shape}, expected {layout.folded[key]}")
+            elif not layout.dropped(key) and key not in layout.folded:
+                wrong.append(f"unexpected {key}")
+    return plan, wrong
 
 
 def _read_network(found: _Checkpoint, backbone: str, expected: Shapes, setup: Setup) -> Tensors:
