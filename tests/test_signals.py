@@ -68,7 +68,7 @@ def body():
     thing = Thing()
     gone = weakref.ref(thing, lambda _: (send(), time.sleep(0.1)))
     del thing
-    time.sleep(60)
+    time.sleep(2)
 sys.exit(run(body))
 """,
     "twice where the first is a request": """

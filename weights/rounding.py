@@ -25,7 +25,7 @@ from swag_jax.backbones import Compute
 from swag_jax.params.quantize import dequantize, quantize
 from swag_jax.params.tree import Tensors
 
-FIRST_IMAGES, POSITIONS = 256, 24_000
+FIRST_IMAGES, POSITIONS = 256, 36_000
 """Photographs, and positions in them, that a layer before the last stage is fitted on. The last stage is fitted on all
 positions of all photographs: it has 49 of each, and kernels with up to 4,608 inputs."""
 
@@ -49,7 +49,7 @@ class Care(NamedTuple):
 FIRST, LAST = Care(0.1, 0.01, by_tap=False), Care(3.0, 0.1, by_tap=True)
 """Before the last stage and in it: there kernels have the most inputs, and photographs the fewest positions."""
 
-IN_16_BITS = ("conv1", "conv2_", "conv3_1", "conv3_2")
+IN_16_BITS = ("conv1", "conv2_", "conv3_1", "conv3_2", "conv3_3.conv1")
 """Beginnings of the names of layers that are not rounded, as many as 38 MB for both embedded networks allow."""
 
 LEAST_FACTOR = 0.05

@@ -30,12 +30,11 @@ from swag_jax.backbones import Precision
 from swag_jax.cli._display import Display, clock, count_line
 from swag_jax.cli._exit import ExitCode, stoppable
 from swag_jax.cli._flags import Changes, Quiet, changed, changes, flag, word
-from swag_jax.cli._folder import Folder, ImageFile, Task, unique
+from swag_jax.cli._folder import Folder, ImageFile, Task, readable_sha256, unique
 from swag_jax.cli._outputs import check_outputs, kept_alpha, write_result
 from swag_jax.cli._pairs import images_in, left_out_of, named
 from swag_jax.images import read_image, read_mask
 from swag_jax.images.io import check_output
-from swag_jax.params._files import file_sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +210,7 @@ def _facts(command: Apply, settings: ApplySettings) -> dict[str, object]:
     """Return what all images depend on, apart from themselves."""
     return {
         "settings": asdict(settings),
-        "generator": file_sha256(_generator_file(command)),
+        "generator": readable_sha256(_generator_file(command)),
         "masks": _masks_fact(command),
         "loading": [command.backbone, command.weights, command.similarity, command.precision],
     }

@@ -13,7 +13,7 @@ from swag_jax._types import AnyHostImage
 from swag_jax.cli._display import Display, clock, count_line
 from swag_jax.cli._exit import ExitCode, stoppable
 from swag_jax.cli._flags import Quiet, flag
-from swag_jax.cli._folder import DONE, Folder, ImageFile, file_sha256
+from swag_jax.cli._folder import DONE, Folder, ImageFile, readable_sha256
 from swag_jax.cli._pairs import Job, from_file, from_folders, left_out_of
 from swag_jax.cli._settings import PairFlags, ProcessFlags
 from swag_jax.cli.stylize import describe_weights
@@ -130,7 +130,7 @@ def _facts(command: Batch) -> Any:
         return {
             "settings": asdict(job.settings),
             "weights": [found.name, found.sha256],
-            "init": None if job.init is None else file_sha256(job.init),
+            "init": None if job.init is None else readable_sha256(job.init),
             "max_shapes": command.max_shapes,
         }
 

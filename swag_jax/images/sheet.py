@@ -6,7 +6,7 @@ without scaling keeps its exact values.
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Self, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -105,7 +105,7 @@ class _Type(NamedTuple):
     leading: int
 
     @classmethod
-    def of_size(cls, size: int) -> Self:
+    def of_size(cls, size: int) -> "_Type":
         return cls(ImageFont.load_default(size), round(size * _LEADING))
 
     def wrapped(self, texts: Sequence[str | None], width: int, lines: int) -> list[list[str]]:

@@ -66,7 +66,6 @@ def solve(
     """Stylize one image at one scale, as a pure function to be jitted, vmapped or sharded.
 
     Args:
-        network: The network to read.
         content: `height width 3` in [0, 1].
         styles: One or more style images, of any sizes, mixed equally.
         objective: What is minimized.

@@ -53,7 +53,6 @@ def make_targets(
     """Compute everything the objective needs of the content and the style images. Pure.
 
     Args:
-        network: The network to read.
         content: The content image at the size that is optimized.
         styles: One or more style images, of any sizes.
         objective: Layers and smoothing.

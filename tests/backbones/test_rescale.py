@@ -11,7 +11,7 @@ from swag_jax._checks import UserError
 from swag_jax.backbones import unit_mean
 from swag_jax.backbones.vgg import PADDINGS, POOLINGS
 from swag_jax.backbones.zoo import parameter_shapes
-from swag_jax.params.tree import flat_parameters, with_parameters
+from swag_jax.params.tree import flat_parameters, shapes_of, with_parameters
 
 IMAGES = jax.random.normal(jax.random.key(0), (2, 24, 20, 3))
 
@@ -27,7 +27,7 @@ def drawn():
 
 def create(until="relu3_1", **options):
     skeleton = nnx.eval_shape(lambda: backbones.create("vgg19", until=until, **options))
-    return with_parameters(skeleton, drawn())
+    return with_parameters(skeleton, {name: drawn()[name] for name in shapes_of(skeleton)})
 
 
 def run(network, images):

@@ -218,10 +218,11 @@ def broken(monkeypatch):
     """Replace a parameter of the loaded network."""
 
     def spoil(name, value):
-        def load(*arguments, **options):
+        def load(*arguments, frozen, **options):
             network, source = backbones.load(*arguments, **options)
             arrays = flat_parameters(network)
-            return with_parameters(network, {**arrays, name: arrays[name].at[0].set(value)}), source
+            spoiled = with_parameters(network, {**arrays, name: arrays[name].at[0].set(value)})
+            return spoiled.frozen() if frozen else spoiled, source
 
         monkeypatch.setattr("swag_jax.optimize.pairs.load", load)
 
