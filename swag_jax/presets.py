@@ -100,7 +100,7 @@ swag_resnet50_released = _StylizeSettings(
 )
 """peiwang062/swag, resnet_swag.py, mode resnet50_swag as enabled since 2021-04-28: layer3 and layer4 times 0.001, the
 rest raw, weights 1 and 1e17, L-BFGS with history 100 and about 1000 evaluations at 512 pixels from the content. The
-tiny factor all but removes the two deep style terms and the content term beside the shallow ones."""
+tiny factor all but removes the two deep style terms and the content term compared with the shallow ones."""
 
 swag_resnet50_first = swag_resnet50_released.replace(
     objective=swag_resnet50_released.objective.replace(smoothing=swag_resnet50.objective.smoothing)
@@ -149,11 +149,11 @@ OF_BACKBONE: _Mapping[str, str] = {
     "googlenet": "swag-googlenet",
     "inception_v3": "swag-inception-v3",
 }
-"""The preset that stands for a backbone where none is named."""
+"""The preset that stands for a backbone if none is given."""
 
 
 def of_backbone(name: str) -> _StylizeSettings:
-    """Return the settings that stand for a backbone where no preset is named.
+    """Return the settings that stand for a backbone if no preset is given.
 
     They are its preset or, for a residual network without one, `swag_resnet50` at its own layers.
 

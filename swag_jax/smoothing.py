@@ -153,7 +153,7 @@ def smooth(features: Features, smoothing: Smoothing, *, temperature: float | Sca
     A softmax is multiplied by the number N of entries it sums over: its own values shrink with the image's size and
     leave the range in which float32 squares are exact. What is lost is a factor per layer, `unit` = 1 / N. Relative
     losses divide it out; losses in the paper's and the released code's units put it back, since there it decides how
-    much one layer counts beside another.
+    much one layer counts compared with another.
 
     Args:
         features: `height width channels`.

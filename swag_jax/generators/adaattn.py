@@ -90,7 +90,7 @@ class AdaAttNConfig:
 
     @property
     def attended(self) -> tuple[LayerSpec, ...]:
-        """The taps with attention of their own, shallow to deep."""
+        """The taps that have attention, shallow to deep."""
         return self.taps[-1 - self.fused - self.skip :]
 
     def compared(self, tap: LayerSpec) -> tuple[LayerSpec, ...]:

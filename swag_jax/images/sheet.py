@@ -91,8 +91,8 @@ def sheet(
     above = [(text, x + width // 2, last - label.below_first(text)) for text, x in zip(heads, lefts, strict=False)]
     label.write(canvas, above, "md", ink)
     middle, right = height // 2, lefts[0] - label.leading // 2
-    beside = [(text, right, y + middle - label.below_first(text) // 2) for text, y in zip(sides, tops, strict=False)]
-    label.write(canvas, beside, "rm", ink)
+    sideways = [(text, right, y + middle - label.below_first(text) // 2) for text, y in zip(sides, tops, strict=False)]
+    label.write(canvas, sideways, "rm", ink)
     below = [(text, x + width // 2, y + height + space) for text, y, x in _cells(notes, tops, lefts)]
     caption.write(canvas, below, "ma", _ink(background, _CAPTION_INK))
     return canvas
