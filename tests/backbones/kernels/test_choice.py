@@ -6,24 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from agreement import CPU, XLA, compare
 
 from swag_jax._checks import UserError
 from swag_jax.backbones import Compute
 from swag_jax.backbones.kernels import Prepared, _choice
 
-XLA, CPU = Compute(kernels="xla"), Compute(kernels="cpu")
 NONE, AROUND = ((0, 0), (0, 0)), ((1, 1), (1, 1))
-
-
-def compare(function, *arguments, tolerance=2e-5):
-    """Compare value and gradients of `function(compute, *arguments)` under both kinds of kernels."""
-    results = []
-    for compute in (XLA, CPU):
-        value, pull = jax.vjp(lambda *xs, o=compute: function(o, *xs), *arguments)
-        cotangent = jax.random.normal(jax.random.key(9), value.shape)
-        results.append((value, *pull(cotangent)))
-    for xla, cpu in zip(*results, strict=True):
-        np.testing.assert_allclose(cpu, xla, rtol=tolerance, atol=tolerance * float(jnp.abs(xla).max()))
 
 
 @pytest.mark.parametrize(
