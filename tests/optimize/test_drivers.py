@@ -64,7 +64,8 @@ def test_result(solver):
 
 
 def test_equal_settings_give_equal_images():
-    np.testing.assert_array_equal(run().image, run().image)
+    settings = FAST.replace(objective=SHALLOW)
+    np.testing.assert_array_equal(run(settings).image, run(settings).image)
 
 
 def test_one_scale_equals_the_pure_solve():
@@ -92,12 +93,20 @@ def test_solve_under_vmap_equals_singles(solver):
         np.testing.assert_allclose(batch[i], jax.jit(one)(network, contents[i], styles[i]), atol=1e-4)
 
 
-@pytest.mark.parametrize("smoothing", ["none", "softmax", "channel-softmax", "spatial-softmax", "scale"])
-@pytest.mark.parametrize("backbone", ["vgg19", "resnet50"])
-def test_every_smoothing_lowers_the_loss(smoothing, backbone):
+@pytest.mark.parametrize(
+    ("backbone", "smoothing"),
+    [
+        ("vgg19", "none"),
+        ("vgg19", "channel-softmax"),
+        ("resnet50", "softmax"),
+        ("resnet50", "spatial-softmax"),
+        ("resnet50", "scale"),
+    ],
+)
+def test_every_smoothing_lowers_the_loss(backbone, smoothing):
     layers = {"vgg19": ("relu1_1", "relu2_1"), "resnet50": ("conv1", "conv2_1")}[backbone]
     objective = Objective(layers[-1:], layers, style_weight=10.0, smoothing=smoothing)
-    result = run(FAST.replace(backbone=backbone, objective=objective, size=32, smallest_size=32, steps=12))
+    result = run(FAST.replace(backbone=backbone, objective=objective, size=32, smallest_size=32, steps=10))
     assert result.history["total"][-1] < 0.9 * result.history["total"][0]
 
 
@@ -119,12 +128,13 @@ def test_callback_sees_every_chunk_and_can_stop():
 
 
 def test_chunk_length_does_not_change_the_image():
-    np.testing.assert_allclose(run(every=1).image, run(every=3).image, atol=1e-4)
+    settings = FAST.replace(objective=SHALLOW)
+    np.testing.assert_allclose(run(settings, every=1).image, run(settings, every=4).image, atol=1e-4)
 
 
 def test_several_styles_and_blend():
     other = sample("mosaic", size=50)
-    settings = FAST.replace(steps=3, smallest_size=48)
+    settings = FAST.replace(steps=3, smallest_size=48, objective=SHALLOW)
     alone = run(settings).image
     np.testing.assert_allclose(run(settings, style=[STYLE, STYLE]).image, alone, atol=1e-3)
     blended = run(settings.replace(blend=(1.0, 0.0)), style=[STYLE, other]).image
@@ -133,7 +143,7 @@ def test_several_styles_and_blend():
 
 
 def test_inits():
-    settings = FAST.replace(steps=1, smallest_size=48)
+    settings = FAST.replace(steps=1, smallest_size=48, objective=SHALLOW)
     start = {init: run(settings.replace(init=init)).image for init in ("content", "statistics", "noise")}
     np.testing.assert_allclose(start["content"], resize(CONTENT, 36, 48), atol=1e-6)
     assert abs(start["noise"].mean() - 0.5) < 0.02
@@ -165,7 +175,7 @@ def test_colors():
 
 
 def test_style_scale_changes_the_target():
-    settings = FAST.replace(steps=3, smallest_size=48)
+    settings = FAST.replace(steps=3, smallest_size=48, objective=SHALLOW)
     assert np.abs(run(settings).image - run(settings.replace(style_scale=2.0)).image).max() > 0.01
 
 
@@ -179,7 +189,8 @@ def test_texture_synthesis_and_reconstruction():
 
 
 def test_total_variation_is_a_term():
-    assert "variation" in run(FAST.replace(objective=OBJECTIVE.replace(tv_weight=1.0))).history
+    settings = FAST.replace(objective=SHALLOW.replace(tv_weight=1.0), steps=1, smallest_size=48)
+    assert "variation" in run(settings).history
 
 
 def test_precisions():
