@@ -1,5 +1,7 @@
 """What GoogLeNet and Inception v3 have beyond the laws of all networks."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,9 +33,13 @@ def test_neighbors_are_averaged_with_or_without_the_padding():
     np.testing.assert_array_equal(flat, jnp.full((1, 1, 5, 2), 3.0, jnp.bfloat16))
 
 
+@functools.cache
+def inception(variant):
+    return nnx.eval_shape(lambda: backbones.create("inception_v3", variant=variant))
+
+
 def pooled(name, variant, x):
-    network = nnx.eval_shape(lambda: backbones.create("inception_v3", variant=variant))
-    return network._pooled(name, x)
+    return inception(variant)._pooled(name, x)
 
 
 @pytest.mark.parametrize("name", ["mixed5b", "mixed5d", "mixed6b", "mixed6e", "mixed7b", "mixed7c"])

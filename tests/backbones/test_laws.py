@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from skeletons import skeleton
 
 from swag_jax import backbones
 from swag_jax._checks import UserError
@@ -71,15 +72,14 @@ def kind(request):
     return request.param
 
 
-@pytest.fixture
-def network(kind):
+@functools.cache
+def early(kind):
     return backbones.create(kind, until=EARLY[kind])
 
 
-@functools.cache
-def skeleton(name):
-    """The whole network, without its arrays."""
-    return nnx.eval_shape(lambda: backbones.create(name))
+@pytest.fixture
+def network(kind):
+    return early(kind)
 
 
 @jax.jit
@@ -135,10 +135,10 @@ def test_jit_equals_eager(network):
 
 
 def test_early_stop_equals_full_pass_and_goes_no_deeper(network):
-    early, full = network(BATCH[:1], until=network.layers[1]), run(network, BATCH[:1])
-    assert tuple(early) == network.layers[:2]
+    shallow, full = network(BATCH[:1], until=network.layers[1]), run(network, BATCH[:1])
+    assert tuple(shallow) == network.layers[:2]
     assert full.keys() == set(network.layers)
-    close(early, {layer: full[layer] for layer in early}, 1e-6)
+    close(shallow, {layer: full[layer] for layer in shallow}, 1e-6)
 
 
 def test_early_stop_computes_fewer_convolutions(name):
@@ -168,7 +168,7 @@ def test_seeded_initialization_repeats(kind):
 
 
 def test_initialization_follows_pytorch(kind):
-    arrays = flat_parameters(backbones.create(kind, until=EARLY[kind]))
+    arrays = flat_parameters(early(kind))
     if kind == "alexnet":  # torch.nn.Conv2d's default: uniform within 1 / sqrt(fan_in), biases as well
         bound = float(np.prod(arrays["conv1.kernel"].shape[:3])) ** -0.5
         for array in arrays.values():
@@ -217,7 +217,7 @@ def test_unknown_layer_offers_near_names(name):
 def test_bfloat16_stays_near_float32(kind):
     compute = backbones.Compute(precision="bfloat16")
     low = run(backbones.create(kind, until=EARLY[kind], compute=compute), BATCH[:1])
-    high = run(backbones.create(kind, until=EARLY[kind]), BATCH[:1])
+    high = run(early(kind), BATCH[:1])
     for layer in high:
         assert low[layer].dtype == jnp.bfloat16
         error = jnp.linalg.norm((low[layer] - high[layer]).ravel()) / jnp.linalg.norm(high[layer].ravel())
@@ -226,7 +226,7 @@ def test_bfloat16_stays_near_float32(kind):
 
 def test_frozen_equals_the_network_and_its_gradient(kind):
     """With statistics that are not trivial; freezing twice changes nothing."""
-    network = backbones.create(kind, until=EARLY[kind])
+    network = early(kind)
     keys = iter(jax.random.split(jax.random.key(5), 1000))
     arrays = {
         flat: array + 0.1 * jax.random.uniform(next(keys), array.shape)

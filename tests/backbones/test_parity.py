@@ -21,6 +21,10 @@ from swag_jax.params.tree import with_parameters
 FOLDER = Path(__file__).parents[1] / "reference"
 REFERENCES = sorted(path for path in FOLDER.glob("*.npz") if "backbone" in np.load(path))
 
+FORWARD = ("vgg19", "vgg19_replicate", "resnet50", "wide_resnet50_2_odd", "resnet50_v1", "no_resnet50", "pseudo_vgg")
+FORWARD += ("inception_v3", "vgg16_odd", "vgg19_caffe_average")
+"""Without the gradient: each has the operations of another, whose gradient is compared."""
+
 
 def options_of(reference):
     """The network's own arguments."""
@@ -63,13 +67,16 @@ def test_every_layer_and_the_gradient(path, tmp_path):
         features = extract(network, image, layers=network.layers)
         return sum((features[layer] ** 2).mean() for layer in reference["objective_layers"].tolist()), features
 
-    (value, found), gradient = jax.jit(jax.value_and_grad(energy, 1, has_aux=True))(network, image)
+    if path.stem in FORWARD:
+        value, found = jax.jit(energy)(network, image)
+    else:
+        (value, found), gradient = jax.jit(jax.value_and_grad(energy, 1, has_aux=True))(network, image)
+        close(gradient, reference["gradient_norm"], reference["gradient_values"])
     assert network.layers == tuple(reference["layers"])
     for i, layer in enumerate(network.layers):
         assert found[layer].shape == tuple(reference["shapes"][i])
         close(found[layer], reference["norms"][i], reference["values"][i])
     assert float(value) == pytest.approx(float(reference["objective"]), rel=1e-4)
-    close(gradient, reference["gradient_norm"], reference["gradient_values"])
 
 
 def close(array, norm, values):

@@ -42,11 +42,17 @@ def test_whole_numbers_come_out_exact():
     np.testing.assert_array_equal(y, definition(x, kernel, ((1, 1), (1, 1))))
 
 
-@pytest.mark.parametrize("padding", [((0, 0), (0, 0)), ((1, 1), (1, 1)), ((2, 0), (1, 2))])
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 5, 9), (4, 3, 3), (6, 12, 4)])
-@pytest.mark.parametrize("block", [2**20, 40, 1])
-def test_equals_the_definition(shape, padding, block, monkeypatch):
-    """For even and odd sizes, in one block, in blocks of whole images, of rows, and of one row each."""
+PADDINGS = ((0, 0), (0, 0)), ((1, 1), (1, 1)), ((2, 0), (1, 2))
+
+
+@pytest.mark.parametrize(("i", "shape"), list(enumerate([(1, 8, 8), (3, 5, 9), (4, 3, 3), (6, 12, 4)])))
+@pytest.mark.parametrize(("j", "block"), list(enumerate([2**20, 40, 1])))
+def test_equals_the_definition(i, shape, j, block, monkeypatch):
+    """For even and odd sizes, in one block, in blocks of whole images, of rows, and of one row each.
+
+    Of shapes, blocks and paddings every pair is tried.
+    """
+    padding = PADDINGS[(i + j) % 3]
     monkeypatch.setattr(_winograd, "BLOCK", block)
     x, kernel = drawn(0, *shape, 4), drawn(1, 3, 3, 4, 2)
     expected, pull = jax.vjp(lambda k: definition(x, k, padding), kernel)
