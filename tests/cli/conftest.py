@@ -13,7 +13,7 @@ from words import over
 from swag_jax import sample, write_image
 from swag_jax.cli import main
 
-SHALLOW = ("--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_1")
+SHALLOW = ("--style-layers", "relu1_1,relu1_2", "--content-layers", "relu1_2")
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def stylize(command, images, tmp_path):
         content = images / "content.png" if content is None else content
         styles = [images / "style.png"] if styles is None else styles
         output = tmp_path / "out.png" if output is None else output
-        small = ("--size", 48, "--steps", 4, *SHALLOW)
+        small = ("--size", 48, "--steps", 4, "--solver", "adam", *SHALLOW)
         return command("stylize", content, *styles, "-o", output, *over(small, flags))
 
     return run

@@ -137,7 +137,7 @@ def test_unwritable_report(refused, tmp_path, report):
         (("--every", 0), "--every must be at least 1, got 0"),
         (("--blend", "1,2"), "there must be one blend weight per style image (1), got 2"),
         (("--blend", "-1"), "a blend weight must be at least 0, got -1.0"),
-        (("--memory", 0), "L-BFGS memory must be at least 1, got 0"),
+        (("--solver", "lbfgs", "--memory", 0), "L-BFGS memory must be at least 1, got 0"),
         (("--solver", "adam", "--learning-rate", 0), "learning rate must be greater than 0, got 0.0"),
         (("--scale-ratio", 1), "scale ratio must be at least 1.1, got 1.0"),
         (("--style-scale", 100), "style scale must be at least 0.05 and at most 20, got 100.0"),
@@ -159,9 +159,9 @@ def test_size_below_the_networks_minimum_names_the_size_that_works(refused, styl
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """Write a VGG19 down to relu2_1 whose bias of conv2_1 is changed."""
-    shapes = parameter_shapes("vgg19", until="relu2_1")
-    places = {"conv1_1": 0, "conv1_2": 2, "conv2_1": 5}
+    """Write a VGG19 down to relu1_2 whose bias of conv1_2 is changed."""
+    shapes = parameter_shapes("vgg19", until="relu1_2")
+    places = {"conv1_1": 0, "conv1_2": 2}
 
     def write(change):
         rng, tensors = np.random.default_rng(0), {}
@@ -170,7 +170,7 @@ def checkpoint(tmp_path):
             values = rng.normal(0, 0.1, shape).astype(np.float32)
             values = values.transpose(3, 2, 0, 1).copy() if kind == "kernel" else values
             tensors[f"features.{places[layer]}.{'weight' if kind == 'kernel' else 'bias'}"] = values
-        tensors["features.5.bias"] = change(tensors["features.5.bias"])
+        tensors["features.2.bias"] = change(tensors["features.2.bias"])
         save_file(tensors, tmp_path / "mine.safetensors")
         return tmp_path / "mine.safetensors"
 
@@ -188,7 +188,7 @@ def test_nan_weights(refused, checkpoint):
 
 def test_overflowing_weights_name_step_and_term(refused, checkpoint):
     problem = refused("--weights", checkpoint(lambda bias: bias + 1e38))
-    assert re.search(r"the term style/relu2_1 must be finite, got (inf|nan) at step 1: check the weights", problem)
+    assert re.search(r"the term style/relu1_2 must be finite, got (inf|nan) at step 1: check the weights", problem)
     assert "mine.safetensors" in problem
 
 

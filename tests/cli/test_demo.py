@@ -9,7 +9,7 @@ from swag_jax import read_image, sample
 from swag_jax.cli import demo, main
 from swag_jax.images import CONTENTS, STYLES, fitted, resize
 
-SMALL = ("--size", "48", "--steps", "3", "--style-layers", "conv1,conv2_1", "--content-layers", "conv2_1")
+SMALL = ("--size", "48", "--steps", "3", "--style-layers", "conv1", "--content-layers", "conv1")
 
 PAIRS = [f"{content}_{style}.png" for content, style in demo.PAIRS]
 

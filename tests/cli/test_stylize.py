@@ -17,7 +17,7 @@ from swag_jax.cli._display import Display, clock, fit, steps_line
 from swag_jax.images import luminance, read_alpha, resize
 from swag_jax.optimize import Progress
 
-TERMS = {"total", "content/relu2_1", "style/relu1_1", "style/relu2_1"}
+TERMS = {"total", "content/relu1_2", "style/relu1_1", "style/relu1_2"}
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_equal_seeds_equal_images(stylize, tmp_path):
 def test_the_command_gives_the_librarys_image(stylize, images, tmp_path):
     stylize("--solver", "adam", "--smoothing", "softmax", "--style-weight", 3)
     start = swag_jax.presets.gatys_vgg19
-    layers = {"style_layers": ("relu1_1", "relu2_1"), "content_layers": ("relu2_1",)}
+    layers = {"style_layers": ("relu1_1", "relu1_2"), "content_layers": ("relu1_2",)}
     smoothing = replace(start.objective.smoothing, kind="softmax")
     objective = replace(start.objective, style_weight=3.0, smoothing=smoothing, **layers)
     settings = replace(start, size=48, steps=4, solver="adam", objective=objective)
@@ -141,7 +141,7 @@ def test_init_from_a_image(stylize, images, tmp_path):
         return json.loads((tmp_path / "r.json").read_text())["losses"]
 
     assert first_loss("--init", images / "content.png") == first_loss("--init", "content") == first_loss()
-    assert first_loss("--init", images / "other.png")["content/relu2_1"][0] > 0
+    assert first_loss("--init", images / "other.png")["content/relu1_2"][0] > 0
 
 
 def test_transparency_is_kept_where_the_format_can(stylize, images, tmp_path):
@@ -224,7 +224,7 @@ def test_a_process_stops_on_sigint(process, images, tmp_path):
     printed = process(
         *("stylize", images / "content.png", images / "style.png", "-o", output, "--report", tmp_path / "r.json"),
         *("--size", 64, "--steps", 100_000, "--every", 5),
-        *("--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_1"),
+        *("--style-layers", "relu1_1,relu1_2", "--content-layers", "relu1_2"),
         stop_at=tmp_path / "out-00005.png",
     )
     assert printed.code == 130, printed.err
