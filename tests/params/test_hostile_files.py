@@ -16,7 +16,7 @@ from swag_jax.params.torch_file import read_torch, torch_shapes
 
 CALL = b"ctorch._utils\n_rebuild_tensor_v2\n"
 STORAGE = b"(U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x04tQ"
-MANY = 90_000
+MANY = 20_000
 """Instructions of a long pickle, fewer than `DESCRIPTION_VALUES`."""
 
 

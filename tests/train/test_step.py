@@ -68,8 +68,8 @@ def test_losses_fall(small, encoder, batch, kind):
 
 def test_a_generator_learns_through_a_residual_network_with_swag(small, batch):
     """What this project is for: ResNet50's activations, smoothed inside the losses only."""
-    objective = adain.AdaINObjective("conv2_3", ("conv1", "conv2_3"), normalization="relative")
-    residual = backbones.create("resnet50", seed=1, until="conv2_3")
+    objective = adain.AdaINObjective("conv2_1", ("conv1", "conv2_1"), normalization="relative")
+    residual = backbones.create("resnet50", seed=1, until="conv2_1")
     first = {}
     for kind in ("none", "softmax"):
         settings = small["adain"].replace(encoder="resnet50", objective=objective.replace(smoothing=kind))
