@@ -22,12 +22,6 @@ def checkpoint_shapes(source: Path) -> dict[str, tuple[int, ...]]:
     """Return the shape of every tensor of a safetensors or PyTorch file, by its own keys.
 
     Steps and tables of 8-bit tensors are part of these, and have no separate entries.
-
-    Args:
-        source: A safetensors or PyTorch file.
-
-    Raises:
-        UserError: If the file cannot be read.
     """
     if not is_safetensors(source):
         return torch_shapes(source)
@@ -37,15 +31,7 @@ def checkpoint_shapes(source: Path) -> dict[str, tuple[int, ...]]:
 
 
 def read_floats(source: Path, keys: Collection[str]) -> Tensors:
-    """Return tensors of a safetensors or PyTorch file as float32 arrays, by their own keys.
-
-    Args:
-        source: The file.
-        keys: Which of its tensors.
-
-    Raises:
-        UserError: If the file cannot be read, or one of them does not hold finite floating-point numbers.
-    """
+    """Return tensors of a safetensors or PyTorch file as float32 arrays; a `UserError` unless all are finite."""
     floats, unusable = usable_floats(source, keys)
     if unusable:
         raise error(f"{source} must hold finite floating-point numbers", got="; ".join(unusable))
@@ -53,11 +39,7 @@ def read_floats(source: Path, keys: Collection[str]) -> Tensors:
 
 
 def tensors_sha256(tensors: Mapping[str, np.ndarray]) -> str:
-    """Return one SHA-256 over all names, shapes and values: the same for the same weights in any file.
-
-    Args:
-        tensors: Arrays by flat name.
-    """
+    """Return one SHA-256 over all names, shapes and values: the same for the same weights in any file."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype.str} {tensors[name].shape}\n".encode())
@@ -66,49 +48,18 @@ def tensors_sha256(tensors: Mapping[str, np.ndarray]) -> str:
 
 
 def is_safetensors(source: Path) -> bool:
-    """Tell whether a file is a safetensors file, or is called one; otherwise it should be a PyTorch file.
-
-    Args:
-        source: The file.
-
-    Returns:
-        Whether it is to be read as a safetensors file.
-
-    Raises:
-        UserError: If it is missing, a directory, unreadable or empty.
-    """
+    """Tell whether a file is a safetensors file, or is called one; otherwise it should be a PyTorch file."""
     # By content, since users rename files: a safetensors file is a 64-bit length and then a JSON object.
     with check_file(source).open("rb") as file:
         return file.read(9)[8:] == b"{" or source.suffix == ".safetensors"
 
 
-def _read(source: Path, keys: Collection[str]) -> tuple[Tensors, list[str]]:
-    """Read tensors, 8-bit ones decoded, and list those that cannot be used."""
-    if not is_safetensors(source):
-        return read_torch(source, names=keys), []
-    types = {key: kind for key, (kind, _) in safetensors_header(source).items()}
-    known = [key for key in keys if types[key] in TYPES.values()]
-    unread = [
-        f"{key} holds {types[key]} numbers, which are not read" for key in keys if types[key] not in TYPES.values()
-    ]
-    companions = [companion for key, companion in companion_keys(types).items() if key in set(known)]
-    decoded, misfits = decode(read_safetensors(source, names=[*known, *companions]))
-    return decoded, unread + misfits
-
-
 def usable_floats(source: Path, keys: Collection[str], *, prefix: str = "") -> tuple[Tensors, list[str]]:
-    """Read tensors as float32, and list those that are not finite floating-point numbers.
+    """Read tensors as float32, and say in one line each which are not finite floating-point numbers.
 
     Args:
-        source: A safetensors or PyTorch file.
-        keys: Which of its tensors, without the prefix.
-        prefix: What stands in front of their keys in the file.
-
-    Returns:
-        Arrays by the file's own keys, and one line for each that cannot be used.
-
-    Raises:
-        UserError: If the file cannot be read.
+        keys: Without the prefix, as in the result.
+        prefix: What stands in front of all keys in the file.
     """
     values, unusable = _read(source, [prefix + key for key in keys])
     floats = {}
@@ -122,3 +73,15 @@ def usable_floats(source: Path, keys: Collection[str], *, prefix: str = "") -> t
         if bad := np.count_nonzero(~np.isfinite(floats[key])):
             unusable.append(f"{key} holds {bad} NaN or infinite values")
     return floats, unusable
+
+
+def _read(source: Path, keys: Collection[str]) -> tuple[Tensors, list[str]]:
+    if not is_safetensors(source):
+        return read_torch(source, names=keys), []
+    types = {key: kind for key, (kind, _) in safetensors_header(source).items()}
+    foreign = [key for key in keys if types[key] not in TYPES.values()]
+    known = set(keys).difference(foreign)
+    # An 8-bit tensor needs the steps or the table that decode it.
+    companions = [companion for key, companion in companion_keys(types).items() if key in known]
+    decoded, misfits = decode(read_safetensors(source, names=[*known, *companions]))
+    return decoded, [f"{key} holds {types[key]} numbers, which are not read" for key in foreign] + misfits

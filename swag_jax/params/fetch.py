@@ -39,7 +39,6 @@ def fetch(
     """Download a checkpoint, check its hash, convert it and put it into the local store.
 
     Args:
-        checkpoint: What to fetch.
         expected: The shape of every parameter of its whole network.
         progress: Whether to show a progress bar on standard error.
         endpoint: Another address for the hub; default: `$HF_ENDPOINT`, else huggingface.co.

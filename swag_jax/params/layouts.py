@@ -25,7 +25,6 @@ class Layout:
     """How one family of checkpoints lays out its weights.
 
     Attributes:
-        name: What the command line calls it.
         rename: Our name of each foreign key.
         drops: A regular expression of keys left out on purpose.
         family: The networks it is for: `vgg`, `vgg16`, `alexnet`, `resnet` or `inception`; empty for all.
@@ -33,8 +32,7 @@ class Layout:
         normalization: How images in [0, 1] become the network's input; `None` for the network's default.
         padding: What its convolutions see beyond the edge.
         axes: The order of a foreign kernel's axes that gives ours.
-        folded: Shapes of foreign tensors that `prepare` folds into others.
-        prepare: What happens to the foreign tensors before they are renamed.
+        folded: Shapes of foreign tensors that `prepare`, called before they are renamed, folds into others.
     """
 
     name: str
@@ -278,7 +276,6 @@ def find_layout(shapes: Shapes, *, backbone: str, name: str = "auto", where: obj
 
     Args:
         shapes: The shape of every tensor of the checkpoint, by its own keys.
-        backbone: The network to be filled.
         name: One of `LAYOUT_NAMES`; `auto` tells by the keys.
         where: What to call the checkpoint in messages.
 
@@ -335,7 +332,7 @@ def looks_like(shapes: Shapes) -> str | None:
 
 
 def _resnet(shapes: Shapes) -> str:
-    blocks = len([key for key in shapes if re.fullmatch(r"layer3\.\d+\.conv2\.weight", key)])
+    blocks = sum(re.fullmatch(r"layer3\.\d+\.conv2\.weight", key) is not None for key in shapes)
     if "layer1.0.conv3.weight" not in shapes:
         return _BASIC_RESNETS.get(blocks, "resnet of another depth")
     width, group = shapes["layer1.0.conv2.weight"][:2]

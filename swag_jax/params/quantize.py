@@ -37,8 +37,7 @@ def quantize(tensors: Mapping[str, np.ndarray], *, channel_axis: int = 0) -> Ten
     .. math:: w_o \approx s_o q_o, \quad q_o \in \{-127, \dots, 127\}, \quad s_o = c_o \max |w_o| / 127
 
     For each output channel o, c is the one of 1, 0.98, ..., 0.7 with the least squared error; what lies beyond
-    127 steps is cut off there. A step has 17 significant bits, so that the product is exact in float32, and what
-    `dequantize` gives is quantized to the same numbers again.
+    127 steps is cut off there. What `dequantize` gives is quantized to the same numbers again.
 
     Args:
         tensors: Arrays by a checkpoint's own keys. Those with four axes are kernels.
@@ -73,30 +72,14 @@ def quantize(tensors: Mapping[str, np.ndarray], *, channel_axis: int = 0) -> Ten
 
 
 def tabulate(index: np.ndarray, table: np.ndarray, key: str) -> Tensors:
-    """Return the two tensors that stand for `table[index]` in a file.
-
-    Args:
-        index: Places in the table, uint8, in the kernel's shape.
-        table: 256 values, float32.
-        key: The kernel's key.
-
-    Example:
-        >>> table = np.linspace(-1, 1, 256, dtype=np.float32)
-        >>> dequantize(tabulate(np.uint8([[0, 255]]), table, "k"))["k"].tolist()
-        [[-1.0, 1.0]]
-    """
+    """Return the two tensors that stand for `table[index]` in a file: uint8 places, and 256 float32 values."""
     return {key: index, key + _TABLE: table}
 
 
 def dequantize(tensors: Mapping[str, np.ndarray]) -> Tensors:
-    """Return the tensors with every 8-bit one as the numbers it stands for: the inverse of `quantize`.
+    """Return the tensors with every 8-bit one as the numbers it stands for: the inverse of `quantize` and `tabulate`.
 
-    Args:
-        tensors: Arrays by key, as `quantize` or `tabulate` return them; 8-bit ones may have any number of axes, and
-            steps any shape with the same number of axes that broadcasts to theirs.
-
-    Returns:
-        float32 arrays by key, without the steps and tables.
+    8-bit tensors may have any number of axes, and steps any shape with as many axes that broadcasts to theirs.
 
     Raises:
         UserError: If an 8-bit tensor has no steps or table, or they have another shape or are not finite.
@@ -117,11 +100,7 @@ def dequantize(tensors: Mapping[str, np.ndarray]) -> Tensors:
 
 
 def decode(tensors: Mapping[str, np.ndarray]) -> tuple[Tensors, list[str]]:
-    """Decode each 8-bit tensor that has its steps or its table, in float32, and list the ones that cannot be used.
-
-    Returns:
-        All tensors but steps, tables and those that cannot be decoded; and a line for each of the last.
-    """
+    """Decode each 8-bit tensor that has its steps or its table, and say in one line each which cannot be decoded."""
     companions = companion_keys({key: value.dtype.name for key, value in tensors.items()})
     decoded = {key: value for key, value in tensors.items() if key not in companions.values()}
     misfits = []
@@ -130,19 +109,15 @@ def decode(tensors: Mapping[str, np.ndarray]) -> tuple[Tensors, list[str]]:
         # Numbers beyond float32 become infinite here, and are for the caller to find.
         with np.errstate(over="ignore"):
             values = tensors[companion].astype(np.float32)
-            stepped = codes.dtype == np.int8
-            if wrong := _step_misfit(companion, values, codes.shape) if stepped else _table_misfit(companion, values):
+            if wrong := _misfit(companion, values, codes):
                 misfits.append(wrong)
             else:
-                decoded[key] = codes * values if stepped else values[codes]
+                decoded[key] = codes * values if codes.dtype == np.int8 else values[codes]
     return decoded, misfits
 
 
 def companion_keys(types: Mapping[str, str]) -> dict[str, str]:
-    """Return the key of its steps or its table for each 8-bit tensor that has one.
-
-    Args:
-        types: The type of every tensor's numbers by key, as NumPy calls it.
+    """Return the key of its steps or its table for each 8-bit tensor that has one, from NumPy's name of every type.
 
     Example:
         >>> companion_keys({"a": "int8", "a.step": "float32", "b": "int8", "c.step": "float32"})
@@ -184,19 +159,16 @@ def _whole(scaled: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(scaled), -_LARGEST, _LARGEST)
 
 
-def _step_misfit(key: str, step: np.ndarray, shape: tuple[int, ...]) -> str | None:
-    """Say what is wrong with the steps of a tensor of `shape`; `None` if nothing is."""
-    if step.ndim != len(shape) or any(length not in (1, full) for length, full in zip(step.shape, shape, strict=True)):
-        return f"{key} has shape {step.shape}, expected 1 or the length of {shape} along every axis"
-    if bad := np.count_nonzero(~(np.isfinite(step) & (step > 0))):
-        return f"{key} holds {bad} values that are not finite and positive"
-    return None
-
-
-def _table_misfit(key: str, table: np.ndarray) -> str | None:
-    """Say what is wrong with a table of values; `None` if nothing is."""
-    if table.shape != (_TABLE_LENGTH,):
-        return f"{key} has shape {table.shape}, expected ({_TABLE_LENGTH},)"
-    if bad := np.count_nonzero(~np.isfinite(table)):
-        return f"{key} holds {bad} values that are not finite"
-    return None
+def _misfit(key: str, values: np.ndarray, codes: np.ndarray) -> str | None:
+    """Say what is wrong with the steps or the table of 8-bit codes; `None` if nothing is."""
+    if codes.dtype == np.int8:
+        pairs = zip(values.shape, codes.shape, strict=False)
+        fits = values.ndim == codes.ndim and all(length in (1, full) for length, full in pairs)
+        expected, rule = f"1 or the length of {codes.shape} along every axis", "finite and positive"
+    else:
+        fits, expected, rule = values.shape == (_TABLE_LENGTH,), f"({_TABLE_LENGTH},)", "finite"
+    if not fits:
+        return f"{key} has shape {values.shape}, expected {expected}"
+    usable = np.isfinite(values) & (values > 0 if codes.dtype == np.int8 else True)
+    bad = np.count_nonzero(~usable)
+    return f"{key} holds {bad} values that are not {rule}" if bad else None

@@ -23,12 +23,6 @@ def divided(tensors: Mapping[str, ArrayT], divisors: Mapping[str, ArrayT]) -> di
     Args:
         tensors: Kernels (height, width, in, out) and biases by flat name, such as `conv1_1.kernel`.
         divisors: One vector per convolution, by its name; one without a divisor keeps its outputs' scale.
-
-    Example:
-        >>> import numpy as np
-        >>> tensors = {"conv1_1.kernel": np.ones((1, 1, 3, 2)), "conv1_1.bias": np.ones(2)}
-        >>> divided(tensors, {"conv1_1": np.array([2.0, 4.0])})["conv1_1.bias"].tolist()
-        [0.5, 0.25]
     """
     result = dict(tensors)
     before: Any = None

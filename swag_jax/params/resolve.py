@@ -36,7 +36,6 @@ class Source:
     Attributes:
         kind: `imagenet` (from the store, trained on ImageNet), `embedded`, `file`, or `random`.
         name: What to call them.
-        backbone: The network they are for.
         path: The file; `None` for random weights.
         sha256: SHA-256 of the original checkpoint; `None` for random weights.
         normalization: How images in [0, 1] become the network's input; `None` for the network's default.
@@ -60,12 +59,7 @@ class Source:
     note: str = ""
 
     def describe(self) -> str:
-        """Say in one line what they are.
-
-        Example:
-            >>> Source("random", "random", "vgg19", note="not trained").describe()
-            'random (not trained)'
-        """
+        """Say in one line what they are, such as `random (not trained)`."""
         return f"{self.name} ({self.note})" if self.note else self.name
 
     def advice(self) -> str | None:
@@ -80,7 +74,6 @@ def resolve(backbone: str, *, weights: str = "auto") -> Source:
     """Find the weights a user asks for.
 
     Args:
-        backbone: The network they are for.
         weights: `auto` (the embedded checkpoint of a network that has one, on every machine alike; else torchvision's
             ImageNet checkpoint if it is in the local store, else random), `imagenet` (torchvision's), `embedded`,
             `random`, the name of an embedded or a stored checkpoint, or the path of any file that can be converted.
@@ -190,7 +183,6 @@ def _file(backbone: str, weights: str) -> Source:
 
 
 def _asked_by(weights: Checkpoint | Setup) -> dict[str, Any]:
-    """Return what weights ask of their network."""
     asked = ("normalization", "padding", "architecture", "deepest_layer")
     return {name: getattr(weights, name) for name in asked}
 
