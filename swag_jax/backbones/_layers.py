@@ -77,7 +77,6 @@ class Compute:
         Args:
             x: `batch height width channels_in`.
             kernel: `height width channels_in channels_out`, or what `prepare` made of it.
-            stride: Step in both directions.
             padding: Rows (above, below) and columns (left, right) beyond the edges.
             border: What they hold.
         """
@@ -92,8 +91,7 @@ class Compute:
 
         Args:
             x: `batch height width channels`.
-            size: Rows and columns of a window.
-            stride: Step in both directions, at most `size`.
+            stride: At most `size`.
             padding: Rows and columns beyond each edge, which never are the maximum.
             partial: Whether rows and columns at the end that fill no window make one (PyTorch's `ceil_mode`).
         """
@@ -158,12 +156,7 @@ class FrozenConv(Convolution):
 
 
 class Conv(Convolution):
-    """A square convolution with bias.
-
-    Attributes:
-        kernel: `size size channels_in channels_out`.
-        bias: `channels_out`, zero at initialization.
-    """
+    """A square convolution with bias, which is zero at initialization."""
 
     def __init__(self, channels_in: int, channels_out: int, *, size: int, stride: int = 1, rngs: nnx.Rngs):
         kernel = kaiming_normal(rngs, (size, size, channels_in, channels_out))
@@ -191,18 +184,7 @@ class BatchNorm(nnx.Module):
 
 
 class ConvNorm(Convolution):
-    """A convolution without bias followed by batch norm with its stored statistics.
-
-    Args:
-        channels_in: Channels of its input.
-        channels_out: Channels of its output.
-        size: Height and width of the kernel.
-        stride: Step in both directions.
-        padding: Zeros (above, below), (left, right); default: half a kernel, which keeps the size.
-        epsilon: What the norm adds to the variance.
-        draw: How the kernel is initialized.
-        rngs: Randomness for that.
-    """
+    """A convolution without bias followed by batch norm with its stored statistics; its own padding keeps the size."""
 
     def __init__(
         self,

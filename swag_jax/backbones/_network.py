@@ -17,7 +17,7 @@ class Backbone(nnx.Module):
     It is a pytree: pass it to `jax.jit` as an argument. Constants, as in a closure, compile ten times slower.
 
     Attributes:
-        layers: The names of all activations it holds, shallow to deep.
+        layers: The names of all activations it holds, shallow to deep: down to `until`, the deepest that is built.
         strides: The spacing in image pixels between neighboring positions of each activation.
         normalization: How images in [0, 1] become its input, see `swag_jax.images.normalize`.
         compute: Precision and kernels.
@@ -27,6 +27,19 @@ class Backbone(nnx.Module):
     strides: tuple[int, ...]
     normalization: str
     compute: Compute
+
+    def __init__(
+        self,
+        layers: tuple[str, ...],
+        strides: Iterable[int],
+        *,
+        until: str | None = None,
+        normalization: str = "imagenet",
+        compute: Compute | None = None,
+    ):
+        self.layers = cut(layers, until)
+        self.strides = tuple(strides)[: len(self.layers)]
+        self.normalization, self.compute = normalization, compute or Compute()
 
     def __call__(self, images: Images, *, until: str | None = None) -> dict[str, Activations]:
         """Return every named activation up to `until`, shallow to deep.

@@ -5,14 +5,15 @@ by a ReLU, the first, second and fifth also by a 3x3 max pool with stride 2. LPI
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from swag_jax._types import Activations
-from swag_jax.backbones._layers import Compute, Conv, Convolution, half_padding
-from swag_jax.backbones._network import Backbone, cut
+from swag_jax.backbones._layers import Conv, Convolution, half_padding
+from swag_jax.backbones._network import Backbone
 
 _CONVOLUTIONS = {
     "conv1": (64, 11, 4),
@@ -49,27 +50,10 @@ class UniformConv(Conv):
 
 
 class AlexNet(Backbone):
-    """AlexNet's five convolutions, read at their named activations.
+    """AlexNet's five convolutions, read at their named activations."""
 
-    Args:
-        until: The deepest layer to build.
-        normalization: How images in [0, 1] become its input.
-        compute: Precision and kernels.
-        rngs: Randomness for the initialization.
-    """
-
-    def __init__(
-        self,
-        *,
-        until: str | None = None,
-        normalization: str = "imagenet",
-        compute: Compute | None = None,
-        rngs: nnx.Rngs,
-    ):
-        self.layers = cut(LAYERS, until)
-        self.strides = _STRIDES[: len(self.layers)]
-        self.normalization = normalization
-        self.compute = compute or Compute()
+    def __init__(self, *, rngs: nnx.Rngs, **options: Any):
+        super().__init__(LAYERS, _STRIDES, **options)
         channels = 3
         for name in self.layers:
             if name.startswith("conv"):

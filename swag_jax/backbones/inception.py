@@ -82,19 +82,11 @@ class _Inception(Backbone):
     deviation: float
 
     def __init__(
-        self,
-        *,
-        init: Initialization = "torchvision",
-        until: str | None = None,
-        normalization: str = "inception",
-        compute: Compute | None = None,
-        rngs: nnx.Rngs,
+        self, *, init: Initialization = "torchvision", normalization: str = "inception", rngs: nnx.Rngs, **options: Any
     ):
         check_name(init, INITIALIZATIONS, what="init")
-        self.layers = cut(tuple(self.parts), until)
-        self.strides = tuple(itertools.accumulate((self.steps.get(name, 1) for name in self.layers), operator.mul))
-        self.normalization = normalization
-        self.compute = compute or Compute()
+        strides = itertools.accumulate((self.steps.get(name, 1) for name in self.parts), operator.mul)
+        super().__init__(tuple(self.parts), strides, normalization=normalization, **options)
         draw: Draw = normal(self.deviation) if init == "torchvision" else kaiming_normal
         build = functools.partial(ConvNorm, epsilon=_EPSILON, draw=draw, rngs=rngs)
         for name in self.layers:
@@ -168,10 +160,6 @@ class GoogLeNet(_Inception):
     Args:
         init: `torchvision` (normal, standard deviation 0.01: random activations vanish with depth) or `kaiming`
             (He et al. 2015, fan-out, which keeps their size).
-        until: The deepest layer to build.
-        normalization: How images in [0, 1] become its input.
-        compute: Precision and kernels.
-        rngs: Randomness for the initialization.
     """
 
     parts, steps, deviation = _GOOGLENET, _GOOGLENET_STEPS, _GOOGLENET_DEVIATION
@@ -265,10 +253,6 @@ class InceptionV3(_Inception):
         variant: `torchvision`, or `fid`, the network of the Fréchet inception distance as in pytorch-fid: average pools
             leave the padding out of their count, and the pool of `mixed7c` takes the maximum.
         init: `torchvision` (normal, standard deviation 0.1) or `kaiming` (He et al. 2015, fan-out).
-        until: The deepest layer to build.
-        normalization: How images in [0, 1] become its input.
-        compute: Precision and kernels.
-        rngs: Randomness for the initialization.
     """
 
     parts, steps, deviation = _INCEPTION, _INCEPTION_STEPS, _INCEPTION_DEVIATION

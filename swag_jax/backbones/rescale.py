@@ -24,7 +24,7 @@ def unit_mean(network: Backbone, images: Images) -> VGG:
     """Return a VGG with each filter's mean activation over `images` and positions scaled to one.
 
     Every activation is what it was, divided by its channel's mean after the ReLU (`mean_activations`); formulas in
-    `swag_jax.params.divided`. A last convolution without its ReLU keeps its scale. Pure: works under `jax.jit`.
+    `swag_jax.params.rescale.divided`. A last convolution without its ReLU keeps its scale. Pure: works under `jax.jit`.
 
     Args:
         network: A VGG, not frozen.
@@ -64,13 +64,6 @@ def mean_activations(network: Backbone, images: Images) -> dict[str, Float[Array
 
     It is the mean over images and positions after the ReLU. A channel whose mean is at most 1e-3 of its layer's gets 1,
     and so keeps its scale.
-
-    Args:
-        network: A VGG, not frozen.
-        images: Normalized images, `batch height width 3`.
-
-    Raises:
-        UserError: If the network is another one, or `images` is empty or too small for the deepest layer.
     """
     means = _divisors(_check(network, images), images)
     return {name.replace("relu", "conv"): mean for name, mean in means.items()}
@@ -92,8 +85,5 @@ def _check(network: Backbone, images: Images) -> VGG:
 @jax.jit
 def _divisors(network: Backbone, images: Images) -> dict[str, Float[Array, " _"]]:
     """Return what each ReLU's channels are to be divided by; compiled, so that no activation is kept for long."""
-    return {name: _divisor(widen(x).mean((0, 1, 2))) for name, x in network(images).items() if name.startswith("relu")}
-
-
-def _divisor(mean: Float[Array, " channels"]) -> Float[Array, " channels"]:
-    return jnp.where(mean > _LIVE * mean.mean(), mean, 1.0)
+    means = {name: widen(x).mean((0, 1, 2)) for name, x in network(images).items() if name.startswith("relu")}
+    return {name: jnp.where(mean > _LIVE * mean.mean(), mean, 1.0) for name, mean in means.items()}

@@ -38,14 +38,7 @@ class Prepared(NamedTuple):
 
 
 class Case(NamedTuple):
-    """What a form is chosen by.
-
-    Attributes:
-        dtype: Of the input.
-        positions: Of the input, over the whole batch.
-        shape: Of the kernel.
-        window: Stride, padding and dilation.
-    """
+    """What a form is chosen by: the input's type, its positions over the whole batch, and the kernel's shape."""
 
     dtype: Any
     positions: int

@@ -18,14 +18,7 @@ NARROW = 128
 
 
 class Window(NamedTuple):
-    """How a kernel moves over a map.
-
-    Attributes:
-        stride: Step in both directions.
-        padding: Zeros (above, below), (left, right).
-        precision: Of products of float32 values.
-        dilation: Distance of the map's pixels, with zeros between them.
-    """
+    """How a kernel moves over a map; `dilation` is the distance of the map's pixels, with zeros between them."""
 
     stride: int
     padding: Padding
@@ -106,9 +99,7 @@ def matrix(x, kernel, window: Window) -> Activations:
     """Y = X K; what lies between and beyond the map's pixels stays zero."""
     seen = x[:, :: window.stride, :: window.stride]
     y = _product(seen.reshape(-1, seen.shape[-1]), _matrix(kernel), window.precision).astype(x.dtype)
-    y = y.reshape(*seen.shape[:-1], -1)
-    edges = [(0, 0, 0), *((*edge, window.dilation - 1) for edge in window.padding), (0, 0, 0)]
-    return lax.pad(y, jnp.zeros((), y.dtype), edges)
+    return _spread(y.reshape(*seen.shape[:-1], -1), window)
 
 
 def matrix_kernel_gradient(x, gradient, shape, window: Window) -> Kernel:
@@ -147,10 +138,14 @@ def _product(a, b, precision: lax.Precision | None = None):
 
 def _seen_by_rows(x, size, window: Window) -> list[Activations]:
     """For each row of a kernel of `size`: the pixels under it at every position, `batch rows columns width*in`."""
-    edges = [(0, 0, 0), *((*edge, window.dilation - 1) for edge in window.padding), (0, 0, 0)]
-    x = lax.pad(x, jnp.zeros((), x.dtype), edges)
-    across = jnp.concatenate(slices(x, 2, size[1], window.stride, (0, 0), fill=0.0), -1)
+    across = jnp.concatenate(slices(_spread(x, window), 2, size[1], window.stride, (0, 0), fill=0.0), -1)
     return slices(across, 1, size[0], window.stride, (0, 0), fill=0.0)
+
+
+def _spread(x, window: Window) -> Activations:
+    """Put zeros between and around the map's pixels."""
+    edges = [(0, 0, 0), *((*edge, window.dilation - 1) for edge in window.padding), (0, 0, 0)]
+    return lax.pad(x, jnp.zeros((), x.dtype), edges)
 
 
 # --- Products of blocks that stay in the processor's cache
