@@ -96,6 +96,7 @@ _ZOO: Mapping[str, Entry] = {
 }
 
 NAMES: tuple[str, ...] = tuple(_ZOO)
+"""Every network's name."""
 
 
 def entry(name: str) -> Entry:
