@@ -70,9 +70,6 @@ def decode(path: str | PathLike[str], size: int | None, *, shorter: int | None =
     """Decode the first frame of an image file and turn it upright; `size` is only checked, not applied.
 
     With `shorter`, a JPEG file may be decoded smaller, by a power of two, but with a shorter side of at least that.
-
-    Raises:
-        UserError: If the file is missing, unreadable, no image, broken, too small or too large.
     """
     if not isinstance(path, str | PathLike):
         raise error("an image is read from a path", got=type(path).__name__, cure="pass arrays as they are")
@@ -152,9 +149,6 @@ def _recognized(path: Path) -> tuple[str, str] | None:
 
 def left_out(folder: Path, *, deep: bool = False) -> str | None:
     """Count the files of a folder that are no images, by suffix, in one line; `None` if there are none.
-
-    Args:
-        deep: Whether subfolders count too.
 
     Example:
         >>> import tempfile

@@ -69,14 +69,8 @@ def read_image(path: str | PathLike[str], *, size: int | None = None) -> HostIma
 def read_alpha(path: str | PathLike[str], *, size: int | None = None) -> HostAlpha | None:
     """Read the opacity of an image, turned and sized as `read_image` does.
 
-    Args:
-        size: The longer side wanted in pixels; `None` keeps the size.
-
     Returns:
         A float32 array `height width` in [0, 1], 1 is opaque; `None` when the whole image is opaque.
-
-    Raises:
-        UserError: As `read_image` does.
 
     Example:
         >>> write_image("glass.png", np.ones((64, 48, 3), np.float32), alpha=np.zeros((64, 48), np.float32))
@@ -90,19 +84,8 @@ def read_alpha(path: str | PathLike[str], *, size: int | None = None) -> HostAlp
 def read_mask(path: str | PathLike[str], *, size: int | None = None) -> HostAlpha:
     """Read an image as a mask: luminance times opacity, so that what is transparent counts as black.
 
-    Args:
-        size: The longer side wanted in pixels; `None` keeps the size.
-
     Returns:
-        A float32 array `height width` in [0, 1].
-
-    Raises:
-        UserError: As `read_image` does.
-
-    Example:
-        >>> write_image("mask.png", np.ones((64, 48, 3), np.float32), alpha=np.zeros((64, 48), np.float32))
-        >>> float(read_mask("mask.png").max())
-        0.0
+        A float32 array `height width` in [0, 1], turned and sized as `read_image` does.
     """
     color, alpha = _read(path, size)
     light = np.asarray(luminance(jax.numpy.asarray(color)))
@@ -111,10 +94,8 @@ def read_mask(path: str | PathLike[str], *, size: int | None = None) -> HostAlph
 
 def _read(path: str | PathLike[str], size: int | None) -> tuple[HostImage, HostAlpha | None]:
     image = decode(path, size)
-    try:
+    with _pixels.readable_colors(path):
         return _pixels.colors(image), _pixels.opacity(image)
-    except (ValueError, OSError, MemoryError) as cause:
-        raise error(f"{path} must hold readable colors", got=cause, cure="export the file again") from cause
 
 
 def _fit(values: np.ndarray, size: int | None) -> np.ndarray:
@@ -123,19 +104,7 @@ def _fit(values: np.ndarray, size: int | None) -> np.ndarray:
 
 
 def check_output(path: str | PathLike[str], *, alpha: bool = False) -> None:
-    """Check, before long work starts, that an image can be written to a path.
-
-    Args:
-        path: The output file, which need not exist.
-        alpha: Whether an opacity will be written with the image.
-
-    Raises:
-        UserError: If the suffix is unknown or cannot hold the opacity, the path is a folder, or its folder is
-            missing or not writable.
-
-    Example:
-        >>> check_output("out.png", alpha=True)
-    """
+    """Check, before long work starts, that an image, perhaps with `alpha`, can be written to a path."""
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in OUTPUT_FORMATS:
@@ -177,11 +146,7 @@ def write_image(
         quality: Of JPEG and WebP, 1 to 100; PNG and TIFF are lossless.
 
     Raises:
-        UserError: If the path fails `check_output`, an array has another shape, type or range or holds a value that
-            is not finite, or the file cannot be written.
-
-    Example:
-        >>> write_image("black.webp", np.zeros((64, 48, 3), np.float32), quality=90)
+        UserError: If the path has another suffix or cannot be written, or an array has another shape, type or range.
     """
     check_range(quality, what="quality", low=1, high=100)
     check_output(path, alpha=alpha is not None)

@@ -29,9 +29,6 @@ def sample(name: str, *, size: int = 256) -> HostImage:
         size: The longer side in pixels, 16 to 4096. Files have 512 (the cat 400); beyond that, enlarging adds no
             detail.
 
-    Raises:
-        UserError: If there is no such sample, or the size is out of range.
-
     Example:
         >>> sample("coffee", size=64).shape
         (48, 64, 3)

@@ -4,8 +4,9 @@ Images are float32 `(height, width, 3)`, sRGB in [0, 1]; lengths are in pixels. 
 without scaling keeps its exact values.
 """
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -68,33 +69,28 @@ def sheet(
     _check(rows, captions, row_labels, column_labels, columns)
     check_range(gap, what="gap", low=0)
     height, width = cell or _largest(rows)
-    size = font_size if font_size is not None else max(11, min(24, round(width / 15)))
+    size = font_size or max(11, min(24, round(width / 15)))
     label, caption = _Type.of_size(size), _Type.of_size(max(9, round(size * 0.82)))
 
-    heads = label.wrapped(column_labels or (), width, 2)
-    sides = label.wrapped(row_labels or (), _side_width(row_labels or (), label, width, size), 3)
+    heads = label.wrapped(column_labels, width, 2)
+    sides = label.wrapped(row_labels, label.room(row_labels, width, size), 3)
     notes = [caption.wrapped(row, width, 3) for row in captions or [[]] * len(rows)]
-
     space = size // 3 if captions else 0
-    top = gap + (label.height(heads) + size // 2 if heads else 0)
-    left = gap + (label.width(sides) + size if sides else 0)
+    top, left = gap + label.height(heads, size // 2), gap + label.width(sides, size)
     # The last of each is where another row or column would start: the sheet's height and width.
-    tops = np.cumsum([top, *(height + space + caption.height(row) + gap for row in notes)]).tolist()
-    lefts = [left + column * (width + gap) for column in range(columns + 1)]
+    tops = np.cumsum([top, *(height + space + caption.height(row) + gap for row in notes)])
+    lefts = left + np.arange(columns + 1) * (width + gap)
 
     canvas = np.full((tops[-1], lefts[-1], 3), background, np.float32)
-    for image, top, left in _cells(rows, tops, lefts):
+    for image, y, x in _cells(rows, tops, lefts):
         if image is not None:
-            _place(canvas[top : top + height, left : left + width], image)
+            _place(canvas[y : y + height, x : x + width], image)
     # Column labels end above the first row, row labels are centered to the left of theirs, captions start below cells.
-    ink, last = _ink(background, _LABEL_INK), tops[0] - label.leading // 3
-    above = [(text, x + width // 2, last - label.below_first(text)) for text, x in zip(heads, lefts, strict=False)]
-    label.write(canvas, above, "md", ink)
-    middle, right = height // 2, lefts[0] - label.leading // 2
-    sideways = [(text, right, y + middle - label.below_first(text) // 2) for text, y in zip(sides, tops, strict=False)]
-    label.write(canvas, sideways, "rm", ink)
-    below = [(text, x + width // 2, y + height + space) for text, y, x in _cells(notes, tops, lefts)]
-    caption.write(canvas, below, "ma", _ink(background, _CAPTION_INK))
+    ink, middles = _ink(background, _LABEL_INK), lefts + width // 2
+    label.write(canvas, _cells([heads], tops - label.leading // 3, middles), "md", ink, rise=1.0)
+    right = itertools.repeat(lefts[0] - label.leading // 2)
+    label.write(canvas, zip(sides, tops + height // 2, right, strict=False), "rm", ink, rise=0.5)
+    caption.write(canvas, _cells(notes, tops + height + space, middles), "ma", _ink(background, _CAPTION_INK))
     return canvas
 
 
@@ -108,27 +104,32 @@ class _Type(NamedTuple):
     def of_size(cls, size: int) -> "_Type":
         return cls(ImageFont.load_default(size), round(size * _LEADING))
 
-    def wrapped(self, texts: Sequence[str | None], width: int, lines: int) -> list[list[str]]:
-        return [wrap(text or "", self.font, width, lines) for text in texts]
+    def wrapped(self, texts: Sequence[str | None] | None, width: int, lines: int) -> list[list[str]]:
+        return [wrap(text or "", self.font, width, lines) for text in texts or ()]
 
-    def width(self, texts: Sequence[Sequence[str]]) -> int:
-        return max(math.ceil(self.font.getlength(line)) for lines in texts for line in lines)
+    def room(self, labels: Sequence[str] | None, width: int, size: int) -> int:
+        """Return the room of row labels: half a cell, or their longest word up to a whole one."""
+        words = [word for text in labels or () for word in one_line(text).split()]
+        longest = max((math.ceil(self.font.getlength(word)) for word in words), default=0)
+        return max(width // 2, 4 * size, min(longest, width))
 
-    def height(self, texts: Sequence[Sequence[str]]) -> int:
-        return max(map(len, texts), default=0) * self.leading
+    def width(self, texts: Sequence[Sequence[str]], margin: int) -> int:
+        lengths = [math.ceil(self.font.getlength(line)) for lines in texts for line in lines]
+        return max(lengths) + margin if lengths else 0
 
-    def below_first(self, lines: Sequence[str]) -> int:
-        return (len(lines) - 1) * self.leading
+    def height(self, texts: Sequence[Sequence[str]], margin: int = 0) -> int:
+        return max(map(len, texts)) * self.leading + margin if texts else 0
 
     def write(
-        self, canvas: CellImage, texts: Sequence[tuple[Sequence[str], int, int]], anchor: str, ink: Color
+        self, canvas: CellImage, texts: Iterable[tuple[list[str], int, int]], anchor: str, ink: Color, rise: float = 0.0
     ) -> None:
-        """Write the lines of each text, the first at (x, y) by Pillow's anchor."""
+        """Write texts, the first line of each at (y, x) by Pillow's anchor, or higher by a share of the other lines."""
         drawn = Image.new("L", (canvas.shape[1], canvas.shape[0]))
         draw = ImageDraw.Draw(drawn)
-        for lines, x, y in texts:
+        for lines, y, x in texts:
+            first = y - int((len(lines) - 1) * self.leading * rise)
             for number, line in enumerate(lines):
-                draw.text((x, y + self.leading * number), line, fill=255, font=self.font, anchor=anchor)
+                draw.text((x, first + self.leading * number), line, fill=255, font=self.font, anchor=anchor)
         cover = np.asarray(drawn, np.float32)[..., None] / np.float32(255.0)
         canvas[:] = np.where(cover > 0, canvas + (np.asarray(ink, np.float32) - canvas) * cover, canvas)
 
@@ -138,17 +139,7 @@ def _largest(rows: Sequence[Sequence[CellImage | None]]) -> tuple[int, int]:
     return max(shape[0] for shape in shapes), max(shape[1] for shape in shapes)
 
 
-def _side_width(labels: Sequence[str], label: _Type, width: int, size: int) -> int:
-    """Return the room of row labels: half a cell, or their longest word up to a whole one."""
-    longest = max(
-        (math.ceil(label.font.getlength(word)) for text in labels for word in one_line(text).split()), default=0
-    )
-    return max(width // 2, 4 * size, min(longest, width))
-
-
-def _cells(
-    rows: Sequence[Sequence[Cell]], tops: Sequence[int], lefts: Sequence[int]
-) -> Iterator[tuple[Cell, int, int]]:
+def _cells(rows: Sequence[Sequence[Cell]], tops: np.ndarray, lefts: np.ndarray) -> Iterator[tuple[Cell, int, int]]:
     """Yield what is in each cell, with the cell's top and left."""
     for row, top in zip(rows, tops, strict=False):
         for value, left in zip(row, lefts, strict=False):
