@@ -13,15 +13,6 @@ def pytree_dataclass(cls: type[T]) -> type[T]:
 
     Unlike `jax.tree_util.register_dataclass`, JAX's own rebuilding bypasses the constructor: what it puts into the
     fields for a moment (placeholders, batches) is not what their annotations promise, and is not checked.
-
-    Example:
-        >>> @pytree_dataclass
-        ... @dataclasses.dataclass(frozen=True)
-        ... class Pair:
-        ...     first: int
-        ...     second: int
-        >>> jax.tree.map(lambda x: 2 * x, Pair(1, 2))
-        Pair(first=2, second=4)
     """
     names = tuple(field.name for field in dataclasses.fields(cls))  # pyright: ignore[reportArgumentType]
     keys = tuple(jax.tree_util.GetAttrKey(name) for name in names)

@@ -36,8 +36,7 @@ SIMILARITIES: tuple[Similarity, ...] = ("softmax", "cosine")
 
 Masks: TypeAlias = tuple[Mask, Bool[Array, "style_rows style_columns"]]
 """A region of the content and one of the style. Positions inside the first attend only to the second; all others attend
-to everything. A style region without any position restricts nothing.
-"""
+to everything. A style region without any position restricts nothing."""
 
 Queries: TypeAlias = Float[Array, "queries width"]
 Keys: TypeAlias = Float[Array, "keys width"]
@@ -71,15 +70,8 @@ def weighted_mean(
     linear in :math:`q_i`: it is computed once for all queries, and no row of A is ever made.
 
     Args:
-        queries: One row per content position.
-        keys: One row per style position, as wide as the queries.
-        values: One row per style position.
-        similarity: `softmax` or `cosine`.
         allowed: The queries inside the content's region and the keys inside the style's, see `Masks`.
         chunk: Queries at a time; `cosine` ignores it.
-
-    Raises:
-        UserError: If the similarity is unknown or the chunk is empty.
 
     Example:
         >>> weighted_mean(jnp.zeros((1, 2)), jnp.ones((2, 2)), jnp.array([[1.0], [3.0]])).tolist()
@@ -107,8 +99,7 @@ def weighted_moments(
 ) -> tuple[Means, Means]:
     r"""Return the attention-weighted mean :math:`M = A V` and deviation :math:`S = \sqrt{\max(A V^2 - M^2, 0)}`.
 
-    Both are float32, one row per query; arguments are those of `weighted_mean`. The deviation has gradient 0 where
-    it is 0, as in PyTorch.
+    Both are float32, one row per query. The deviation has gradient 0 where it is 0, as in PyTorch.
 
     Example:
         >>> mean, deviation = weighted_moments(jnp.zeros((1, 2)), jnp.ones((2, 2)), jnp.array([[1.0], [3.0]]))
@@ -138,7 +129,7 @@ def adaattn(
     r"""Return :math:`S \circ \mathrm{Norm}(F_c) + M`: the content's features with statistics of the style by position.
 
     Both the generator's layer and the local feature loss of AdaAttN are this function; the loss has no convolutions
-    before queries, keys and values. `similarity` and `chunk` are those of `weighted_mean`.
+    before queries, keys and values.
 
     Args:
         content: :math:`F_c`, `height width channels`.
@@ -148,14 +139,6 @@ def adaattn(
         key: Draws the style positions that are kept; required if there are more than `samples`.
         samples: The most style positions to attend to; others are left out at random. `None` keeps all.
         masks: Regions of content and style, at the sizes of `content` and `keys`.
-
-    Raises:
-        UserError: If style positions are to be left out and no key is given.
-
-    Example:
-        >>> content, style = jax.random.normal(jax.random.key(0), (2, 4, 4, 3))
-        >>> adaattn(content, content, style, style, key=jax.random.key(1), samples=8).shape
-        (4, 4, 3)
     """
     inside, region = masks or (None, None)
     kept = keep(keys, values, key=key, samples=samples, region=region)
@@ -165,11 +148,7 @@ def adaattn(
 @pytree_dataclass
 @dataclass(frozen=True)
 class StyleKeys:
-    """Keys and values of a style image, one row per position.
-
-    Attributes:
-        allowed: The positions inside the style's region, if there is one.
-    """
+    """Keys and values of a style image, one row per position; `allowed` are those inside the style's region, if any."""
 
     keys: Keys
     values: Values
@@ -184,11 +163,7 @@ def keep(
     samples: int | None = None,
     region: Bool[Array, "style_rows style_columns"] | None = None,
 ) -> StyleKeys:
-    """Return the style's positions inside `region`, at most `samples` of them, drawn by `key`; see `adaattn`.
-
-    Raises:
-        UserError: If positions are to be left out and no key is given.
-    """
+    """Return the style's positions inside `region`, at most `samples` of them, drawn by `key`; see `adaattn`."""
     found = StyleKeys(_flat(keys), _flat(values), None if region is None else region.ravel())
     if samples is None or len(found.keys) <= samples:
         return found
@@ -238,14 +213,6 @@ def key_features(
     Args:
         layers: Layers of `features`, shallow to deep, the last one being :math:`F^x`.
         known: Mean and deviation of each layer at that size, see `instance_norm`; default: the features' own.
-
-    Returns:
-        float32 features of the last layer's size, with the channels of all layers.
-
-    Example:
-        >>> features = {"shallow": jnp.ones((8, 8, 2)), "deep": jnp.ones((4, 4, 3))}
-        >>> key_features(features, layers=("shallow", "deep")).shape
-        (4, 4, 5)
     """
     sampled = at_deepest(features, layers=layers)
     return jnp.concatenate(

@@ -6,8 +6,6 @@ a batch is split along its first axis, and `mean` averages over the devices insi
 Independent problems are written for one of them; `map_batch` makes the batch on each device and maps it over the
 devices of this process, without communication. Their arrays have two leading axes, `devices size ...`: `split` and
 `replicate` put them on the devices once, `gather` brings them back.
-
-`initialize` joins several processes, on one machine or many. `run_inline` and `keep_memory` save time on the CPU.
 """
 
 import contextlib
@@ -70,10 +68,10 @@ def run_inline() -> None:
 def keep_memory() -> None:
     """Keep the memory that this process frees, on the CPU with glibc; elsewhere, do nothing.
 
-    XLA asks for a program's temporary memory at every call, and glibc would take large blocks from the system and
-    return them each time, page by page (measured in `benchmarks/README.md`). What was freed earlier, such as the
-    compiler's memory if called after the first call, is not kept.
+    What was freed earlier, such as the compiler's memory if called after the first call, is not kept.
     """
+    # XLA asks for a program's temporary memory at every call; glibc would take large blocks from the system and return
+    # them each time, page by page (measured in benchmarks/README.md).
     if jax.default_backend() == "cpu" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_MAX, 0)  # all blocks come from the heap
@@ -89,12 +87,6 @@ def moves_arrays(function: Callable[Parameters, Found]) -> Callable[Parameters, 
     """Return a function that may move arrays to the device and back under any `jax.transfer_guard`.
 
     If it returns an iterator, its steps may do so too, but not the code between them.
-
-    Example:
-        >>> doubled = moves_arrays(lambda numbers: np.asarray(2 * jax.numpy.asarray(numbers)))
-        >>> with jax.transfer_guard("disallow"):
-        ...     doubled([1.0, 2.0]).tolist()
-        [2.0, 4.0]
     """
     return _within(lambda: jax.transfer_guard("allow"), function)
 
@@ -149,10 +141,9 @@ def parallel(
 ) -> Callable[..., Any]:
     """Return a program mapped over the devices, whose results are those of the first.
 
-    What `step` returns must therefore be equal on all devices, as it is after `mean`.
+    What `step`, pure, returns must therefore be equal on all devices, as it is after `mean`.
 
     Args:
-        step: A pure function; it may call `mean` and `index`.
         split: Places of the arguments with a leading axis over devices (see `shares`); the others are replicated.
         arguments: How many arguments `step` takes.
         donated: Places of the arguments whose memory the results may take.
@@ -171,15 +162,7 @@ def parallel(
 
 
 def shares(batch: np.ndarray) -> np.ndarray:
-    """Return a batch with its first axis split into one share for each device: `devices share ...`.
-
-    Raises:
-        UserError: If the batch is no multiple of the number of devices.
-
-    Example:
-        >>> shares(np.zeros((2 * count(), 3))).shape == (count(), 2, 3)
-        True
-    """
+    """Return a batch with its first axis split into one share for each device: `devices share ...`."""
     if len(batch) % count():
         got = f"a batch of {len(batch)} on {count()} devices"
         raise error("a batch must be a multiple of the number of devices", got=got)
@@ -217,9 +200,6 @@ def map_batch(
 
     Returns:
         The program, from and to arrays `devices size ...`.
-
-    Raises:
-        UserError: If an argument or the mapping is unknown.
 
     Example:
         >>> scaled = map_batch(lambda factor, x: factor * x, shared=["factor"])
@@ -311,8 +291,7 @@ def replicate_global(tree: Tree) -> Tree:
 def split(tree: Tree) -> Tree:
     """Return host arrays `batch ...` as `devices size ...`, each device's share on it.
 
-    Raises:
-        UserError: If the batch is no multiple of the number of devices; see `pad`.
+    The batch is a multiple of the number of devices; see `pad`.
     """
     return jax.device_put(jax.tree.map(shares, tree), NamedSharding(_mesh(), PartitionSpec(AXIS)))
 
@@ -320,18 +299,13 @@ def split(tree: Tree) -> Tree:
 def gather(tree: Tree, *, length: int | None = None) -> Tree:
     """Return arrays `devices size ...` as host arrays `batch ...`.
 
-    Args:
-        tree: The result of `split` or of a program of `map_batch`.
-        length: How many entries to keep of a batch filled by `pad`; default: all.
+    Of a batch filled by `pad`, the first `length` entries are kept.
     """
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:length], jax.device_get(tree))
 
 
 def pad(items: Sequence[Item], *, size: int) -> list[Item]:
     """Return the items with the last one repeated, until there are `size` for every device.
-
-    Raises:
-        UserError: If there are none, or more than fit.
 
     Example:
         >>> len(pad(["a", "b"], size=3)) == 3 * count()
@@ -344,19 +318,11 @@ def pad(items: Sequence[Item], *, size: int) -> list[Item]:
 
 
 def abstract_batch(tree: Any, *, size: int) -> Any:
-    """Return arguments for lowering a program of `map_batch`, before there are any.
-
-    Args:
-        tree: Shapes and types of one problem's arguments, such as `jax.eval_shape` returns.
-        size: Problems per device.
-
-    Returns:
-        Shapes and types `devices size ...`; arrays of zeros if several processes are joined, since there
-        `jax.pmap` cannot be lowered for shapes (jax 0.10 to 0.12).
-    """
+    """Return arguments for lowering a program of `map_batch`, `devices size ...`, from the shapes of one problem's."""
     many = jax.tree.map(lambda x: jax.ShapeDtypeStruct((count(), size, *x.shape), x.dtype), tree)
     if process_count() == 1:
         return many
+    # Of several processes, `jax.pmap` cannot be lowered for shapes (jax 0.10 to 0.12), but for arrays.
     return split(jax.tree.map(lambda x: np.zeros((count() * size, *x.shape[2:]), x.dtype), many))
 
 
@@ -373,13 +339,6 @@ def initialize(*, coordinator: str | None = None, processes: int | None = None, 
 
     Returns:
         Whether there are several processes.
-
-    Raises:
-        UserError: If only some of the three are given, or they contradict each other.
-
-    Example:
-        >>> initialize()
-        False
     """
     given = (coordinator, processes, process)
     if None in given and given != (None, None, None):
@@ -420,10 +379,5 @@ def wait_for_all(*, name: str) -> None:
 
 
 def any_process(flag: bool) -> bool:
-    """Return in every process whether the flag is set in any; all must call this.
-
-    Example:
-        >>> any_process(True)
-        True
-    """
+    """Return in every process whether the flag is set in any; all must call this."""
     return flag if process_count() == 1 else bool(multihost_utils.process_allgather(np.asarray(flag)).any())

@@ -14,11 +14,7 @@ from swag_jax.images.normalize import normalize
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """A layer of a network, as generators must know it.
-
-    Attributes:
-        stride: The spacing of its positions in pixels, a power of two.
-    """
+    """A layer of a network, as generators must know it; its stride, in pixels, is a power of two."""
 
     layer: str
     channels: int
@@ -35,9 +31,6 @@ class LayerSpec:
 
 def taps(network: Backbone, *, layers: Iterable[str]) -> tuple[LayerSpec, ...]:
     """Return the channels and strides of a network's layers, shallow to deep, without computing any activation.
-
-    Raises:
-        UserError: If a layer is unknown.
 
     Example:
         >>> from swag_jax import backbones
