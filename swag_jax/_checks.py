@@ -26,8 +26,6 @@ class UserError(ValueError):
 def error(rule: str, *, got: object = None, cure: str | None = None) -> UserError:
     """Compose the one sentence form of every error of this package.
 
-    Rule and cure are clauses without a full stop.
-
     Example:
         >>> str(error("size must be at least 32", got=8, cure="pass --size 32 or more"))
         'size must be at least 32, got 8: pass --size 32 or more.'

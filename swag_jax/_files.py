@@ -230,7 +230,7 @@ def tells_of_no_room(problem: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[Path]:
-    """Yield a new file of this process, locked, so that `sweep` in another one leaves it alone."""
+    # Locked, so that `sweep` in another process leaves it alone.
     while True:
         # Not the target's name with a suffix, which may be too long for the file system.
         temporary = folder / f".{secrets.token_hex(8)}.part"
@@ -266,7 +266,6 @@ def sweep(folder: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Flush a file, or a folder's names, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

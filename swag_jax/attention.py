@@ -6,11 +6,8 @@ With queries q of the content and keys k and values v of the style,
     M = A V, \quad S = \sqrt{\max(A V^2 - M^2, 0)}
 
 (AdaAttN's equations; SANet uses M alone). Logits are not scaled, so they are large: everything is computed in
-float32 at full precision, whatever the inputs' precision. At 512 pixels and relu3_1, A has 16,384 x 16,384 entries,
-a gigabyte. Only `chunk` rows of it exist at a time, in the gradient too, so that memory grows with the number of
-positions and not with its square.
-
-`Features` are `height width channels` of one image; *positions* are their rows and columns in one axis.
+float32 at full precision. At 512 pixels and relu3_1, A has 16,384 x 16,384 entries, a gigabyte. Only `chunk` rows of
+it exist at a time, in the gradient too, so that memory grows with the number of positions and not with its square.
 """
 
 import functools
@@ -302,7 +299,7 @@ def _by_chunks(function, parts, chunk: int):
 
 
 def _cosine_mean(queries: Queries, keys: Keys, values: Values, allowed: Allowed | None) -> Means:
-    """Sum (1 + q . k) (v, 1) over the keys, then divide: with unit vectors, all queries share two sums over keys."""
+    # Sum (1 + q . k) (v, 1) over the keys, then divide: with unit vectors, all queries share two sums over keys.
     queries, keys = _unit(queries), _unit(keys)
     counted = jnp.concatenate([values, jnp.ones_like(values[:, :1])], 1)  # the last column sums the weights
 

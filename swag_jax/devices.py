@@ -118,7 +118,7 @@ def _within(
 
 
 def _steps_within(context: Callable[[], contextlib.AbstractContextManager[Any]], steps: Iterator[Any]) -> Iterator[Any]:
-    """Take every step within a context that does not last until the next."""
+    # The context does not last until the next step.
     try:
         while True:
             with context():
@@ -147,11 +147,6 @@ def parallel(
         split: Places of the arguments with a leading axis over devices (see `shares`); the others are replicated.
         arguments: How many arguments `step` takes.
         donated: Places of the arguments whose memory the results may take.
-
-    Example:
-        >>> average = parallel(lambda x: mean(x.mean()), split=(0,), arguments=1)
-        >>> float(average(shares(np.arange(8.0 * count()).reshape(-1, 1)))) == (8 * count() - 1) / 2
-        True
     """
     places = tuple(0 if place in split else None for place in range(arguments))
     if is_jit_off():
@@ -188,18 +183,15 @@ def map_batch(
 ) -> Any:
     """Return a program that solves a batch of independent problems on every device of this process.
 
-    The batch on each device is `jax.vmap` of the function; devices do not communicate. The program may be called, or
-    lowered and compiled ahead of time. It copies nothing if its arguments come from `split`, `replicate` or such a
-    program.
+    The batch on each device is `jax.vmap` of the function; devices do not communicate. The program, from and to arrays
+    `devices size ...`, may be called, or lowered and compiled ahead of time. It copies nothing if its arguments come
+    from `split`, `replicate` or such a program.
 
     Args:
         function: A pure function of one problem; its arguments are positional.
         shared: Names of the arguments that are the same for every problem, such as the network; see `replicate`.
         donated: Names of the arguments whose memory the results may take.
         mapping: `pmap`, or `shard_map`, its successor.
-
-    Returns:
-        The program, from and to arrays `devices size ...`.
 
     Example:
         >>> scaled = map_batch(lambda factor, x: factor * x, shared=["factor"])
@@ -231,7 +223,7 @@ def _positional(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def _batched(function: Callable[..., Any], axes: Sequence[int | None]) -> Callable[..., Any]:
-    """Return a function of a batch; a batch of one has no batch axis inside, which is faster on a CPU."""
+    # A batch of one has no batch axis inside, which is faster on a CPU.
     one, many = _of_first(function, axes), jax.vmap(function, in_axes=axes)
 
     def batched(*arguments: Any) -> Any:
@@ -252,8 +244,7 @@ def _of_first(function: Callable[..., Any], axes: Sequence[int | None]) -> Calla
 
 
 def _one_by_one(batched: Callable[..., Any], axes: Sequence[int | None]) -> Callable[..., Any]:
-    """Take the devices' shares in turn: under `jax.disable_jit`, nothing is mapped."""
-
+    # Under `jax.disable_jit` nothing is mapped: the devices' shares in turn.
     def over_all(*arguments: Any) -> Any:
         def share(device: int) -> list[Any]:
             pairs = zip(arguments, axes, strict=True)
@@ -270,7 +261,7 @@ def _first(tree: Tree) -> Tree:
 
 
 def _mesh() -> Mesh:
-    """Return the devices of this process in a row: the mesh of `jax.pmap`, so that arrays fit both mappings."""
+    # The mesh of `jax.pmap`, so that arrays fit both mappings.
     return Mesh(np.array(jax.local_devices()), (AXIS,), axis_types=(AxisType.Auto,))
 
 

@@ -30,13 +30,7 @@ class LayerSpec:
 
 
 def taps(network: Backbone, *, layers: Iterable[str]) -> tuple[LayerSpec, ...]:
-    """Return the channels and strides of a network's layers, shallow to deep, without computing any activation.
-
-    Example:
-        >>> from swag_jax import backbones
-        >>> taps(backbones.create("vgg19", until="relu2_1"), layers=["relu2_1"])
-        (LayerSpec(layer='relu2_1', channels=128, stride=2),)
-    """
+    """Return the channels and strides of a network's layers, shallow to deep, without computing any activation."""
     wanted = network.check_layers(layers)
     images = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)  # of any size; only channels are read
     found = jax.eval_shape(lambda n, x: n(x, until=wanted[-1]), network, images)
@@ -52,9 +46,6 @@ def extract(network: Backbone, image: Image, *, layers: Iterable[str]) -> dict[s
 
     Returns:
         `height width channels` activations by layer name, shallow to deep, in the network's precision.
-
-    Raises:
-        UserError: If a layer is unknown.
 
     Example:
         >>> from swag_jax import backbones

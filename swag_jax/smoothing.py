@@ -127,7 +127,7 @@ def softmax(features: Features, *, axes: tuple[int, ...], temperature: float | S
 
 
 def smooth(features: Features, smoothing: Smoothing, *, temperature: float | Scalar = 1.0) -> Features:
-    r"""Smooth one layer's features for a loss; a softmax comes out with a *mean* of one.
+    r"""Smooth one layer's features for a loss; a softmax comes out with a *mean* of one, :math:`N \sigma(F)`.
 
     A softmax is multiplied by the number N of entries it sums over: its own values shrink with the image's size and
     leave the range in which float32 squares are exact. What is lost is a factor per layer, `unit` = 1 / N. Relative
@@ -139,8 +139,7 @@ def smooth(features: Features, smoothing: Smoothing, *, temperature: float | Sca
         temperature: T, as `find_temperature` gives it; only read by the softmax kinds.
 
     Returns:
-        The smoothed features, of the same shape; float32 unless kind is `none`. For a softmax they are
-        :math:`N \sigma(F)`.
+        The smoothed features, of the same shape; float32 unless kind is `none`.
 
     Example:
         >>> float(smooth(jnp.zeros((4, 4, 8)), Smoothing("softmax")).mean())

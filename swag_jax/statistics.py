@@ -53,7 +53,7 @@ def _products(flat: Float[Array, "positions channels"]) -> Gram:
 
 @_products.defjvp
 def _tangent_of_products(primals, tangents):
-    """(F^T F)' = P + P^T with P = F^T F', whose adjoint is F (G + G^T)."""
+    # P + P^T with P = F^T F', whose adjoint is F (G + G^T).
     (flat,), (of_flat,) = primals, tangents
     p = _across(flat, of_flat)
     return _plain_products(flat), p + p.T

@@ -91,7 +91,6 @@ class Compute:
 
         Args:
             x: `batch height width channels`.
-            stride: At most `size`.
             padding: Rows and columns beyond each edge, which never are the maximum.
             partial: Whether rows and columns at the end that fill no window make one (PyTorch's `ceil_mode`).
         """

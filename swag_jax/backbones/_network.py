@@ -42,15 +42,7 @@ class Backbone(nnx.Module):
         self.normalization, self.compute = normalization, compute or Compute()
 
     def __call__(self, images: Images, *, until: str | None = None) -> dict[str, Activations]:
-        """Return every named activation up to `until`, shallow to deep.
-
-        Args:
-            images: Normalized images, `batch height width 3`.
-            until: The deepest layer to compute; default: all.
-
-        Raises:
-            UserError: If `until` is not a layer of this network.
-        """
+        """Return every named activation of normalized images, shallow to deep, up to `until`; by default, all."""
         x = images.astype(self.compute.dtype)
         activations = {}
         for name in cut(self.layers, until):
@@ -63,7 +55,6 @@ class Backbone(nnx.Module):
         """Return what layer `name` passes on, from what it is given."""
 
     def _read(self, x: Activations) -> Activations:
-        """Return a layer's activations from what it passes on."""
         return x
 
     def frozen(self) -> "Backbone":
@@ -93,7 +84,6 @@ class Backbone(nnx.Module):
 
 
 def _frozen(module: Any, compute: Compute) -> Any:
-    """Return a copy of `module` with every convolution in it frozen."""
     copy = nnx.merge(*nnx.split(module))
     for name, child in vars(module).items():
         if isinstance(child, Convolution):
@@ -104,7 +94,6 @@ def _frozen(module: Any, compute: Compute) -> Any:
 
 
 def cut(layers: tuple[str, ...], until: str | None) -> tuple[str, ...]:
-    """Return `layers` up to and including `until`."""
     if until is None:
         return layers
     return layers[: layers.index(check_name(until, layers, what="layer")) + 1]

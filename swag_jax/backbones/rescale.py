@@ -30,22 +30,9 @@ def unit_mean(network: Backbone, images: Images) -> VGG:
         network: A VGG, not frozen.
         images: Normalized images, `batch height width 3`, such as the network will see.
 
-    Returns:
-        A new network of equal set-up.
-
-    Raises:
-        UserError: If the network is another one, or `images` is empty or too small for the deepest layer.
-
     References:
         Gatys, Ecker and Bethge, CVPR 2016, section 2; Huang and Belongie (AdaIN), ICCV 2017, whose encoder is such a
         network.
-
-    Example:
-        >>> from swag_jax import backbones
-        >>> images = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
-        >>> network = unit_mean(backbones.create("vgg19", until="relu1_2"), images)
-        >>> bool(jnp.allclose(network(images)["relu1_2"].mean((0, 1, 2)), 1.0, atol=1e-4))
-        True
     """
     divisors = mean_activations(network, images)
     rescaled: Any = nnx.merge(*nnx.split(network))
@@ -70,7 +57,6 @@ def mean_activations(network: Backbone, images: Images) -> dict[str, Float[Array
 
 
 def _check(network: Backbone, images: Images) -> VGG:
-    """Return the network if it can be rescaled on these images."""
     if not isinstance(network, VGG):
         raise error("only a VGG can be rescaled", got=type(network).__name__, cure="pass a vgg19 or vgg16")
     layer = getattr(network, network.layers[0])

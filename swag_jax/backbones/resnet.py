@@ -56,7 +56,6 @@ class Architecture:
     not published, so the details are our choice.
 
     Attributes:
-        residual: Whether blocks have residual connections.
         pre_relu: Whether the carried branch is taken before the ReLU; it may be negative then.
         block: `bottleneck` (1x1, k x k and 1x1 convolutions) or `basic` (two of k x k).
         kernel_size: k: 1, 3, 5 or 7.
@@ -67,17 +66,10 @@ class Architecture:
         version: Which convolution of a bottleneck has that stride: the first 1x1 (`v1`: He et al.'s own networks, as
             published for Caffe) or the k x k one (`v1.5`: torchvision's). Shapes are equal, but weights trained as one
             do not work as the other.
-        stem: `7x7` (a convolution with stride 2, and a 3x3 max pool with stride 2 in place of the first stage's
-            down-sampling) or `3x3` (a convolution that keeps the resolution).
-        channels: Channels of the stem; a block of stage i has 2^(i-1) times as many, a bottleneck four times those.
+        stem: `7x7` (stride 2, and a 3x3 max pool with stride 2 in place of the first stage's down-sampling) or `3x3`
+            (which keeps the resolution).
+        channels: Of the stem; a block of stage i has 2^(i-1) times as many, a bottleneck four times those.
         width: Channels between the convolutions of the first stage's blocks; default: `channels`.
-
-    Raises:
-        UserError: If a value is not one of these, or `pre_relu` has no residual connections to act on.
-
-    Example:
-        >>> Architecture(depths=(2, 2, 2, 2), block="basic").layers[:4]
-        ('conv1', 'pool1', 'conv2_1', 'conv2_2')
     """
 
     residual: bool = True

@@ -18,13 +18,9 @@ from swag_jax.params import tree
 
 @dataclass(frozen=True)
 class Entry:
-    """One network of the zoo.
+    """One network of the zoo: its default layers of the two losses, and what only networks of its kind may be given.
 
     Attributes:
-        create: The network's class, or what builds it.
-        content_layer: The default layer of the content loss.
-        style_layers: The default layers of the style loss.
-        options: The arguments that only networks of its kind have.
         stage_layers: The last layer of each stage, from the stem on; empty if the style layers are these.
     """
 
@@ -121,9 +117,6 @@ def create(name: str, *, seed: int = 0, **options: Any) -> Backbone:
     Returns:
         The network, with float32 parameters.
 
-    Raises:
-        UserError: If a name is unknown or a value impossible.
-
     Example:
         >>> create("resnet50", residual=False, kernel_size=5, until="conv2_1").layers
         ('conv1', 'pool1', 'conv2_1')
@@ -135,7 +128,6 @@ def create(name: str, *, seed: int = 0, **options: Any) -> Backbone:
 
 
 def _abstract(name: str, **options: Any) -> Backbone:
-    """Return what `create` does, with shapes in place of arrays."""
     return nnx.eval_shape(lambda: create(name, **options))
 
 
@@ -150,16 +142,7 @@ def parameter_shapes(name: str, **options: Any) -> dict[str, tuple[int, ...]]:
 
 
 def layer_names(name: str, **options: Any) -> tuple[str, ...]:
-    """Return the names of all layers of a network, shallow to deep, without allocating any.
-
-    Args:
-        name: One of `NAMES`.
-        **options: See `create`.
-
-    Example:
-        >>> layer_names("vgg19")[:2]
-        ('conv1_1', 'relu1_1')
-    """
+    """Return the names of all layers of a network, shallow to deep, without allocating any."""
     return _abstract(name, **options).layers
 
 
@@ -211,16 +194,11 @@ def load(
             of one. With another architecture than the checkpoint's, `auto` is random, and no named checkpoint fits.
         layers: The layers that will be read; default: the zoo's content and style layers, or all of another
             architecture's.
-        seed: Of random weights.
-        precision: `float32`, `tf32` or `bfloat16`.
         frozen: Whether to return `Backbone.frozen`, which computes the same faster; its parameters cannot change.
         **options: The network's own arguments, over those the weights ask for.
 
     Returns:
         The network, and where its weights came from.
-
-    Raises:
-        UserError: If a name is unknown, a value impossible, or the weights are missing, damaged or not deep enough.
 
     Example:
         >>> network, source = load("vgg19", layers=("relu2_1",), frozen=True)
@@ -280,7 +258,6 @@ _TRAINED_WITH: Mapping[str, Mapping[str, Any]] = {"zeros": {}, "reflect": {"padd
 
 
 def _trained_with(source: params.Source) -> dict[str, Any]:
-    """Return the network options that a checkpoint was trained with."""
     normalization = {} if source.normalization is None else {"normalization": source.normalization}
     borders = _TRAINED_WITH.get(source.padding, {"padding": source.padding})
     return {**source.architecture, **normalization, **borders}

@@ -93,7 +93,6 @@ def as_array(value: Any, what: str) -> Any:
 
 
 def _image_array(image: Any, name: str) -> Any:
-    """Return an array of three floating-point channels; its values are not looked at."""
     found = as_array(image, name)
     shape = tuple(found.shape)
     if len(shape) != 3 or shape[2] != 3 or 0 in shape:

@@ -86,7 +86,7 @@ def decode(path: str | PathLike[str], size: int | None, *, shorter: int | None =
 
 @functools.cache
 def _silence_libtiff() -> None:
-    """Keep libtiff from printing to stderr, where the library exposes its handler: the exception says the same."""
+    # If the library exposes its handler; the exception says the same.
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
@@ -193,7 +193,6 @@ def _check_file(path: Path) -> None:
 
 
 def unusable_path(path: Path, cause: OSError) -> UserError:
-    """Explain a path that the file system refuses, such as one that is too long."""
     return error(f"{str(path)[:80]!r} must name a file", got=cause.strerror, cure="check the path")
 
 
@@ -217,7 +216,6 @@ def _no_permission(path: Path) -> UserError:
 
 
 def _check_sides(path: Path, width: int, height: int, size: int | None) -> None:
-    """Raise unless the image, as it is and after fitting to `size`, is neither too small nor too large."""
     got = f"{width} x {height} (width x height)"
     if min(width, height) < MINIMUM_SIDE:
         rule = f"{path}: both sides must be at least {MINIMUM_SIDE} px"

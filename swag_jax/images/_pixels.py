@@ -76,7 +76,7 @@ def _unit(image: Pillow.Image) -> np.ndarray:
 
 
 def _without_alpha(image: Pillow.Image) -> Pillow.Image:
-    """Drop opacity and palette, but stay in the color space that the embedded profile describes."""
+    # Stay in the color space that the embedded profile describes.
     if image.mode in ("L", "CMYK", "LAB", "RGB"):
         return image
     if image.mode in ("1", "LA"):
@@ -85,7 +85,7 @@ def _without_alpha(image: Pillow.Image) -> Pillow.Image:
 
 
 def _to_srgb(image: Pillow.Image, profile: bytes | None) -> Pillow.Image:
-    """Convert to sRGB by the embedded profile; a profile that is broken or of another color space is ignored."""
+    # A profile that is broken or of another color space is ignored.
     if image.mode == "LAB":
         return _converted(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
     if profile:
@@ -112,7 +112,7 @@ def _converted(image: Pillow.Image, source: ImageCms.ImageCmsProfile) -> Pillow.
 
 
 def _deep_colors(image: Pillow.Image) -> HostImage:
-    """Return deep gray as colors; an embedded profile is applied to the 256 grays that Pillow can convert."""
+    # An embedded profile is applied to the 256 grays that Pillow can convert.
     gray = _deep_gray(image)
     profile = image.info.get("icc_profile")
     if profile is None:

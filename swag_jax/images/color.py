@@ -66,12 +66,8 @@ def match_color(image: Image, reference: Float[Array, "reference_height referenc
 
         result = S_reference^(1/2) · S_image^(-1/2) · (image - m_image) + m_reference
 
-    Directions of color in which the image does not vary, such as all in a constant image, stay constant. Not meant
-    for gradients.
-
-    Args:
-        image: The image to change; classically the style, before stylization.
-        reference: The image whose colors are matched; classically the content. Any size.
+    Classically the image is the style, before stylization, and the reference the content. Directions of color in which
+    the image does not vary stay constant. Not meant for gradients.
 
     References:
         Gatys et al. 2016, "Approach #1: Color histogram matching", the "Image Analogies" solution; in

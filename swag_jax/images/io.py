@@ -49,16 +49,11 @@ def read_image(path: str | PathLike[str], *, size: int | None = None) -> HostIma
         path: A PNG, JPEG, WebP, TIFF, GIF, BMP or AVIF file of any Pillow mode.
         size: The longer side wanted in pixels, smaller or larger than the file's; `None` keeps the size.
 
-    Raises:
-        UserError: If the file is missing, unreadable, no image, damaged, too small or too large.
-
     Returns:
         Float32 sRGB values in [0, 1].
 
-    Example:
-        >>> write_image("gray.png", np.full((64, 48, 3), 0.5, np.float32))
-        >>> read_image("gray.png", size=32).shape
-        (32, 24, 3)
+    Raises:
+        UserError: If the file is missing, unreadable, no image, damaged, too small or too large.
     """
     color, alpha = _read(path, size)
     if alpha is not None:
@@ -71,11 +66,6 @@ def read_alpha(path: str | PathLike[str], *, size: int | None = None) -> HostAlp
 
     Returns:
         A float32 array `height width` in [0, 1], 1 is opaque; `None` when the whole image is opaque.
-
-    Example:
-        >>> write_image("glass.png", np.ones((64, 48, 3), np.float32), alpha=np.zeros((64, 48), np.float32))
-        >>> read_alpha("glass.png", size=32).shape
-        (32, 24)
     """
     _, alpha = _read(path, size)
     return None if alpha is None else _fit(alpha, size)
@@ -145,8 +135,10 @@ def write_image(
         alpha: Opacity `height width` in [0, 1], for every format but JPEG.
         quality: Of JPEG and WebP, 1 to 100; PNG and TIFF are lossless.
 
-    Raises:
-        UserError: If the path has another suffix or cannot be written, or an array has another shape, type or range.
+    Example:
+        >>> write_image("glass.png", np.ones((64, 48, 3), np.float32), alpha=np.zeros((64, 48), np.float32))
+        >>> read_image("glass.png", size=32).shape, read_alpha("glass.png").max()
+        ((32, 24, 3), np.float32(0.0))
     """
     check_range(quality, what="quality", low=1, high=100)
     check_output(path, alpha=alpha is not None)
@@ -162,12 +154,12 @@ def _to_image(image: np.ndarray | jax.Array, alpha: np.ndarray | jax.Array | Non
 
 
 def _to_bytes(unit: np.ndarray) -> np.ndarray:
-    """Round [0, 1] to 0 .. 255, halves up."""
+    # Halves up.
     return np.floor(unit * 255 + 0.5).astype(np.uint8)
 
 
 def _encoded(image: Pillow.Image, quality: int, *, target: Path) -> bytes:
-    """Encode an image in the format of `target`; in memory, since encoders that write files ignore a full disk."""
+    # In memory, since encoders that write files ignore a full disk.
     buffer = io.BytesIO()
     try:
         image.save(buffer, **_save_options(target, quality))
@@ -189,6 +181,6 @@ def _save_options(path: Path, quality: int) -> dict[str, Any]:
 
 
 def _srgb_profile() -> bytes:
-    """Return an sRGB profile without its creation time, so that equal images give equal files."""
+    # Without its creation time, so that equal images give equal files.
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return profile[:24] + bytes(12) + profile[36:]  # ICC.1:2022, 7.2: bytes 24 to 35 hold date and time

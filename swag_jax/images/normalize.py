@@ -40,12 +40,7 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
 
 
 def normalize(image: Float[Array, "*batch 3"], normalization: str) -> Float[Array, "*batch 3"]:
-    """Map RGB images in [0, 1] to the input of a network, one of `NORMALIZATIONS`.
-
-    Example:
-        >>> normalize(jnp.ones((1, 1, 3)), "caffe").shape
-        (1, 1, 3)
-    """
+    """Map RGB images in [0, 1] to the input of a network, one of `NORMALIZATIONS`."""
     known = NORMALIZATIONS[check_name(normalization, NORMALIZATIONS, what="normalization")]
     channels = known.scale * _ordered(widen(image), known)
     normalized = (channels - _like(known.mean, channels)) / _like(known.std, channels)

@@ -54,10 +54,6 @@ def resize(
 
     It is the sharpest of Pillow's filters and does not alias when an image shrinks. Its small overshoot at edges is
     clipped.
-
-    Example:
-        >>> resize(np.ones((4, 8, 3), np.float32), 2, 4).shape
-        (2, 4, 3)
     """
     _check_sides(height=height, width=width)
     image = np.asarray(image, np.float32)

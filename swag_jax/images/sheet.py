@@ -55,10 +55,6 @@ def sheet(
         cell: Height and width of every cell; default: those of the highest and of the widest image.
         gap: Space between cells and around the sheet.
         font_size: Of labels; captions are a little smaller. Default: by the cell's width.
-        background: Color of everything else.
-
-    Raises:
-        UserError: If there is no image, or labels or captions do not match the rows and columns.
 
     Example:
         >>> red, blue = np.zeros((2, 8, 8, 3), np.float32)
@@ -95,8 +91,6 @@ def sheet(
 
 
 class _Type(NamedTuple):
-    """A font, and the distance between its lines."""
-
     font: Font
     leading: int
 
@@ -140,14 +134,12 @@ def _largest(rows: Sequence[Sequence[CellImage | None]]) -> tuple[int, int]:
 
 
 def _cells(rows: Sequence[Sequence[Cell]], tops: np.ndarray, lefts: np.ndarray) -> Iterator[tuple[Cell, int, int]]:
-    """Yield what is in each cell, with the cell's top and left."""
     for row, top in zip(rows, tops, strict=False):
         for value, left in zip(row, lefts, strict=False):
             yield value, top, left
 
 
 def _check(rows, captions, row_labels, column_labels, columns: int) -> None:
-    """Raise unless there is an image and every label and caption belongs to a row, column or cell."""
     if all(image is None for row in rows for image in row):
         raise error("a sheet needs at least one image", cure="pass rows of images")
     for what, texts, number in (("row", row_labels, len(rows)), ("column", column_labels, columns)):
@@ -160,12 +152,7 @@ def _check(rows, captions, row_labels, column_labels, columns: int) -> None:
 
 
 def wrap(text: str, font: Font, width: int, lines: int) -> list[str]:
-    """Break a text into at most `lines` lines no wider than `width` pixels; what does not fit ends in an ellipsis.
-
-    Example:
-        >>> wrap("one two three", ImageFont.load_default(10), 45, 2)
-        ['one two', 'three']
-    """
+    """Break a text into at most `lines` lines no wider than `width` pixels; what does not fit ends in an ellipsis."""
     found, words = [""], one_line(text).split()  # names of files may hold anything
     for index, word in enumerate(words):
         longer = f"{found[-1]} {word}".strip()
@@ -187,7 +174,6 @@ def _shorten(text: str, font: Font, width: int) -> str:
 
 
 def _place(cell: CellImage, image: CellImage) -> None:
-    """Write an image into the middle of a cell, as large as fits."""
     scale = min(cell.shape[0] / image.shape[0], cell.shape[1] / image.shape[1])
     if scale != 1.0:
         image = resize(image, max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale)))

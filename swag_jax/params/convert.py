@@ -47,7 +47,6 @@ class Setup:
     Attributes:
         normalization: How images in [0, 1] become the network's input; `None` for the network's default.
         padding: What convolutions see beyond the edge.
-        architecture: How the network differs from the zoo's of its name, such as `{"version": "v1"}`.
         deepest_layer: The last layer, such as `conv5_1`, that the checkpoint reaches.
         told_by: What the normalization is known by, in words.
         swaps_colors: Whether the first kernel takes red first, but the normalization has blue first.
@@ -107,9 +106,6 @@ def convert(
 
     Returns:
         The tensors by flat name, float32, and what the store records about them.
-
-    Raises:
-        UserError: If the file cannot be read or does not fit; one line for every misfit.
     """
     found = _recognized(source, backbone, layout)
     sha256 = file_sha256(source)
@@ -153,13 +149,8 @@ def read_parameters(
 ) -> Tensors:
     """Read a network's tensors in our names and layout: float32 arrays by flat name.
 
-    Args:
-        expected: The shape of every parameter by flat name: of the whole network, or down to some layer.
-        whole: `True`: the file may end early, and layers beyond `expected` are misfits. `False`: the file
-            must reach the end of `expected`, and what lies deeper is not read.
-
-    Raises:
-        UserError: If the file cannot be read or does not fit; one line for every misfit.
+    Shapes are expected of the whole network or down to some layer. If read `whole`, the file may end early, and layers
+    beyond are misfits; otherwise it must reach the end, and what lies deeper is not read.
     """
     found = _recognized(source, backbone, layout)
     setup = _setup(found, normalization)
@@ -195,7 +186,6 @@ def read_fitting(parts: Sequence[Part], layout: Layout, expected: Shapes, *, rul
 
 
 def _homes(parts: Sequence[Part], layout: Layout) -> tuple[dict[str, tuple[Part, str]], list[str]]:
-    """Return the file and the key of every parameter by our name, and what has no place in the layout."""
     plan: dict[str, tuple[Part, str]] = {}
     wrong = []
     for part in parts:
@@ -228,7 +218,6 @@ def _reached(found: _Checkpoint, expected: Shapes) -> Shapes:
 
 
 def _recognized(source: Path, backbone: str, layout: str) -> _Checkpoint:
-    """Find the layout of a file, and the prefix after which its keys are known."""
     file = open_part(source, is_known)
     found = find_layout(file.shapes, backbone=backbone, name=layout, where=source)
     # Networks may share all names and shapes: a file of our own that names another one is refused by that name.

@@ -29,8 +29,6 @@ class Layout:
         drops: A regular expression of keys left out on purpose.
         family: The networks it is for: `vgg`, `vgg16`, `alexnet`, `resnet` or `inception`; empty for all.
         signature: Regular expressions of keys that together identify it.
-        normalization: How images in [0, 1] become the network's input; `None` for the network's default.
-        padding: What its convolutions see beyond the edge.
         axes: The order of a foreign kernel's axes that gives ours.
         folded: Shapes of foreign tensors that `prepare`, called before they are renamed, folds into others.
     """
@@ -127,7 +125,7 @@ def _norm(match: re.Match[str]) -> str:
 
 
 def _block(match: re.Match[str]) -> str:
-    """Torchvision's `layer2.0` is `conv3_1` in table 1 of the ResNet paper."""
+    # Torchvision's `layer2.0` is `conv3_1` in table 1 of the ResNet paper.
     return f"conv{int(match['stage']) + 1}_{int(match['block']) + 1}"
 
 
@@ -156,7 +154,7 @@ def _unit(match: re.Match[str]) -> str:
 
 
 def _branch(match: re.Match[str]) -> str:
-    """GoogLeNet's branches are numbered in a sequence; the fourth begins with a pool."""
+    # GoogLeNet's branches are numbered in a sequence; the fourth begins with a pool.
     number, _, place = match["branch"].partition(".")
     branch = f"branch{number}_{int(place) + 1}" if number in ("2", "3") else f"branch{number}"
     return f"{match['block']}.{branch}.{_unit(match)}"
@@ -274,13 +272,7 @@ _FAMILIES = {
 def find_layout(shapes: Shapes, *, backbone: str, name: str = "auto", where: object = "the file") -> Layout:
     """Find the layout of a checkpoint for a network of ours.
 
-    Args:
-        shapes: The shape of every tensor of the checkpoint, by its own keys.
-        name: One of `LAYOUT_NAMES`; `auto` tells by the keys.
-        where: What to call the checkpoint in messages.
-
-    Raises:
-        UserError: If the name is unknown, no layout fits, or the checkpoint is of another network.
+    The layout's name is one of `LAYOUT_NAMES`; `auto` tells by the keys. `where` names the checkpoint in messages.
     """
     check_name(name, LAYOUT_NAMES, what="layout")
     family = _FAMILIES.get(backbone)
@@ -363,7 +355,7 @@ def _vgg(shapes: Shapes) -> str:
 
 
 def _named_vgg(shapes: Shapes) -> str:
-    """Tell by the fourth convolution of block 3, which a checkpoint that ends before it leaves open."""
+    # By the fourth convolution of block 3, which a checkpoint that ends before it leaves open.
     layers = {key.rpartition(".")[0] for key in shapes}
     if "conv3_4" in layers:
         return "vgg19"

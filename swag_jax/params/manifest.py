@@ -30,17 +30,15 @@ class Checkpoint:
     """One entry of the manifest.
 
     Attributes:
-        kind: How it gets here, see `Kind`.
         layout: How its original file lays out the weights.
         normalization: How images in [0, 1] become the network's input.
         padding: What convolutions see beyond the edge.
         architecture: How the network differs from the zoo's of that name, such as `{"version": "v1"}`.
-        deepest_layer: The last layer it reaches.
         unit_mean: Whether a VGG's filters are rescaled to a mean activation of one as it is read.
         url: The original elsewhere, tried if the hub is out of reach.
         url_sha256_prefix: First digits of the SHA-256 of the file at `url`, as its publisher gives them.
         file: The file in the package's weights folder, for embedded ones.
-        sha256: SHA-256 of the hub's, the embedded or the user's file.
+        sha256: Of the hub's, the embedded or the user's file.
         pinned_by: What makes sure that the file is the right one, in words.
         terms: What else but the license binds their use.
         top1: Published top-1 accuracy on ImageNet, in percent.

@@ -17,8 +17,6 @@ _Value = TypeVar("_Value")
 def shared_prefixes(keys: Collection[str]) -> tuple[str, ...]:
     """Return nothing, and each longer prefix that all keys share and that ends in a dot, shortest first.
 
-    Counts of training tools do not matter.
-
     Example:
         >>> shared_prefixes(["module.0.weight", "module.0.bias", "n_averaged"])
         ('', 'module.', 'module.0.')

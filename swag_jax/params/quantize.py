@@ -40,23 +40,15 @@ def quantize(tensors: Mapping[str, np.ndarray], *, channel_axis: int = 0) -> Ten
     127 steps is cut off there. What `dequantize` gives is quantized to the same numbers again.
 
     Args:
-        tensors: Arrays by a checkpoint's own keys. Those with four axes are kernels.
+        tensors: Arrays by a checkpoint's own keys, finite. Those with four axes are kernels.
         channel_axis: The axis of a kernel's output channels: 0 in PyTorch's order, 3 in ours.
 
     Returns:
         For each kernel an int8 array of its shape under its own key, and float32 steps, of length 1 along the other
         axes, under its key + `.step`; all other tensors in float32. Steps are positive, also of a channel of zeros.
 
-    Raises:
-        UserError: If a tensor holds a number that is not finite in float32, or is 8-bit already.
-
     References:
         Krishnamoorthi, arXiv 1806.08342, section 2: symmetric quantizers, one per output channel.
-
-    Example:
-        >>> kernel = np.float32([[0.5, -0.25]]).reshape(1, 2, 1, 1)
-        >>> {key: value.ravel().tolist() for key, value in quantize({"k": kernel / 64 * 127}).items()}
-        {'k': [127, -64], 'k.step': [0.0078125]}
     """
     quantized: Tensors = {}
     for key, value in tensors.items():
@@ -80,9 +72,6 @@ def dequantize(tensors: Mapping[str, np.ndarray]) -> Tensors:
     """Return the tensors with every 8-bit one as the numbers it stands for: the inverse of `quantize` and `tabulate`.
 
     8-bit tensors may have any number of axes, and steps any shape with as many axes that broadcasts to theirs.
-
-    Raises:
-        UserError: If an 8-bit tensor has no steps or table, or they have another shape or are not finite.
 
     Example:
         >>> dequantize({"k": np.int8([[127, -64]]), "k.step": np.float32([[0.5]])})["k"].tolist()
@@ -144,14 +133,14 @@ def _best_step(kernel: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
 
 
 def _short(step: np.ndarray) -> np.ndarray:
-    """Round down to `_STEP_BITS` significant bits; up to the smallest normal number, which serves zeros too."""
+    # Down to `_STEP_BITS` significant bits; up to the smallest normal number, which serves zeros too.
     mantissa, exponent = np.frexp(step)
     short = np.ldexp(np.floor(np.ldexp(mantissa, _STEP_BITS)), exponent - _STEP_BITS)
     return np.maximum(short, np.finfo(np.float32).tiny)
 
 
 def _error(scaled: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """Return the Euclidean rounding error over `axes`, in steps, whose squares cannot overflow."""
+    # In steps, whose squares cannot overflow.
     return np.sqrt(np.square(scaled - _whole(scaled)).sum(axes, keepdims=True))
 
 

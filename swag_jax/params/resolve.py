@@ -35,7 +35,6 @@ class Source:
 
     Attributes:
         kind: `imagenet` (from the store, trained on ImageNet), `embedded`, `file`, or `random`.
-        name: What to call them.
         path: The file; `None` for random weights.
         sha256: SHA-256 of the original checkpoint; `None` for random weights.
         normalization: How images in [0, 1] become the network's input; `None` for the network's default.
@@ -80,9 +79,6 @@ def resolve(backbone: str, *, weights: str = "auto") -> Source:
 
     Returns:
         Where the weights are, and what they ask of the network.
-
-    Raises:
-        UserError: If they are not here, cannot be read, or are of another network.
     """
     if weights == "random":
         return _random(backbone)
@@ -100,18 +96,10 @@ def resolve(backbone: str, *, weights: str = "auto") -> Source:
 
 
 def load(source: Source, expected: Shapes) -> Tensors:
-    """Read the weights of a source.
-
-    Args:
-        source: What `resolve` found; not a random one.
-        expected: The shape of every parameter by flat name, down to the deepest layer needed. Layers beyond
-            it are not read.
+    """Read the weights of a source: float32 arrays by flat name, kernels in (height, width, in, out) order.
 
     Returns:
-        float32 arrays by flat name; kernels in (height, width, in, out) order.
-
-    Raises:
-        UserError: If the weights end before `expected` does, are damaged, or do not fit.
+        Those `expected`, by their shapes; layers beyond the deepest of them are not read.
     """
     if source.path is None:
         raise error("random weights are made by the network, not loaded")
@@ -128,7 +116,6 @@ def load(source: Source, expected: Shapes) -> Tensors:
 
 
 def _divisors(path: Path, tensors: Tensors) -> Tensors:
-    """Read what the activations of the convolutions in `tensors` are to be divided by."""
     layers = [key.removesuffix(".kernel") for key in tensors if key.endswith(".kernel")]
     means = read_floats(path, [layer + MEAN_ACTIVATION for layer in layers])
     return {key.removesuffix(MEAN_ACTIVATION): value for key, value in means.items()}

@@ -19,7 +19,6 @@ TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator:
-    """Open a safetensors file, and turn what goes wrong while reading it into one clear error."""
     try:
         with safe_open(check_file(path), framework="np") as file:
             yield file

@@ -86,14 +86,10 @@ _BytesOf: TypeAlias = Callable[[Iterable[_Storage]], dict[str, bytes]]
 
 
 class _Call(NamedTuple):
-    """A known name that may be called."""
-
     what: str
 
 
 class _Contents(Machine):
-    """Reads one pickle of a state dict: views on storages, by name."""
-
     def __init__(self) -> None:
         super().__init__()
         self.storages: dict[str, _Storage] = {}
@@ -149,7 +145,7 @@ def _are_sizes(numbers: tuple) -> bool:
 
 
 def _shown(name: str) -> str:
-    """Return a name of a file as it may be printed: on one line, and not without end."""
+    # On one line, and not without end.
     return name[:100].encode("unicode_escape").decode() + ("..." if len(name) > 100 else "")
 
 
@@ -180,7 +176,6 @@ def read_torch(path: Path, *, names: Iterable[str] | None = None) -> dict[str, n
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a file, and turn whatever goes wrong while reading it into one clear error."""
     try:
         with check_file(path).open("rb") as file:
             yield file
@@ -244,7 +239,7 @@ def _read_legacy(file: BinaryIO) -> tuple[object, _BytesOf]:
 
 
 def _legacy_storages(mapped: mmap.mmap, in_file: list[_Storage], wanted: set[_Storage]) -> dict[str, bytes]:
-    """Read storages as they follow the pickles: for each its 64-bit element count, then the elements."""
+    # They follow the pickles: for each its 64-bit element count, then the elements.
     buffers = {}
     for storage in in_file:
         size = storage.size * storage.dtype.itemsize
@@ -299,7 +294,6 @@ def _is_no_network(keys: tuple[str, ...], inner: dict) -> bool:
 
 
 def _strangers(inner: dict) -> list[object]:
-    """Return the keys of a dictionary that name no tensor."""
     return [key for key, value in inner.items() if not (isinstance(key, str) and isinstance(value, _View))]
 
 
@@ -322,7 +316,6 @@ def _meant(found: Mapping[str, dict[str, _View]], path: Path) -> dict[str, _View
 
 
 def _check_view(view: _View) -> None:
-    """Raise unless a view lies inside its storage."""
     storage, offset, shape, stride = view
     count = math.prod(shape)
     # From the first element to one past the last.

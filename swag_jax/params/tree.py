@@ -37,9 +37,6 @@ def with_parameters(module: Module, arrays: Mapping[str, np.ndarray | jax.Array]
     """Return a network with every array replaced by the one of the same flat name, in float32.
 
     It must not be frozen; an abstract one (`nnx.eval_shape`) is enough.
-
-    Raises:
-        UserError: If names or shapes differ; one line for every misfit.
     """
     definition, state = nnx.split(module)
     if wrong := misfits({name: array.shape for name, array in arrays.items()}, shapes_of(module)):

@@ -54,7 +54,6 @@ def slices(x, axis: int, size: int, stride: int, edge: tuple[int, int], *, fill:
 
 
 def xla(x, kernel, window: Window, *, kernel_dilation: int = 1) -> Activations:
-    """Leave it to XLA, on any device."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -68,7 +67,7 @@ def xla(x, kernel, window: Window, *, kernel_dilation: int = 1) -> Activations:
 
 
 def _xla_padded(x, kernel, window: Window, *, kernel_dilation: int = 1) -> Activations:
-    """Leave it to XLA, but on jaxlib 0.10 a map without padding is slow on the CPU: pad zeros, and crop."""
+    # On jaxlib 0.10 a map without padding is slow on the CPU: pad zeros, and crop.
     if any(map(any, window.padding)):
         return xla(x, kernel, window, kernel_dilation=kernel_dilation)
     padded = window._replace(padding=((0, 0), (0, window.stride)))
@@ -76,7 +75,7 @@ def _xla_padded(x, kernel, window: Window, *, kernel_dilation: int = 1) -> Activ
 
 
 def xla_cpu(x, kernel, window: Window) -> Activations:
-    """Leave it to XLA, bfloat16 in float32, which is as fast on the CPU and more exact."""
+    # In float32 bfloat16 is as fast on the CPU, and more exact.
     return _xla_padded(widen(x), widen(kernel), window).astype(x.dtype)
 
 
@@ -132,7 +131,7 @@ def rows_kernel_gradient(x, gradient, shape, window: Window) -> Kernel:
 
 
 def _product(a, b, precision: lax.Precision | None = None):
-    """Multiply with float32 sums at least; bfloat16 ones, XLA's default, are slow."""
+    # With float32 sums at least: bfloat16 ones, XLA's default, are slow.
     return jnp.matmul(a, b, precision=precision, preferred_element_type=jnp.promote_types(a.dtype, jnp.float32))
 
 
