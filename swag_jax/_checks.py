@@ -45,9 +45,6 @@ def misfits_error(rule: str, misfits: list[str]) -> UserError:
 def printable(text: str) -> str:
     r"""Return a text as a terminal may show it: what would move its cursor, color it or hide a part is spelled out.
 
-    Names of files and tensors may hold any character: escape codes, line ends, marks that turn the direction of
-    writing, and bytes that are no UTF-8.
-
     Example:
         >>> print(printable("red\x1b[31m.png"), printable("two\nlines"), printable("naïve 絵"))
         red\x1b[31m.png two\nlines naïve 絵

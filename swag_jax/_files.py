@@ -177,14 +177,9 @@ def read_text(path: Path, *, encoding: str = "utf-8") -> str:
 
 
 def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    r"""Return the JSON objects of a file with one on each line, and the number of lines that hold anything else.
+    """Return the JSON objects of a file with one on each line, and the number of lines that hold anything else.
 
     A last line that a killed process left unfinished is not counted. A missing file has no lines.
-
-    Example:
-        >>> _ = Path("lines.jsonl").write_bytes(b'{"a": 1}\n\xff\n[2]\n{"b": 3}\n{"half')
-        >>> read_json_lines(Path("lines.jsonl"))
-        ([{'a': 1}, {'b': 3}], 2)
     """
     if not path.exists():
         return [], 0
@@ -215,12 +210,7 @@ def unwritable(path: Path, problem: OSError) -> UserError:
 
 
 def tells_of_no_room(problem: BaseException | None) -> bool:
-    """Tell whether an error, or one of its causes, is a full disk, whatever library raised it.
-
-    Example:
-        >>> tells_of_no_room(ValueError("RESOURCE_EXHAUSTED: write failed: No space left on device"))
-        True
-    """
+    """Tell whether an error, or one of its causes, is a full disk, whatever library raised it."""
     if problem is None:
         return False
     full = isinstance(problem, OSError) and problem.errno in _FULL

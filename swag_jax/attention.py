@@ -129,10 +129,9 @@ def adaattn(
     before queries, keys and values.
 
     Args:
-        content: :math:`F_c`, `height width channels`.
-        queries: Of the content, as many positions as `content`.
+        content: :math:`F_c`, `height width channels`; queries have as many positions.
         keys: Of the style image, of any size, as wide as the queries.
-        values: Of the style image, with the positions of the keys and the channels of `content`.
+        values: With the positions of the keys and the channels of `content`.
         key: Draws the style positions that are kept; required if there are more than `samples`.
         samples: The most style positions to attend to; others are left out at random. `None` keeps all.
         masks: Regions of content and style, at the sizes of `content` and `keys`.
@@ -185,9 +184,7 @@ def restyle(
 ) -> Features:
     """Return what `adaattn` returns, for a style already read by `keep`.
 
-    Args:
-        region: Where in the content only the style's region is attended to; default: everywhere.
-        known: The content's mean and deviation, see `instance_norm`.
+    Only inside `region` of the content the style's region is attended to; `known` are the content's moments.
     """
     flat, allowed = _flat(queries), None
     if kept.allowed is not None:
@@ -205,11 +202,8 @@ def key_features(
 
     .. math:: \mathrm{Norm}(D(F^1)) \oplus \dots \oplus \mathrm{Norm}(D(F^{x-1})) \oplus \mathrm{Norm}(F^x)
 
-    D picks the nearest sample, as the released code does; the paper resizes bilinearly.
-
-    Args:
-        layers: Layers of `features`, shallow to deep, the last one being :math:`F^x`.
-        known: Mean and deviation of each layer at that size, see `instance_norm`; default: the features' own.
+    D picks the nearest sample, as the released code does; the paper resizes bilinearly. Layers go from shallow to deep,
+    the last one being :math:`F^x`; `known` are their moments at that size.
     """
     sampled = at_deepest(features, layers=layers)
     return jnp.concatenate(

@@ -141,12 +141,8 @@ def parallel(
 ) -> Callable[..., Any]:
     """Return a program mapped over the devices, whose results are those of the first.
 
-    What `step`, pure, returns must therefore be equal on all devices, as it is after `mean`.
-
-    Args:
-        split: Places of the arguments with a leading axis over devices (see `shares`); the others are replicated.
-        arguments: How many arguments `step` takes.
-        donated: Places of the arguments whose memory the results may take.
+    What `step`, pure, returns must therefore be equal on all devices, as it is after `mean`. Arguments at the places in
+    `split` have a leading axis over devices (see `shares`); others are replicated. Results may take those `donated`.
     """
     places = tuple(0 if place in split else None for place in range(arguments))
     if is_jit_off():
@@ -189,7 +185,7 @@ def map_batch(
 
     Args:
         function: A pure function of one problem; its arguments are positional.
-        shared: Names of the arguments that are the same for every problem, such as the network; see `replicate`.
+        shared: Names of the arguments that are the same for every problem, such as the network.
         donated: Names of the arguments whose memory the results may take.
         mapping: `pmap`, or `shard_map`, its successor.
 
@@ -271,9 +267,9 @@ def replicate(tree: Tree) -> Tree:
 
 
 def replicate_global(tree: Tree) -> Tree:
-    """Return arrays whole on every device of every process, as the results of `parallel` are.
+    """Return arrays, equal in every process, whole on every device of all, as the results of `parallel` are.
 
-    They must be the same in every process. Programs are compiled again for arrays that lie elsewhere.
+    Programs are compiled again for arrays that lie elsewhere.
     """
     mesh = Mesh(np.array(jax.devices()), (AXIS,), axis_types=(AxisType.Auto,))
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))

@@ -72,13 +72,9 @@ class Compute:
         padding: Padding = NO_PADDING,
         border: Border = "zeros",
     ) -> Activations:
-        """Cross-correlate as PyTorch does; bfloat16 products are summed in float32 on the CPU.
+        """Cross-correlate `batch height width channels` as PyTorch does; on the CPU bfloat16 is summed in float32.
 
-        Args:
-            x: `batch height width channels_in`.
-            kernel: `height width channels_in channels_out`, or what `prepare` made of it.
-            padding: Rows (above, below) and columns (left, right) beyond the edges.
-            border: What they hold.
+        Padding is rows (above, below) and columns (left, right) beyond the edges, and the border what they hold.
         """
         precision = _MATRIX_PRECISION[self.precision]
         options = {"stride": stride, "padding": padding, "border": border, "precision": precision}
@@ -87,12 +83,9 @@ class Compute:
     def max_pool(
         self, x: Activations, *, size: int, stride: int, padding: int = 0, partial: bool = False
     ) -> Activations:
-        """Take the maximum over windows, as PyTorch does.
+        """Take the maximum over windows, as PyTorch does; the stride is at most the size, padding never the maximum.
 
-        Args:
-            x: `batch height width channels`.
-            padding: Rows and columns beyond each edge, which never are the maximum.
-            partial: Whether rows and columns at the end that fill no window make one (PyTorch's `ceil_mode`).
+        Rows and columns at the end that fill no window make one if `partial` (PyTorch's `ceil_mode`).
         """
         missing = [-(length + 2 * padding - size) % stride if partial else 0 for length in x.shape[1:3]]
         edges = (padding, padding + missing[0]), (padding, padding + missing[1])

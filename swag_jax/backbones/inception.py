@@ -174,44 +174,42 @@ class GoogLeNet(_Inception):
 # --- Inception v3
 
 
+def _chain(name: str, *parts: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
+    return tuple((f"{name}_{i}", *part) for i, part in enumerate(parts, 1))
+
+
 def _mixed_a(pool: int) -> Branches:
     return (
         (("branch1x1", 64, 1),),
-        (("branch5x5_1", 48, 1), ("branch5x5_2", 64, 5)),
-        (("branch3x3dbl_1", 64, 1), ("branch3x3dbl_2", 96, 3), ("branch3x3dbl_3", 96, 3)),
+        _chain("branch5x5", (48, 1), (64, 5)),
+        _chain("branch3x3dbl", (64, 1), (96, 3), (96, 3)),
         (None, ("branch_pool", pool, 1)),
     )
 
 
+_ACROSS, _DOWN = (1, 7), (7, 1)
+
+
 def _mixed_c(inner: int) -> Branches:
-    across, down = (1, 7), (7, 1)
-    double = ((inner, 1), (inner, down), (inner, across), (inner, down), (192, across))
     return (
         (("branch1x1", 192, 1),),
-        (("branch7x7_1", inner, 1), ("branch7x7_2", inner, across), ("branch7x7_3", 192, down)),
-        tuple((f"branch7x7dbl_{i}", *part) for i, part in enumerate(double, 1)),
+        _chain("branch7x7", (inner, 1), (inner, _ACROSS), (192, _DOWN)),
+        _chain("branch7x7dbl", (inner, 1), (inner, _DOWN), (inner, _ACROSS), (inner, _DOWN), (192, _ACROSS)),
         (None, ("branch_pool", 192, 1)),
     )
 
 
 _MIXED_B: Branches = (
     (("branch3x3", 384, 3, 2),),
-    (("branch3x3dbl_1", 64, 1), ("branch3x3dbl_2", 96, 3), ("branch3x3dbl_3", 96, 3, 2)),
+    _chain("branch3x3dbl", (64, 1), (96, 3), (96, 3, 2)),
     (None,),
 )
-
 _MIXED_D: Branches = (
-    (("branch3x3_1", 192, 1), ("branch3x3_2", 320, 3, 2)),
-    (
-        ("branch7x7x3_1", 192, 1),
-        ("branch7x7x3_2", 192, (1, 7)),
-        ("branch7x7x3_3", 192, (7, 1)),
-        ("branch7x7x3_4", 192, 3, 2),
-    ),
+    _chain("branch3x3", (192, 1), (320, 3, 2)),
+    _chain("branch7x7x3", (192, 1), (192, _ACROSS), (192, _DOWN), (192, 3, 2)),
     (None,),
 )
-
-_DOUBLE = (("branch3x3dbl_1", 448, 1), ("branch3x3dbl_2", 384, 3))
+_DOUBLE = _chain("branch3x3dbl", (448, 1), (384, 3))
 _MIXED_E: Branches = (
     (("branch1x1", 320, 1),),
     (("branch3x3_1", 384, 1), ("branch3x3_2a", 384, (1, 3))),

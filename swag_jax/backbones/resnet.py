@@ -1,11 +1,9 @@
 """The residual family: ResNets as published (v1) and as torchvision lays them out (v1.5), and SWAG's variants of them.
 
-He et al., CVPR 2016; Zagoruyko and Komodakis, BMVC 2016; Wang et al. (SWAG), CVPR 2021. A stem and four stages of
-blocks, each stage with half the resolution of the one before it and twice the channels.
-
-Activations carry the names of the ResNet paper's table, which the SWAG paper uses too: `conv1` (the stem after
-its ReLU), `pool1`, then the output of every block after the addition and its ReLU, `conv2_1` ... `conv5_3` in 50
-layers. If max pools halve the resolution, `pool1` ... `pool4` stand before the stages.
+He et al., CVPR 2016; Zagoruyko and Komodakis, BMVC 2016; Wang et al. (SWAG), CVPR 2021. Activations carry the names of
+the ResNet paper's table, which the SWAG paper uses too: `conv1` (the stem after its ReLU), `pool1`, then the output of
+every block after the addition and its ReLU, `conv2_1` ... `conv5_3` in 50 layers. If max pools halve the resolution,
+`pool1` ... `pool4` stand before the stages.
 """
 
 import dataclasses

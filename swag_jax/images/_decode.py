@@ -148,16 +148,7 @@ def _recognized(path: Path) -> tuple[str, str] | None:
 
 
 def left_out(folder: Path, *, deep: bool = False) -> str | None:
-    """Count the files of a folder that are no images, by suffix, in one line; `None` if there are none.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory(dir=".") as folder:
-        ...     for name in ("a.png", "b.heic", "c.HEIC", "notes.txt"):
-        ...         Path(folder, name).touch()
-        ...     left_out(Path(folder)).partition(": ")[2]
-        '3 files that are no images (2 .heic: export as JPEG; 1 .txt)'
-    """
+    """Count the files of a folder that are no images, by suffix, in one line; `None` if there are none."""
     entries = folder.rglob("*") if deep else folder.iterdir()
     others = [p for p in entries if p.suffix.lower() not in SUFFIXES and not p.name.startswith(".") and not p.is_dir()]
     if not others:

@@ -38,12 +38,11 @@ def transfer_luminance(content: Image, stylized: Image) -> Image:
 
         result = Y(s) + t · (x - Y(x))
 
-    t is 1 if that fits into [0, 1]. Otherwise clipping would change luminance and hue; so t is the largest factor
-    that fits, both stay exact, and only saturation decreases: our addition.
+    t is 1 if that fits into [0, 1]; otherwise the largest factor that fits, so that luminance and hue stay exact and
+    only saturation decreases: our addition.
 
     References:
-        Gatys et al. 2016, "Approach #2: Luminance-only transfer"; its matching of the luminance of style and
-        content before stylization is left to the caller.
+        Gatys et al. 2016, "Approach #2: Luminance-only transfer", without its matching of luminance before stylization.
     """
     luma = luminance(stylized)[..., None]
     chroma = content - luminance(content)[..., None]

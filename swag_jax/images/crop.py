@@ -29,8 +29,6 @@ def read_crop(
         size: The shorter side after resizing, or both sides with `squash`, in pixels.
         crop: The side of the square, at most `size`.
         where: The square's place down and across, from 0 (first) to 1 (last).
-        squash: Whether to resize to a square without keeping the aspect ratio.
-        flip: Whether to mirror the square.
     """
     check_range(crop, what="crop", low=1)
     check_range(size, what="size", low=crop)

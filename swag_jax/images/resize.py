@@ -1,8 +1,6 @@
 """Sizes and resampling: fit an image to a size, and the sequence of sizes from coarse to fine.
 
-A *size* is the length of the longer side in pixels; the aspect ratio is kept. Host images (numpy) are
-float32 in [0, 1] and are resampled by Pillow; arrays on the device (jax) may hold any value and any trailing
-channels, and are resampled by `jax.image.resize`. Layout is `height width channels` throughout.
+A *size* is the length of the longer side in pixels; the aspect ratio is kept.
 """
 
 import itertools
@@ -88,14 +86,7 @@ def resample(
 def nearest(
     features: Float[Array, "height width channels"], height: int, width: int
 ) -> Float[Array, "new_height new_width channels"]:
-    """Return features resampled by picking sample floor(i · old / new) on each axis: PyTorch's `nearest`.
-
-    Height and width are static under `jax.jit`.
-
-    Example:
-        >>> nearest(jax.numpy.arange(4.0).reshape(1, 4, 1), 1, 2).ravel().tolist()
-        [0.0, 2.0]
-    """
+    """Return features resampled by picking sample floor(i · old / new) on each axis: PyTorch's `nearest`."""
     _check_sides(height=height, width=width)
     # `jax.image.resize` picks the sample under each new one's center, which differs when shrinking.
     return _nearest_along(_nearest_along(features, 0, height), 1, width)

@@ -1,7 +1,6 @@
 """Contact sheets: images in equal cells, labels above and to the left of them, captions below.
 
-Images are float32 `(height, width, 3)`, sRGB in [0, 1]; lengths are in pixels. An image that fits its cell
-without scaling keeps its exact values.
+Images are float32 sRGB `height width 3` in [0, 1]; one that fits its cell without scaling keeps its exact values.
 """
 
 import itertools
@@ -49,9 +48,8 @@ def sheet(
     Args:
         rows: The images, row by row; `None` leaves a cell empty, and short rows end in empty cells. Each image is
             scaled to fit its cell, keeps its aspect ratio, and is centered.
-        captions: A text below each image, in the shape of `rows`; at most three lines.
-        row_labels: A text to the left of each row; at most three lines.
-        column_labels: A text above each column; at most two lines.
+        captions: A text below each image, in the shape of `rows`; they and row labels have at most three lines.
+        column_labels: At most two lines.
         cell: Height and width of every cell; default: those of the highest and of the widest image.
         gap: Space between cells and around the sheet.
         font_size: Of labels; captions are a little smaller. Default: by the cell's width.

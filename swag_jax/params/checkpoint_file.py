@@ -55,12 +55,7 @@ def is_safetensors(source: Path) -> bool:
 
 
 def usable_floats(source: Path, keys: Collection[str], *, prefix: str = "") -> tuple[Tensors, list[str]]:
-    """Read tensors as float32, and say in one line each which are not finite floating-point numbers.
-
-    Args:
-        keys: Without the prefix, as in the result.
-        prefix: What stands in front of all keys in the file.
-    """
+    """Read tensors as float32, by keys without the prefix, and say in one line each which are not finite numbers."""
     values, unusable = _read(source, [prefix + key for key in keys])
     floats = {}
     for key, value in without_prefix(values, prefix).items():

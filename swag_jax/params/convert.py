@@ -42,11 +42,9 @@ class Converted:
 
 @dataclass(frozen=True)
 class Setup:
-    """How a checkpoint is laid out, and what it asks of its network.
+    """How a checkpoint is laid out, and what it asks of its network; `None` is the network's default normalization.
 
     Attributes:
-        normalization: How images in [0, 1] become the network's input; `None` for the network's default.
-        padding: What convolutions see beyond the edge.
         deepest_layer: The last layer, such as `conv5_1`, that the checkpoint reaches.
         told_by: What the normalization is known by, in words.
         swaps_colors: Whether the first kernel takes red first, but the normalization has blue first.
@@ -99,8 +97,7 @@ def convert(
         source: A safetensors or PyTorch file.
         expected: The shape of every parameter of the whole network by flat name.
         layout: How the file lays out its weights; `auto` tells by its keys.
-        architecture: How its network differs from the zoo's of that name, such as `{"version": "v1"}`; default:
-            what a file of our own says, else nothing.
+        architecture: How its network differs from the zoo's of that name; default: what a file of our own says.
         normalization: How images become the network's input, if that is known better than by `auto`: by the layout,
             and for the original VGGs by their numbers (`swag_jax.params.originals`).
 

@@ -183,8 +183,7 @@ def fold_color_convolution(tensors: Tensors) -> Tensors:
 
         K'[o, i, h, w] = sum_m K[o, m, h, w] A[m, i]        b'[o] = b[o] + sum_{m, h, w} K[o, m, h, w] c[m].
 
-    A and c scale to 0..255, swap RGB to BGR and subtract Caffe's mean, so the folded network takes RGB in
-    [0, 1].
+    A and c scale to 0..255, swap RGB to BGR and subtract Caffe's mean: the folded network takes RGB in [0, 1].
     """
     mix, shift = tensors["0.weight"][:, :, 0, 0].astype(np.float64), tensors["0.bias"].astype(np.float64)
     kernel, bias = tensors["2.weight"].astype(np.float64), tensors["2.bias"].astype(np.float64)

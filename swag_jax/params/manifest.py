@@ -31,8 +31,6 @@ class Checkpoint:
 
     Attributes:
         layout: How its original file lays out the weights.
-        normalization: How images in [0, 1] become the network's input.
-        padding: What convolutions see beyond the edge.
         architecture: How the network differs from the zoo's of that name, such as `{"version": "v1"}`.
         unit_mean: Whether a VGG's filters are rescaled to a mean activation of one as it is read.
         url: The original elsewhere, tried if the hub is out of reach.
@@ -40,7 +38,6 @@ class Checkpoint:
         file: The file in the package's weights folder, for embedded ones.
         sha256: Of the hub's, the embedded or the user's file.
         pinned_by: What makes sure that the file is the right one, in words.
-        terms: What else but the license binds their use.
         top1: Published top-1 accuracy on ImageNet, in percent.
         default: Whether it is what `imagenet` means for its network.
     """

@@ -1,9 +1,8 @@
 """The original VGG networks of Simonyan and Zisserman, told from networks that were trained anew.
 
 They were published for Caffe: their input is BGR in 0..255 minus a mean. Copies for PyTorch (jcjohnson's
-`vgg19-d01eb7cb.pth` and `vgg16-00b39a1b.pth`) have torchvision's keys, so that only their numbers tell them from
-torchvision's networks, which read RGB with ImageNet's mean and deviation. The kernels' size does not: an input of
-0..255 makes activations larger, not kernels smaller.
+`vgg19-d01eb7cb.pth` and `vgg16-00b39a1b.pth`) have torchvision's keys, so that only their numbers tell them apart. The
+kernels' size does not: an input of 0..255 makes activations larger, not kernels smaller.
 """
 
 from dataclasses import dataclass
@@ -22,12 +21,7 @@ _NORM_TOLERANCE, _CENTER_TOLERANCE, _BIAS_TOLERANCE = 3e-3, 6e-3, 1.5e-2
 class Original:
     """The first convolution of one of the two networks, as published, input channels in the order blue, green, red.
 
-    Attributes:
-        sha256_prefix: First digits of the SHA-256 of jcjohnson's file.
-        deviation: Of the kernel.
-        norms: Euclidean norm of the kernel's part for each input channel.
-        center: The middle of the first filter.
-        biases: The first four.
+    Its kernel's deviation, norm of each input channel's part, and middle of the first filter; the first four biases.
     """
 
     name: str

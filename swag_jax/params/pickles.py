@@ -1,9 +1,8 @@
 """Pickles read without PyTorch and without Python's unpickler: a machine that builds plain values and calls nothing.
 
-A pickle is a program. Python's own machine can be kept from calling what it names, but not from building values
-whose hashes, copies or memory have no bound. This one knows the instructions that build numbers, texts, lists,
-tuples and dictionaries, each at a cost of its length; names and references are handed to its user. PyTorch's
-`torch/_weights_only_unpickler.py` is of the same kind. Instructions: `pickletools` of the standard library.
+Python's own machine can be kept from calling what a pickle names, but not from building values whose hashes, copies or
+memory have no bound. This one knows the instructions (`pickletools`) that build numbers, texts, lists, tuples and
+dictionaries, each at a cost of its length. PyTorch's `torch/_weights_only_unpickler.py` is of the same kind.
 """
 
 import io

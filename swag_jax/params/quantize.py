@@ -44,8 +44,8 @@ def quantize(tensors: Mapping[str, np.ndarray], *, channel_axis: int = 0) -> Ten
         channel_axis: The axis of a kernel's output channels: 0 in PyTorch's order, 3 in ours.
 
     Returns:
-        For each kernel an int8 array of its shape under its own key, and float32 steps, of length 1 along the other
-        axes, under its key + `.step`; all other tensors in float32. Steps are positive, also of a channel of zeros.
+        For each kernel an int8 array under its own key and float32 steps, of length 1 along the other axes and positive
+        even for zeros, under its key + `.step`; all other tensors in float32.
 
     References:
         Krishnamoorthi, arXiv 1806.08342, section 2: symmetric quantizers, one per output channel.

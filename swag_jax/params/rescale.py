@@ -18,11 +18,8 @@ def divided(tensors: Mapping[str, ArrayT], divisors: Mapping[str, ArrayT]) -> di
 
     .. math:: K'_{ij} = \frac{m_i}{m_j} K_{ij}, \quad b'_j = \frac{b_j}{m_j}.
 
-    ReLUs, pools and paddings carry positive factors through, channel by channel.
-
-    Args:
-        tensors: Kernels (height, width, in, out) and biases by flat name, such as `conv1_1.kernel`.
-        divisors: One vector per convolution, by its name; one without a divisor keeps its outputs' scale.
+    ReLUs, pools and paddings carry positive factors through, channel by channel. Divisors are by convolution; one
+    without keeps its outputs' scale.
     """
     result = dict(tensors)
     before: Any = None

@@ -36,13 +36,11 @@ class Source:
     Attributes:
         kind: `imagenet` (from the store, trained on ImageNet), `embedded`, `file`, or `random`.
         path: The file; `None` for random weights.
-        sha256: SHA-256 of the original checkpoint; `None` for random weights.
+        sha256: Of the original checkpoint; `None` for random weights.
         normalization: How images in [0, 1] become the network's input; `None` for the network's default.
-        padding: What convolutions see beyond the edge.
         architecture: How the network differs from the zoo's of its name, such as `{"version": "v1"}`.
         deepest_layer: The last layer they reach; `None` for the whole network.
         unit_mean: Whether a VGG's filters are rescaled to a mean activation of one as they are read.
-        note: What to know about them; may be empty.
     """
 
     kind: SourceKind
@@ -99,7 +97,7 @@ def load(source: Source, expected: Shapes) -> Tensors:
     """Read the weights of a source: float32 arrays by flat name, kernels in (height, width, in, out) order.
 
     Returns:
-        Those `expected`, by their shapes; layers beyond the deepest of them are not read.
+        Those that are expected, by shapes; layers beyond the deepest of them are not read.
     """
     if source.path is None:
         raise error("random weights are made by the network, not loaded")

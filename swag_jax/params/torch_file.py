@@ -1,9 +1,8 @@
 """PyTorch state dicts (`.pth`, `.pt`, `.bin`, `.pth.tar`) read without PyTorch: no torch at all is a promise.
 
-A PyTorch checkpoint is a pickle, and a pickle is a program. The reader here (`swag_jax.params.pickles`) runs nothing;
-it knows only the names that a state dict needs, and refuses a file that names anything else. Both formats are read: zip
-archives (PyTorch 1.6 and later) and the older format, in which raw storages follow the pickle. References:
-`torch/serialization.py` and `torch/_utils.py`.
+The reader of pickles here runs nothing; it knows only the names that a state dict needs, and refuses a file that names
+anything else. Both formats are read: zip archives (PyTorch 1.6 and later) and the older format, in which raw storages
+follow the pickle. References: `torch/serialization.py` and `torch/_utils.py`.
 """
 
 import collections

@@ -29,11 +29,7 @@ _A, _B, _Y = 0, 1, 2
 class Bilinear:
     """A product B(a, b), to be called with its operands.
 
-    Args:
-        product: B: a, b and what was prepared of b.
-        left: L: g, b and what was prepared of b.
-        right: R: a and g.
-        prepare: What is computed of b ahead, once for many calls; linear in b.
+    What is prepared of b, ahead, once for many calls, and linear in b, is given to B and L after b.
     """
 
     def __init__(
