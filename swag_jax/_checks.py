@@ -13,8 +13,7 @@ import typing
 from collections.abc import Iterable
 from typing import Any
 
-_REPORTED = 20
-"""A report names so many misfits and counts the rest."""
+_REPORTED = 20  # a report names so many misfits and counts the rest
 
 _NOUNS = {int: "an integer", float: "a number", str: "a string", bool: "True or False", types.NoneType: "None"}
 

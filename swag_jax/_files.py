@@ -18,14 +18,12 @@ try:
 except ImportError:  # Windows has no such locks; files of killed runs stay there
     fcntl = None
 
-_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.part")
-"""Names of files that are being written."""
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.part")  # names of files that are being written
 
+# Errors of a file system without room, or of a user who has used up a quota.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of a file system without room, or of a user who has used up a quota."""
 
-_swept: set[Path] = set()
-"""Folders that this process has cleaned up."""
+_swept: set[Path] = set()  # folders that this process has cleaned up
 
 
 def place(path: Path) -> Hashable:

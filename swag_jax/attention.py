@@ -44,11 +44,10 @@ Allowed: TypeAlias = tuple[Bool[Array, " queries"], Bool[Array, " keys"]]
 CHUNK = 256
 """Rows of A at a time: of the fastest sizes, the smallest (`benchmarks/speed_attention.py`)."""
 
-_BLOCKED = -1e15
-"""The logit of positions that are not attended to: `user_specify_demo.py` of Huage001/AdaAttN."""
+_BLOCKED = -1e15  # the logit of positions that are not attended to: `user_specify_demo.py` of Huage001/AdaAttN
 
+# Added to norms and to the sum of weights: `AttnAdaINCos` in `inference_frame.py` of Huage001/AdaAttN.
 _COSINE_EPSILON = 1e-5
-"""Added to norms and to the sum of weights: `AttnAdaINCos` in `inference_frame.py` of Huage001/AdaAttN."""
 
 
 def weighted_mean(

@@ -133,11 +133,7 @@ def _steps_within(context: Callable[[], contextlib.AbstractContextManager[Any]],
 
 
 def parallel(
-    step: Callable[..., Any],
-    *,
-    split: tuple[int, ...],
-    arguments: int,
-    donated: tuple[int, ...] = (),
+    step: Callable[..., Any], *, split: tuple[int, ...], arguments: int, donated: tuple[int, ...] = ()
 ) -> Callable[..., Any]:
     """Return a program mapped over the devices, whose results are those of the first.
 
@@ -171,11 +167,7 @@ def index() -> jax.Array:
 
 
 def map_batch(
-    function: Callable[..., Any],
-    *,
-    shared: Sequence[str] = (),
-    donated: Sequence[str] = (),
-    mapping: Mapping = "pmap",
+    function: Callable[..., Any], *, shared: Sequence[str] = (), donated: Sequence[str] = (), mapping: Mapping = "pmap"
 ) -> Any:
     """Return a program that solves a batch of independent problems on every device of this process.
 
@@ -195,7 +187,8 @@ def map_batch(
         >>> found.shape == (2 * count(), 3), float(found[0, 0])
         (True, 2.0)
     """
-    names = _positional(function)
+    parameters = inspect.signature(function).parameters.values()
+    names = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
     for name in (*shared, *donated):
         check_name(name, names, what="argument")
     axes = tuple(None if name in shared else 0 for name in names)
@@ -211,11 +204,6 @@ def map_batch(
     places = tuple(PartitionSpec() if axis is None else PartitionSpec(AXIS) for axis in axes)
     mapped = jax.shard_map(on_one_device, mesh=_mesh(), in_specs=places, out_specs=PartitionSpec(AXIS), check_vma=False)
     return jax.jit(mapped, donate_argnums=given)
-
-
-def _positional(function: Callable[..., Any]) -> tuple[str, ...]:
-    parameters = inspect.signature(function).parameters.values()
-    return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
 
 
 def _batched(function: Callable[..., Any], axes: Sequence[int | None]) -> Callable[..., Any]:

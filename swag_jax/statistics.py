@@ -60,11 +60,7 @@ def _tangent_of_products(primals, tangents):
 
 
 def moments(
-    features: Features,
-    *,
-    unbiased: bool = True,
-    epsilon: float = DEVIATION_EPSILON,
-    region: Mask | None = None,
+    features: Features, *, unbiased: bool = True, epsilon: float = DEVIATION_EPSILON, region: Mask | None = None
 ) -> ChannelMoments:
     r"""Return each channel's mean and standard deviation over positions, in float32.
 

@@ -15,6 +15,7 @@ from swag_jax._types import Activations
 from swag_jax.backbones._layers import Conv, Convolution, half_padding
 from swag_jax.backbones._network import Backbone
 
+# Output channels, kernel size and stride: torchvision/models/alexnet.py.
 _CONVOLUTIONS = {
     "conv1": (64, 11, 4),
     "conv2": (192, 5, 1),
@@ -22,10 +23,8 @@ _CONVOLUTIONS = {
     "conv4": (256, 3, 1),
     "conv5": (256, 3, 1),
 }
-"""Output channels, kernel size and stride: torchvision/models/alexnet.py."""
 
-_FIRST_PADDING = ((2, 2), (2, 2))
-"""Of conv1; the others pad by half their kernel."""
+_FIRST_PADDING = ((2, 2), (2, 2))  # of conv1; the others pad by half their kernel
 
 LAYERS = (
     *("conv1", "relu1", "pool1"),

@@ -33,14 +33,13 @@ may stand `None`: that branch sees the input pooled."""
 INITIALIZATIONS: tuple[Initialization, ...] = ("torchvision", "kaiming")
 VARIANTS: tuple[Variant, ...] = ("torchvision", "fid")
 
-_EPSILON = 1e-3
-"""Of the batch norms: torchvision's `BasicConv2d` in both networks."""
+_EPSILON = 1e-3  # of the batch norms: torchvision's `BasicConv2d` in both networks
 
+# Of the initial kernels: torchvision/models/googlenet.py and inception.py. Values are cut at -2 and 2 there, 200 and 20
+# deviations away, which no draw reaches; older releases cut at two deviations. Only heads that are not here have other
+# ones.
 _GOOGLENET_DEVIATION = 0.01
 _INCEPTION_DEVIATION = 0.1
-"""Of the initial kernels: torchvision/models/googlenet.py and inception.py. Values are cut at -2 and 2 there, 200 and
-20 deviations away, which no draw reaches; older releases cut at two deviations. Only heads that are not here have
-other ones."""
 
 _VALID = ((0, 0), (0, 0))
 
@@ -148,8 +147,8 @@ _GOOGLENET: Parts = {
     "inception5b": _block(832, 384, 192, 384, 48, 128, 128),
 }
 
+# Stride of the layers that change the resolution.
 _GOOGLENET_STEPS: Mapping[str, int] = {"conv1": 2, "pool1": 2, "pool2": 2, "pool3": 2, "pool4": 2}
-"""Stride of the layers that change the resolution."""
 
 
 class GoogLeNet(_Inception):
@@ -240,8 +239,8 @@ _INCEPTION: Parts = {
     "mixed7c": functools.partial(_built, 2048, _MIXED_E),
 }
 
+# Stride of the layers that see 3x3 windows without padding; the others keep the resolution.
 _INCEPTION_STEPS = {"conv1a": 2, "conv2a": 1, "pool1": 2, "conv4a": 1, "pool2": 2, "mixed6a": 2, "mixed7a": 2}
-"""Stride of the layers that see 3x3 windows without padding; the others keep the resolution."""
 
 
 class InceptionV3(_Inception):

@@ -15,9 +15,9 @@ from swag_jax.backbones._network import Backbone
 from swag_jax.backbones.vgg import VGG
 from swag_jax.params.rescale import divided
 
+# Least mean activation of a rescaled channel, as a share of its layer's: float32 rounds a layer's activations to about
+# 1e-7 of their size, which then stays below 0.01 % of every rescaled channel. Our choice; the paper rescales all.
 _LIVE = 1e-3
-"""Least mean activation of a rescaled channel, as a share of its layer's: float32 rounds a layer's activations to about
-1e-7 of their size, which then stays below 0.01 % of every rescaled channel. Our choice; the paper rescales all."""
 
 
 def unit_mean(network: Backbone, images: Images) -> VGG:

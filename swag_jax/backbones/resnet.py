@@ -31,8 +31,8 @@ _NAMES = {"block": BLOCKS, "downsampling": DOWNSAMPLINGS, "stem": STEMS, "versio
 KERNEL_SIZES = (1, 3, 5, 7)
 """What SWAG's authors tried."""
 
+# Channels of a block's output relative to its stage's `channels`: He et al., table 1.
 _EXPANSIONS = {"bottleneck": 4, "basic": 1}
-"""Channels of a block's output relative to its stage's `channels`: He et al., table 1."""
 
 DEEPEST, WIDEST = 400, 4096
 """Blocks of a stage, and channels, of the largest network that a file may ask for: twice those of ResNet-1202, and

@@ -22,8 +22,7 @@ VGGPadding: TypeAlias = Literal["zeros", "replicate", "reflect"]
 POOLINGS: tuple[Pooling, ...] = ("max", "average")
 PADDINGS: tuple[VGGPadding, ...] = ("zeros", "replicate", "reflect")
 
-_CHANNELS = (64, 128, 256, 512, 512)
-"""Output channels of each block's convolutions, in all configurations."""
+_CHANNELS = (64, 128, 256, 512, 512)  # output channels of each block's convolutions, in all configurations
 
 AVERAGE_POOL_SCALE = 2.0
 """Factor on average pools that keeps activations at the scale max pools give them; from

@@ -25,14 +25,7 @@ from swag_jax.images._decode import decode, unusable_path
 from swag_jax.images.color import luminance
 from swag_jax.images.resize import fitted, resize
 
-OUTPUT_FORMATS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-}
+OUTPUT_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 """The format of an output file by its suffix."""
 
 DEFAULT_QUALITY = 95

@@ -25,11 +25,10 @@ Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 Cell = TypeVar("Cell")
 
+# How far ink is from black (or, on dark backgrounds, from white) toward the background.
 _LABEL_INK, _CAPTION_INK = 0.13, 0.38
-"""How far ink is from black (or, on dark backgrounds, from white) toward the background."""
 
-_LEADING = 1.3
-"""Distance between lines of text, in font sizes."""
+_LEADING = 1.3  # distance between lines of text, in font sizes
 
 
 def sheet(

@@ -247,13 +247,11 @@ def _setup(found: _Checkpoint, asked: str, sha256: str | None = None) -> Setup:
     )
 
 
-_FIRST = ("conv1_1.kernel", "conv1_1.bias")
-"""The first convolution of a VGG, its shapes in our order of axes."""
+_FIRST = ("conv1_1.kernel", "conv1_1.bias")  # the first convolution of a VGG, its shapes in our order of axes
 
 _FIRST_SHAPES = [(3, 3, 3, 64), (64,)]
 
-_OPEN = ("imagenet", "caffe", None)
-"""Normalizations that a layout stands for without being bound to them."""
+_OPEN = ("imagenet", "caffe", None)  # normalizations that a layout stands for without being bound to them
 
 
 def _input(found: _Checkpoint, asked: str, sha256: str | None) -> tuple[str | None, str, bool]:

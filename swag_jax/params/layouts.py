@@ -258,6 +258,7 @@ LAYOUT_NAMES = ("auto", *dict.fromkeys(layout.name for layout in LAYOUTS))
 """What the command line accepts."""
 
 
+# The family of each network that other projects publish; those without one have files of our own only.
 _FAMILIES = {
     "vgg19": "vgg",
     "vgg16": "vgg16",
@@ -265,7 +266,6 @@ _FAMILIES = {
     **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2"), "resnet"),
     **dict.fromkeys(("googlenet", "inception_v3"), "inception"),
 }
-"""The family of each network that other projects publish; those without one have files of our own only."""
 
 
 def find_layout(shapes: Shapes, *, backbone: str, name: str = "auto", where: object = "the file") -> Layout:
@@ -361,6 +361,7 @@ def _named_vgg(shapes: Shapes) -> str:
     return "vgg16" if "conv4_1" in layers else "vgg16 or vgg19"
 
 
+# What each network has a key like, the most specific first.
 _LOOKS: Mapping[str, str | Callable[[Shapes], str]] = {
     r"layer1\.0\.conv1\.weight": _resnet,
     r"conv1_1\.(kernel|weight)": _named_vgg,
@@ -372,4 +373,3 @@ _LOOKS: Mapping[str, str | Callable[[Shapes], str]] = {
     r"cls_token|blocks\.0\.attn\.qkv\.weight": "vision transformer",
     r"unet\..*|model\.diffusion_model\..*": "diffusion model",
 }
-"""What each network has a key like, the most specific first."""

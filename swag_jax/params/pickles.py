@@ -109,6 +109,7 @@ _CONSTANTS = (
     *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
 )
 
+# What each instruction leaves on the stack.
 _PUSHES: dict[str, Step] = {
     **dict.fromkeys(_CONSTANTS, lambda machine, argument: argument),
     "NONE": lambda machine, _: None,
@@ -131,8 +132,8 @@ _PUSHES: dict[str, Step] = {
     **dict.fromkeys(("REDUCE", "NEWOBJ"), lambda machine, _: machine.called()),
     "BINPERSID": lambda machine, _: machine.referred(*machine.popped(1)),
 }
-"""What each instruction leaves on the stack."""
 
+# What each of the others does.
 _CHANGES: dict[str, Step] = {
     **dict.fromkeys(("PROTO", "FRAME"), lambda machine, _: None),
     "MARK": lambda machine, _: machine.marks.append(len(machine.stack)),
@@ -148,7 +149,6 @@ _CHANGES: dict[str, Step] = {
     ),
     "MEMOIZE": lambda machine, _: machine.memory.update({len(machine.memory): machine.stack[-1]}),
 }
-"""What each of the others does."""
 
 
 def mapping(items: list) -> dict:

@@ -5,11 +5,10 @@ from typing import TypeVar
 
 from swag_jax._limits import LEVELS
 
+# Of `nn.DataParallel`, `DistributedDataParallel` and `AveragedModel`, and of `torch.compile`.
 _TECHNICAL = {"module", "_orig_mod"}
-"""Of `nn.DataParallel`, `DistributedDataParallel` and `AveragedModel`, and of `torch.compile`."""
 
-_COUNTS = ("n_averaged",)
-"""Keys in addition to the network's, of `torch.optim.swa_utils.AveragedModel`."""
+_COUNTS = ("n_averaged",)  # keys in addition to the network's, of `torch.optim.swa_utils.AveragedModel`
 
 _Value = TypeVar("_Value")
 

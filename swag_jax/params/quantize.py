@@ -14,17 +14,15 @@ from swag_jax.params.tree import Tensors
 
 _STEP, _TABLE = ".step", ".table"
 
-_COMPANIONS = {"int8": _STEP, "uint8": _TABLE}
-"""What follows a key of such numbers in the key of what decodes them."""
+_COMPANIONS = {"int8": _STEP, "uint8": _TABLE}  # what follows a key of such numbers in the key of what decodes them
 
-_LARGEST = 127
-"""Of 8 bits, -128 is left out: the range is symmetric, so a kernel's sign can be turned."""
+_LARGEST = 127  # of 8 bits, -128 is left out: the range is symmetric, so a kernel's sign can be turned
 
+# Shares of a channel's largest weight that become 127, in the order in which equal errors are decided: our choice.
 _CLIPS = tuple(percent / 100 for percent in range(100, 69, -2))
-"""Shares of a channel's largest weight that become 127, in the order in which equal errors are decided: our choice."""
 
+# Significant bits of a step: with the 7 of a whole number they are float32's 24, so that products are exact.
 _STEP_BITS = 17
-"""Significant bits of a step: with the 7 of a whole number they are float32's 24, so that products are exact."""
 
 _KERNEL_AXES = 4
 

@@ -48,8 +48,7 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model")
 # Parts of these in a key say that what it holds is a training's state, not a network.
 _TRAINING = ("optim", "sched", "scaler")
 
-_MOST_FOUND = 50
-"""State dicts in one file that are told apart; more are too many to choose from."""
+_MOST_FOUND = 50  # state dicts in one file that are told apart; more are too many to choose from
 
 _CALLS = {
     ("collections", "OrderedDict"): "OrderedDict",

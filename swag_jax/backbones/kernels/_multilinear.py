@@ -22,8 +22,7 @@ from jaxtyping import Array
 Form: TypeAlias = Callable[..., Array]
 """Computes B, L or R from arrays and, by name, `shape`, that of the result, and the product's constants."""
 
-_A, _B, _Y = 0, 1, 2
-"""Places in the shapes of a, b and B(a, b)."""
+_A, _B, _Y = 0, 1, 2  # places in the shapes of a, b and B(a, b)
 
 
 class Bilinear:
