@@ -101,6 +101,7 @@ def check_type(value: Any, hint: Any, *, what: str) -> Any:
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
+        # The first type of a union that takes the value.
         for option in arguments:
             with contextlib.suppress(UserError):
                 return check_type(value, option, what=what)
@@ -112,6 +113,7 @@ def check_type(value: Any, hint: Any, *, what: str) -> Any:
             return tuple(check_type(item, arguments[0], what=f"each of {what}") for item in value)
     elif hint in (int, float):
         abstract: Any = numbers.Integral if hint is int else numbers.Real
+        # A bool is an int to Python, but not here.
         if isinstance(value, abstract) and not isinstance(value, bool):
             with contextlib.suppress(OverflowError):
                 return hint(value)

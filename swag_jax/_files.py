@@ -67,7 +67,7 @@ def check_apart(outputs: Iterable[tuple[str, Path]], inputs: Iterable[tuple[str,
     written: dict[Hashable, str] = {}
     folders = dict[Path, None]()
     for what, path in outputs:
-        own = place(path)
+        own = place(path)  # links and other spellings are the same file
         if own in read:
             rule = f"{what} must not be one of the files that are read ({read[own]})"
             raise error(rule, got=path, cure="choose another name for the output")

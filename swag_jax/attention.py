@@ -284,7 +284,7 @@ def _by_chunks(function, parts, chunk: int):
         edges = [(0, filled - count), *[(0, 0)] * (x.ndim - 1)]
         return jnp.pad(x, edges).reshape(-1, chunk, *x.shape[1:])
 
-    rows = lax.map(function, jax.tree.map(split, parts))
+    rows = lax.map(function, jax.tree.map(split, parts))  # one chunk after another: no more memory than for one
     return jax.tree.map(lambda x: x.reshape(filled, *x.shape[2:])[:count], rows)
 
 

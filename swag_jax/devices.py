@@ -128,7 +128,7 @@ def _steps_within(context: Callable[[], contextlib.AbstractContextManager[Any]],
                     return
             yield step
     finally:
-        if isinstance(steps, Generator):
+        if isinstance(steps, Generator):  # its own `finally` runs now, not when it is collected
             steps.close()
 
 
@@ -200,6 +200,7 @@ def map_batch(
         # By default pmap takes the devices of all processes, which would then have to work in step.
         return jax.pmap(batched, axis_name=AXIS, in_axes=axes, donate_argnums=given, devices=jax.local_devices())
 
+    # Inside `shard_map` the axis over devices stays, with length one; inside `pmap` it is gone.
     on_one_device = _of_first(batched, axes)
     places = tuple(PartitionSpec() if axis is None else PartitionSpec(AXIS) for axis in axes)
     mapped = jax.shard_map(on_one_device, mesh=_mesh(), in_specs=places, out_specs=PartitionSpec(AXIS), check_vma=False)

@@ -84,6 +84,7 @@ class Backbone(nnx.Module):
 
 
 def _frozen(module: Any, compute: Compute) -> Any:
+    # The copy shares the arrays, but not the modules that are exchanged in it.
     copy = nnx.merge(*nnx.split(module))
     for name, child in vars(module).items():
         if isinstance(child, Convolution):

@@ -59,6 +59,7 @@ class Branched(nnx.Module):
 
     def __call__(self, x: Activations, pooled: Activations, compute: Compute) -> Activations:
         """Apply the block to its input and the same pooled."""
+        # Branches may begin with the same convolutions, whose outputs are computed once.
         known, branches = {}, []
         for names in self.names:
             y = x

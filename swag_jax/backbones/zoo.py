@@ -206,6 +206,7 @@ def load(
         ('relu2_1', 'embedded')
     """
     known, source = entry(name), resolve(name, weights=weights, **options)
+    # The zoo's taps may not exist in another architecture, which is read at all layers.
     whole = _abstract(name, **options)
     taps = whole.layers if _differing(name, source, options) else (known.content_layer, *known.style_layers)
     until = whole.deepest(layers or taps)

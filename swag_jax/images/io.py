@@ -97,20 +97,17 @@ def check_output(path: str | PathLike[str], *, alpha: bool = False) -> None:
         able = ", ".join(known for known in OUTPUT_FORMATS if known not in _OPAQUE_SUFFIXES)
         raise error(f"{path} cannot hold transparency, JPEG has none", cure=f"write one of {able}")
     try:
-        _check_folder(target_of(path))
+        target = target_of(path)
+        if target.is_dir():
+            raise error(f"{target} must be a file to write", got="a folder", cure="name a file in it")
+        if not target.parent.exists():
+            raise error(f"the folder of {target} must exist", got="no such folder", cure=f"create {target.parent}")
+        if not target.parent.is_dir():
+            raise error(f"the folder of {target} must be a folder", got="a file", cure="choose another folder")
+        if not os.access(target.parent, os.W_OK | os.X_OK):
+            raise error(f"the folder of {target} must be writable", got="permission denied", cure="choose another")
     except OSError as cause:
         raise unusable_path(path, cause) from cause
-
-
-def _check_folder(path: Path) -> None:
-    if path.is_dir():
-        raise error(f"{path} must be a file to write", got="a folder", cure="name a file in it")
-    if not path.parent.exists():
-        raise error(f"the folder of {path} must exist", got="no such folder", cure=f"create {path.parent}")
-    if not path.parent.is_dir():
-        raise error(f"the folder of {path} must be a folder", got="a file", cure="choose another folder")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise error(f"the folder of {path} must be writable", got="permission denied", cure="choose another")
 
 
 def write_image(

@@ -108,6 +108,7 @@ def convert(
     sha256 = file_sha256(source)
     setup = _setup(found, normalization, sha256)
     tensors = _read_network(found, backbone, _reached(found, expected), setup)
+    # Later entries win: what a file of our own says over its layout, and what is known now over both.
     read = {} if setup.normalization is None else {"normalization": setup.normalization, "told_by": setup.told_by}
     metadata = {
         "source_name": source.name,
@@ -154,6 +155,7 @@ def read_parameters(
     if whole:
         expected = _reached(found, expected)
     else:
+        # What lies deeper than all that is expected is not read.
         end, rename = max(map(depth_of, expected)), found.layout.rename
         shapes = {key: shape for key, shape in found.file.shapes.items() if depth_of(rename(key) or "") <= end}
         found = replace(found, file=replace(found.file, shapes=shapes))
@@ -265,6 +267,7 @@ def _input(found: _Checkpoint, asked: str, sha256: str | None) -> tuple[str | No
     is_sure = "told_by" in ours or ours.get("normalization", "imagenet") != "imagenet"
     if asked == "auto" and is_sure:
         return recorded, ours.get("told_by", ""), False
+    # Now the numbers of the first convolution tell.
     original, is_rgb = _original(found) or (None, False)
     if asked != "auto":
         return asked, "asked for", is_rgb and asked == "caffe"

@@ -125,6 +125,7 @@ def _as_floats(key: str, value: np.ndarray) -> np.ndarray:
 def _best_step(kernel: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     """Return the step with the least squared error over `axes`, whose length is then 1."""
     largest = np.abs(kernel).max(axes, keepdims=True, initial=0)
+    # An error in steps times the share is the error itself, but for a factor that all shares have.
     steps = np.stack([_short(clip * largest / _LARGEST) for clip in _CLIPS])
     errors = np.stack([clip * _error(kernel / step, axes) for clip, step in zip(_CLIPS, steps, strict=True)])
     return np.take_along_axis(steps, errors.argmin(0)[None], 0)[0]

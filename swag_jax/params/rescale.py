@@ -22,7 +22,7 @@ def divided(tensors: Mapping[str, ArrayT], divisors: Mapping[str, ArrayT]) -> di
     without keeps its outputs' scale.
     """
     result = dict(tensors)
-    before: Any = None
+    before: Any = None  # what the layer above's outputs, this one's inputs, were divided by
     for name in sorted({key.removesuffix(".kernel") for key in tensors if key.endswith(".kernel")}, key=depth_of):
         kernel, bias = f"{name}.kernel", f"{name}.bias"
         if before is not None:

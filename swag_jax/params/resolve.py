@@ -101,6 +101,7 @@ def load(source: Source, expected: Shapes) -> Tensors:
     """
     if source.path is None:
         raise error("random weights are made by the network, not loaded")
+    # Said before anything is read, since a file that ends early would only report what is missing.
     needed = layer_of(max(expected, key=depth_of))
     if source.deepest_layer is not None and depth_of(source.deepest_layer) < depth_of(needed):
         better = default_checkpoint(source.backbone)

@@ -78,5 +78,6 @@ def depth_of(name: str) -> tuple[int, ...]:
         >>> depth_of("conv2_1.conv1.kernel"), depth_of("inception3b.branch1.kernel")
         ((2, 1), (3, 2))
     """
+    # Numbers and, after one, letters: `inception3b` is (3, 2).
     parts = re.findall(r"\d+|(?<=\d)[a-z]", layer_of(name))
     return tuple(int(part) if part.isdigit() else ord(part) - ord("a") + 1 for part in parts)

@@ -114,6 +114,7 @@ def convolve(
     kernel, *flipped = (part.astype(x.dtype) for part in (kernel if isinstance(kernel, Prepared) else (kernel,)))
     is_fast = uses_cpu_forms(kernels, x, kernel)
     if border != "zeros" and padding != NO_PADDING:
+        # Other borders are laid around the map first: forms know zeros only.
         x, padding = jnp.pad(x, ((0, 0), *padding, (0, 0)), mode=border), NO_PADDING
     window = Window(stride, padding, precision)
     if not is_fast:

@@ -96,6 +96,7 @@ def _primitive(name: str, form: Form, prepare: Callable[..., Any], adjoints: Cal
         y = primitive.bind(first.reshape(-1, *first.shape[2:]), *others, shapes=longer, constants=constants)
         return y.reshape(size, -1, *y.shape[1:]), 0
 
+    # A primitive needs a rule for each of JAX's passes.
     primitive = Primitive(name)
     primitive.def_impl(jax.jit(compute, static_argnames=("shapes", "constants")))
     primitive.def_abstract_eval(lambda first, *_, shapes, constants: ShapedArray(shapes[makes], first.dtype))
