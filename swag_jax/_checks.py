@@ -57,12 +57,7 @@ def one_line(text: object) -> str:
 
 
 def near(name: str, known: Iterable[str], *, limit: int = 3) -> str:
-    """Name the known names that look like `name`, or all of them when none does.
-
-    Example:
-        >>> near("relu41", ["relu4_1", "relu4_2", "conv1_1"], limit=1)
-        'did you mean relu4_1?'
-    """
+    """Name the known names that look like `name`, or all of them when none does."""
     names = list(known)
     lowered = {candidate.lower(): candidate for candidate in names}
     close = difflib.get_close_matches(name.lower(), lowered, n=limit, cutoff=0.6)

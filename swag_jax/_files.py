@@ -100,7 +100,6 @@ def target_of(path: Path) -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for results, unless it exists."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as problem:

@@ -281,12 +281,7 @@ def gather(tree: Tree, *, length: int | None = None) -> Tree:
 
 
 def pad(items: Sequence[Item], *, size: int) -> list[Item]:
-    """Return the items with the last one repeated, until there are `size` for every device.
-
-    Example:
-        >>> len(pad(["a", "b"], size=3)) == 3 * count()
-        True
-    """
+    """Return the items with the last one repeated, until there are `size` for every device."""
     room = size * count()
     if not 0 < len(items) <= room:
         raise error(f"a batch of {size} on each of {count()} devices holds 1 to {room} items", got=len(items))

@@ -135,8 +135,7 @@ def normalized_entropy(probabilities: Float[Array, "..."]) -> Scalar:
 
     .. math:: H_n = -\frac{1}{\log N} \sum_n p_n \log p_n
 
-    References:
-        Eqs. 6 and 8 of the SWAG paper as its author describes them: the textbook entropy, normalized to [0, 1].
+    Eqs. 6 and 8 of the SWAG paper as its author describes them: the textbook entropy, normalized to [0, 1].
     """
     p = widen(probabilities)
     # The inner `where` keeps log(0) out of the gradient.

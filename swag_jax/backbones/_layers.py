@@ -104,7 +104,7 @@ def normal(deviation: float) -> Draw:
 
 
 def half_padding(kernel: Kernel) -> Padding:
-    """Return the zeros on each side with which an odd kernel keeps the size."""
+    """Return the padding with which an odd kernel keeps the size."""
     height, width = (side // 2 for side in kernel.shape[:2])
     return (height, height), (width, width)
 
@@ -122,7 +122,6 @@ class Convolution(nnx.Module):
     def __call__(
         self, x: Activations, compute: Compute, *, padding: Padding | None = None, border: Border = "zeros"
     ) -> Activations:
-        """Convolve, with the layer's own padding by default, and add the bias."""
         kernel, bias = self._folded()
         padding = self.padding if padding is None else padding
         y = compute.convolve(x, kernel, stride=self.stride, padding=padding, border=border)

@@ -132,12 +132,7 @@ def _abstract(name: str, **options: Any) -> Backbone:
 
 
 def parameter_shapes(name: str, **options: Any) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every parameter and statistic by its flat name, without allocating any.
-
-    Example:
-        >>> parameter_shapes("vgg19", until="conv1_1")
-        {'conv1_1.bias': (64,), 'conv1_1.kernel': (3, 3, 3, 64)}
-    """
+    """Return the shape of every parameter and statistic by its flat name, without allocating any."""
     return tree.shapes_of(_abstract(name, **options))
 
 
@@ -147,23 +142,13 @@ def layer_names(name: str, **options: Any) -> tuple[str, ...]:
 
 
 def stage_layers(name: str, **options: Any) -> tuple[str, ...]:
-    """Return the last layer of each stage, from the stem on, without allocating any.
-
-    Example:
-        >>> stage_layers("resnet50", depths=(1, 2, 2, 1))
-        ('conv1', 'conv2_1', 'conv3_2', 'conv4_2', 'conv5_1')
-    """
+    """Return the last layer of each stage, from the stem on, without allocating any."""
     network = _abstract(name, **options)
     return ("conv1", *network.architecture.ends) if isinstance(network, resnet.ResNet) else entry(name).stages
 
 
 def reached_layers(name: str, *, weights: str = "auto", **options: Any) -> tuple[str, ...]:
-    """Return the layers of a network that weights reach, shallow to deep: all, unless a checkpoint ends early.
-
-    Example:
-        >>> reached_layers("vgg19", weights="random")[-1], reached_layers("vgg19", weights="embedded")[-1]
-        ('pool5', 'relu5_1')
-    """
+    """Return the layers of a network that weights reach, shallow to deep: all, unless a checkpoint ends early."""
     layers = layer_names(name, **options)
     deepest = resolve(name, weights=weights, **options).deepest_layer
     if deepest is None:
@@ -229,12 +214,7 @@ def padding_option(name: str, padding: str) -> dict[str, Any]:
 
 
 def resolve(name: str, *, weights: str = "auto", **options: Any) -> params.Source:
-    """Return where the weights of a network come from; no known checkpoint is of another architecture than the name's.
-
-    Example:
-        >>> resolve("vgg19").kind, resolve("resnet50", residual=False).kind
-        ('embedded', 'random')
-    """
+    """Return where the weights of a network come from; known checkpoints are of the name's own architecture."""
     source = params.resolve(name, weights=weights)
     differing = _differing(name, source, options)
     if not differing or source.kind in ("file", "random"):

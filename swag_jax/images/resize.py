@@ -25,9 +25,7 @@ METHODS = ("bicubic", "linear")
 
 
 def fitted(height: int, width: int, size: int) -> tuple[int, int]:
-    """Return the height and width of an image whose longer side becomes `size`.
-
-    All are pixels; the shorter side is rounded, halves up, and is at least 1.
+    """Return the height and width, in pixels, of an image whose longer side becomes `size`; the shorter is at least 1.
 
     Example:
         >>> fitted(300, 400, 200)

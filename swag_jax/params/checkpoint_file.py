@@ -19,10 +19,7 @@ from swag_jax.params.tree import Tensors
 
 
 def checkpoint_shapes(source: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of a safetensors or PyTorch file, by its own keys.
-
-    Steps and tables of 8-bit tensors are part of these, and have no separate entries.
-    """
+    """Return the shape of every tensor of a file, by its own keys; 8-bit ones include their steps and tables."""
     if not is_safetensors(source):
         return torch_shapes(source)
     header = safetensors_header(source)

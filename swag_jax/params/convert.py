@@ -29,12 +29,7 @@ CONVERTER_VERSION = "1"
 
 @dataclass(frozen=True)
 class Converted:
-    """A checkpoint in our names and layout.
-
-    Attributes:
-        tensors: float32 arrays by flat name; kernels in (height, width, in, out) order.
-        metadata: Where they come from, and how the network must be set up.
-    """
+    """A checkpoint in our names and layout: kernels are (height, width, in, out), all float32."""
 
     tensors: Tensors
     metadata: dict[str, str]

@@ -107,8 +107,6 @@ def _by_place(prefix: str, places: tuple[int, ...], convolutions: tuple[str, ...
 
 
 def _by_rules(rules: Mapping[str, Callable[[re.Match[str]], str]]) -> Rename:
-    """Rename by regular expressions of whole keys; the first match wins."""
-
     def rename(key: str) -> str | None:
         matches = ((re.fullmatch(pattern, key), name) for pattern, name in rules.items())
         return next((name(match) for match, name in matches if match), None)

@@ -152,12 +152,7 @@ _CHANGES: dict[str, Step] = {
 
 
 def mapping(items: list) -> dict:
-    """Return a dictionary of keys and values that take turns; its keys are texts and numbers, whose hashes cost little.
-
-    Example:
-        >>> mapping(["a", 1, "b", 2])
-        {'a': 1, 'b': 2}
-    """
+    """Return a dictionary of keys and values that take turns; keys are texts and numbers, whose hashes cost little."""
     keys = items[::2]
     for key in keys:
         is_number = key is None or isinstance(key, float) or (isinstance(key, int) and abs(key) < _LARGEST_KEY)

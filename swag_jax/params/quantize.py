@@ -104,12 +104,7 @@ def decode(tensors: Mapping[str, np.ndarray]) -> tuple[Tensors, list[str]]:
 
 
 def companion_keys(types: Mapping[str, str]) -> dict[str, str]:
-    """Return the key of its steps or its table for each 8-bit tensor that has one, from NumPy's name of every type.
-
-    Example:
-        >>> companion_keys({"a": "int8", "a.step": "float32", "b": "int8", "c.step": "float32"})
-        {'a': 'a.step'}
-    """
+    """Return the key of its steps or its table for each 8-bit tensor that has one, from NumPy's name of every type."""
     expected = {key: key + _COMPANIONS[kind] for key, kind in types.items() if kind in _COMPANIONS}
     return {key: companion for key, companion in expected.items() if companion in types}
 

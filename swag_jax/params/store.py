@@ -1,7 +1,6 @@
 """The local store of converted checkpoints: one safetensors file each, in our names and layout.
 
-It is the folder `weights` in `$SWAG_JAX_HOME`, or in `~/.cache/swag_jax`. A file's metadata says what it
-comes from and holds one hash over all its tensors.
+It is the folder `weights` in `$SWAG_JAX_HOME`, or in `~/.cache/swag_jax`. A file's metadata says what it comes from.
 """
 
 import os

@@ -31,10 +31,7 @@ def _first_larger(a, b):
 def average_pool(
     x: Activations, *, size: int, stride: int, padding: int = 0, counts_padding: bool = True
 ) -> Activations:
-    """Average windows, in float32 at least; rows and columns that fill no window are dropped.
-
-    `padding` is zeros beyond each edge. The sum is divided by all positions of a window, or by those inside the map.
-    """
+    """Average whole windows, in float32 at least: by all of their positions, or by those inside the map."""
 
     def sums(x):
         for axis in (2, 1):
