@@ -12,7 +12,7 @@ import numpy as np
 from swag_jax._checks import error
 from swag_jax.params._files import check_file
 from swag_jax.params.prefixes import without_prefix
-from swag_jax.params.quantize import companion_keys, decode
+from swag_jax.params.quantize import as_float32, companion_keys, decode
 from swag_jax.params.safetensors_file import TYPES, read_safetensors, safetensors_header
 from swag_jax.params.torch_file import read_torch, torch_shapes
 from swag_jax.params.tree import Tensors
@@ -59,10 +59,8 @@ def usable_floats(source: Path, keys: Collection[str], *, prefix: str = "") -> t
         if value.dtype.kind != "f" and value.dtype.name != "bfloat16":
             unusable.append(f"{key} holds {value.dtype} numbers, expected floating-point ones")
             continue
-        # Numbers beyond float32 become infinite here, and are counted as such.
-        with np.errstate(over="ignore"):
-            floats[key] = value.astype(np.float32)
-        if bad := np.count_nonzero(~np.isfinite(floats[key])):
+        floats[key], bad = as_float32(value)
+        if bad:
             unusable.append(f"{key} holds {bad} NaN or infinite values")
     return floats, unusable
 

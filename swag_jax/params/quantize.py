@@ -52,7 +52,9 @@ def quantize(tensors: Mapping[str, np.ndarray], *, channel_axis: int = 0) -> Ten
     for key, value in tensors.items():
         if key + _STEP in tensors:
             raise error("tensors must not be 8-bit already", got=f"{key}{_STEP}", cure="dequantize them first")
-        values = _as_floats(key, value)
+        values, bad = as_float32(value)
+        if bad:
+            raise error(f"{key} must hold finite numbers", got=f"{bad} NaN or infinite values")
         if values.ndim == _KERNEL_AXES:
             step = _best_step(values, tuple(axis for axis in range(_KERNEL_AXES) if axis != channel_axis))
             quantized |= {key: _whole(values / step).astype(np.int8), key + _STEP: step}
@@ -109,12 +111,11 @@ def companion_keys(types: Mapping[str, str]) -> dict[str, str]:
     return {key: companion for key, companion in expected.items() if companion in types}
 
 
-def _as_floats(key: str, value: np.ndarray) -> np.ndarray:
+def as_float32(value: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return the numbers in float32, and how many are NaN or infinite, as those beyond float32 become."""
     with np.errstate(over="ignore"):
         floats = value.astype(np.float32)
-    if bad := np.count_nonzero(~np.isfinite(floats)):
-        raise error(f"{key} must hold finite numbers", got=f"{bad} NaN or infinite values")
-    return floats
+    return floats, np.count_nonzero(~np.isfinite(floats))
 
 
 def _best_step(kernel: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
