@@ -138,7 +138,8 @@ def parallel(
     """Return a program mapped over the devices, whose results are those of the first.
 
     What `step`, pure, returns must therefore be equal on all devices, as it is after `mean`. Arguments at the places in
-    `split` have a leading axis over devices (see `shares`); others are replicated. Results may take those `donated`.
+    `split` have a leading axis over devices (see `shares`), others are replicated; results may take the memory of those
+    `donated`.
     """
     places = tuple(0 if place in split else None for place in range(arguments))
     if is_jit_off():

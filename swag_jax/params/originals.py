@@ -21,7 +21,8 @@ _NORM_TOLERANCE, _CENTER_TOLERANCE, _BIAS_TOLERANCE = 3e-3, 6e-3, 1.5e-2
 class Original:
     """The first convolution of one of the two networks, as published, input channels in the order blue, green, red.
 
-    Its kernel's deviation, norm of each input channel's part, and middle of the first filter; the first four biases.
+    They are told by the SHA-256 of jcjohnson's file, and by the kernel's deviation, the norm of its part for each input
+    channel, and the middle of its first filter, together with the first four biases.
     """
 
     name: str

@@ -97,7 +97,7 @@ def load(source: Source, expected: Shapes) -> Tensors:
     """Read the weights of a source: float32 arrays by flat name, kernels in (height, width, in, out) order.
 
     Returns:
-        Those that are expected, by shapes; layers beyond the deepest of them are not read.
+        Those that are `expected`; layers beyond the deepest of them are not read.
     """
     if source.path is None:
         raise error("random weights are made by the network, not loaded")
