@@ -115,7 +115,7 @@ def as_float32(value: np.ndarray) -> tuple[np.ndarray, int]:
     """Return the numbers in float32, and how many are NaN or infinite, as those beyond float32 become."""
     with np.errstate(over="ignore"):
         floats = value.astype(np.float32)
-    return floats, np.count_nonzero(~np.isfinite(floats))
+    return floats, int(np.count_nonzero(~np.isfinite(floats)))
 
 
 def _best_step(kernel: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:

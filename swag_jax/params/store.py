@@ -26,7 +26,7 @@ def home() -> Path:
 
 
 def stored_path(name: str) -> Path:
-    """Return where the store keeps (or would keep) the checkpoint called `name`; a `UserError` if no file may be called so."""
+    """Return where the store keeps (or would keep) a checkpoint; a `UserError` if no file may be called so."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise error("a checkpoint's name must be letters, digits and . _ -", got=repr(name), cure="rename it")
     return home() / "weights" / f"{name}{_SUFFIX}"
@@ -38,7 +38,11 @@ def stored() -> dict[str, Path]:
 
 
 def install(name: str, converted: Converted) -> Path:
-    """Put a converted checkpoint into the store, whole or not at all, and return its path."""
+    """Put a converted checkpoint into the store, whole or not at all, and return its path.
+
+    Returns:
+        The file that it is now.
+    """
     path = stored_path(name)
     write_safetensors(path, converted.tensors, converted.metadata)
     return path
