@@ -1,8 +1,7 @@
 """One voice for errors: the rule, what arrived, the cure, and near names.
 
-Everything a user can get wrong ends in a `UserError`, a `ValueError` whose message is one complete sentence
-or two: what the rule is, what arrived instead, and what to do about it. The command line prints that message
-and exits with code 2; in Python it is an ordinary exception.
+Everything a user can get wrong ends in a `UserError`, whose message is one or two complete sentences. The command line
+prints it and exits with code 2; in Python it is an ordinary exception.
 """
 
 import contextlib
@@ -14,8 +13,7 @@ import typing
 from collections.abc import Iterable
 from typing import Any
 
-_REPORTED = 20
-"""A report names so many misfits and counts the rest."""
+_REPORTED = 20  # a report names so many misfits and counts the rest
 
 _NOUNS = {int: "an integer", float: "a number", str: "a string", bool: "True or False", types.NoneType: "None"}
 
@@ -27,14 +25,6 @@ class UserError(ValueError):
 def error(rule: str, *, got: object = None, cure: str | None = None) -> UserError:
     """Compose the one sentence form of every error of this package.
 
-    Args:
-        rule: What must hold, as a clause without a full stop.
-        got: What arrived instead; left out of the message when `None`.
-        cure: What the user can do, as a clause without a full stop.
-
-    Returns:
-        The exception, to be raised by the caller.
-
     Example:
         >>> str(error("size must be at least 32", got=8, cure="pass --size 32 or more"))
         'size must be at least 32, got 8: pass --size 32 or more.'
@@ -44,14 +34,7 @@ def error(rule: str, *, got: object = None, cure: str | None = None) -> UserErro
 
 
 def misfits_error(rule: str, misfits: list[str]) -> UserError:
-    """Compose the error of something that does not fit in several ways: one line each, the first `_REPORTED`.
-
-    Example:
-        >>> print(misfits_error("the file must fit vgg19", ["missing a", "unexpected b"]))
-        the file must fit vgg19; misfits: 2
-          missing a
-          unexpected b.
-    """
+    """Compose the error of something that does not fit in several ways: one line each."""
     shown = misfits[:_REPORTED]
     if len(misfits) > _REPORTED:
         shown.append(f"... and {len(misfits) - _REPORTED} more")
@@ -61,9 +44,6 @@ def misfits_error(rule: str, misfits: list[str]) -> UserError:
 def printable(text: str) -> str:
     r"""Return a text as a terminal may show it: what would move its cursor, color it or hide a part is spelled out.
 
-    Names of files and tensors may hold any character: escape codes, line ends, marks that turn the direction of
-    writing, and bytes that are no UTF-8.
-
     Example:
         >>> print(printable("red\x1b[31m.png"), printable("two\nlines"), printable("naïve 絵"))
         red\x1b[31m.png two\nlines naïve 絵
@@ -72,22 +52,12 @@ def printable(text: str) -> str:
 
 
 def one_line(text: object) -> str:
-    r"""Return a message as one line that a terminal may show.
-
-    Example:
-        >>> one_line("misfits: 2\n  missing a")
-        'misfits: 2 missing a'
-    """
+    """Return a message as one line that a terminal may show."""
     return printable(" ".join(str(text).split()))
 
 
 def near(name: str, known: Iterable[str], *, limit: int = 3) -> str:
-    """Name the known names that look like `name`, or all of them when none does.
-
-    Example:
-        >>> near("relu41", ["relu4_1", "relu4_2", "conv1_1"], limit=1)
-        'did you mean relu4_1?'
-    """
+    """Name the known names that look like `name`, or all of them when none does."""
     names = list(known)
     lowered = {candidate.lower(): candidate for candidate in names}
     close = difflib.get_close_matches(name.lower(), lowered, n=limit, cutoff=0.6)
@@ -97,16 +67,7 @@ def near(name: str, known: Iterable[str], *, limit: int = 3) -> str:
 
 
 def check_name(name: str, known: Iterable[str], *, what: str) -> str:
-    """Return `name` if it is known; otherwise raise, offering near names.
-
-    Args:
-        name: The name that arrived.
-        known: Every valid name.
-        what: The noun for the message, such as `"layer"`.
-
-    Raises:
-        UserError: If `name` is not among `known`.
-    """
+    """Return `name` if it is known; otherwise raise, offering near names. `what` is the noun for the message."""
     names = list(known)
     if name not in names:
         raise UserError(f"unknown {what} {name!r}: {near(name, names)}")
@@ -116,33 +77,18 @@ def check_name(name: str, known: Iterable[str], *, what: str) -> str:
 def check_range(
     value: float, *, what: str, low: float = -math.inf, high: float = math.inf, open_low: bool = False
 ) -> float:
-    """Return `value` if it is finite and lies in `[low, high]` (`(low, high]` with `open_low`).
-
-    Raises:
-        UserError: If it does not.
-    """
-    inside = math.isfinite(value) and (low < value if open_low else low <= value) and value <= high
-    if not inside:
-        bounds = []
-        if low > -math.inf:
-            bounds.append(f"{'greater than' if open_low else 'at least'} {low:g}")
-        if high < math.inf:
-            bounds.append(f"at most {high:g}")
-        rule = " and ".join(bounds) if bounds else "a finite number"
-        raise error(f"{what} must be {rule}", got=value)
-    return value
+    """Return `value` if it is finite and lies in `[low, high]` (`(low, high]` with `open_low`)."""
+    if math.isfinite(value) and (low < value if open_low else low <= value) and value <= high:
+        return value
+    least = [f"{'greater than' if open_low else 'at least'} {low:g}"] if low > -math.inf else []
+    most = [f"at most {high:g}"] if high < math.inf else []
+    raise error(f"{what} must be {' and '.join(least + most) or 'a finite number'}", got=value)
 
 
 def check_type(value: Any, hint: Any, *, what: str) -> Any:
     """Return `value` as its annotation wants it: lists become tuples, integers pass as floats, NumPy's numbers pass.
 
-    Args:
-        value: The value that arrived.
-        hint: int, float, bool, str, a class, `None`, a `Literal` of names, `tuple[X, ...]`, or a union of them.
-        what: The noun for the message.
-
-    Raises:
-        UserError: If it has another type or is an unknown name.
+    The `hint` is int, float, bool, str, a class, `None`, a `Literal` of names, `tuple[X, ...]`, or a union of them.
 
     Example:
         >>> check_type([1, 2], tuple[float, ...], what="blend")
@@ -150,6 +96,7 @@ def check_type(value: Any, hint: Any, *, what: str) -> Any:
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
+        # The first type of a union that takes the value.
         for option in arguments:
             with contextlib.suppress(UserError):
                 return check_type(value, option, what=what)
@@ -161,6 +108,7 @@ def check_type(value: Any, hint: Any, *, what: str) -> Any:
             return tuple(check_type(item, arguments[0], what=f"each of {what}") for item in value)
     elif hint in (int, float):
         abstract: Any = numbers.Integral if hint is int else numbers.Real
+        # A bool is an int to Python, but not here.
         if isinstance(value, abstract) and not isinstance(value, bool):
             with contextlib.suppress(OverflowError):
                 return hint(value)

@@ -18,21 +18,16 @@ try:
 except ImportError:  # Windows has no such locks; files of killed runs stay there
     fcntl = None
 
-_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.part")
-"""Names of files that are being written."""
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.part")  # names of files that are being written
 
+# Errors of a file system without room, or of a user who has used up a quota.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of a file system without room, or of a user who has used up a quota."""
 
-_swept: set[Path] = set()
-"""Folders that this process has cleaned up."""
+_swept: set[Path] = set()  # folders that this process has cleaned up
 
 
 def place(path: Path) -> Hashable:
-    """Return a key that is equal for all spellings of one file, links to it, and its hard links.
-
-    A file that does not exist is known by its folder and its name.
-    """
+    """Return a key that is equal for all spellings of one file, links to it, and its hard links."""
     try:
         target = real(path)
         # A file that does not exist: its folder's identity, and its name in it.
@@ -42,11 +37,8 @@ def place(path: Path) -> Hashable:
 
 
 def real(path: Path) -> Path:
-    """Return the absolute path after all links; for a link that leads to itself, the link.
-
-    (`Path.resolve` raises for such a link before Python 3.13.)
-    """
-    return Path(os.path.realpath(path))
+    """Return the absolute path after all links; for a link that leads to itself, the link."""
+    return Path(os.path.realpath(path))  # `Path.resolve` raises for such a link before Python 3.13
 
 
 def _numbers(path: Path) -> tuple[int, int] | None:
@@ -69,20 +61,13 @@ def _mode(path: Path) -> int:
 def check_apart(outputs: Iterable[tuple[str, Path]], inputs: Iterable[tuple[str, Path | None]] = ()) -> None:
     """Check, before long work starts, that no output is also an input, and no two outputs are one file.
 
-    Partly written files that killed runs left next to the outputs are removed.
-
-    Args:
-        outputs: The name for errors and the path of each file that will be written.
-        inputs: The same for each file that is read; files that do not exist are skipped.
-
-    Raises:
-        UserError: If two of them are one file.
+    Each file comes with its name for errors. What killed runs left partly written next to the outputs is removed.
     """
     read = {place(path): what for what, path in inputs if path is not None and _numbers(path)}
     written: dict[Hashable, str] = {}
     folders = dict[Path, None]()
     for what, path in outputs:
-        own = place(path)
+        own = place(path)  # links and other spellings are the same file
         if own in read:
             rule = f"{what} must not be one of the files that are read ({read[own]})"
             raise error(rule, got=path, cure="choose another name for the output")
@@ -95,22 +80,14 @@ def check_apart(outputs: Iterable[tuple[str, Path]], inputs: Iterable[tuple[str,
 
 
 def check_target(path: Path, *, what: str) -> None:
-    """Check, before long work starts, that a file can be written; `what` names it in errors.
-
-    Raises:
-        UserError: If it is a folder or a device, or its folder is missing or not writable.
-    """
+    """Check, before long work starts, that a file can be written; `what` names it in errors."""
     target = target_of(path)
     if target.is_dir() or not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
         raise error(f"{what} must name a file in an existing, writable folder", got=path)
 
 
 def target_of(path: Path) -> Path:
-    """Return the file to write: the end of a link, which itself stays; otherwise the path.
-
-    Raises:
-        UserError: If it is a device, a pipe, or a link without end.
-    """
+    """Return the file to write: the end of a link, which itself stays; otherwise the path."""
     if "\0" in str(path):
         raise error("a file's name must not contain a NUL character", got=repr(str(path)))
     target = real(path) if stat.S_ISLNK(_mode(path)) else path
@@ -123,11 +100,6 @@ def target_of(path: Path) -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for results, unless it exists.
-
-    Raises:
-        UserError: If it cannot be made.
-    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as problem:
@@ -136,14 +108,7 @@ def make_folder(folder: Path) -> None:
 
 
 def what_is_missing(path: Path) -> str | None:
-    """Describe a link that leads nowhere; `None` for any other path.
-
-    Example:
-        >>> link = Path("link.png")
-        >>> link.symlink_to("nowhere.png")
-        >>> what_is_missing(link)
-        'a link to nowhere.png, which does not exist'
-    """
+    """Describe a link that leads nowhere; `None` for any other path."""
     if not stat.S_ISLNK(_mode(path)) or _numbers(path):
         return None
     if stat.S_ISLNK(_mode(real(path))):
@@ -155,11 +120,7 @@ def what_is_missing(path: Path) -> str | None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary file in the folder of `path`; it becomes `path` at the end, or vanishes if the body fails.
 
-    It is in the same folder because a rename is atomic only within one file system, and it is on the disk before it
-    is renamed, so that a power cut leaves no empty file. A link stays a link.
-
-    Raises:
-        UserError: If the folder or the file cannot be written.
+    A link stays a link.
     """
     target = target_of(path)
     try:
@@ -167,10 +128,11 @@ def replacing(path: Path) -> Iterator[Path]:
         if (folder := real(target.parent)) not in _swept:
             sweep(folder)
             _swept.add(folder)
+        # In the same folder, because a rename is atomic only within one file system.
         with _held(target.parent) as temporary:
             try:
                 yield temporary
-                _sync(temporary)
+                _sync(temporary)  # before it is renamed, so that a power cut leaves no empty file
                 temporary.replace(target)
             finally:
                 temporary.unlink(missing_ok=True)
@@ -181,11 +143,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file from memory, whole or not at all.
-
-    Raises:
-        UserError: If it cannot be written, also for lack of room.
-    """
+    """Write a file from memory, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
         if (size := temporary.stat().st_size) != len(data):
@@ -193,11 +151,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def append(path: Path, text: str) -> None:
-    """Add text at the end of a file, all of it or nothing.
-
-    Raises:
-        UserError: If it cannot be written.
-    """
+    """Add text at the end of a file, all of it or nothing."""
     left = memoryview(text.encode("utf-8"))
     try:
         with path.open("ab", buffering=0) as file:
@@ -213,29 +167,16 @@ def append(path: Path, text: str) -> None:
 
 
 def read_text(path: Path, *, encoding: str = "utf-8") -> str:
-    """Return the text of a file; a device or pipe, which may not end, is not read.
-
-    Raises:
-        OSError: If it is no file, or cannot be read.
-        UnicodeDecodeError: If it is not text in this encoding.
-    """
+    """Return the text of a file; a device or pipe, which may not end, is not read: an `OSError`."""
     if path.exists() and not path.is_file():
         raise OSError("a folder, device or pipe")
     return path.read_text(encoding=encoding)
 
 
 def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    r"""Return the JSON objects of a file with one on each line, and the number of lines that hold anything else.
+    """Return the JSON objects of a file with one on each line, and the number of lines that hold anything else.
 
     A last line that a killed process left unfinished is not counted. A missing file has no lines.
-
-    Raises:
-        UserError: If the file is there and cannot be read.
-
-    Example:
-        >>> _ = Path("lines.jsonl").write_bytes(b'{"a": 1}\n\xff\n[2]\n{"b": 3}\n{"half')
-        >>> read_json_lines(Path("lines.jsonl"))
-        ([{'a': 1}, {'b': 3}], 2)
     """
     if not path.exists():
         return [], 0
@@ -266,12 +207,7 @@ def unwritable(path: Path, problem: OSError) -> UserError:
 
 
 def tells_of_no_room(problem: BaseException | None) -> bool:
-    """Tell whether an error, or one of its causes, is a full disk, whatever library raised it.
-
-    Example:
-        >>> tells_of_no_room(ValueError("RESOURCE_EXHAUSTED: write failed: No space left on device"))
-        True
-    """
+    """Tell whether an error, or one of its causes, is a full disk, whatever library raised it."""
     if problem is None:
         return False
     full = isinstance(problem, OSError) and problem.errno in _FULL
@@ -281,7 +217,7 @@ def tells_of_no_room(problem: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[Path]:
-    """Yield a new file of this process, locked, so that `sweep` in another one leaves it alone."""
+    # Locked, so that `sweep` in another process leaves it alone.
     while True:
         # Not the target's name with a suffix, which may be too long for the file system.
         temporary = folder / f".{secrets.token_hex(8)}.part"
@@ -317,7 +253,6 @@ def sweep(folder: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Flush a file, or a folder's names, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

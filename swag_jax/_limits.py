@@ -28,15 +28,7 @@ REPEATED = 4
 
 
 def read_json(text: str | bytes) -> Any:
-    """Return the contents of a JSON text from an unknown file.
-
-    Raises:
-        ValueError: If it is too large, too deep, or no JSON.
-
-    Example:
-        >>> read_json('{"channels": 4}')
-        {'channels': 4}
-    """
+    """Return the contents of a JSON text; a `ValueError` if it is too large, too deep, or no JSON."""
     if len(text) > JSON_BYTES:
         raise ValueError(f"{len(text)} bytes of JSON")
     try:
@@ -46,14 +38,9 @@ def read_json(text: str | bytes) -> Any:
 
 
 def read_entry(archive: zipfile.ZipFile, name: str, *, most: int | None = None) -> bytes:
-    """Read one entry of a zip file that stores without compressing, and verify its checksum.
+    """Read one entry, of at most so many bytes, of a zip file that stores without compressing, and verify its checksum.
 
-    Args:
-        most: Bytes that it may have.
-
-    Raises:
-        KeyError: If there is no entry of that name.
-        ValueError: If it is too large, or compressed, since it could then unpack to any size.
+    A `ValueError` if it is compressed, since it could then unpack to any size.
     """
     entry = archive.getinfo(name)
     if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:

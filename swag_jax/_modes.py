@@ -13,13 +13,7 @@ Tree = TypeVar("Tree")
 
 
 def is_jit_off() -> bool:
-    """Tell whether `jax.disable_jit` is on: nothing can be compiled ahead of time or mapped over devices then.
-
-    Example:
-        >>> with jax.disable_jit():
-        ...     is_jit_off()
-        True
-    """
+    """Tell whether `jax.disable_jit` is on: nothing can be compiled ahead of time or mapped over devices then."""
     return bool(getattr(jax.config, "jax_disable_jit"))  # noqa: B009 - pyright does not know JAX's flags
 
 
@@ -27,10 +21,6 @@ def has_mesh_types(*arrays: Array) -> bool:
     """Tell whether arrays' types say how they are split over a mesh, which only JAX's own primitives pass on.
 
     They do inside a `jax.shard_map` that checks, and on meshes with explicit axes.
-
-    Example:
-        >>> has_mesh_types(jnp.zeros(3))
-        False
     """
     kinds = [jax.typeof(array) for array in arrays]
     return any(kind.mat.varying or AxisType.Explicit in kind.sharding.mesh.axis_types for kind in kinds)
@@ -41,10 +31,6 @@ def as_carried(step: Callable[[Tree], Tree], state: Tree) -> Tree:
 
     Inside a `jax.shard_map` that checks, the type says over which axes of the mesh values differ: for a constant at the
     start none, after a step those of the images.
-
-    Args:
-        step: From state to state.
-        state: Where it starts.
     """
     axes = jax.sharding.get_abstract_mesh().manual_axes
     if not axes or not jax.typeof(lax.pcast(jnp.zeros(()), axes, to="varying")).mat.varying:

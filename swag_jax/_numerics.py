@@ -8,12 +8,7 @@ from jaxtyping import Array, Float
 def widen(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Return the values in float32, or unchanged if they are wider.
 
-    Smoothing, statistics and losses are computed in float32 whatever the network's precision; float64 is for tests,
-    which compare gradients with finite differences.
-
-    Example:
-        >>> widen(jnp.ones(3, jnp.bfloat16)).dtype
-        dtype('float32')
+    Smoothing, statistics and losses are computed in float32 whatever the network's precision; float64 is for tests.
     """
     return values.astype(jnp.promote_types(values.dtype, jnp.float32))
 
@@ -33,11 +28,6 @@ def root(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Return the square root of positive values; 0, with gradient 0, for all others.
 
     This is PyTorch's `sqrt(relu(x))`, whose backward pass multiplies the infinite slope at 0 by a hard 0.
-
-    Example:
-        >>> import jax
-        >>> jax.vmap(jax.value_and_grad(root))(jnp.array([-1.0, 0.0, 4.0]))[1].tolist()
-        [0.0, 0.0, 0.25]
     """
     positive = values > 0  # the inner `where` keeps the infinite slope out of the gradient
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, values, 1.0)), 0.0)

@@ -23,12 +23,9 @@ Program: TypeAlias = Callable[..., Any]
 
 
 def compiled(function: Any, *arguments: Any, **static: Any) -> Program:
-    """Return a function compiled ahead of time; under `jax.disable_jit`, as it is.
+    """Return a function of `jax.jit` or `jax.pmap` compiled ahead of time, without its static arguments.
 
-    Args:
-        function: Made by `jax.jit` or `jax.pmap`.
-        *arguments: Its arguments, or their shapes and types.
-        **static: Its static arguments, which the program is called without.
+    Under `jax.disable_jit` it is returned as it is.
     """
     if is_jit_off():
         return functools.partial(function, **static)
@@ -43,13 +40,6 @@ class Latest(Generic[Value]):
     Attributes:
         most: How many are kept.
         capacity: Bytes of arrays to keep; the newest value is kept whatever its size.
-
-    Example:
-        >>> squares = Latest(most=2)
-        >>> [squares.get(number, lambda: number**2) for number in (2, 3, 2, 4)], squares.get(2, lambda: 0)
-        ([4, 9, 4, 16], 4)
-        >>> squares.get(3, lambda: 0), len(squares)
-        (0, 2)
     """
 
     def __init__(self, *, most: float = math.inf, capacity: float = math.inf):
@@ -62,12 +52,7 @@ class Latest(Generic[Value]):
         return len(self._known)
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """Return the value of `key`, made by the first thread that asks; the others wait for it.
-
-        Args:
-            key: What tells it from others.
-            make: Makes it.
-        """
+        """Return the value of `key`, made by the first thread that asks; the others wait for it."""
         with self._lock:
             known = self._known.pop(key, None)
             future = self._known[key] = known or Future()  # at the end: the newest
@@ -96,21 +81,7 @@ class Latest(Generic[Value]):
 class Recent:
     """`jax.jit` of one function for each of the last few keys, such as the sizes that a run works at.
 
-    JAX keeps what it traced and compiled as long as the function lives. Each key has its own function, with which
-    all of that goes; `jax.clear_caches` would take what the caller has compiled, too.
-
-    Attributes:
-        function: The function.
-        kept: The compiled functions by key.
-
-    Args:
-        function: A pure function.
-        **options: Those of `jax.jit`.
-
-    Example:
-        >>> double = Recent(lambda x: 2 * x)
-        >>> [int(double.of(key)(key)) for key in range(9)], len(double.kept) == KEPT
-        ([0, 2, 4, 6, 8, 10, 12, 14, 16], True)
+    A key says only how long calls are remembered together: shapes and static arguments are still distinguished.
     """
 
     def __init__(self, function: Callable[..., Any], **options: Any):
@@ -118,18 +89,11 @@ class Recent:
         self.kept: Latest[Any] = Latest(most=KEPT)
 
     def of(self, key: Hashable) -> Any:
-        """Return the compiled function of a key.
-
-        Args:
-            key: What its calls have in common. It says only how long they are remembered together: shapes and static
-                arguments are still distinguished.
-        """
+        """Return the compiled function of a key."""
+        # JAX keeps what it traced and compiled as long as the function lives. Each key has its own function, with which
+        # all of that goes; `jax.clear_caches` would take what the caller has compiled, too.
         return self.kept.get(key, lambda: jax.jit(_copied(self.function), **self._options))
 
 
 def _copied(function: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def copied(*arguments: Any, **options: Any) -> Any:
-        return function(*arguments, **options)
-
-    return copied
+    return functools.wraps(function)(lambda *arguments, **options: function(*arguments, **options))

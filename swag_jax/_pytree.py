@@ -9,20 +9,7 @@ T = TypeVar("T")
 
 
 def pytree_dataclass(cls: type[T]) -> type[T]:
-    """Make a frozen dataclass a pytree of all its fields.
-
-    Unlike `jax.tree_util.register_dataclass`, JAX's own rebuilding bypasses the constructor: what it puts into the
-    fields for a moment (placeholders, batches) is not what their annotations promise, and is not checked.
-
-    Example:
-        >>> @pytree_dataclass
-        ... @dataclasses.dataclass(frozen=True)
-        ... class Pair:
-        ...     first: int
-        ...     second: int
-        >>> jax.tree.map(lambda x: 2 * x, Pair(1, 2))
-        Pair(first=2, second=4)
-    """
+    """Make a frozen dataclass a pytree of all its fields, as `jax.tree_util.register_dataclass` does."""
     names = tuple(field.name for field in dataclasses.fields(cls))  # pyright: ignore[reportArgumentType]
     keys = tuple(jax.tree_util.GetAttrKey(name) for name in names)
 
@@ -32,6 +19,8 @@ def pytree_dataclass(cls: type[T]) -> type[T]:
     def flatten_with_keys(value: Any) -> tuple[tuple, None]:
         return tuple(zip(keys, flatten(value)[0], strict=True)), None
 
+    # Unlike JAX's own, this bypasses the constructor: what JAX puts into the fields for a moment (placeholders,
+    # batches) is not what their annotations promise, and is not checked.
     def unflatten(_: None, leaves: Any) -> Any:
         value = object.__new__(cls)
         for name, leaf in zip(names, leaves, strict=True):

@@ -15,7 +15,7 @@ Image: TypeAlias = Float[Array, "height width 3"]
 """One image: sRGB values in [0, 1], red green blue."""
 
 HostImage: TypeAlias = Float[np.ndarray, "height width 3"]
-"""One image in host memory: float32 sRGB values in [0, 1], red green blue."""
+"""An `Image` in host memory: float32."""
 
 AnyHostImage: TypeAlias = Float[np.ndarray, "_ _ 3"]
 """One of several `HostImage`s, which may differ in size."""

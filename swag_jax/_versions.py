@@ -9,10 +9,5 @@ _PACKAGES = ("swag-jax", "jax", "jaxlib", "flax", "optax", "numpy", "pillow")
 
 
 def installed() -> dict[str, str]:
-    """Return the version of Python, of this package and of the packages that compute its results.
-
-    Example:
-        >>> sorted(installed())
-        ['flax', 'jax', 'jaxlib', 'numpy', 'optax', 'pillow', 'python', 'swag-jax']
-    """
+    """Return the version of Python, of this package and of the packages that compute its results."""
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}

@@ -6,11 +6,8 @@ With queries q of the content and keys k and values v of the style,
     M = A V, \quad S = \sqrt{\max(A V^2 - M^2, 0)}
 
 (AdaAttN's equations; SANet uses M alone). Logits are not scaled, so they are large: everything is computed in
-float32 at full precision, whatever the inputs' precision. At 512 pixels and relu3_1, A has 16,384 x 16,384 entries,
-a gigabyte. Only `chunk` rows of it exist at a time, in the gradient too, so that memory grows with the number of
-positions and not with its square.
-
-`Features` are `height width channels` of one image; *positions* are their rows and columns in one axis.
+float32 at full precision. At 512 pixels and relu3_1, A has 16,384 x 16,384 entries, a gigabyte. Only `chunk` rows of
+it exist at a time, in the gradient too, so that memory grows with the number of positions and not with its square.
 """
 
 import functools
@@ -36,8 +33,7 @@ SIMILARITIES: tuple[Similarity, ...] = ("softmax", "cosine")
 
 Masks: TypeAlias = tuple[Mask, Bool[Array, "style_rows style_columns"]]
 """A region of the content and one of the style. Positions inside the first attend only to the second; all others attend
-to everything. A style region without any position restricts nothing.
-"""
+to everything. A style region without any position restricts nothing."""
 
 Queries: TypeAlias = Float[Array, "queries width"]
 Keys: TypeAlias = Float[Array, "keys width"]
@@ -48,11 +44,10 @@ Allowed: TypeAlias = tuple[Bool[Array, " queries"], Bool[Array, " keys"]]
 CHUNK = 256
 """Rows of A at a time: of the fastest sizes, the smallest (`benchmarks/speed_attention.py`)."""
 
-_BLOCKED = -1e15
-"""The logit of positions that are not attended to: `user_specify_demo.py` of Huage001/AdaAttN."""
+_BLOCKED = -1e15  # the logit of positions that are not attended to: `user_specify_demo.py` of Huage001/AdaAttN
 
+# Added to norms and to the sum of weights: `AttnAdaINCos` in `inference_frame.py` of Huage001/AdaAttN.
 _COSINE_EPSILON = 1e-5
-"""Added to norms and to the sum of weights: `AttnAdaINCos` in `inference_frame.py` of Huage001/AdaAttN."""
 
 
 def weighted_mean(
@@ -71,15 +66,8 @@ def weighted_mean(
     linear in :math:`q_i`: it is computed once for all queries, and no row of A is ever made.
 
     Args:
-        queries: One row per content position.
-        keys: One row per style position, as wide as the queries.
-        values: One row per style position.
-        similarity: `softmax` or `cosine`.
         allowed: The queries inside the content's region and the keys inside the style's, see `Masks`.
         chunk: Queries at a time; `cosine` ignores it.
-
-    Raises:
-        UserError: If the similarity is unknown or the chunk is empty.
 
     Example:
         >>> weighted_mean(jnp.zeros((1, 2)), jnp.ones((2, 2)), jnp.array([[1.0], [3.0]])).tolist()
@@ -107,8 +95,7 @@ def weighted_moments(
 ) -> tuple[Means, Means]:
     r"""Return the attention-weighted mean :math:`M = A V` and deviation :math:`S = \sqrt{\max(A V^2 - M^2, 0)}`.
 
-    Both are float32, one row per query; arguments are those of `weighted_mean`. The deviation has gradient 0 where
-    it is 0, as in PyTorch.
+    Both are float32, one row per query. The deviation has gradient 0 where it is 0, as in PyTorch.
 
     Example:
         >>> mean, deviation = weighted_moments(jnp.zeros((1, 2)), jnp.ones((2, 2)), jnp.array([[1.0], [3.0]]))
@@ -138,24 +125,15 @@ def adaattn(
     r"""Return :math:`S \circ \mathrm{Norm}(F_c) + M`: the content's features with statistics of the style by position.
 
     Both the generator's layer and the local feature loss of AdaAttN are this function; the loss has no convolutions
-    before queries, keys and values. `similarity` and `chunk` are those of `weighted_mean`.
+    before queries, keys and values.
 
     Args:
-        content: :math:`F_c`, `height width channels`.
-        queries: Of the content, as many positions as `content`.
+        content: :math:`F_c`, `height width channels`; queries have as many positions.
         keys: Of the style image, of any size, as wide as the queries.
-        values: Of the style image, with the positions of the keys and the channels of `content`.
+        values: With the positions of the keys and the channels of `content`.
         key: Draws the style positions that are kept; required if there are more than `samples`.
         samples: The most style positions to attend to; others are left out at random. `None` keeps all.
         masks: Regions of content and style, at the sizes of `content` and `keys`.
-
-    Raises:
-        UserError: If style positions are to be left out and no key is given.
-
-    Example:
-        >>> content, style = jax.random.normal(jax.random.key(0), (2, 4, 4, 3))
-        >>> adaattn(content, content, style, style, key=jax.random.key(1), samples=8).shape
-        (4, 4, 3)
     """
     inside, region = masks or (None, None)
     kept = keep(keys, values, key=key, samples=samples, region=region)
@@ -165,11 +143,7 @@ def adaattn(
 @pytree_dataclass
 @dataclass(frozen=True)
 class StyleKeys:
-    """Keys and values of a style image, one row per position.
-
-    Attributes:
-        allowed: The positions inside the style's region, if there is one.
-    """
+    """Keys and values of a style image, one row per position; `allowed` are those inside the style's region, if any."""
 
     keys: Keys
     values: Values
@@ -184,11 +158,7 @@ def keep(
     samples: int | None = None,
     region: Bool[Array, "style_rows style_columns"] | None = None,
 ) -> StyleKeys:
-    """Return the style's positions inside `region`, at most `samples` of them, drawn by `key`; see `adaattn`.
-
-    Raises:
-        UserError: If positions are to be left out and no key is given.
-    """
+    """Return the style's positions inside `region`, at most `samples` of them, drawn by `key`; see `adaattn`."""
     found = StyleKeys(_flat(keys), _flat(values), None if region is None else region.ravel())
     if samples is None or len(found.keys) <= samples:
         return found
@@ -213,9 +183,7 @@ def restyle(
 ) -> Features:
     """Return what `adaattn` returns, for a style already read by `keep`.
 
-    Args:
-        region: Where in the content only the style's region is attended to; default: everywhere.
-        known: The content's mean and deviation, see `instance_norm`.
+    Only inside `region` of the content the style's region is attended to; `known` are the content's moments.
     """
     flat, allowed = _flat(queries), None
     if kept.allowed is not None:
@@ -233,19 +201,8 @@ def key_features(
 
     .. math:: \mathrm{Norm}(D(F^1)) \oplus \dots \oplus \mathrm{Norm}(D(F^{x-1})) \oplus \mathrm{Norm}(F^x)
 
-    D picks the nearest sample, as the released code does; the paper resizes bilinearly.
-
-    Args:
-        layers: Layers of `features`, shallow to deep, the last one being :math:`F^x`.
-        known: Mean and deviation of each layer at that size, see `instance_norm`; default: the features' own.
-
-    Returns:
-        float32 features of the last layer's size, with the channels of all layers.
-
-    Example:
-        >>> features = {"shallow": jnp.ones((8, 8, 2)), "deep": jnp.ones((4, 4, 3))}
-        >>> key_features(features, layers=("shallow", "deep")).shape
-        (4, 4, 5)
+    D picks the nearest sample, as the released code does; the paper resizes bilinearly. Layers go from shallow to deep,
+    the last one being :math:`F^x`; `known` are their moments at that size.
     """
     sampled = at_deepest(features, layers=layers)
     return jnp.concatenate(
@@ -327,7 +284,7 @@ def _by_chunks(function, parts, chunk: int):
         edges = [(0, filled - count), *[(0, 0)] * (x.ndim - 1)]
         return jnp.pad(x, edges).reshape(-1, chunk, *x.shape[1:])
 
-    rows = lax.map(function, jax.tree.map(split, parts))
+    rows = lax.map(function, jax.tree.map(split, parts))  # one chunk after another: no more memory than for one
     return jax.tree.map(lambda x: x.reshape(filled, *x.shape[2:])[:count], rows)
 
 
@@ -335,7 +292,7 @@ def _by_chunks(function, parts, chunk: int):
 
 
 def _cosine_mean(queries: Queries, keys: Keys, values: Values, allowed: Allowed | None) -> Means:
-    """Sum (1 + q . k) (v, 1) over the keys, then divide: with unit vectors, all queries share two sums over keys."""
+    # Sum (1 + q . k) (v, 1) over the keys, then divide: with unit vectors, all queries share two sums over keys.
     queries, keys = _unit(queries), _unit(keys)
     counted = jnp.concatenate([values, jnp.ones_like(values[:, :1])], 1)  # the last column sums the weights
 

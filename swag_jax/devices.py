@@ -6,8 +6,6 @@ a batch is split along its first axis, and `mean` averages over the devices insi
 Independent problems are written for one of them; `map_batch` makes the batch on each device and maps it over the
 devices of this process, without communication. Their arrays have two leading axes, `devices size ...`: `split` and
 `replicate` put them on the devices once, `gather` brings them back.
-
-`initialize` joins several processes, on one machine or many. `run_inline` and `keep_memory` save time on the CPU.
 """
 
 import contextlib
@@ -70,10 +68,10 @@ def run_inline() -> None:
 def keep_memory() -> None:
     """Keep the memory that this process frees, on the CPU with glibc; elsewhere, do nothing.
 
-    XLA asks for a program's temporary memory at every call, and glibc would take large blocks from the system and
-    return them each time, page by page (measured in `benchmarks/README.md`). What was freed earlier, such as the
-    compiler's memory if called after the first call, is not kept.
+    What was freed earlier, such as the compiler's memory if called after the first call, is not kept.
     """
+    # XLA asks for a program's temporary memory at every call; glibc would take large blocks from the system and return
+    # them each time, page by page (measured in benchmarks/README.md).
     if jax.default_backend() == "cpu" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_MAX, 0)  # all blocks come from the heap
@@ -89,12 +87,6 @@ def moves_arrays(function: Callable[Parameters, Found]) -> Callable[Parameters, 
     """Return a function that may move arrays to the device and back under any `jax.transfer_guard`.
 
     If it returns an iterator, its steps may do so too, but not the code between them.
-
-    Example:
-        >>> doubled = moves_arrays(lambda numbers: np.asarray(2 * jax.numpy.asarray(numbers)))
-        >>> with jax.transfer_guard("disallow"):
-        ...     doubled([1.0, 2.0]).tolist()
-        [2.0, 4.0]
     """
     return _within(lambda: jax.transfer_guard("allow"), function)
 
@@ -126,7 +118,7 @@ def _within(
 
 
 def _steps_within(context: Callable[[], contextlib.AbstractContextManager[Any]], steps: Iterator[Any]) -> Iterator[Any]:
-    """Take every step within a context that does not last until the next."""
+    # The context does not last until the next step.
     try:
         while True:
             with context():
@@ -136,31 +128,18 @@ def _steps_within(context: Callable[[], contextlib.AbstractContextManager[Any]],
                     return
             yield step
     finally:
-        if isinstance(steps, Generator):
+        if isinstance(steps, Generator):  # its own `finally` runs now, not when it is collected
             steps.close()
 
 
 def parallel(
-    step: Callable[..., Any],
-    *,
-    split: tuple[int, ...],
-    arguments: int,
-    donated: tuple[int, ...] = (),
+    step: Callable[..., Any], *, split: tuple[int, ...], arguments: int, donated: tuple[int, ...] = ()
 ) -> Callable[..., Any]:
     """Return a program mapped over the devices, whose results are those of the first.
 
-    What `step` returns must therefore be equal on all devices, as it is after `mean`.
-
-    Args:
-        step: A pure function; it may call `mean` and `index`.
-        split: Places of the arguments with a leading axis over devices (see `shares`); the others are replicated.
-        arguments: How many arguments `step` takes.
-        donated: Places of the arguments whose memory the results may take.
-
-    Example:
-        >>> average = parallel(lambda x: mean(x.mean()), split=(0,), arguments=1)
-        >>> float(average(shares(np.arange(8.0 * count()).reshape(-1, 1)))) == (8 * count() - 1) / 2
-        True
+    What `step`, pure, returns must therefore be equal on all devices, as it is after `mean`. Arguments at the places in
+    `split` have a leading axis over devices (see `shares`), others are replicated; results may take the memory of those
+    `donated`.
     """
     places = tuple(0 if place in split else None for place in range(arguments))
     if is_jit_off():
@@ -171,15 +150,7 @@ def parallel(
 
 
 def shares(batch: np.ndarray) -> np.ndarray:
-    """Return a batch with its first axis split into one share for each device: `devices share ...`.
-
-    Raises:
-        UserError: If the batch is no multiple of the number of devices.
-
-    Example:
-        >>> shares(np.zeros((2 * count(), 3))).shape == (count(), 2, 3)
-        True
-    """
+    """Return a batch with its first axis split into one share for each device: `devices share ...`."""
     if len(batch) % count():
         got = f"a batch of {len(batch)} on {count()} devices"
         raise error("a batch must be a multiple of the number of devices", got=got)
@@ -197,29 +168,19 @@ def index() -> jax.Array:
 
 
 def map_batch(
-    function: Callable[..., Any],
-    *,
-    shared: Sequence[str] = (),
-    donated: Sequence[str] = (),
-    mapping: Mapping = "pmap",
+    function: Callable[..., Any], *, shared: Sequence[str] = (), donated: Sequence[str] = (), mapping: Mapping = "pmap"
 ) -> Any:
     """Return a program that solves a batch of independent problems on every device of this process.
 
-    The batch on each device is `jax.vmap` of the function; devices do not communicate. The program may be called, or
-    lowered and compiled ahead of time. It copies nothing if its arguments come from `split`, `replicate` or such a
-    program.
+    The batch on each device is `jax.vmap` of the function; devices do not communicate. The program, from and to arrays
+    `devices size ...`, may be called, or lowered and compiled ahead of time. It copies nothing if its arguments come
+    from `split`, `replicate` or such a program.
 
     Args:
         function: A pure function of one problem; its arguments are positional.
-        shared: Names of the arguments that are the same for every problem, such as the network; see `replicate`.
+        shared: Names of the arguments that are the same for every problem, such as the network.
         donated: Names of the arguments whose memory the results may take.
         mapping: `pmap`, or `shard_map`, its successor.
-
-    Returns:
-        The program, from and to arrays `devices size ...`.
-
-    Raises:
-        UserError: If an argument or the mapping is unknown.
 
     Example:
         >>> scaled = map_batch(lambda factor, x: factor * x, shared=["factor"])
@@ -227,7 +188,8 @@ def map_batch(
         >>> found.shape == (2 * count(), 3), float(found[0, 0])
         (True, 2.0)
     """
-    names = _positional(function)
+    parameters = inspect.signature(function).parameters.values()
+    names = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
     for name in (*shared, *donated):
         check_name(name, names, what="argument")
     axes = tuple(None if name in shared else 0 for name in names)
@@ -239,19 +201,15 @@ def map_batch(
         # By default pmap takes the devices of all processes, which would then have to work in step.
         return jax.pmap(batched, axis_name=AXIS, in_axes=axes, donate_argnums=given, devices=jax.local_devices())
 
+    # Inside `shard_map` the axis over devices stays, with length one; inside `pmap` it is gone.
     on_one_device = _of_first(batched, axes)
     places = tuple(PartitionSpec() if axis is None else PartitionSpec(AXIS) for axis in axes)
     mapped = jax.shard_map(on_one_device, mesh=_mesh(), in_specs=places, out_specs=PartitionSpec(AXIS), check_vma=False)
     return jax.jit(mapped, donate_argnums=given)
 
 
-def _positional(function: Callable[..., Any]) -> tuple[str, ...]:
-    parameters = inspect.signature(function).parameters.values()
-    return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
-
-
 def _batched(function: Callable[..., Any], axes: Sequence[int | None]) -> Callable[..., Any]:
-    """Return a function of a batch; a batch of one has no batch axis inside, which is faster on a CPU."""
+    # A batch of one has no batch axis inside, which is faster on a CPU.
     one, many = _of_first(function, axes), jax.vmap(function, in_axes=axes)
 
     def batched(*arguments: Any) -> Any:
@@ -272,8 +230,7 @@ def _of_first(function: Callable[..., Any], axes: Sequence[int | None]) -> Calla
 
 
 def _one_by_one(batched: Callable[..., Any], axes: Sequence[int | None]) -> Callable[..., Any]:
-    """Take the devices' shares in turn: under `jax.disable_jit`, nothing is mapped."""
-
+    # Under `jax.disable_jit` nothing is mapped: the devices' shares in turn.
     def over_all(*arguments: Any) -> Any:
         def share(device: int) -> list[Any]:
             pairs = zip(arguments, axes, strict=True)
@@ -290,7 +247,7 @@ def _first(tree: Tree) -> Tree:
 
 
 def _mesh() -> Mesh:
-    """Return the devices of this process in a row: the mesh of `jax.pmap`, so that arrays fit both mappings."""
+    # The mesh of `jax.pmap`, so that arrays fit both mappings.
     return Mesh(np.array(jax.local_devices()), (AXIS,), axis_types=(AxisType.Auto,))
 
 
@@ -300,9 +257,9 @@ def replicate(tree: Tree) -> Tree:
 
 
 def replicate_global(tree: Tree) -> Tree:
-    """Return arrays whole on every device of every process, as the results of `parallel` are.
+    """Return arrays, equal in every process, whole on every device of all, as the results of `parallel` are.
 
-    They must be the same in every process. Programs are compiled again for arrays that lie elsewhere.
+    Programs are compiled again for arrays that lie elsewhere.
     """
     mesh = Mesh(np.array(jax.devices()), (AXIS,), axis_types=(AxisType.Auto,))
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
@@ -311,8 +268,7 @@ def replicate_global(tree: Tree) -> Tree:
 def split(tree: Tree) -> Tree:
     """Return host arrays `batch ...` as `devices size ...`, each device's share on it.
 
-    Raises:
-        UserError: If the batch is no multiple of the number of devices; see `pad`.
+    The batch is a multiple of the number of devices; see `pad`.
     """
     return jax.device_put(jax.tree.map(shares, tree), NamedSharding(_mesh(), PartitionSpec(AXIS)))
 
@@ -320,23 +276,13 @@ def split(tree: Tree) -> Tree:
 def gather(tree: Tree, *, length: int | None = None) -> Tree:
     """Return arrays `devices size ...` as host arrays `batch ...`.
 
-    Args:
-        tree: The result of `split` or of a program of `map_batch`.
-        length: How many entries to keep of a batch filled by `pad`; default: all.
+    Of a batch filled by `pad`, the first `length` entries are kept.
     """
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:length], jax.device_get(tree))
 
 
 def pad(items: Sequence[Item], *, size: int) -> list[Item]:
-    """Return the items with the last one repeated, until there are `size` for every device.
-
-    Raises:
-        UserError: If there are none, or more than fit.
-
-    Example:
-        >>> len(pad(["a", "b"], size=3)) == 3 * count()
-        True
-    """
+    """Return the items with the last one repeated, until there are `size` for every device."""
     room = size * count()
     if not 0 < len(items) <= room:
         raise error(f"a batch of {size} on each of {count()} devices holds 1 to {room} items", got=len(items))
@@ -344,19 +290,11 @@ def pad(items: Sequence[Item], *, size: int) -> list[Item]:
 
 
 def abstract_batch(tree: Any, *, size: int) -> Any:
-    """Return arguments for lowering a program of `map_batch`, before there are any.
-
-    Args:
-        tree: Shapes and types of one problem's arguments, such as `jax.eval_shape` returns.
-        size: Problems per device.
-
-    Returns:
-        Shapes and types `devices size ...`; arrays of zeros if several processes are joined, since there
-        `jax.pmap` cannot be lowered for shapes (jax 0.10 to 0.12).
-    """
+    """Return arguments for lowering a program of `map_batch`, `devices size ...`, from the shapes of one problem's."""
     many = jax.tree.map(lambda x: jax.ShapeDtypeStruct((count(), size, *x.shape), x.dtype), tree)
     if process_count() == 1:
         return many
+    # Of several processes, `jax.pmap` cannot be lowered for shapes (jax 0.10 to 0.12), but for arrays.
     return split(jax.tree.map(lambda x: np.zeros((count() * size, *x.shape[2:]), x.dtype), many))
 
 
@@ -373,13 +311,6 @@ def initialize(*, coordinator: str | None = None, processes: int | None = None, 
 
     Returns:
         Whether there are several processes.
-
-    Raises:
-        UserError: If only some of the three are given, or they contradict each other.
-
-    Example:
-        >>> initialize()
-        False
     """
     given = (coordinator, processes, process)
     if None in given and given != (None, None, None):
@@ -420,10 +351,5 @@ def wait_for_all(*, name: str) -> None:
 
 
 def any_process(flag: bool) -> bool:
-    """Return in every process whether the flag is set in any; all must call this.
-
-    Example:
-        >>> any_process(True)
-        True
-    """
+    """Return in every process whether the flag is set in any; all must call this."""
     return flag if process_count() == 1 else bool(multihost_utils.process_allgather(np.asarray(flag)).any())

@@ -14,11 +14,7 @@ from swag_jax.images.normalize import normalize
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """A layer of a network, as generators must know it.
-
-    Attributes:
-        stride: The spacing of its positions in pixels, a power of two.
-    """
+    """A layer of a network, as generators must know it; its stride, in pixels, is a power of two."""
 
     layer: str
     channels: int
@@ -34,16 +30,7 @@ class LayerSpec:
 
 
 def taps(network: Backbone, *, layers: Iterable[str]) -> tuple[LayerSpec, ...]:
-    """Return the channels and strides of a network's layers, shallow to deep, without computing any activation.
-
-    Raises:
-        UserError: If a layer is unknown.
-
-    Example:
-        >>> from swag_jax import backbones
-        >>> taps(backbones.create("vgg19", until="relu2_1"), layers=["relu2_1"])
-        (LayerSpec(layer='relu2_1', channels=128, stride=2),)
-    """
+    """Return the channels and strides of a network's layers, shallow to deep, without computing any activation."""
     wanted = network.check_layers(layers)
     images = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)  # of any size; only channels are read
     found = jax.eval_shape(lambda n, x: n(x, until=wanted[-1]), network, images)
@@ -59,9 +46,6 @@ def extract(network: Backbone, image: Image, *, layers: Iterable[str]) -> dict[s
 
     Returns:
         `height width channels` activations by layer name, shallow to deep, in the network's precision.
-
-    Raises:
-        UserError: If a layer is unknown.
 
     Example:
         >>> from swag_jax import backbones

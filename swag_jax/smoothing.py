@@ -5,8 +5,7 @@ matrix. SWAG passes the activations through a softmax, *inside the losses only*:
 
 .. math:: \sigma(F)_{ik} = \exp(F_{ik} / T) \,/ \sum_{m,n} \exp(F_{mn} / T)
 
-Functions here take the features of one image (`height width channels`); `jax.vmap` smooths each image of a batch
-by itself. Kinds of smoothing, as `Smoothing.kind` and on the command line:
+Kinds of smoothing, as `Smoothing.kind` and on the command line:
 
 * `none`: the identity.
 * `softmax`: over all channels and positions (SWAG eq. 11).
@@ -22,10 +21,10 @@ fixed distance away from uniform,
 
 .. math:: \mathrm{KL}(\sigma \,\|\, \text{uniform}) = \log N - H(\sigma) = \kappa
 
-averaged over the softmax's groups, with :math:`\kappa` = `AUTO_DIVERGENCE`. It makes the smoothed features
-independent of the activations' scale (T(cF) = c T(F)) and of the resolution (KL, unlike entropy, does not grow with
-N), and it bounds their peakiness: with :math:`\kappa` = 0.1 the mass is spread over
-:math:`e^{-0.1}` = 90 % of all entries, in the sense of perplexity.
+averaged over the softmax's groups, with :math:`\kappa` = `AUTO_DIVERGENCE`. So smoothed features depend neither on the
+activations' scale (T(cF) = c T(F)) nor on the resolution (KL, unlike entropy, does not grow with N), and their
+peakiness is bounded: with :math:`\kappa` = 0.1 the mass is spread over :math:`e^{-0.1}` = 90 % of all entries, in the
+sense of perplexity.
 """
 
 import functools
@@ -46,20 +45,16 @@ Kind: TypeAlias = Literal["none", "softmax", "channel-softmax", "spatial-softmax
 
 KINDS: tuple[Kind, ...] = ("none", "softmax", "channel-softmax", "spatial-softmax", "scale")
 
-_AXES: dict[str, tuple[int, ...]] = {
-    "softmax": (0, 1, 2),
-    "channel-softmax": (2,),
-    "spatial-softmax": (0, 1),
-}
+_AXES: dict[str, tuple[int, ...]] = {"softmax": (0, 1, 2), "channel-softmax": (2,), "spatial-softmax": (0, 1)}
 
 AUTO_DIVERGENCE = 0.1
 """Nats between the smoothed target and the uniform distribution. Our choice, by eye: with 0.02 and 0.1 VGG19 paints as
 well as without smoothing, while with 0.5 its optimization stalls near the content. For Gaussian activations the
 divergence is s²/2 with s = standard deviation / T, so 0.1 puts T at 2.2 standard deviations."""
 
+# Safeguarded Newton steps of the temperature search; 6 to 9 reach float32 precision on the activations of random and
+# trained networks, the rest is for distributions with one extreme entry.
 _SEARCH_STEPS = 16
-"""Safeguarded Newton steps of the temperature search; 6 to 9 reach float32 precision on the activations of random
-and trained networks, the rest is for distributions with one extreme entry."""
 
 
 class Smoothing(Settings):
@@ -97,25 +92,14 @@ class Smoothing(Settings):
         over: Literal["all", "channels", "positions"] = "all",
         layers: Sequence[str] | None = None,
     ) -> "Smoothing":
-        """Return a softmax over all entries, over the channels at each position, or over the positions of each channel.
-
-        Args:
-            temperature: T > 0, or `auto`.
-            over: What each softmax sums over.
-            layers: The layers to smooth; `None` smooths all.
-        """
+        """Return a softmax over all entries, over each position's channels, or over each channel's positions."""
         kinds: dict[str, Kind] = {"all": "softmax", "channels": "channel-softmax", "positions": "spatial-softmax"}
         kind = kinds[check_name(over, kinds, what="axes of a softmax")]
         return cls(kind, temperature, layers=None if layers is None else tuple(layers))
 
     @classmethod
     def scaled(cls, scale: float, *, layers: Sequence[str] | None = None) -> "Smoothing":
-        """Return the multiplication of features by a constant.
-
-        Args:
-            scale: The factor, > 0.
-            layers: The layers to scale; `None` scales all.
-        """
+        """Return the multiplication of features by a constant > 0, at all layers or some."""
         return cls("scale", scale=scale, layers=None if layers is None else tuple(layers))
 
     @property
@@ -134,21 +118,12 @@ def as_smoothing(value: Smoothing | Kind) -> Smoothing:
 
 
 def softmax(features: Features, *, axes: tuple[int, ...], temperature: float | Scalar = 1.0) -> Features:
-    """Return exp(F / T) normalized to sum to one over `axes` (SWAG eq. 11 for all three).
-
-    Args:
-        features: `height width channels`.
-        axes: The axes to normalize over.
-        temperature: T > 0.
-
-    Returns:
-        Non-negative float32 values of the same shape.
-    """
+    """Return exp(F / T) normalized to sum to one over `axes` (SWAG eq. 11 for all three), in float32."""
     return jax.nn.softmax(widen(features) / temperature, axis=axes)
 
 
 def smooth(features: Features, smoothing: Smoothing, *, temperature: float | Scalar = 1.0) -> Features:
-    r"""Smooth one layer's features for a loss; a softmax comes out with a *mean* of one.
+    r"""Smooth one layer's features for a loss; a softmax comes out with a *mean* of one, :math:`N \sigma(F)`.
 
     A softmax is multiplied by the number N of entries it sums over: its own values shrink with the image's size and
     leave the range in which float32 squares are exact. What is lost is a factor per layer, `unit` = 1 / N. Relative
@@ -157,12 +132,10 @@ def smooth(features: Features, smoothing: Smoothing, *, temperature: float | Sca
 
     Args:
         features: `height width channels`.
-        smoothing: What to do.
         temperature: T, as `find_temperature` gives it; only read by the softmax kinds.
 
     Returns:
-        The smoothed features, of the same shape; float32 unless kind is `none`. For a softmax they are
-        :math:`N \sigma(F)`.
+        The smoothed features, of the same shape; float32 unless kind is `none`.
 
     Example:
         >>> float(smooth(jnp.zeros((4, 4, 8)), Smoothing("softmax")).mean())
@@ -176,13 +149,9 @@ def smooth(features: Features, smoothing: Smoothing, *, temperature: float | Sca
 
 
 def unit(features: Features, smoothing: Smoothing) -> float:
-    r"""Return what `smooth` is to be multiplied by to be SWAG's smoothing itself: 1 / N for a softmax over N entries.
+    """Return what `smooth` is to be multiplied by to be SWAG's smoothing itself: 1 / N for a softmax over N entries.
 
     A content loss, quadratic in the features, takes its square; a Gram loss its fourth power.
-
-    Args:
-        features: `height width channels`; only the shape matters.
-        smoothing: What is done to them.
 
     Example:
         >>> unit(jnp.zeros((4, 4, 8)), Smoothing("channel-softmax"))
@@ -192,14 +161,9 @@ def unit(features: Features, smoothing: Smoothing) -> float:
 
 
 def find_temperature(features: Features, smoothing: Smoothing) -> Scalar:
-    """Return the temperature that `smoothing` means for a target's features.
+    """Return the temperature that `smoothing` means for a target's features; a fixed one, or else 1, as it is.
 
-    Args:
-        features: The activations of the target (the content or the style image), `height width channels`.
-        smoothing: The smoothing; its fixed temperature, or 1 where it has none, is returned as it is.
-
-    Returns:
-        T > 0, to be used for the target and for the image that is compared with it.
+    It is used for the target (the content or the style image) and for the image that is compared with it.
     """
     if smoothing.axes is None:
         return jnp.ones((), widen(features).dtype)
@@ -210,11 +174,9 @@ def find_temperature(features: Features, smoothing: Smoothing) -> Scalar:
 
 @functools.partial(jax.jit, static_argnames="axes")
 def auto_temperature(features: Features, *, axes: tuple[int, ...]) -> Scalar:
-    r"""Return the T at which the softmax over `axes` is `AUTO_DIVERGENCE` nats away from uniform.
+    """Return the T at which the softmax over `axes` is `AUTO_DIVERGENCE` nats away from uniform.
 
-    Solves :math:`\sqrt{2\,\mathrm{KL}(\beta)} = \sqrt{2\kappa}` for :math:`\beta = 1/T` by Newton steps kept inside a
-    bracket; the square root is nearly linear in :math:`\beta`, with slope one standard deviation at zero. Features
-    without any spread get T = 1. Where even the sharpest softmax stays closer to uniform (more than 90 % of the
+    Features without any spread get T = 1. If even the sharpest softmax stays closer to uniform (more than 90 % of the
     entries share the maximum), the sharpest of the bracket is returned.
 
     Args:
@@ -256,8 +218,4 @@ def _divergence(x: Features, axes: tuple[int, ...], beta: Scalar) -> tuple[Scala
 
 
 def _count(features: Features, axes: tuple[int, ...]) -> int:
-    """The number of entries in one group of a softmax over `axes`."""
-    count = 1
-    for axis in axes:
-        count *= features.shape[axis]
-    return count
+    return math.prod(features.shape[axis] for axis in axes)

@@ -1,7 +1,6 @@
 """Statistics of one layer's features: Gram matrices, moments, instance norm, normalized entropy and peaks.
 
-Features are `height width channels` of one image; `jax.vmap` makes the batch. All results are float32, whatever
-the features' precision (float64 stays float64).
+Results are float32, whatever the features' precision (float64 stays float64).
 """
 
 import math
@@ -16,8 +15,7 @@ from swag_jax._types import ChannelMoments, Features, Gram, Mask, Scalar, StyleF
 
 DEVIATION_EPSILON = 1e-5
 """Added to variances under the root, which are the unbiased ones: `calc_mean_std` of naoto0804/pytorch-AdaIN,
-GlebSBrykin/SANET and Huage001/AdaAttN.
-"""
+GlebSBrykin/SANET and Huage001/AdaAttN."""
 
 
 def gram(features: Features) -> Gram:
@@ -55,18 +53,14 @@ def _products(flat: Float[Array, "positions channels"]) -> Gram:
 
 @_products.defjvp
 def _tangent_of_products(primals, tangents):
-    """(F^T F)' = P + P^T with P = F^T F', whose adjoint is F (G + G^T)."""
+    # P + P^T with P = F^T F', whose adjoint is F (G + G^T).
     (flat,), (of_flat,) = primals, tangents
     p = _across(flat, of_flat)
     return _plain_products(flat), p + p.T
 
 
 def moments(
-    features: Features,
-    *,
-    unbiased: bool = True,
-    epsilon: float = DEVIATION_EPSILON,
-    region: Mask | None = None,
+    features: Features, *, unbiased: bool = True, epsilon: float = DEVIATION_EPSILON, region: Mask | None = None
 ) -> ChannelMoments:
     r"""Return each channel's mean and standard deviation over positions, in float32.
 
@@ -75,7 +69,6 @@ def moments(
 
     Args:
         unbiased: Whether to divide by M - 1 rather than by M; a single position counts as two.
-        epsilon: Added under the root.
         region: The positions that count; an empty one restricts nothing. Default: all.
 
     Example:
@@ -91,10 +84,6 @@ def centered_squares(features: Features, *, region: Mask | None = None) -> tuple
     r"""Return the number of positions, each channel's mean, and :math:`\sum_k (F_{kc} - \mu_c)^2`.
 
     Unlike those of `moments`, the results of several parts can be combined exactly.
-
-    Example:
-        >>> [x.tolist() for x in centered_squares(jnp.array([[[1.0], [3.0]]]))]
-        [2.0, [2.0], [2.0]]
     """
     wide = widen(features)
     if region is None:
@@ -119,10 +108,6 @@ def instance_norm(
     Args:
         known: Mean and deviation to use, such as those of an image of which these features are a part; default: the
             `moments` of the features, by the other two options.
-
-    Example:
-        >>> instance_norm(jnp.array([[[1.0], [3.0]]]), unbiased=False, epsilon=0.0).ravel().tolist()
-        [-1.0, 1.0]
     """
     mean, deviation = known or moments(features, unbiased=unbiased, epsilon=epsilon)
     return (widen(features) - mean[None, None]) / deviation[None, None]
@@ -146,15 +131,11 @@ def adain(content: Features, style: StyleFeatures) -> Features:
 
 
 def normalized_entropy(probabilities: Float[Array, "..."]) -> Scalar:
-    r"""Return the entropy of a distribution divided by the largest possible one, in [0, 1].
+    r"""Return the entropy of N numbers that sum to one, divided by the largest possible one, in [0, 1].
 
     .. math:: H_n = -\frac{1}{\log N} \sum_n p_n \log p_n
 
-    Args:
-        probabilities: N non-negative numbers, of any shape, that sum to one.
-
-    References:
-        Eqs. 6 and 8 of the SWAG paper as its author describes them: the textbook entropy, normalized to [0, 1].
+    Eqs. 6 and 8 of the SWAG paper as its author describes them: the textbook entropy, normalized to [0, 1].
     """
     p = widen(probabilities)
     # The inner `where` keeps log(0) out of the gradient.

@@ -72,14 +72,9 @@ class Compute:
         padding: Padding = NO_PADDING,
         border: Border = "zeros",
     ) -> Activations:
-        """Cross-correlate as PyTorch does; bfloat16 products are summed in float32 on the CPU.
+        """Cross-correlate `batch height width channels` as PyTorch does; on the CPU bfloat16 is summed in float32.
 
-        Args:
-            x: `batch height width channels_in`.
-            kernel: `height width channels_in channels_out`, or what `prepare` made of it.
-            stride: Step in both directions.
-            padding: Rows (above, below) and columns (left, right) beyond the edges.
-            border: What they hold.
+        Padding is rows (above, below) and columns (left, right) beyond the edges, and the border what they hold.
         """
         precision = _MATRIX_PRECISION[self.precision]
         options = {"stride": stride, "padding": padding, "border": border, "precision": precision}
@@ -88,14 +83,9 @@ class Compute:
     def max_pool(
         self, x: Activations, *, size: int, stride: int, padding: int = 0, partial: bool = False
     ) -> Activations:
-        """Take the maximum over windows, as PyTorch does.
+        """Take the maximum over windows, as PyTorch does; the stride is at most the size, padding never the maximum.
 
-        Args:
-            x: `batch height width channels`.
-            size: Rows and columns of a window.
-            stride: Step in both directions, at most `size`.
-            padding: Rows and columns beyond each edge, which never are the maximum.
-            partial: Whether rows and columns at the end that fill no window make one (PyTorch's `ceil_mode`).
+        Rows and columns at the end that fill no window make one if `partial` (PyTorch's `ceil_mode`).
         """
         missing = [-(length + 2 * padding - size) % stride if partial else 0 for length in x.shape[1:3]]
         edges = (padding, padding + missing[0]), (padding, padding + missing[1])
@@ -114,7 +104,7 @@ def normal(deviation: float) -> Draw:
 
 
 def half_padding(kernel: Kernel) -> Padding:
-    """Return the zeros on each side with which an odd kernel keeps the size."""
+    """Return the padding with which an odd kernel keeps the size."""
     height, width = (side // 2 for side in kernel.shape[:2])
     return (height, height), (width, width)
 
@@ -132,7 +122,6 @@ class Convolution(nnx.Module):
     def __call__(
         self, x: Activations, compute: Compute, *, padding: Padding | None = None, border: Border = "zeros"
     ) -> Activations:
-        """Convolve, with the layer's own padding by default, and add the bias."""
         kernel, bias = self._folded()
         padding = self.padding if padding is None else padding
         y = compute.convolve(x, kernel, stride=self.stride, padding=padding, border=border)
@@ -158,12 +147,7 @@ class FrozenConv(Convolution):
 
 
 class Conv(Convolution):
-    """A square convolution with bias.
-
-    Attributes:
-        kernel: `size size channels_in channels_out`.
-        bias: `channels_out`, zero at initialization.
-    """
+    """A square convolution with bias, which is zero at initialization."""
 
     def __init__(self, channels_in: int, channels_out: int, *, size: int, stride: int = 1, rngs: nnx.Rngs):
         kernel = kaiming_normal(rngs, (size, size, channels_in, channels_out))
@@ -191,18 +175,7 @@ class BatchNorm(nnx.Module):
 
 
 class ConvNorm(Convolution):
-    """A convolution without bias followed by batch norm with its stored statistics.
-
-    Args:
-        channels_in: Channels of its input.
-        channels_out: Channels of its output.
-        size: Height and width of the kernel.
-        stride: Step in both directions.
-        padding: Zeros (above, below), (left, right); default: half a kernel, which keeps the size.
-        epsilon: What the norm adds to the variance.
-        draw: How the kernel is initialized.
-        rngs: Randomness for that.
-    """
+    """A convolution without bias followed by batch norm with its stored statistics; its own padding keeps the size."""
 
     def __init__(
         self,

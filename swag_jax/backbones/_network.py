@@ -17,7 +17,7 @@ class Backbone(nnx.Module):
     It is a pytree: pass it to `jax.jit` as an argument. Constants, as in a closure, compile ten times slower.
 
     Attributes:
-        layers: The names of all activations it holds, shallow to deep.
+        layers: The names of all activations it holds, shallow to deep: down to `until`, the deepest that is built.
         strides: The spacing in image pixels between neighboring positions of each activation.
         normalization: How images in [0, 1] become its input, see `swag_jax.images.normalize`.
         compute: Precision and kernels.
@@ -28,16 +28,21 @@ class Backbone(nnx.Module):
     normalization: str
     compute: Compute
 
+    def __init__(
+        self,
+        layers: tuple[str, ...],
+        strides: Iterable[int],
+        *,
+        until: str | None = None,
+        normalization: str = "imagenet",
+        compute: Compute | None = None,
+    ):
+        self.layers = cut(layers, until)
+        self.strides = tuple(strides)[: len(self.layers)]
+        self.normalization, self.compute = normalization, compute or Compute()
+
     def __call__(self, images: Images, *, until: str | None = None) -> dict[str, Activations]:
-        """Return every named activation up to `until`, shallow to deep.
-
-        Args:
-            images: Normalized images, `batch height width 3`.
-            until: The deepest layer to compute; default: all.
-
-        Raises:
-            UserError: If `until` is not a layer of this network.
-        """
+        """Return every named activation of normalized images, shallow to deep, up to `until`; by default, all."""
         x = images.astype(self.compute.dtype)
         activations = {}
         for name in cut(self.layers, until):
@@ -50,7 +55,6 @@ class Backbone(nnx.Module):
         """Return what layer `name` passes on, from what it is given."""
 
     def _read(self, x: Activations) -> Activations:
-        """Return a layer's activations from what it passes on."""
         return x
 
     def frozen(self) -> "Backbone":
@@ -80,7 +84,7 @@ class Backbone(nnx.Module):
 
 
 def _frozen(module: Any, compute: Compute) -> Any:
-    """Return a copy of `module` with every convolution in it frozen."""
+    # The copy shares the arrays, but not the modules that are exchanged in it.
     copy = nnx.merge(*nnx.split(module))
     for name, child in vars(module).items():
         if isinstance(child, Convolution):
@@ -91,7 +95,6 @@ def _frozen(module: Any, compute: Compute) -> Any:
 
 
 def cut(layers: tuple[str, ...], until: str | None) -> tuple[str, ...]:
-    """Return `layers` up to and including `until`."""
     if until is None:
         return layers
     return layers[: layers.index(check_name(until, layers, what="layer")) + 1]

@@ -5,15 +5,17 @@ by a ReLU, the first, second and fifth also by a 3x3 max pool with stride 2. LPI
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from swag_jax._types import Activations
-from swag_jax.backbones._layers import Compute, Conv, Convolution, half_padding
-from swag_jax.backbones._network import Backbone, cut
+from swag_jax.backbones._layers import Conv, Convolution, half_padding
+from swag_jax.backbones._network import Backbone
 
+# Output channels, kernel size and stride: torchvision/models/alexnet.py.
 _CONVOLUTIONS = {
     "conv1": (64, 11, 4),
     "conv2": (192, 5, 1),
@@ -21,10 +23,8 @@ _CONVOLUTIONS = {
     "conv4": (256, 3, 1),
     "conv5": (256, 3, 1),
 }
-"""Output channels, kernel size and stride: torchvision/models/alexnet.py."""
 
-_FIRST_PADDING = ((2, 2), (2, 2))
-"""Of conv1; the others pad by half their kernel."""
+_FIRST_PADDING = ((2, 2), (2, 2))  # of conv1; the others pad by half their kernel
 
 LAYERS = (
     *("conv1", "relu1", "pool1"),
@@ -49,27 +49,10 @@ class UniformConv(Conv):
 
 
 class AlexNet(Backbone):
-    """AlexNet's five convolutions, read at their named activations.
+    """AlexNet's five convolutions, read at their named activations."""
 
-    Args:
-        until: The deepest layer to build.
-        normalization: How images in [0, 1] become its input.
-        compute: Precision and kernels.
-        rngs: Randomness for the initialization.
-    """
-
-    def __init__(
-        self,
-        *,
-        until: str | None = None,
-        normalization: str = "imagenet",
-        compute: Compute | None = None,
-        rngs: nnx.Rngs,
-    ):
-        self.layers = cut(LAYERS, until)
-        self.strides = _STRIDES[: len(self.layers)]
-        self.normalization = normalization
-        self.compute = compute or Compute()
+    def __init__(self, *, rngs: nnx.Rngs, **options: Any):
+        super().__init__(LAYERS, _STRIDES, **options)
         channels = 3
         for name in self.layers:
             if name.startswith("conv"):

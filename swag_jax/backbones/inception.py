@@ -33,14 +33,13 @@ may stand `None`: that branch sees the input pooled."""
 INITIALIZATIONS: tuple[Initialization, ...] = ("torchvision", "kaiming")
 VARIANTS: tuple[Variant, ...] = ("torchvision", "fid")
 
-_EPSILON = 1e-3
-"""Of the batch norms: torchvision's `BasicConv2d` in both networks."""
+_EPSILON = 1e-3  # of the batch norms: torchvision's `BasicConv2d` in both networks
 
+# Of the initial kernels: torchvision/models/googlenet.py and inception.py. Values are cut at -2 and 2 there, 200 and 20
+# deviations away, which no draw reaches; older releases cut at two deviations. Only heads that are not here have other
+# ones.
 _GOOGLENET_DEVIATION = 0.01
 _INCEPTION_DEVIATION = 0.1
-"""Of the initial kernels: torchvision/models/googlenet.py and inception.py. Values are cut at -2 and 2 there, 200 and
-20 deviations away, which no draw reaches; older releases cut at two deviations. Only heads that are not here have
-other ones."""
 
 _VALID = ((0, 0), (0, 0))
 
@@ -60,6 +59,7 @@ class Branched(nnx.Module):
 
     def __call__(self, x: Activations, pooled: Activations, compute: Compute) -> Activations:
         """Apply the block to its input and the same pooled."""
+        # Branches may begin with the same convolutions, whose outputs are computed once.
         known, branches = {}, []
         for names in self.names:
             y = x
@@ -82,19 +82,11 @@ class _Inception(Backbone):
     deviation: float
 
     def __init__(
-        self,
-        *,
-        init: Initialization = "torchvision",
-        until: str | None = None,
-        normalization: str = "inception",
-        compute: Compute | None = None,
-        rngs: nnx.Rngs,
+        self, *, init: Initialization = "torchvision", normalization: str = "inception", rngs: nnx.Rngs, **options: Any
     ):
         check_name(init, INITIALIZATIONS, what="init")
-        self.layers = cut(tuple(self.parts), until)
-        self.strides = tuple(itertools.accumulate((self.steps.get(name, 1) for name in self.layers), operator.mul))
-        self.normalization = normalization
-        self.compute = compute or Compute()
+        strides = itertools.accumulate((self.steps.get(name, 1) for name in self.parts), operator.mul)
+        super().__init__(tuple(self.parts), strides, normalization=normalization, **options)
         draw: Draw = normal(self.deviation) if init == "torchvision" else kaiming_normal
         build = functools.partial(ConvNorm, epsilon=_EPSILON, draw=draw, rngs=rngs)
         for name in self.layers:
@@ -156,8 +148,8 @@ _GOOGLENET: Parts = {
     "inception5b": _block(832, 384, 192, 384, 48, 128, 128),
 }
 
+# Stride of the layers that change the resolution.
 _GOOGLENET_STEPS: Mapping[str, int] = {"conv1": 2, "pool1": 2, "pool2": 2, "pool3": 2, "pool4": 2}
-"""Stride of the layers that change the resolution."""
 
 
 class GoogLeNet(_Inception):
@@ -168,10 +160,6 @@ class GoogLeNet(_Inception):
     Args:
         init: `torchvision` (normal, standard deviation 0.01: random activations vanish with depth) or `kaiming`
             (He et al. 2015, fan-out, which keeps their size).
-        until: The deepest layer to build.
-        normalization: How images in [0, 1] become its input.
-        compute: Precision and kernels.
-        rngs: Randomness for the initialization.
     """
 
     parts, steps, deviation = _GOOGLENET, _GOOGLENET_STEPS, _GOOGLENET_DEVIATION
@@ -186,44 +174,42 @@ class GoogLeNet(_Inception):
 # --- Inception v3
 
 
+def _chain(name: str, *parts: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
+    return tuple((f"{name}_{i}", *part) for i, part in enumerate(parts, 1))
+
+
 def _mixed_a(pool: int) -> Branches:
     return (
         (("branch1x1", 64, 1),),
-        (("branch5x5_1", 48, 1), ("branch5x5_2", 64, 5)),
-        (("branch3x3dbl_1", 64, 1), ("branch3x3dbl_2", 96, 3), ("branch3x3dbl_3", 96, 3)),
+        _chain("branch5x5", (48, 1), (64, 5)),
+        _chain("branch3x3dbl", (64, 1), (96, 3), (96, 3)),
         (None, ("branch_pool", pool, 1)),
     )
 
 
+_ACROSS, _DOWN = (1, 7), (7, 1)
+
+
 def _mixed_c(inner: int) -> Branches:
-    across, down = (1, 7), (7, 1)
-    double = ((inner, 1), (inner, down), (inner, across), (inner, down), (192, across))
     return (
         (("branch1x1", 192, 1),),
-        (("branch7x7_1", inner, 1), ("branch7x7_2", inner, across), ("branch7x7_3", 192, down)),
-        tuple((f"branch7x7dbl_{i}", *part) for i, part in enumerate(double, 1)),
+        _chain("branch7x7", (inner, 1), (inner, _ACROSS), (192, _DOWN)),
+        _chain("branch7x7dbl", (inner, 1), (inner, _DOWN), (inner, _ACROSS), (inner, _DOWN), (192, _ACROSS)),
         (None, ("branch_pool", 192, 1)),
     )
 
 
 _MIXED_B: Branches = (
     (("branch3x3", 384, 3, 2),),
-    (("branch3x3dbl_1", 64, 1), ("branch3x3dbl_2", 96, 3), ("branch3x3dbl_3", 96, 3, 2)),
+    _chain("branch3x3dbl", (64, 1), (96, 3), (96, 3, 2)),
     (None,),
 )
-
 _MIXED_D: Branches = (
-    (("branch3x3_1", 192, 1), ("branch3x3_2", 320, 3, 2)),
-    (
-        ("branch7x7x3_1", 192, 1),
-        ("branch7x7x3_2", 192, (1, 7)),
-        ("branch7x7x3_3", 192, (7, 1)),
-        ("branch7x7x3_4", 192, 3, 2),
-    ),
+    _chain("branch3x3", (192, 1), (320, 3, 2)),
+    _chain("branch7x7x3", (192, 1), (192, _ACROSS), (192, _DOWN), (192, 3, 2)),
     (None,),
 )
-
-_DOUBLE = (("branch3x3dbl_1", 448, 1), ("branch3x3dbl_2", 384, 3))
+_DOUBLE = _chain("branch3x3dbl", (448, 1), (384, 3))
 _MIXED_E: Branches = (
     (("branch1x1", 320, 1),),
     (("branch3x3_1", 384, 1), ("branch3x3_2a", 384, (1, 3))),
@@ -254,8 +240,8 @@ _INCEPTION: Parts = {
     "mixed7c": functools.partial(_built, 2048, _MIXED_E),
 }
 
+# Stride of the layers that see 3x3 windows without padding; the others keep the resolution.
 _INCEPTION_STEPS = {"conv1a": 2, "conv2a": 1, "pool1": 2, "conv4a": 1, "pool2": 2, "mixed6a": 2, "mixed7a": 2}
-"""Stride of the layers that see 3x3 windows without padding; the others keep the resolution."""
 
 
 class InceptionV3(_Inception):
@@ -265,10 +251,6 @@ class InceptionV3(_Inception):
         variant: `torchvision`, or `fid`, the network of the Fréchet inception distance as in pytorch-fid: average pools
             leave the padding out of their count, and the pool of `mixed7c` takes the maximum.
         init: `torchvision` (normal, standard deviation 0.1) or `kaiming` (He et al. 2015, fan-out).
-        until: The deepest layer to build.
-        normalization: How images in [0, 1] become its input.
-        compute: Precision and kernels.
-        rngs: Randomness for the initialization.
     """
 
     parts, steps, deviation = _INCEPTION, _INCEPTION_STEPS, _INCEPTION_DEVIATION

@@ -15,37 +15,24 @@ from swag_jax.backbones._network import Backbone
 from swag_jax.backbones.vgg import VGG
 from swag_jax.params.rescale import divided
 
+# Least mean activation of a rescaled channel, as a share of its layer's: float32 rounds a layer's activations to about
+# 1e-7 of their size, which then stays below 0.01 % of every rescaled channel. Our choice; the paper rescales all.
 _LIVE = 1e-3
-"""Least mean activation of a rescaled channel, as a share of its layer's: float32 rounds a layer's activations to about
-1e-7 of their size, which then stays below 0.01 % of every rescaled channel. Our choice; the paper rescales all."""
 
 
 def unit_mean(network: Backbone, images: Images) -> VGG:
     """Return a VGG with each filter's mean activation over `images` and positions scaled to one.
 
     Every activation is what it was, divided by its channel's mean after the ReLU (`mean_activations`); formulas in
-    `swag_jax.params.divided`. A last convolution without its ReLU keeps its scale. Pure: works under `jax.jit`.
+    `swag_jax.params.rescale.divided`. A last convolution without its ReLU keeps its scale. Pure: works under `jax.jit`.
 
     Args:
         network: A VGG, not frozen.
         images: Normalized images, `batch height width 3`, such as the network will see.
 
-    Returns:
-        A new network of equal set-up.
-
-    Raises:
-        UserError: If the network is another one, or `images` is empty or too small for the deepest layer.
-
     References:
         Gatys, Ecker and Bethge, CVPR 2016, section 2; Huang and Belongie (AdaIN), ICCV 2017, whose encoder is such a
         network.
-
-    Example:
-        >>> from swag_jax import backbones
-        >>> images = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
-        >>> network = unit_mean(backbones.create("vgg19", until="relu1_2"), images)
-        >>> bool(jnp.allclose(network(images)["relu1_2"].mean((0, 1, 2)), 1.0, atol=1e-4))
-        True
     """
     divisors = mean_activations(network, images)
     rescaled: Any = nnx.merge(*nnx.split(network))
@@ -64,20 +51,12 @@ def mean_activations(network: Backbone, images: Images) -> dict[str, Float[Array
 
     It is the mean over images and positions after the ReLU. A channel whose mean is at most 1e-3 of its layer's gets 1,
     and so keeps its scale.
-
-    Args:
-        network: A VGG, not frozen.
-        images: Normalized images, `batch height width 3`.
-
-    Raises:
-        UserError: If the network is another one, or `images` is empty or too small for the deepest layer.
     """
     means = _divisors(_check(network, images), images)
     return {name.replace("relu", "conv"): mean for name, mean in means.items()}
 
 
 def _check(network: Backbone, images: Images) -> VGG:
-    """Return the network if it can be rescaled on these images."""
     if not isinstance(network, VGG):
         raise error("only a VGG can be rescaled", got=type(network).__name__, cure="pass a vgg19 or vgg16")
     layer = getattr(network, network.layers[0])
@@ -92,8 +71,5 @@ def _check(network: Backbone, images: Images) -> VGG:
 @jax.jit
 def _divisors(network: Backbone, images: Images) -> dict[str, Float[Array, " _"]]:
     """Return what each ReLU's channels are to be divided by; compiled, so that no activation is kept for long."""
-    return {name: _divisor(widen(x).mean((0, 1, 2))) for name, x in network(images).items() if name.startswith("relu")}
-
-
-def _divisor(mean: Float[Array, " channels"]) -> Float[Array, " channels"]:
-    return jnp.where(mean > _LIVE * mean.mean(), mean, 1.0)
+    means = {name: widen(x).mean((0, 1, 2)) for name, x in network(images).items() if name.startswith("relu")}
+    return {name: jnp.where(mean > _LIVE * mean.mean(), mean, 1.0) for name, mean in means.items()}

@@ -1,17 +1,14 @@
 """The residual family: ResNets as published (v1) and as torchvision lays them out (v1.5), and SWAG's variants of them.
 
-He et al., CVPR 2016; Zagoruyko and Komodakis, BMVC 2016; Wang et al. (SWAG), CVPR 2021. A stem and four stages of
-blocks, each stage with half the resolution of the one before it and twice the channels.
-
-Activations carry the names of the ResNet paper's table, which the SWAG paper uses too: `conv1` (the stem after
-its ReLU), `pool1`, then the output of every block after the addition and its ReLU, `conv2_1` ... `conv2_3`,
-`conv3_1` ... `conv3_4`, `conv4_1` ... `conv4_6`, `conv5_1` ... `conv5_3` in 50 layers. Where max pools halve the
-resolution, `pool1` ... `pool4` stand before the stages.
+He et al., CVPR 2016; Zagoruyko and Komodakis, BMVC 2016; Wang et al. (SWAG), CVPR 2021. Activations carry the names of
+the ResNet paper's table, which the SWAG paper uses too: `conv1` (the stem after its ReLU), `pool1`, then the output of
+every block after the addition and its ReLU, `conv2_1` ... `conv5_3` in 50 layers. If max pools halve the resolution,
+`pool1` ... `pool4` stand before the stages.
 """
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax
 from flax import nnx
@@ -19,7 +16,7 @@ from flax import nnx
 from swag_jax._checks import check_name, error
 from swag_jax._types import Activations
 from swag_jax.backbones._layers import Compute, Conv, ConvNorm
-from swag_jax.backbones._network import Backbone, cut
+from swag_jax.backbones._network import Backbone
 
 BlockName: TypeAlias = Literal["bottleneck", "basic"]
 Downsampling: TypeAlias = Literal["stride", "pool"]
@@ -30,11 +27,12 @@ BLOCKS: tuple[BlockName, ...] = ("bottleneck", "basic")
 DOWNSAMPLINGS: tuple[Downsampling, ...] = ("stride", "pool")
 STEMS: tuple[Stem, ...] = ("7x7", "3x3")
 VERSIONS: tuple[Version, ...] = ("v1", "v1.5")
+_NAMES = {"block": BLOCKS, "downsampling": DOWNSAMPLINGS, "stem": STEMS, "version": VERSIONS}
 KERNEL_SIZES = (1, 3, 5, 7)
 """What SWAG's authors tried."""
 
+# Channels of a block's output relative to its stage's `channels`: He et al., table 1.
 _EXPANSIONS = {"bottleneck": 4, "basic": 1}
-"""Channels of a block's output relative to its stage's `channels`: He et al., table 1."""
 
 DEEPEST, WIDEST = 400, 4096
 """Blocks of a stage, and channels, of the largest network that a file may ask for: twice those of ResNet-1202, and
@@ -56,7 +54,6 @@ class Architecture:
     not published, so the details are our choice.
 
     Attributes:
-        residual: Whether blocks have residual connections.
         pre_relu: Whether the carried branch is taken before the ReLU; it may be negative then.
         block: `bottleneck` (1x1, k x k and 1x1 convolutions) or `basic` (two of k x k).
         kernel_size: k: 1, 3, 5 or 7.
@@ -67,17 +64,10 @@ class Architecture:
         version: Which convolution of a bottleneck has that stride: the first 1x1 (`v1`: He et al.'s own networks, as
             published for Caffe) or the k x k one (`v1.5`: torchvision's). Shapes are equal, but weights trained as one
             do not work as the other.
-        stem: `7x7` (a convolution with stride 2, and a 3x3 max pool with stride 2 in place of the first stage's
-            down-sampling) or `3x3` (a convolution that keeps the resolution).
-        channels: Channels of the stem; a block of stage i has 2^(i-1) times as many, a bottleneck four times those.
+        stem: `7x7` (stride 2, and a 3x3 max pool with stride 2 in place of the first stage's down-sampling) or `3x3`
+            (which keeps the resolution).
+        channels: Of the stem; a block of stage i has 2^(i-1) times as many, a bottleneck four times those.
         width: Channels between the convolutions of the first stage's blocks; default: `channels`.
-
-    Raises:
-        UserError: If a value is not one of these, or `pre_relu` has no residual connections to act on.
-
-    Example:
-        >>> Architecture(depths=(2, 2, 2, 2), block="basic").layers[:4]
-        ('conv1', 'pool1', 'conv2_1', 'conv2_2')
     """
 
     residual: bool = True
@@ -93,27 +83,27 @@ class Architecture:
     version: Version = "v1.5"
 
     def __post_init__(self):
-        check_name(self.block, BLOCKS, what="block")
-        check_name(self.downsampling, DOWNSAMPLINGS, what="downsampling")
-        check_name(self.stem, STEMS, what="stem")
-        check_name(self.version, VERSIONS, what="version")
+        for name, known in _NAMES.items():
+            check_name(getattr(self, name), known, what=name)
         for name in ("residual", "pre_relu", "batch_norm"):
             if not isinstance(getattr(self, name), bool):
                 raise error(f"{name} must be True or False", got=repr(getattr(self, name)))
         if not (_is_count(self.kernel_size) and self.kernel_size in KERNEL_SIZES):
             raise error("kernel size must be 1, 3, 5 or 7", got=self.kernel_size)
+        self._check_sizes()
+        if self.pre_relu and not self.residual:
+            raise error("pre_relu needs residual connections", got="residual=False")
+
+    def _check_sizes(self):
         if not (isinstance(self.depths, tuple) and len(self.depths) == 4 and all(map(_is_count, self.depths))):
             raise error("depths must be a tuple of four whole numbers of at least 1", got=self.depths)
         if max(self.depths) > DEEPEST:
             raise error(f"no stage may have more than {DEEPEST} blocks", got=self.depths)
-        for name in ("channels", "width"):
-            value = getattr(self, name)
-            if not (_is_count(value) or (name == "width" and value is None)):
+        for name, value in {"channels": self.channels, "width": 1 if self.width is None else self.width}.items():
+            if not _is_count(value):
                 raise error(f"{name} must be a whole number of at least 1", got=value)
-            if value is not None and value > WIDEST:
+            if value > WIDEST:
                 raise error(f"{name} must be at most {WIDEST}", got=value)
-        if self.pre_relu and not self.residual:
-            raise error("pre_relu needs residual connections", got="residual=False")
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -159,12 +149,7 @@ def _is_count(value: object) -> bool:
 
 
 def stage_of(layer: str) -> int:
-    """Return the stage, 1 to 4, of a block or of what follows a pool; 0 for the stem.
-
-    Example:
-        >>> stage_of("conv1"), stage_of("pool1"), stage_of("conv2_3")
-        (0, 1, 1)
-    """
+    """Return the stage, 1 to 4, of a block or of what follows a pool; 0 for the stem."""
     return int(layer[4]) - layer.startswith("conv")
 
 
@@ -197,30 +182,11 @@ class Block(nnx.Module):
 
 
 class ResNet(Backbone):
-    """A network of the residual family, read at its named activations.
+    """A network of the residual family, read at its named activations."""
 
-    Args:
-        architecture: Its blocks, depths and widths.
-        until: The deepest layer to build.
-        normalization: How images in [0, 1] become its input.
-        compute: Precision and kernels.
-        rngs: Randomness for the initialization.
-    """
-
-    def __init__(
-        self,
-        architecture: Architecture,
-        *,
-        until: str | None = None,
-        normalization: str = "imagenet",
-        compute: Compute | None = None,
-        rngs: nnx.Rngs,
-    ):
+    def __init__(self, architecture: Architecture, *, rngs: nnx.Rngs, **options: Any):
+        super().__init__(architecture.layers, map(architecture.spacing, architecture.layers), **options)
         self.architecture = architecture
-        self.layers = cut(architecture.layers, until)
-        self.strides = tuple(map(architecture.spacing, self.layers))
-        self.normalization = normalization
-        self.compute = compute or Compute()
         channels = architecture.channels_out(0)
         size, stride = (7, 2) if architecture.stem == "7x7" else (3, 1)
         layer = ConvNorm if architecture.batch_norm else Conv

@@ -4,7 +4,7 @@ Five blocks of 3x3 convolutions, each followed by a ReLU, each block closed by a
 `conv1_1`, `relu1_1`, ..., `pool1`, ..., `pool5`.
 """
 
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,8 @@ from flax import nnx
 from swag_jax._checks import check_name
 from swag_jax._types import Activations, Border
 from swag_jax.backbones import kernels
-from swag_jax.backbones._layers import Compute, Conv, Convolution
-from swag_jax.backbones._network import Backbone, cut
+from swag_jax.backbones._layers import Conv, Convolution
+from swag_jax.backbones._network import Backbone
 
 Pooling: TypeAlias = Literal["max", "average"]
 VGGPadding: TypeAlias = Literal["zeros", "replicate", "reflect"]
@@ -22,8 +22,7 @@ VGGPadding: TypeAlias = Literal["zeros", "replicate", "reflect"]
 POOLINGS: tuple[Pooling, ...] = ("max", "average")
 PADDINGS: tuple[VGGPadding, ...] = ("zeros", "replicate", "reflect")
 
-_CHANNELS = (64, 128, 256, 512, 512)
-"""Output channels of each block's convolutions, in all configurations."""
+_CHANNELS = (64, 128, 256, 512, 512)  # output channels of each block's convolutions, in all configurations
 
 AVERAGE_POOL_SCALE = 2.0
 """Factor on average pools that keeps activations at the scale max pools give them; from
@@ -42,19 +41,12 @@ def _names(depths: tuple[int, ...]) -> tuple[str, ...]:
 class VGG(Backbone):
     """A VGG's convolutions, read at their named activations.
 
-    Attributes:
-        depths: Convolutions of each block.
-
     Args:
-        until: The deepest layer to build.
         pooling: `max` as trained, or `average` (smoother gradients, Gatys et al. 2015) times 2 to keep scale.
         padding: `zeros` as trained; `replicate` repeats the edge at the first convolution (fewer border
             artifacts, crowsonkb/style-transfer-pytorch); `reflect` mirrors at every convolution (AdaIN's encoder).
         keep_odd: Whether pools keep an odd last row or column as a separate window (AdaIN's encoder, PyTorch's
             `ceil_mode`); otherwise they drop it.
-        normalization: How images in [0, 1] become its input.
-        compute: Precision and kernels.
-        rngs: Randomness for the initialization.
     """
 
     depths: ClassVar[tuple[int, ...]]
@@ -62,22 +54,18 @@ class VGG(Backbone):
     def __init__(
         self,
         *,
-        until: str | None = None,
         pooling: Pooling = "max",
         padding: VGGPadding = "zeros",
         keep_odd: bool = False,
-        normalization: str = "imagenet",
-        compute: Compute | None = None,
         rngs: nnx.Rngs,
+        **options: Any,
     ):
-        self.layers = cut(_names(self.depths), until)
+        layers = _names(self.depths)
         # A pool's own activations already have the next block's spacing.
-        self.strides = tuple(2 ** (int(name[4]) - (not name.startswith("pool"))) for name in self.layers)
+        super().__init__(layers, (2 ** (int(name[4]) - (not name.startswith("pool"))) for name in layers), **options)
         self.pooling = check_name(pooling, POOLINGS, what="pooling")
         self.padding = check_name(padding, PADDINGS, what="padding")
         self.keep_odd = keep_odd
-        self.normalization = normalization
-        self.compute = compute or Compute()
         channels = 3
         for name in self.layers:
             if name.startswith("conv"):

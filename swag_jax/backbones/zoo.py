@@ -1,7 +1,6 @@
 """The networks by name: how each is built, which layers it is read at by default, and where its weights come from."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,15 +18,10 @@ from swag_jax.params import tree
 
 @dataclass(frozen=True)
 class Entry:
-    """One network of the zoo.
+    """One network of the zoo: its default layers of the two losses, and what only networks of its kind may be given.
 
     Attributes:
-        create: The network's class, or what builds it.
-        content_layer: The default layer of the content loss.
-        style_layers: The default layers of the style loss.
-        options: The arguments that only networks of its kind have.
         stage_layers: The last layer of each stage, from the stem on; empty if the style layers are these.
-        architecture: What a residual network is made of.
     """
 
     create: Callable[..., Backbone]
@@ -44,7 +38,6 @@ class Entry:
 
 
 _OPTIONS = ("until", "normalization", "compute")
-"""The arguments that every network has."""
 
 
 def _residual(**switches: Any) -> Entry:
@@ -54,14 +47,13 @@ def _residual(**switches: Any) -> Entry:
     conv2_3, conv3_5, conv4_2). For the others they are our choice.
     """
     architecture = resnet.Architecture(**switches)
+
+    def build(**options: Any) -> Backbone:
+        changed = {name: options.pop(name) for name in resnet.SWITCHES if name in options}
+        return resnet.ResNet(dataclasses.replace(architecture, **changed), **options)
+
     ends = architecture.ends
-    create = functools.partial(_build_residual, architecture)
-    return Entry(create, ends[2], ("conv1", *ends), resnet.SWITCHES, architecture=architecture)
-
-
-def _build_residual(architecture: resnet.Architecture, **options: Any) -> Backbone:
-    switches = {name: options.pop(name) for name in resnet.SWITCHES if name in options}
-    return resnet.ResNet(dataclasses.replace(architecture, **switches), **options)
+    return Entry(build, ends[2], ("conv1", *ends), resnet.SWITCHES, architecture=architecture)
 
 
 # Gatys et al., CVPR 2016, section 3; for SWAG's VGG19 runs the taps are not published: our choice.
@@ -104,14 +96,7 @@ NAMES: tuple[str, ...] = tuple(_ZOO)
 
 
 def entry(name: str) -> Entry:
-    """Return the zoo's entry for `name`.
-
-    Args:
-        name: One of `NAMES`.
-
-    Raises:
-        UserError: If there is none, with near names.
-    """
+    """Return the zoo's entry for `name`; a `UserError` with near names if there is none."""
     return _ZOO[check_name(name, NAMES, what="backbone")]
 
 
@@ -124,16 +109,13 @@ def create(name: str, *, seed: int = 0, **options: Any) -> Backbone:
 
     Args:
         name: One of `NAMES`.
-        seed: Seed of the initialization; equal seeds give equal weights.
-        **options: The network's own arguments (`until`, `compute`, `normalization`; VGG19: `pooling`,
-            `padding`, `keep_odd`; residual networks: what changes in their `Architecture`; GoogLeNet
-            and Inception v3: `init`, and the latter `variant`).
+        seed: Equal seeds give equal weights.
+        **options: The network's own arguments (`until`, `compute`, `normalization`; VGGs: `pooling`, `padding`,
+            `keep_odd`; residual networks: what changes in their `Architecture`; GoogLeNet and Inception v3: `init`,
+            and the latter `variant`).
 
     Returns:
         The network, with float32 parameters.
-
-    Raises:
-        UserError: If a name is unknown or a value impossible.
 
     Example:
         >>> create("resnet50", residual=False, kernel_size=5, until="conv2_1").layers
@@ -146,68 +128,27 @@ def create(name: str, *, seed: int = 0, **options: Any) -> Backbone:
 
 
 def _abstract(name: str, **options: Any) -> Backbone:
-    """Return what `create` does, with shapes in place of arrays."""
     return nnx.eval_shape(lambda: create(name, **options))
 
 
 def parameter_shapes(name: str, **options: Any) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every parameter and statistic by its flat name, without allocating any.
-
-    Args:
-        name: One of `NAMES`.
-        **options: The network's own arguments; see `create`. With `until`, down to that layer.
-
-    Example:
-        >>> parameter_shapes("vgg19", until="conv1_1")
-        {'conv1_1.bias': (64,), 'conv1_1.kernel': (3, 3, 3, 64)}
-    """
+    """Return the shape of every parameter and statistic by its flat name, without allocating any."""
     return tree.shapes_of(_abstract(name, **options))
 
 
 def layer_names(name: str, **options: Any) -> tuple[str, ...]:
-    """Return the names of all layers of a network, shallow to deep, without allocating any.
-
-    Args:
-        name: One of `NAMES`.
-        **options: The network's own arguments; see `create`.
-
-    Example:
-        >>> layer_names("vgg19")[:2]
-        ('conv1_1', 'relu1_1')
-    """
+    """Return the names of all layers of a network, shallow to deep, without allocating any."""
     return _abstract(name, **options).layers
 
 
 def stage_layers(name: str, **options: Any) -> tuple[str, ...]:
-    """Return the last layer of each stage, from the stem on, without allocating any.
-
-    Args:
-        name: One of `NAMES`.
-        **options: The network's own arguments; see `create`.
-
-    Example:
-        >>> stage_layers("resnet50", depths=(1, 2, 2, 1))
-        ('conv1', 'conv2_1', 'conv3_2', 'conv4_2', 'conv5_1')
-    """
+    """Return the last layer of each stage, from the stem on, without allocating any."""
     network = _abstract(name, **options)
     return ("conv1", *network.architecture.ends) if isinstance(network, resnet.ResNet) else entry(name).stages
 
 
 def reached_layers(name: str, *, weights: str = "auto", **options: Any) -> tuple[str, ...]:
-    """Return the layers of a network that weights reach, shallow to deep: all, unless a checkpoint ends early.
-
-    Args:
-        name: One of `NAMES`.
-        weights: See `load`.
-        **options: The network's own arguments; see `create`.
-
-    Raises:
-        UserError: If a name is unknown, a value impossible, or the weights are missing or damaged.
-
-    Example:
-        >>> reached_layers("vgg19", weights="random")[-1], reached_layers("vgg19", weights="embedded")[-1]
-        ('pool5', 'relu5_1')
-    """
+    """Return the layers of a network that weights reach, shallow to deep: all, unless a checkpoint ends early."""
     layers = layer_names(name, **options)
     deepest = resolve(name, weights=weights, **options).deepest_layer
     if deepest is None:
@@ -238,16 +179,11 @@ def load(
             of one. With another architecture than the checkpoint's, `auto` is random, and no named checkpoint fits.
         layers: The layers that will be read; default: the zoo's content and style layers, or all of another
             architecture's.
-        seed: Seed of random weights.
-        precision: `float32`, `tf32` or `bfloat16`.
         frozen: Whether to return `Backbone.frozen`, which computes the same faster; its parameters cannot change.
         **options: The network's own arguments, over those the weights ask for.
 
     Returns:
         The network, and where its weights came from.
-
-    Raises:
-        UserError: If a name is unknown, a value impossible, or the weights are missing, damaged or not deep enough.
 
     Example:
         >>> network, source = load("vgg19", layers=("relu2_1",), frozen=True)
@@ -255,6 +191,7 @@ def load(
         ('relu2_1', 'embedded')
     """
     known, source = entry(name), resolve(name, weights=weights, **options)
+    # The zoo's taps may not exist in another architecture, which is read at all layers.
     whole = _abstract(name, **options)
     taps = whole.layers if _differing(name, source, options) else (known.content_layer, *known.style_layers)
     until = whole.deepest(layers or taps)
@@ -268,19 +205,7 @@ def load(
 
 
 def padding_option(name: str, padding: str) -> dict[str, Any]:
-    """Return the option of `load` for a padding that was asked for; `auto` is that of the weights, and no option.
-
-    Args:
-        name: One of `NAMES`.
-        padding: `auto`, or one of `PADDINGS`.
-
-    Raises:
-        UserError: If the network is no VGG, of which alone it can be chosen.
-
-    Example:
-        >>> padding_option("vgg19", "reflect")
-        {'padding': 'reflect'}
-    """
+    """Return the option of `load` for a VGG's padding; `auto`, that of the weights, is none."""
     if padding == "auto":
         return {}
     if "padding" not in entry(name).options:
@@ -289,20 +214,7 @@ def padding_option(name: str, padding: str) -> dict[str, Any]:
 
 
 def resolve(name: str, *, weights: str = "auto", **options: Any) -> params.Source:
-    """Return where the weights of a network come from; no known checkpoint is of another architecture than the name's.
-
-    Args:
-        name: One of `NAMES`.
-        weights: See `load`.
-        **options: The network's own arguments; see `create`.
-
-    Raises:
-        UserError: If the name is unknown, or the weights are missing or damaged, or of another architecture.
-
-    Example:
-        >>> resolve("vgg19").kind, resolve("resnet50", residual=False).kind
-        ('embedded', 'random')
-    """
+    """Return where the weights of a network come from; known checkpoints are of the name's own architecture."""
     source = params.resolve(name, weights=weights)
     differing = _differing(name, source, options)
     if not differing or source.kind in ("file", "random"):
@@ -327,7 +239,6 @@ _TRAINED_WITH: Mapping[str, Mapping[str, Any]] = {"zeros": {}, "reflect": {"padd
 
 
 def _trained_with(source: params.Source) -> dict[str, Any]:
-    """Return the network options that a checkpoint was trained with."""
     normalization = {} if source.normalization is None else {"normalization": source.normalization}
     borders = _TRAINED_WITH.get(source.padding, {"padding": source.padding})
     return {**source.architecture, **normalization, **borders}

@@ -28,31 +28,18 @@ _WHITES = {"uint8": "255", "uint16": "65535"}
 
 
 def host_image(image: ArrayLike, what: str) -> HostImage:
-    """Return a float32 host image; `what` names it in errors.
-
-    Raises:
-        UserError: Unless it has floating-point values `height width 3` in [0, 1].
-    """
+    """Return a float32 host image; a `UserError` unless it has floating-point values `height width 3` in [0, 1]."""
     name = f"the {what} image"
-    found = _image_array(image, name)
-    values = np.asarray(found).astype(np.float32)
-    _check_values(values, name)
-    return values
+    return _checked(_image_array(image, name), name)
 
 
 def as_image(image: Any, what: str, *, values: bool = True) -> Image:
-    """Return an image for a function of arrays that may be traced: at least float32.
-
-    Values under `jax.jit` cannot be checked, and are not.
-
-    Raises:
-        UserError: Unless it has floating-point values `height width 3`, about in [0, 1].
-    """
+    """Return an image for a function of arrays that may be traced: at least float32, about in [0, 1]."""
     name = f"the {what} image"
     found = _image_array(image, name)
     # Values of tracers, and those that lie on other processes' devices, are not at hand.
     if values and not isinstance(found, Tracer) and getattr(found, "is_fully_addressable", True):
-        _check_values(np.asarray(jax.device_get(found), np.float32), name, limits=NEAR)
+        _checked(jax.device_get(found), name, limits=NEAR)
     return widen(jnp.asarray(found))
 
 
@@ -65,28 +52,18 @@ def check_sides(image: Any, least: int, reader: str, *, cure: str | None = None)
 
 
 def as_mask(mask: Any, what: str) -> HostAlpha:
-    """Return a float32 host mask of floating-point values in [0, 1], or of truth values, `height width`.
-
-    Raises:
-        UserError: If it is anything else.
-    """
+    """Return a float32 host mask of floating-point values in [0, 1], or of truth values, `height width`."""
     name = f"the {what} mask"
     found = as_array(mask, name)
     if len(found.shape) != 2 or 0 in found.shape:
         raise error(f"{name} must have shape (height, width)", got=tuple(found.shape), cure="take one channel of it")
     if found.dtype != np.bool_:
         _check_type(found.dtype, name)
-    values = np.asarray(found).astype(np.float32)
-    _check_values(values, name)
-    return values
+    return _checked(found, name)
 
 
 def to_write(values: Any, name: str, *, shape: tuple[int, int] | None = None) -> np.ndarray:
-    """Return float32 values clipped to [0, 1]: an image or, with the image's height and width as `shape`, its opacity.
-
-    Raises:
-        UserError: If the shape, the type or the range is a wrong one.
-    """
+    """Return float32 values clipped to [0, 1]: an image or, if its `shape` (height, width) is given, its opacity."""
     if shape is None:
         found = _image_array(values, name)
     else:
@@ -94,17 +71,11 @@ def to_write(values: Any, name: str, *, shape: tuple[int, int] | None = None) ->
         if tuple(found.shape) != shape:
             raise error(f"the alpha of this image must have shape {shape}", got=tuple(found.shape))
         _check_type(found.dtype, name)
-    unit = np.asarray(found).astype(np.float32)
-    _check_values(unit, name, limits=OVERSHOOT)
-    return np.clip(unit, 0, 1)
+    return np.clip(_checked(found, name, limits=OVERSHOOT), 0, 1)
 
 
 def as_array(value: Any, what: str) -> Any:
-    """Return an array of JAX or NumPy unchanged, anything else with numbers as a NumPy array.
-
-    Raises:
-        UserError: If it is no array, but a path, a Pillow image or another object.
-    """
+    """Return an array of JAX or NumPy unchanged, anything else with numbers as a NumPy array."""
     if isinstance(value, str | bytes | os.PathLike):
         raise error(f"{what} must be an array", got=f"the path {value!r}", cure="read it with swag_jax.read_image")
     if isinstance(value, Pillow.Image):
@@ -122,7 +93,6 @@ def as_array(value: Any, what: str) -> Any:
 
 
 def _image_array(image: Any, name: str) -> Any:
-    """Return an array of three floating-point channels; its values are not looked at."""
     found = as_array(image, name)
     shape = tuple(found.shape)
     if len(shape) != 3 or shape[2] != 3 or 0 in shape:
@@ -152,13 +122,15 @@ def _check_type(dtype: Any, name: str) -> None:
         raise error(f"{name} must have floating-point values in [0, 1]", got=dtype, cure=cure)
 
 
-def _check_values(values: np.ndarray, name: str, *, limits: tuple[float, float] = (0, 1)) -> None:
+def _checked(found: Any, name: str, *, limits: tuple[float, float] = (0, 1)) -> np.ndarray:
+    """Return float32 host values if all are finite and lie within the limits."""
+    values = np.asarray(found).astype(np.float32)
     least, most = float(values.min()), float(values.max())
     if not (np.isfinite(least) and np.isfinite(most)):
         broken = np.count_nonzero(~np.isfinite(values))
         raise error(f"{name} must be finite", got=f"{broken} of {values.size} values that are NaN or infinite")
     if limits[0] <= least and most <= limits[1]:
-        return
+        return values
     if most > OVERSHOOT[1]:
         cure = f"divide by {255 if most <= 255 else 65535}"
     else:

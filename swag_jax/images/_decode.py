@@ -8,7 +8,6 @@ import contextlib
 import ctypes
 import difflib
 import functools
-import heapq
 import math
 import warnings
 from collections import Counter
@@ -32,6 +31,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp", "
 
 _EXPORT = "export it as JPEG or PNG"
 
+# Other formats: the first bytes of their files, the name, and the cure.
 _SIGNS = (
     (b"\x00\x00\x00\x0cJXL ", "JPEG XL", _EXPORT),
     (b"\xff\x0a", "JPEG XL", _EXPORT),
@@ -50,14 +50,13 @@ _SIGNS = (
     (b"<html", "web page", "download the image itself"),
     (b"version https://git-lfs", "Git LFS pointer", "fetch the file itself: git lfs pull"),
 )
-"""Other formats: the first bytes of their files, the name, and the cure."""
 
+# Brands of ISO media files (ISO/IEC 14496-12, 4.3) that hold images; other brands hold videos.
 _BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), "AVIF"),
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"), "HEIC"),
     b"crx ": "Canon raw",
 }
-"""Brands of ISO media files (ISO/IEC 14496-12, 4.3) that hold images; other brands hold videos."""
 
 MINIMUM_SIDE = 16
 """Shortest side in pixels: VGG19 halves it four times before `conv5_1`, which leaves one position."""
@@ -70,9 +69,6 @@ def decode(path: str | PathLike[str], size: int | None, *, shorter: int | None =
     """Decode the first frame of an image file and turn it upright; `size` is only checked, not applied.
 
     With `shorter`, a JPEG file may be decoded smaller, by a power of two, but with a shorter side of at least that.
-
-    Raises:
-        UserError: If the file is missing, unreadable, no image, broken, too small or too large.
     """
     if not isinstance(path, str | PathLike):
         raise error("an image is read from a path", got=type(path).__name__, cure="pass arrays as they are")
@@ -89,7 +85,7 @@ def decode(path: str | PathLike[str], size: int | None, *, shorter: int | None =
 
 @functools.cache
 def _silence_libtiff() -> None:
-    """Keep libtiff from printing to stderr, where the library exposes its handler: the exception says the same."""
+    # If the library exposes its handler; the exception says the same.
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
@@ -126,12 +122,10 @@ def _decode_first_frame(path: Path, size: int | None, shorter: int | None) -> Pi
 
 
 def _unknown_format(path: Path) -> UserError:
-    known = ", ".join(FORMATS)
-    got = "content of no known format"
-    cure = f"name an image file ({known}); renaming another file does not convert it"
     if found := _recognized(path):
-        got, cure = f"content of another kind ({found[0]})", found[1]
-    return error(f"{path} must hold an image", got=got, cure=cure)
+        return error(f"{path} must hold an image", got=f"content of another kind ({found[0]})", cure=found[1])
+    cure = f"name an image file ({', '.join(FORMATS)}); renaming another file does not convert it"
+    return error(f"{path} must hold an image", got="content of no known format", cure=cure)
 
 
 def _recognized(path: Path) -> tuple[str, str] | None:
@@ -151,19 +145,7 @@ def _recognized(path: Path) -> tuple[str, str] | None:
 
 
 def left_out(folder: Path, *, deep: bool = False) -> str | None:
-    """Count the files of a folder that are no images, by suffix, in one line; `None` if there are none.
-
-    Args:
-        deep: Whether subfolders count too.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory(dir=".") as folder:
-        ...     for name in ("a.png", "b.heic", "c.HEIC", "notes.txt"):
-        ...         Path(folder, name).touch()
-        ...     left_out(Path(folder)).partition(": ")[2]
-        '3 files that are no images (2 .heic: export as JPEG; 1 .txt)'
-    """
+    """Count the files of a folder that are no images, by suffix, in one line; `None` if there are none."""
     entries = folder.rglob("*") if deep else folder.iterdir()
     others = [p for p in entries if p.suffix.lower() not in SUFFIXES and not p.name.startswith(".") and not p.is_dir()]
     if not others:
@@ -175,11 +157,10 @@ def left_out(folder: Path, *, deep: bool = False) -> str | None:
     return f"left out of {folder}: {files} ({'; '.join([*parts, *more])})"
 
 
+# Suffixes of photographs in formats that are not read.
 _PHOTOGRAPHS = (".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".psd")
-"""Suffixes of photographs in formats that are not read."""
 
-_SHOWN = 5
-"""Suffixes that `left_out` lists."""
+_SHOWN = 5  # suffixes that `left_out` lists
 
 
 def _check_file(path: Path) -> None:
@@ -199,7 +180,6 @@ def _check_file(path: Path) -> None:
 
 
 def unusable_path(path: Path, cause: OSError) -> UserError:
-    """Explain a path that the file system refuses, such as one that is too long."""
     return error(f"{str(path)[:80]!r} must name a file", got=cause.strerror, cure="check the path")
 
 
@@ -211,10 +191,9 @@ def _missing(path: Path) -> UserError:
     images = [entry.name for entry in path.parent.iterdir() if entry.suffix.lower() in SUFFIXES]
     if not images:
         return error(f"{path} must exist", got=f"no image at all in {path.parent}", cure="check the path")
-    closest = heapq.nlargest(
-        5, images, key=lambda name: difflib.SequenceMatcher(None, name.lower(), path.name.lower()).ratio()
-    )
-    return UserError(f"{path} does not exist; {near(path.name, closest)}")
+    lowered = {name.lower(): name for name in images}
+    closest = difflib.get_close_matches(path.name.lower(), lowered, n=5, cutoff=0.0)
+    return UserError(f"{path} does not exist; {near(path.name, map(lowered.__getitem__, closest))}")
 
 
 def _no_permission(path: Path) -> UserError:
@@ -223,18 +202,14 @@ def _no_permission(path: Path) -> UserError:
 
 
 def _check_sides(path: Path, width: int, height: int, size: int | None) -> None:
-    """Raise unless the image, as it is and after fitting to `size`, is neither too small nor too large."""
     got = f"{width} x {height} (width x height)"
     if min(width, height) < MINIMUM_SIDE:
         rule = f"{path}: both sides must be at least {MINIMUM_SIDE} px"
         raise error(rule, got=got, cure="choose a larger or less elongated image")
     if width * height > MAXIMUM_PIXELS:
         raise _too_many_pixels(path, got)
-    if size is not None:
-        _check_fitted(path, width, height, size)
-
-
-def _check_fitted(path: Path, width: int, height: int, size: int) -> None:
+    if size is None:
+        return
     shorter, longer = sorted(fitted(height, width, size))
     got = f"{longer} x {shorter} at size {size}"
     if shorter < MINIMUM_SIDE:

@@ -3,12 +3,15 @@
 Values are stored sRGB, never linear light. Pillow keeps 16 bits for gray images only; 16-bit color has 8 bits here.
 """
 
+import contextlib
 import io
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageCms, TiffImagePlugin
 
+from swag_jax._checks import error
 from swag_jax._types import HostAlpha, HostImage
 
 DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
@@ -30,23 +33,24 @@ SAMPLE_FORMAT, UNSIGNED = 339, 1
 """The TIFF tag SampleFormat and its default, unsigned integers (TIFF 6.0, section 19)."""
 
 
-def colors(image: Pillow.Image) -> HostImage:
-    """Return the sRGB colors of an image, ignoring its opacity.
+@contextlib.contextmanager
+def readable_colors(path: object) -> Iterator[None]:
+    """Turn what the colors of a file may raise into a `UserError`."""
+    try:
+        yield
+    except (ValueError, OSError, MemoryError) as cause:
+        raise error(f"{path} must hold readable colors", got=cause, cure="export the file again") from cause
 
-    Raises:
-        ValueError: If a pixel of a floating-point image is not finite.
-    """
+
+def colors(image: Pillow.Image) -> HostImage:
+    """Return the sRGB colors of an image, ignoring its opacity."""
     if image.mode in DEEP_MODES:
         return _deep_colors(image)
     return _unit(_to_srgb(_without_alpha(image), image.info.get("icc_profile")))
 
 
 def over_white(image: Pillow.Image) -> Pillow.Image:
-    """Return the sRGB colors of an image in 8 bits, over white where it is transparent.
-
-    Raises:
-        ValueError: If a pixel of a floating-point image is not finite.
-    """
+    """Return the sRGB colors of an image in 8 bits, over white where it is transparent."""
     if image.mode in DEEP_MODES:
         return Pillow.fromarray(np.uint8(np.floor(colors(image) * 255 + 0.5)))
     color = _to_srgb(_without_alpha(image), image.info.get("icc_profile"))
@@ -72,7 +76,7 @@ def _unit(image: Pillow.Image) -> np.ndarray:
 
 
 def _without_alpha(image: Pillow.Image) -> Pillow.Image:
-    """Drop opacity and palette, but stay in the color space that the embedded profile describes."""
+    # Stay in the color space that the embedded profile describes.
     if image.mode in ("L", "CMYK", "LAB", "RGB"):
         return image
     if image.mode in ("1", "LA"):
@@ -81,7 +85,7 @@ def _without_alpha(image: Pillow.Image) -> Pillow.Image:
 
 
 def _to_srgb(image: Pillow.Image, profile: bytes | None) -> Pillow.Image:
-    """Convert to sRGB by the embedded profile; a profile that is broken or of another color space is ignored."""
+    # A profile that is broken or of another color space is ignored.
     if image.mode == "LAB":
         return _converted(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
     if profile:
@@ -108,7 +112,7 @@ def _converted(image: Pillow.Image, source: ImageCms.ImageCmsProfile) -> Pillow.
 
 
 def _deep_colors(image: Pillow.Image) -> HostImage:
-    """Return deep gray as colors; an embedded profile is applied to the 256 grays that Pillow can convert."""
+    # An embedded profile is applied to the 256 grays that Pillow can convert.
     gray = _deep_gray(image)
     profile = image.info.get("icc_profile")
     if profile is None:
@@ -120,7 +124,6 @@ def _deep_colors(image: Pillow.Image) -> HostImage:
 
 
 def _deep_gray(image: Pillow.Image) -> HostAlpha:
-    """Scale gray of 16 or 32 bits to [0, 1]."""
     values = np.asarray(image)
     if image.mode == "I" and _tiff_tag(image, SAMPLE_FORMAT) in (None, (UNSIGNED,)):
         values = values.view(np.uint32)  # Pillow keeps unsigned integers as signed ones

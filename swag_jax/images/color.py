@@ -1,8 +1,7 @@
 """Colors of images: keep the content's colors, or give one image the colors of another.
 
 Both methods are those of Gatys, Bethge, Hertzmann and Shechtman, "Preserving Color in Neural Artistic Style
-Transfer" (2016, https://arxiv.org/abs/1606.05897). Images are sRGB `height width 3` in [0, 1], and so are
-the results. All functions take one image and work under `jax.jit` and `jax.vmap`.
+Transfer" (2016, https://arxiv.org/abs/1606.05897). Images and results are sRGB `height width 3` in [0, 1].
 """
 
 from collections.abc import Callable
@@ -27,12 +26,7 @@ ROUNDING_VARIANCE = (1 / 255) ** 2 / 12
 
 
 def luminance(image: Image) -> Float[Array, "height width"]:
-    """Return the luminance Y = 0.299 R + 0.587 G + 0.114 B of every pixel, in [0, 1].
-
-    Example:
-        >>> luminance(jnp.ones((2, 2, 3))).shape
-        (2, 2)
-    """
+    """Return the luminance Y = 0.299 R + 0.587 G + 0.114 B of every pixel, in [0, 1]."""
     return jnp.einsum("hwc,c->hw", image, jnp.asarray(LUMA, image.dtype), precision=lax.Precision.HIGHEST)
 
 
@@ -44,16 +38,11 @@ def transfer_luminance(content: Image, stylized: Image) -> Image:
 
         result = Y(s) + t · (x - Y(x))
 
-    t is 1 if that fits into [0, 1]. Otherwise clipping would change luminance and hue; so t is the largest factor
-    that fits, both stay exact, and only saturation decreases: our addition.
-
-    Example:
-        >>> transfer_luminance(jnp.ones((2, 2, 3)), jnp.zeros((2, 2, 3))).max().item()
-        0.0
+    t is 1 if that fits into [0, 1]; otherwise the largest factor that fits, so that luminance and hue stay exact and
+    only saturation decreases: our addition.
 
     References:
-        Gatys et al. 2016, "Approach #2: Luminance-only transfer"; its matching of the luminance of style and
-        content before stylization is left to the caller.
+        Gatys et al. 2016, "Approach #2: Luminance-only transfer", without its matching of luminance before stylization.
     """
     luma = luminance(stylized)[..., None]
     chroma = content - luminance(content)[..., None]
@@ -76,16 +65,8 @@ def match_color(image: Image, reference: Float[Array, "reference_height referenc
 
         result = S_reference^(1/2) · S_image^(-1/2) · (image - m_image) + m_reference
 
-    Directions of color in which the image does not vary, such as all in a constant image, stay constant. Not meant
-    for gradients.
-
-    Args:
-        image: The image to change; classically the style, before stylization.
-        reference: The image whose colors are matched; classically the content. Any size.
-
-    Example:
-        >>> match_color(jnp.zeros((2, 2, 3)), jnp.ones((4, 4, 3))).min().item()
-        1.0
+    Classically the image is the style, before stylization, and the reference the content. Directions of color in which
+    the image does not vary stay constant. Not meant for gradients.
 
     References:
         Gatys et al. 2016, "Approach #1: Color histogram matching", the "Image Analogies" solution; in

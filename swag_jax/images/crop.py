@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image as Pillow
 
-from swag_jax._checks import check_range, error
+from swag_jax._checks import check_range
 from swag_jax.images import _pixels
 from swag_jax.images._decode import decode
 
@@ -26,32 +26,15 @@ def read_crop(
     Only the pixels of the square are resized; JPEG files are decoded no larger than that needs.
 
     Args:
-        path: An image file, as for `read_image`.
         size: The shorter side after resizing, or both sides with `squash`, in pixels.
         crop: The side of the square, at most `size`.
         where: The square's place down and across, from 0 (first) to 1 (last).
-        squash: Whether to resize to a square without keeping the aspect ratio.
-        flip: Whether to mirror the square.
-
-    Returns:
-        8-bit sRGB values.
-
-    Raises:
-        UserError: If the file cannot be read as an image, or a number is out of range.
-
-    Example:
-        >>> from swag_jax import sample, write_image
-        >>> write_image("coffee.png", sample("coffee", size=64))
-        >>> read_crop("coffee.png", size=48, crop=32, where=(0.0, 1.0)).shape
-        (32, 32, 3)
     """
     check_range(crop, what="crop", low=1)
     check_range(size, what="size", low=crop)
     image = decode(path, None, shorter=size)
-    try:
+    with _pixels.readable_colors(path):
         image = _pixels.over_white(image)
-    except (ValueError, OSError, MemoryError) as cause:
-        raise error(f"{path} must hold readable colors", got=cause, cure="export the file again") from cause
     scale = (size / image.width, size / image.height)
     if not squash:
         scale = (max(scale), max(scale))

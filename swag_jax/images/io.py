@@ -25,14 +25,7 @@ from swag_jax.images._decode import decode, unusable_path
 from swag_jax.images.color import luminance
 from swag_jax.images.resize import fitted, resize
 
-OUTPUT_FORMATS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-}
+OUTPUT_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 """The format of an output file by its suffix."""
 
 DEFAULT_QUALITY = 95
@@ -49,16 +42,11 @@ def read_image(path: str | PathLike[str], *, size: int | None = None) -> HostIma
         path: A PNG, JPEG, WebP, TIFF, GIF, BMP or AVIF file of any Pillow mode.
         size: The longer side wanted in pixels, smaller or larger than the file's; `None` keeps the size.
 
-    Raises:
-        UserError: If the file is missing, unreadable, no image, damaged, too small or too large.
-
     Returns:
         Float32 sRGB values in [0, 1].
 
-    Example:
-        >>> write_image("gray.png", np.full((64, 48, 3), 0.5, np.float32))
-        >>> read_image("gray.png", size=32).shape
-        (32, 24, 3)
+    Raises:
+        UserError: If the file is missing, unreadable, no image, damaged, too small or too large.
     """
     color, alpha = _read(path, size)
     if alpha is not None:
@@ -69,19 +57,8 @@ def read_image(path: str | PathLike[str], *, size: int | None = None) -> HostIma
 def read_alpha(path: str | PathLike[str], *, size: int | None = None) -> HostAlpha | None:
     """Read the opacity of an image, turned and sized as `read_image` does.
 
-    Args:
-        size: The longer side wanted in pixels; `None` keeps the size.
-
     Returns:
         A float32 array `height width` in [0, 1], 1 is opaque; `None` when the whole image is opaque.
-
-    Raises:
-        UserError: As `read_image` does.
-
-    Example:
-        >>> write_image("glass.png", np.ones((64, 48, 3), np.float32), alpha=np.zeros((64, 48), np.float32))
-        >>> read_alpha("glass.png", size=32).shape
-        (32, 24)
     """
     _, alpha = _read(path, size)
     return None if alpha is None else _fit(alpha, size)
@@ -90,19 +67,8 @@ def read_alpha(path: str | PathLike[str], *, size: int | None = None) -> HostAlp
 def read_mask(path: str | PathLike[str], *, size: int | None = None) -> HostAlpha:
     """Read an image as a mask: luminance times opacity, so that what is transparent counts as black.
 
-    Args:
-        size: The longer side wanted in pixels; `None` keeps the size.
-
     Returns:
-        A float32 array `height width` in [0, 1].
-
-    Raises:
-        UserError: As `read_image` does.
-
-    Example:
-        >>> write_image("mask.png", np.ones((64, 48, 3), np.float32), alpha=np.zeros((64, 48), np.float32))
-        >>> float(read_mask("mask.png").max())
-        0.0
+        A float32 array `height width` in [0, 1], turned and sized as `read_image` does.
     """
     color, alpha = _read(path, size)
     light = np.asarray(luminance(jax.numpy.asarray(color)))
@@ -111,10 +77,8 @@ def read_mask(path: str | PathLike[str], *, size: int | None = None) -> HostAlph
 
 def _read(path: str | PathLike[str], size: int | None) -> tuple[HostImage, HostAlpha | None]:
     image = decode(path, size)
-    try:
+    with _pixels.readable_colors(path):
         return _pixels.colors(image), _pixels.opacity(image)
-    except (ValueError, OSError, MemoryError) as cause:
-        raise error(f"{path} must hold readable colors", got=cause, cure="export the file again") from cause
 
 
 def _fit(values: np.ndarray, size: int | None) -> np.ndarray:
@@ -123,19 +87,7 @@ def _fit(values: np.ndarray, size: int | None) -> np.ndarray:
 
 
 def check_output(path: str | PathLike[str], *, alpha: bool = False) -> None:
-    """Check, before long work starts, that an image can be written to a path.
-
-    Args:
-        path: The output file, which need not exist.
-        alpha: Whether an opacity will be written with the image.
-
-    Raises:
-        UserError: If the suffix is unknown or cannot hold the opacity, the path is a folder, or its folder is
-            missing or not writable.
-
-    Example:
-        >>> check_output("out.png", alpha=True)
-    """
+    """Check, before long work starts, that an image, perhaps with `alpha`, can be written to a path."""
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in OUTPUT_FORMATS:
@@ -145,20 +97,17 @@ def check_output(path: str | PathLike[str], *, alpha: bool = False) -> None:
         able = ", ".join(known for known in OUTPUT_FORMATS if known not in _OPAQUE_SUFFIXES)
         raise error(f"{path} cannot hold transparency, JPEG has none", cure=f"write one of {able}")
     try:
-        _check_folder(target_of(path))
+        target = target_of(path)
+        if target.is_dir():
+            raise error(f"{target} must be a file to write", got="a folder", cure="name a file in it")
+        if not target.parent.exists():
+            raise error(f"the folder of {target} must exist", got="no such folder", cure=f"create {target.parent}")
+        if not target.parent.is_dir():
+            raise error(f"the folder of {target} must be a folder", got="a file", cure="choose another folder")
+        if not os.access(target.parent, os.W_OK | os.X_OK):
+            raise error(f"the folder of {target} must be writable", got="permission denied", cure="choose another")
     except OSError as cause:
         raise unusable_path(path, cause) from cause
-
-
-def _check_folder(path: Path) -> None:
-    if path.is_dir():
-        raise error(f"{path} must be a file to write", got="a folder", cure="name a file in it")
-    if not path.parent.exists():
-        raise error(f"the folder of {path} must exist", got="no such folder", cure=f"create {path.parent}")
-    if not path.parent.is_dir():
-        raise error(f"the folder of {path} must be a folder", got="a file", cure="choose another folder")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise error(f"the folder of {path} must be writable", got="permission denied", cure="choose another")
 
 
 def write_image(
@@ -176,12 +125,10 @@ def write_image(
         alpha: Opacity `height width` in [0, 1], for every format but JPEG.
         quality: Of JPEG and WebP, 1 to 100; PNG and TIFF are lossless.
 
-    Raises:
-        UserError: If the path fails `check_output`, an array has another shape, type or range or holds a value that
-            is not finite, or the file cannot be written.
-
     Example:
-        >>> write_image("black.webp", np.zeros((64, 48, 3), np.float32), quality=90)
+        >>> write_image("glass.png", np.ones((64, 48, 3), np.float32), alpha=np.zeros((64, 48), np.float32))
+        >>> read_image("glass.png", size=32).shape, read_alpha("glass.png").max()
+        ((32, 24, 3), np.float32(0.0))
     """
     check_range(quality, what="quality", low=1, high=100)
     check_output(path, alpha=alpha is not None)
@@ -197,12 +144,12 @@ def _to_image(image: np.ndarray | jax.Array, alpha: np.ndarray | jax.Array | Non
 
 
 def _to_bytes(unit: np.ndarray) -> np.ndarray:
-    """Round [0, 1] to 0 .. 255, halves up."""
+    # Halves up.
     return np.floor(unit * 255 + 0.5).astype(np.uint8)
 
 
 def _encoded(image: Pillow.Image, quality: int, *, target: Path) -> bytes:
-    """Encode an image in the format of `target`; in memory, since encoders that write files ignore a full disk."""
+    # In memory, since encoders that write files ignore a full disk.
     buffer = io.BytesIO()
     try:
         image.save(buffer, **_save_options(target, quality))
@@ -224,6 +171,6 @@ def _save_options(path: Path, quality: int) -> dict[str, Any]:
 
 
 def _srgb_profile() -> bytes:
-    """Return an sRGB profile without its creation time, so that equal images give equal files."""
+    # Without its creation time, so that equal images give equal files.
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return profile[:24] + bytes(12) + profile[36:]  # ICC.1:2022, 7.2: bytes 24 to 35 hold date and time

@@ -17,11 +17,7 @@ from swag_jax._numerics import widen
 class Normalization:
     """The statistics of one family of networks: normalized = (scale · channels - mean) / std.
 
-    Attributes:
-        mean: Mean by channel, in the network's channel order and scale.
-        std: Standard deviation by channel.
-        scale: White in the network's unit, 1 or 255.
-        is_bgr: Whether the network expects blue first.
+    Mean and deviation are by channel, in the network's order (blue first if `is_bgr`) and scale (white, 1 or 255).
     """
 
     mean: tuple[float, float, float]
@@ -44,22 +40,7 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
 
 
 def normalize(image: Float[Array, "*batch 3"], normalization: str) -> Float[Array, "*batch 3"]:
-    """Map images to the input of a network.
-
-    Args:
-        image: RGB values in [0, 1] on the last axis.
-        normalization: One of `NORMALIZATIONS`.
-
-    Returns:
-        The normalized image, of the same shape and dtype.
-
-    Raises:
-        UserError: If the name is unknown.
-
-    Example:
-        >>> normalize(jnp.ones((1, 1, 3)), "caffe").shape
-        (1, 1, 3)
-    """
+    """Map RGB images in [0, 1] to the input of a network, one of `NORMALIZATIONS`."""
     known = NORMALIZATIONS[check_name(normalization, NORMALIZATIONS, what="normalization")]
     channels = known.scale * _ordered(widen(image), known)
     normalized = (channels - _like(known.mean, channels)) / _like(known.std, channels)
@@ -67,18 +48,7 @@ def normalize(image: Float[Array, "*batch 3"], normalization: str) -> Float[Arra
 
 
 def denormalize(image: Float[Array, "*batch 3"], normalization: str) -> Float[Array, "*batch 3"]:
-    """Map the input of a network back to images: the inverse of `normalize`.
-
-    Returns:
-        RGB values, in [0, 1] if the input came from an image; same shape and dtype.
-
-    Raises:
-        UserError: If the name is unknown.
-
-    Example:
-        >>> denormalize(jnp.zeros((1, 1, 3)), "none").shape
-        (1, 1, 3)
-    """
+    """Map the input of a network back to images: the inverse of `normalize`."""
     known = NORMALIZATIONS[check_name(normalization, NORMALIZATIONS, what="normalization")]
     wide = widen(image)
     channels = (wide * _like(known.std, wide) + _like(known.mean, wide)) / known.scale

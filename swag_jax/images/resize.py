@@ -1,8 +1,6 @@
 """Sizes and resampling: fit an image to a size, and the sequence of sizes from coarse to fine.
 
-A *size* is the length of the longer side in pixels; the aspect ratio is kept. Host images (numpy) are
-float32 in [0, 1] and are resampled by Pillow; arrays on the device (jax) may hold any value and any trailing
-channels, and are resampled by `jax.image.resize`. Layout is `height width channels` throughout.
+A *size* is the length of the longer side in pixels; the aspect ratio is kept.
 """
 
 import itertools
@@ -27,25 +25,22 @@ METHODS = ("bicubic", "linear")
 
 
 def fitted(height: int, width: int, size: int) -> tuple[int, int]:
-    """Return the height and width of an image whose longer side becomes `size`.
-
-    All are pixels; the shorter side is rounded, halves up, and is at least 1.
-
-    Raises:
-        UserError: If a number is below 1.
+    """Return the height and width, in pixels, of an image whose longer side becomes `size`; the shorter is at least 1.
 
     Example:
         >>> fitted(300, 400, 200)
         (150, 200)
     """
-    for name, side in (("height", height), ("width", width), ("size", size)):
-        check_range(side, what=name, low=1)
+    _check_sides(height=height, width=width, size=size)
     longer = max(height, width)
-    return _scaled(height, size, longer), _scaled(width, size, longer)
+    # In whole numbers: halves up, no float rounding.
+    new_height, new_width = (max(1, (2 * side * size + longer) // (2 * longer)) for side in (height, width))
+    return new_height, new_width
 
 
-def _scaled(side: int, size: int, longer: int) -> int:
-    return max(1, (2 * side * size + longer) // (2 * longer))  # in whole numbers: halves up, no float rounding
+def _check_sides(**sides: int) -> None:
+    for name, side in sides.items():
+        check_range(side, what=name, low=1)
 
 
 def resize(
@@ -55,21 +50,8 @@ def resize(
 
     It is the sharpest of Pillow's filters and does not alias when an image shrinks. Its small overshoot at edges is
     clipped.
-
-    Args:
-        image: Values in [0, 1]; 3 channels, or none for an alpha.
-        height: The new height in pixels.
-        width: The new width in pixels.
-
-    Raises:
-        UserError: If a side is below 1.
-
-    Example:
-        >>> resize(np.ones((4, 8, 3), np.float32), 2, 4).shape
-        (2, 4, 3)
     """
-    check_range(height, what="height", low=1)
-    check_range(width, what="width", low=1)
+    _check_sides(height=height, width=width)
     image = np.asarray(image, np.float32)
     if image.shape[:2] == (height, width):
         return np.clip(image, 0, 1)
@@ -91,22 +73,10 @@ def resample(
 ) -> Float[Array, "new_height new_width *channels"]:
     """Return an array on the device resampled, such as the image under optimization; antialiased when it shrinks.
 
-    Args:
-        image: Any values, any trailing channels; they are not clipped.
-        height: The new height in pixels, static under `jax.jit`.
-        width: The new width in pixels, static under `jax.jit`.
-        method: One of `METHODS`.
-
-    Raises:
-        UserError: If the method is unknown or a side is below 1.
-
-    Example:
-        >>> resample(jax.numpy.ones((4, 8, 3)), 8, 16).shape
-        (8, 16, 3)
+    Values of any range are not clipped. Height and width are static under `jax.jit`; the method is one of `METHODS`.
     """
     check_name(method, METHODS, what="resampling method")
-    check_range(height, what="height", low=1)
-    check_range(width, what="width", low=1)
+    _check_sides(height=height, width=width)
     shape = (height, width, *image.shape[2:])
     return jax.image.resize(image, shape, method, antialias=True)
 
@@ -114,20 +84,9 @@ def resample(
 def nearest(
     features: Float[Array, "height width channels"], height: int, width: int
 ) -> Float[Array, "new_height new_width channels"]:
-    """Return features resampled by picking sample floor(i · old / new) on each axis: PyTorch's `nearest`.
-
-    `jax.image.resize` picks the sample under each new one's center, which differs when shrinking. Height and width
-    are static under `jax.jit`.
-
-    Raises:
-        UserError: If a side is below 1.
-
-    Example:
-        >>> nearest(jax.numpy.arange(4.0).reshape(1, 4, 1), 1, 2).ravel().tolist()
-        [0.0, 2.0]
-    """
-    check_range(height, what="height", low=1)
-    check_range(width, what="width", low=1)
+    """Return features resampled by picking sample floor(i · old / new) on each axis: PyTorch's `nearest`."""
+    _check_sides(height=height, width=width)
+    # `jax.image.resize` picks the sample under each new one's center, which differs when shrinking.
     return _nearest_along(_nearest_along(features, 0, height), 1, width)
 
 
@@ -145,22 +104,14 @@ def scales(size: int, *, smallest: int = SMALLEST_SIZE, ratio: float = SCALE_RAT
     """Return the sizes of a coarse-to-fine run, strictly increasing and ending exactly at `size`.
 
     They are size / ratio^i, rounded, as long as at least `smallest`: the rule of `gen_scales` in
-    https://github.com/crowsonkb/style-transfer-pytorch.
-
-    Args:
-        size: The longer side of the result in pixels.
-        smallest: The least size of the sequence; a smaller `size` stands alone.
-        ratio: Growth from one scale to the next, at least 1.1.
-
-    Raises:
-        UserError: If a size is below 1 or the ratio below 1.1.
+    https://github.com/crowsonkb/style-transfer-pytorch. A `size` below `smallest` stands alone; the ratio is at least
+    1.1.
 
     Example:
         >>> scales(512)
         (128, 181, 256, 362, 512)
     """
-    check_range(size, what="size", low=1)
-    check_range(smallest, what="smallest", low=1)
+    _check_sides(size=size, smallest=smallest)
     check_range(ratio, what="ratio", low=1.1)
     shrinking = (round(size / ratio**step) for step in itertools.count())
     return tuple(sorted({size, *itertools.takewhile(lambda scale: scale >= smallest, shrinking)}))

@@ -22,15 +22,10 @@ _SMALLEST, _LARGEST = 16, 4096
 
 
 def sample(name: str, *, size: int = 256) -> HostImage:
-    """Return one of the package's sample images.
+    """Return one of the package's sample images, of `CONTENTS` or `STYLES`.
 
-    Args:
-        name: One of `CONTENTS` or `STYLES`.
-        size: The longer side in pixels, 16 to 4096. Files have 512 (the cat 400); beyond that, enlarging adds no
-            detail.
-
-    Raises:
-        UserError: If there is no such sample, or the size is out of range.
+    The size is the longer side in pixels, 16 to 4096. Files have 512 (the cat 400); beyond that, enlarging adds no
+    detail.
 
     Example:
         >>> sample("coffee", size=64).shape

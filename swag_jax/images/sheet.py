@@ -1,11 +1,11 @@
 """Contact sheets: images in equal cells, labels above and to the left of them, captions below.
 
-Images are float32 `(height, width, 3)`, sRGB in [0, 1]; lengths are in pixels. An image that fits its cell
-without scaling keeps its exact values.
+Images are float32 sRGB `height width 3` in [0, 1]; one that fits its cell without scaling keeps its exact values.
 """
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -25,11 +25,10 @@ Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 Cell = TypeVar("Cell")
 
+# How far ink is from black (or, on dark backgrounds, from white) toward the background.
 _LABEL_INK, _CAPTION_INK = 0.13, 0.38
-"""How far ink is from black (or, on dark backgrounds, from white) toward the background."""
 
-_LEADING = 1.3
-"""Distance between lines of text, in font sizes."""
+_LEADING = 1.3  # distance between lines of text, in font sizes
 
 
 def sheet(
@@ -48,16 +47,11 @@ def sheet(
     Args:
         rows: The images, row by row; `None` leaves a cell empty, and short rows end in empty cells. Each image is
             scaled to fit its cell, keeps its aspect ratio, and is centered.
-        captions: A text below each image, in the shape of `rows`; at most three lines.
-        row_labels: A text to the left of each row; at most three lines.
-        column_labels: A text above each column; at most two lines.
+        captions: A text below each image, in the shape of `rows`; they and row labels have at most three lines.
+        column_labels: At most two lines.
         cell: Height and width of every cell; default: those of the highest and of the widest image.
         gap: Space between cells and around the sheet.
         font_size: Of labels; captions are a little smaller. Default: by the cell's width.
-        background: Color of everything else.
-
-    Raises:
-        UserError: If there is no image, or labels or captions do not match the rows and columns.
 
     Example:
         >>> red, blue = np.zeros((2, 8, 8, 3), np.float32)
@@ -68,39 +62,32 @@ def sheet(
     _check(rows, captions, row_labels, column_labels, columns)
     check_range(gap, what="gap", low=0)
     height, width = cell or _largest(rows)
-    size = font_size if font_size is not None else max(11, min(24, round(width / 15)))
+    size = font_size or max(11, min(24, round(width / 15)))
     label, caption = _Type.of_size(size), _Type.of_size(max(9, round(size * 0.82)))
 
-    heads = label.wrapped(column_labels or (), width, 2)
-    sides = label.wrapped(row_labels or (), _side_width(row_labels or (), label, width, size), 3)
+    heads = label.wrapped(column_labels, width, 2)
+    sides = label.wrapped(row_labels, label.room(row_labels, width, size), 3)
     notes = [caption.wrapped(row, width, 3) for row in captions or [[]] * len(rows)]
-
     space = size // 3 if captions else 0
-    top = gap + (label.height(heads) + size // 2 if heads else 0)
-    left = gap + (label.width(sides) + size if sides else 0)
+    top, left = gap + label.height(heads, size // 2), gap + label.width(sides, size)
     # The last of each is where another row or column would start: the sheet's height and width.
-    tops = np.cumsum([top, *(height + space + caption.height(row) + gap for row in notes)]).tolist()
-    lefts = [left + column * (width + gap) for column in range(columns + 1)]
+    tops = np.cumsum([top, *(height + space + caption.height(row) + gap for row in notes)])
+    lefts = left + np.arange(columns + 1) * (width + gap)
 
     canvas = np.full((tops[-1], lefts[-1], 3), background, np.float32)
-    for image, top, left in _cells(rows, tops, lefts):
+    for image, y, x in _cells(rows, tops, lefts):
         if image is not None:
-            _place(canvas[top : top + height, left : left + width], image)
+            _place(canvas[y : y + height, x : x + width], image)
     # Column labels end above the first row, row labels are centered to the left of theirs, captions start below cells.
-    ink, last = _ink(background, _LABEL_INK), tops[0] - label.leading // 3
-    above = [(text, x + width // 2, last - label.below_first(text)) for text, x in zip(heads, lefts, strict=False)]
-    label.write(canvas, above, "md", ink)
-    middle, right = height // 2, lefts[0] - label.leading // 2
-    sideways = [(text, right, y + middle - label.below_first(text) // 2) for text, y in zip(sides, tops, strict=False)]
-    label.write(canvas, sideways, "rm", ink)
-    below = [(text, x + width // 2, y + height + space) for text, y, x in _cells(notes, tops, lefts)]
-    caption.write(canvas, below, "ma", _ink(background, _CAPTION_INK))
+    ink, middles = _ink(background, _LABEL_INK), lefts + width // 2
+    label.write(canvas, _cells([heads], tops - label.leading // 3, middles), "md", ink, rise=1.0)
+    right = itertools.repeat(lefts[0] - label.leading // 2)
+    label.write(canvas, zip(sides, tops + height // 2, right, strict=False), "rm", ink, rise=0.5)
+    caption.write(canvas, _cells(notes, tops + height + space, middles), "ma", _ink(background, _CAPTION_INK))
     return canvas
 
 
 class _Type(NamedTuple):
-    """A font, and the distance between its lines."""
-
     font: Font
     leading: int
 
@@ -108,27 +95,32 @@ class _Type(NamedTuple):
     def of_size(cls, size: int) -> "_Type":
         return cls(ImageFont.load_default(size), round(size * _LEADING))
 
-    def wrapped(self, texts: Sequence[str | None], width: int, lines: int) -> list[list[str]]:
-        return [wrap(text or "", self.font, width, lines) for text in texts]
+    def wrapped(self, texts: Sequence[str | None] | None, width: int, lines: int) -> list[list[str]]:
+        return [wrap(text or "", self.font, width, lines) for text in texts or ()]
 
-    def width(self, texts: Sequence[Sequence[str]]) -> int:
-        return max(math.ceil(self.font.getlength(line)) for lines in texts for line in lines)
+    def room(self, labels: Sequence[str] | None, width: int, size: int) -> int:
+        """Return the room of row labels: half a cell, or their longest word up to a whole one."""
+        words = [word for text in labels or () for word in one_line(text).split()]
+        longest = max((math.ceil(self.font.getlength(word)) for word in words), default=0)
+        return max(width // 2, 4 * size, min(longest, width))
 
-    def height(self, texts: Sequence[Sequence[str]]) -> int:
-        return max(map(len, texts), default=0) * self.leading
+    def width(self, texts: Sequence[Sequence[str]], margin: int) -> int:
+        lengths = [math.ceil(self.font.getlength(line)) for lines in texts for line in lines]
+        return max(lengths) + margin if lengths else 0
 
-    def below_first(self, lines: Sequence[str]) -> int:
-        return (len(lines) - 1) * self.leading
+    def height(self, texts: Sequence[Sequence[str]], margin: int = 0) -> int:
+        return max(map(len, texts)) * self.leading + margin if texts else 0
 
     def write(
-        self, canvas: CellImage, texts: Sequence[tuple[Sequence[str], int, int]], anchor: str, ink: Color
+        self, canvas: CellImage, texts: Iterable[tuple[list[str], int, int]], anchor: str, ink: Color, rise: float = 0.0
     ) -> None:
-        """Write the lines of each text, the first at (x, y) by Pillow's anchor."""
+        """Write texts, the first line of each at (y, x) by Pillow's anchor, or higher by a share of the other lines."""
         drawn = Image.new("L", (canvas.shape[1], canvas.shape[0]))
         draw = ImageDraw.Draw(drawn)
-        for lines, x, y in texts:
+        for lines, y, x in texts:
+            first = y - int((len(lines) - 1) * self.leading * rise)
             for number, line in enumerate(lines):
-                draw.text((x, y + self.leading * number), line, fill=255, font=self.font, anchor=anchor)
+                draw.text((x, first + self.leading * number), line, fill=255, font=self.font, anchor=anchor)
         cover = np.asarray(drawn, np.float32)[..., None] / np.float32(255.0)
         canvas[:] = np.where(cover > 0, canvas + (np.asarray(ink, np.float32) - canvas) * cover, canvas)
 
@@ -138,25 +130,13 @@ def _largest(rows: Sequence[Sequence[CellImage | None]]) -> tuple[int, int]:
     return max(shape[0] for shape in shapes), max(shape[1] for shape in shapes)
 
 
-def _side_width(labels: Sequence[str], label: _Type, width: int, size: int) -> int:
-    """Return the room of row labels: half a cell, or their longest word up to a whole one."""
-    longest = max(
-        (math.ceil(label.font.getlength(word)) for text in labels for word in one_line(text).split()), default=0
-    )
-    return max(width // 2, 4 * size, min(longest, width))
-
-
-def _cells(
-    rows: Sequence[Sequence[Cell]], tops: Sequence[int], lefts: Sequence[int]
-) -> Iterator[tuple[Cell, int, int]]:
-    """Yield what is in each cell, with the cell's top and left."""
+def _cells(rows: Sequence[Sequence[Cell]], tops: np.ndarray, lefts: np.ndarray) -> Iterator[tuple[Cell, int, int]]:
     for row, top in zip(rows, tops, strict=False):
         for value, left in zip(row, lefts, strict=False):
             yield value, top, left
 
 
 def _check(rows, captions, row_labels, column_labels, columns: int) -> None:
-    """Raise unless there is an image and every label and caption belongs to a row, column or cell."""
     if all(image is None for row in rows for image in row):
         raise error("a sheet needs at least one image", cure="pass rows of images")
     for what, texts, number in (("row", row_labels, len(rows)), ("column", column_labels, columns)):
@@ -169,12 +149,7 @@ def _check(rows, captions, row_labels, column_labels, columns: int) -> None:
 
 
 def wrap(text: str, font: Font, width: int, lines: int) -> list[str]:
-    """Break a text into at most `lines` lines no wider than `width` pixels; what does not fit ends in an ellipsis.
-
-    Example:
-        >>> wrap("one two three", ImageFont.load_default(10), 45, 2)
-        ['one two', 'three']
-    """
+    """Break a text into at most `lines` lines no wider than `width` pixels; what does not fit ends in an ellipsis."""
     found, words = [""], one_line(text).split()  # names of files may hold anything
     for index, word in enumerate(words):
         longer = f"{found[-1]} {word}".strip()
@@ -196,7 +171,6 @@ def _shorten(text: str, font: Font, width: int) -> str:
 
 
 def _place(cell: CellImage, image: CellImage) -> None:
-    """Write an image into the middle of a cell, as large as fits."""
     scale = min(cell.shape[0] / image.shape[0], cell.shape[1] / image.shape[1])
     if scale != 1.0:
         image = resize(image, max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale)))

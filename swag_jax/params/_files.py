@@ -1,4 +1,4 @@
-"""Small steps every reader here shares: checks and hashes."""
+"""What every reader here shares: checks and hashes."""
 
 import hashlib
 from pathlib import Path
@@ -8,11 +8,7 @@ from swag_jax._files import what_is_missing
 
 
 def check_file(path: Path) -> Path:
-    """Return `path` if it is a file that can be read and has something in it.
-
-    Raises:
-        UserError: If it is missing, a directory, unreadable, or empty.
-    """
+    """Return `path` if it is a file that can be read and has something in it; otherwise raise a `UserError`."""
     try:
         if path.is_dir():
             raise error("weights must be a file", got=f"the directory {path}")
@@ -29,10 +25,6 @@ def check_file(path: Path) -> Path:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, as 64 hexadecimal digits.
-
-    Args:
-        path: The file.
-    """
+    """Return the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,8 +1,8 @@
 """Foreign checkpoints to our parameters: strict both ways, with every failure in one report.
 
-Every parameter that is needed must come out, and every key that goes in must be used or dropped. `read_fitting` reads
-networks and generators alike; the layout that it is given knows their names. A network's file may end before the
-network does (our own VGG19 ends at conv5_1), but has no gaps.
+Every parameter that is needed must come out, and every key that goes in must be used or dropped. The layout that
+`read_fitting` is given knows the names of networks or generators. A network's file may end before the network does
+(our own VGG19 ends at conv5_1), but has no gaps.
 """
 
 import json
@@ -29,14 +29,7 @@ CONVERTER_VERSION = "1"
 
 @dataclass(frozen=True)
 class Converted:
-    """A checkpoint in our names and layout.
-
-    Attributes:
-        tensors: float32 arrays by flat name; kernels in (height, width, in, out) order.
-        metadata: Where they come from and how the network must be set up: `backbone`, `layout`, `normalization`,
-            `told_by`, `padding`, `architecture`, `deepest_layer`, `source_name`, `source_sha256`, `converter_version`
-            and `tensors_sha256`.
-    """
+    """A checkpoint in our names and layout: kernels are (height, width, in, out), all float32."""
 
     tensors: Tensors
     metadata: dict[str, str]
@@ -44,13 +37,9 @@ class Converted:
 
 @dataclass(frozen=True)
 class Setup:
-    """How a checkpoint is laid out, and what it asks of its network.
+    """How a checkpoint is laid out, and what it asks of its network; `None` is the network's default normalization.
 
     Attributes:
-        layout: The layout's name.
-        normalization: How images in [0, 1] become the network's input; `None` for the network's default.
-        padding: What convolutions see beyond the edge.
-        architecture: How the network differs from the zoo's of its name, such as `{"version": "v1"}`.
         deepest_layer: The last layer, such as `conv5_1`, that the checkpoint reaches.
         told_by: What the normalization is known by, in words.
         swaps_colors: Whether the first kernel takes red first, but the normalization has blue first.
@@ -65,26 +54,14 @@ class Setup:
     swaps_colors: bool = False
 
     def describe_input(self) -> str:
-        """Say in a few words what the network reads; nothing if that is the network's default.
-
-        Example:
-            >>> Setup("torchvision", "caffe", "zeros", {}, "conv5_4", told_by="asked for").describe_input()
-            'input caffe (asked for)'
-        """
-        if self.normalization is None:
-            return ""
-        return f"input {self.normalization}" + (f" ({self.told_by})" if self.told_by else "")
+        """Say in a few words what the network reads; nothing if that is the network's default."""
+        told_by = f" ({self.told_by})" if self.told_by else ""
+        return f"input {self.normalization}{told_by}" if self.normalization is not None else ""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A file of a checkpoint.
-
-    Attributes:
-        source: The file.
-        prefix: What stands in front of all its keys.
-        shapes: The shape of every tensor, by its key without the prefix.
-    """
+    """A file of a checkpoint; `shapes` are by its keys without the prefix that stands in front of all of them."""
 
     source: Path
     prefix: str
@@ -113,24 +90,20 @@ def convert(
 
     Args:
         source: A safetensors or PyTorch file.
-        backbone: The network it is for.
         expected: The shape of every parameter of the whole network by flat name.
         layout: How the file lays out its weights; `auto` tells by its keys.
-        architecture: How its network differs from the zoo's of that name, such as `{"version": "v1"}`; default:
-            what a file of our own says, else nothing.
+        architecture: How its network differs from the zoo's of that name; default: what a file of our own says.
         normalization: How images become the network's input, if that is known better than by `auto`: by the layout,
             and for the original VGGs by their numbers (`swag_jax.params.originals`).
 
     Returns:
         The tensors by flat name, float32, and what the store records about them.
-
-    Raises:
-        UserError: If the file cannot be read or does not fit; one line for every misfit.
     """
     found = _recognized(source, backbone, layout)
     sha256 = file_sha256(source)
     setup = _setup(found, normalization, sha256)
     tensors = _read_network(found, backbone, _reached(found, expected), setup)
+    # Later entries win: what a file of our own says over its layout, and what is known now over both.
     read = {} if setup.normalization is None else {"normalization": setup.normalization, "told_by": setup.told_by}
     metadata = {
         "source_name": source.name,
@@ -153,14 +126,7 @@ def inspect(
 ) -> Setup:
     """Return how a checkpoint is laid out and what it asks of its network, from its keys and its first convolution.
 
-    Args:
-        source: A safetensors or PyTorch file.
-        backbone: The network it is for.
-        layout: How the file lays out its weights; `auto` tells by its keys.
-        sha256: Of the file, if it is known; files of the original VGGs are known by it too.
-
-    Raises:
-        UserError: If the file cannot be read or is of another network.
+    The original VGGs are known by the `sha256` of their file, too.
     """
     return _setup(_recognized(source, backbone, layout), normalization, sha256)
 
@@ -174,27 +140,17 @@ def read_parameters(
     normalization: str = "auto",
     whole: bool = True,
 ) -> Tensors:
-    """Read a network's tensors in our names and layout.
+    """Read a network's tensors in our names and layout: float32 arrays by flat name.
 
-    Args:
-        source: A safetensors or PyTorch file.
-        backbone: The network it is for.
-        expected: The shape of every parameter by flat name: of the whole network, or down to some layer.
-        layout: How the file lays out its weights; `auto` tells by its keys.
-        whole: `True`: the file may end early, and layers beyond `expected` are misfits. `False`: the file
-            must reach the end of `expected`, and what lies deeper is not read.
-
-    Returns:
-        float32 arrays by flat name.
-
-    Raises:
-        UserError: If the file cannot be read or does not fit; one line for every misfit.
+    Shapes are expected of the whole network or down to some layer. If read `whole`, the file may end early, and layers
+    beyond are misfits; otherwise it must reach the end, and what lies deeper is not read.
     """
     found = _recognized(source, backbone, layout)
     setup = _setup(found, normalization)
     if whole:
         expected = _reached(found, expected)
     else:
+        # What lies deeper than all that is expected is not read.
         end, rename = max(map(depth_of, expected)), found.layout.rename
         shapes = {key: shape for key, shape in found.file.shapes.items() if depth_of(rename(key) or "") <= end}
         found = replace(found, file=replace(found.file, shapes=shapes))
@@ -204,17 +160,7 @@ def read_parameters(
 def read_fitting(parts: Sequence[Part], layout: Layout, expected: Shapes, *, rule: str) -> Tensors:
     """Read the tensors of one checkpoint in our names and layout: all that are expected, and no others.
 
-    Args:
-        parts: All of its files.
-        layout: How they lay out their weights.
-        expected: The shape of every parameter by flat name.
-        rule: What an error says that must hold, such as `x.pth must fit vgg19`.
-
-    Returns:
-        float32 arrays by flat name.
-
-    Raises:
-        UserError: If a file cannot be read, or they do not fit; one line for every misfit.
+    The `rule` is what an error says that must hold, such as `x.pth must fit vgg19`; it lists every misfit.
     """
     plan, wrong = _homes(parts, layout)
     shapes = {name: layout.shape(part.shapes[key]) for name, (part, key) in plan.items()}
@@ -234,7 +180,6 @@ def read_fitting(parts: Sequence[Part], layout: Layout, expected: Shapes, *, rul
 
 
 def _homes(parts: Sequence[Part], layout: Layout) -> tuple[dict[str, tuple[Part, str]], list[str]]:
-    """Return the file and the key of every parameter by our name, and what has no place in the layout."""
     plan: dict[str, tuple[Part, str]] = {}
     wrong = []
     for part in parts:
@@ -267,12 +212,9 @@ def _reached(found: _Checkpoint, expected: Shapes) -> Shapes:
 
 
 def _recognized(source: Path, backbone: str, layout: str) -> _Checkpoint:
-    """Find the layout of a file, and the prefix after which its keys are known.
-
-    Networks may share all names and shapes, so that a file of our own that names another one is refused by that name.
-    """
     file = open_part(source, is_known)
     found = find_layout(file.shapes, backbone=backbone, name=layout, where=source)
+    # Networks may share all names and shapes: a file of our own that names another one is refused by that name.
     ours = read_metadata(source) if found.name == NATIVE.name and is_safetensors(source) else {}
     named = ours.get("backbone", backbone)
     if named != backbone:
@@ -282,11 +224,7 @@ def _recognized(source: Path, backbone: str, layout: str) -> _Checkpoint:
 
 
 def open_part(source: Path, accepts: Callable[[Shapes], object]) -> Part:
-    """Return a file's shapes without the shortest prefix that leaves known keys; with all of it if none does.
-
-    Raises:
-        UserError: If the file cannot be read.
-    """
+    """Return a file's shapes without the shortest prefix that leaves known keys; with all of it if none does."""
     shapes = checkpoint_shapes(source)
     parts = (Part(source, prefix, without_prefix(shapes, prefix)) for prefix in shared_prefixes(shapes))
     return next((part for part in parts if accepts(part.shapes)), Part(source, "", shapes))
@@ -306,14 +244,11 @@ def _setup(found: _Checkpoint, asked: str, sha256: str | None = None) -> Setup:
     )
 
 
-_FIRST = ("conv1_1.kernel", "conv1_1.bias")
-"""The first convolution of a VGG."""
+_FIRST = ("conv1_1.kernel", "conv1_1.bias")  # the first convolution of a VGG, its shapes in our order of axes
 
 _FIRST_SHAPES = [(3, 3, 3, 64), (64,)]
-"""Of its kernel and bias, in our order of axes."""
 
-_OPEN = ("imagenet", "caffe", None)
-"""Normalizations that a layout stands for without being bound to them."""
+_OPEN = ("imagenet", "caffe", None)  # normalizations that a layout stands for without being bound to them
 
 
 def _input(found: _Checkpoint, asked: str, sha256: str | None) -> tuple[str | None, str, bool]:
@@ -327,6 +262,7 @@ def _input(found: _Checkpoint, asked: str, sha256: str | None) -> tuple[str | No
     is_sure = "told_by" in ours or ours.get("normalization", "imagenet") != "imagenet"
     if asked == "auto" and is_sure:
         return recorded, ours.get("told_by", ""), False
+    # Now the numbers of the first convolution tell.
     original, is_rgb = _original(found) or (None, False)
     if asked != "auto":
         return asked, "asked for", is_rgb and asked == "caffe"
@@ -353,15 +289,7 @@ def _original(found: _Checkpoint) -> tuple[originals.Original, bool] | None:
 
 
 def architecture_of(source: Path, facts: Mapping[str, str]) -> dict[str, Any]:
-    """Return what a file of our own says that its network differs in, such as `{"version": "v1"}`.
-
-    Args:
-        source: The file.
-        facts: Its metadata.
-
-    Raises:
-        UserError: If that is no JSON object.
-    """
+    """Return what the metadata of a file of our own says that its network differs in, such as `{"version": "v1"}`."""
     written = facts.get("architecture", "{}")
     try:
         architecture = read_json(written)

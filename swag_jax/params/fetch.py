@@ -39,7 +39,6 @@ def fetch(
     """Download a checkpoint, check its hash, convert it and put it into the local store.
 
     Args:
-        checkpoint: What to fetch.
         expected: The shape of every parameter of its whole network.
         progress: Whether to show a progress bar on standard error.
         endpoint: Another address for the hub; default: `$HF_ENDPOINT`, else huggingface.co.
@@ -47,9 +46,6 @@ def fetch(
 
     Returns:
         The path in the store.
-
-    Raises:
-        UserError: If it cannot be fetched, its hash is wrong, or it does not fit its network.
     """
     path = _download(checkpoint, progress=progress, endpoint=endpoint, cache=cache)
     # The two addresses of a checkpoint may lay it out differently, so its keys tell.
@@ -60,7 +56,6 @@ def fetch(
 
 
 def _download(checkpoint: Checkpoint, *, progress: bool, endpoint: str | None, cache: Path | None) -> Path:
-    """Try the hub, then the other address; report both if both are out of reach."""
     problems = []
     if checkpoint.hub is not None:
         try:
@@ -103,7 +98,7 @@ def _from_hub(hub: Hub, sha256: str | None, endpoint: str | None, cache: Path | 
 
 @contextlib.contextmanager
 def _hub_progress(shown: bool) -> Iterator[None]:
-    """Silence the hub's progress bars for a while; they have no switch but this one."""
+    # The hub's progress bars have no switch but this one.
     if shown or hub_utils.are_progress_bars_disabled():
         yield
         return
@@ -133,7 +128,6 @@ def _from_url(url: str, sha256_prefix: str, *, progress: bool) -> Path:
 
 
 def _append(url: str, partial: Path, *, progress: bool) -> None:
-    """Download what is still missing of a file."""
     start = partial.stat().st_size if partial.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"})
     with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
@@ -151,7 +145,6 @@ def _append(url: str, partial: Path, *, progress: bool) -> None:
 
 
 def _check_prefix(path: Path, published: str, *, remove: tuple[Path, ...]) -> None:
-    """Check a download against its published hash, or the first digits of it; remove another file."""
     found = file_sha256(path)
     if not found.startswith(published):
         for damaged in remove:

@@ -25,16 +25,12 @@ class Layout:
     """How one family of checkpoints lays out its weights.
 
     Attributes:
-        name: What the command line calls it.
         rename: Our name of each foreign key.
         drops: A regular expression of keys left out on purpose.
         family: The networks it is for: `vgg`, `vgg16`, `alexnet`, `resnet` or `inception`; empty for all.
         signature: Regular expressions of keys that together identify it.
-        normalization: How images in [0, 1] become the network's input; `None` for the network's default.
-        padding: What its convolutions see beyond the edge.
         axes: The order of a foreign kernel's axes that gives ours.
-        folded: Shapes of foreign tensors that `prepare` folds into others.
-        prepare: What happens to the foreign tensors before they are renamed.
+        folded: Shapes of foreign tensors that `prepare`, called before they are renamed, folds into others.
     """
 
     name: str
@@ -111,8 +107,6 @@ def _by_place(prefix: str, places: tuple[int, ...], convolutions: tuple[str, ...
 
 
 def _by_rules(rules: Mapping[str, Callable[[re.Match[str]], str]]) -> Rename:
-    """Rename by regular expressions of whole keys; the first match wins."""
-
     def rename(key: str) -> str | None:
         matches = ((re.fullmatch(pattern, key), name) for pattern, name in rules.items())
         return next((name(match) for match, name in matches if match), None)
@@ -129,7 +123,7 @@ def _norm(match: re.Match[str]) -> str:
 
 
 def _block(match: re.Match[str]) -> str:
-    """Torchvision's `layer2.0` is `conv3_1` in table 1 of the ResNet paper."""
+    # Torchvision's `layer2.0` is `conv3_1` in table 1 of the ResNet paper.
     return f"conv{int(match['stage']) + 1}_{int(match['block']) + 1}"
 
 
@@ -158,7 +152,7 @@ def _unit(match: re.Match[str]) -> str:
 
 
 def _branch(match: re.Match[str]) -> str:
-    """GoogLeNet's branches are numbered in a sequence; the fourth begins with a pool."""
+    # GoogLeNet's branches are numbered in a sequence; the fourth begins with a pool.
     number, _, place = match["branch"].partition(".")
     branch = f"branch{number}_{int(place) + 1}" if number in ("2", "3") else f"branch{number}"
     return f"{match['block']}.{branch}.{_unit(match)}"
@@ -187,8 +181,7 @@ def fold_color_convolution(tensors: Tensors) -> Tensors:
 
         K'[o, i, h, w] = sum_m K[o, m, h, w] A[m, i]        b'[o] = b[o] + sum_{m, h, w} K[o, m, h, w] c[m].
 
-    A and c scale to 0..255, swap RGB to BGR and subtract Caffe's mean, so the folded network takes RGB in
-    [0, 1].
+    A and c scale to 0..255, swap RGB to BGR and subtract Caffe's mean: the folded network takes RGB in [0, 1].
     """
     mix, shift = tensors["0.weight"][:, :, 0, 0].astype(np.float64), tensors["0.bias"].astype(np.float64)
     kernel, bias = tensors["2.weight"].astype(np.float64), tensors["2.bias"].astype(np.float64)
@@ -263,6 +256,7 @@ LAYOUT_NAMES = ("auto", *dict.fromkeys(layout.name for layout in LAYOUTS))
 """What the command line accepts."""
 
 
+# The family of each network that other projects publish; those without one have files of our own only.
 _FAMILIES = {
     "vgg19": "vgg",
     "vgg16": "vgg16",
@@ -270,20 +264,12 @@ _FAMILIES = {
     **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2"), "resnet"),
     **dict.fromkeys(("googlenet", "inception_v3"), "inception"),
 }
-"""The family of each network that other projects publish; those without one have files of our own only."""
 
 
 def find_layout(shapes: Shapes, *, backbone: str, name: str = "auto", where: object = "the file") -> Layout:
     """Find the layout of a checkpoint for a network of ours.
 
-    Args:
-        shapes: The shape of every tensor of the checkpoint, by its own keys.
-        backbone: The network to be filled.
-        name: One of `LAYOUT_NAMES`; `auto` tells by the keys.
-        where: What to call the checkpoint in messages.
-
-    Raises:
-        UserError: If the name is unknown, no layout fits, or the checkpoint is of another network.
+    The layout's name is one of `LAYOUT_NAMES`; `auto` tells by the keys. `where` names the checkpoint in messages.
     """
     check_name(name, LAYOUT_NAMES, what="layout")
     family = _FAMILIES.get(backbone)
@@ -335,7 +321,7 @@ def looks_like(shapes: Shapes) -> str | None:
 
 
 def _resnet(shapes: Shapes) -> str:
-    blocks = len([key for key in shapes if re.fullmatch(r"layer3\.\d+\.conv2\.weight", key)])
+    blocks = sum(re.fullmatch(r"layer3\.\d+\.conv2\.weight", key) is not None for key in shapes)
     if "layer1.0.conv3.weight" not in shapes:
         return _BASIC_RESNETS.get(blocks, "resnet of another depth")
     width, group = shapes["layer1.0.conv2.weight"][:2]
@@ -366,13 +352,14 @@ def _vgg(shapes: Shapes) -> str:
 
 
 def _named_vgg(shapes: Shapes) -> str:
-    """Tell by the fourth convolution of block 3, which a checkpoint that ends before it leaves open."""
+    # By the fourth convolution of block 3, which a checkpoint that ends before it leaves open.
     layers = {key.rpartition(".")[0] for key in shapes}
     if "conv3_4" in layers:
         return "vgg19"
     return "vgg16" if "conv4_1" in layers else "vgg16 or vgg19"
 
 
+# What each network has a key like, the most specific first.
 _LOOKS: Mapping[str, str | Callable[[Shapes], str]] = {
     r"layer1\.0\.conv1\.weight": _resnet,
     r"conv1_1\.(kernel|weight)": _named_vgg,
@@ -384,4 +371,3 @@ _LOOKS: Mapping[str, str | Callable[[Shapes], str]] = {
     r"cls_token|blocks\.0\.attn\.qkv\.weight": "vision transformer",
     r"unet\..*|model\.diffusion_model\..*": "diffusion model",
 }
-"""What each network has a key like, the most specific first."""

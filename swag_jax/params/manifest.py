@@ -30,25 +30,14 @@ class Checkpoint:
     """One entry of the manifest.
 
     Attributes:
-        name: What the command line calls it, and its name in the local store.
-        backbone: The network it is for.
-        kind: How it gets here.
         layout: How its original file lays out the weights.
-        normalization: How images in [0, 1] become the network's input.
-        padding: What convolutions see beyond the edge.
         architecture: How the network differs from the zoo's of that name, such as `{"version": "v1"}`.
-        deepest_layer: The last layer it reaches.
         unit_mean: Whether a VGG's filters are rescaled to a mean activation of one as it is read.
-        hub: The original on the Hugging Face hub.
         url: The original elsewhere, tried if the hub is out of reach.
         url_sha256_prefix: First digits of the SHA-256 of the file at `url`, as its publisher gives them.
         file: The file in the package's weights folder, for embedded ones.
-        sha256: SHA-256 of the hub's, the embedded or the user's file.
+        sha256: Of the hub's, the embedded or the user's file.
         pinned_by: What makes sure that the file is the right one, in words.
-        source: Where it comes from, in words.
-        trained_on: Its training images.
-        license: License of the weights.
-        terms: What else binds their use.
         top1: Published top-1 accuracy on ImageNet, in percent.
         default: Whether it is what `imagenet` means for its network.
     """
@@ -77,21 +66,14 @@ class Checkpoint:
 
 
 def weights_folder() -> Path:
-    """Return the folder of the manifest and the embedded checkpoints.
-
-    In an installed package it is `swag_jax/_weights`, in a source checkout `weights` next to the package.
-    """
+    """Return the folder of the manifest and the embedded checkpoints: `swag_jax/_weights`, in a checkout `weights`."""
     package = Path(__file__).parents[1]
     installed = package / "_weights"
     return installed if installed.is_dir() else package.parent / "weights"
 
 
 def checkpoints() -> tuple[Checkpoint, ...]:
-    """Return every checkpoint of the manifest, in its order.
-
-    Raises:
-        UserError: If the manifest is missing or damaged.
-    """
+    """Return every checkpoint of the manifest, in its order; a `UserError` if it is missing or damaged."""
     return _read(weights_folder() / "manifest.json")
 
 
@@ -99,56 +81,30 @@ def checkpoints() -> tuple[Checkpoint, ...]:
 def _read(path: Path) -> tuple[Checkpoint, ...]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["checkpoints"]
-        return tuple(_checkpoint(entry) for entry in entries)
+        return tuple(Checkpoint(**{**entry, "hub": entry["hub"] and Hub(**entry["hub"])}) for entry in entries)
     except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise error(
-            f"{path} must be this package's list of checkpoints",
-            got=f"something else ({problem})",
-            cure="install swag_jax again",
-        ) from problem
-
-
-def _checkpoint(entry: dict[str, Any]) -> Checkpoint:
-    return Checkpoint(**{**entry, "hub": entry["hub"] and Hub(**entry["hub"])})
+        rule, got = f"{path} must be this package's list of checkpoints", f"something else ({problem})"
+        raise error(rule, got=got, cure="install swag_jax again") from problem
 
 
 def checkpoint(name: str) -> Checkpoint:
-    """Return the checkpoint called `name`.
-
-    Args:
-        name: A name of the manifest.
-
-    Raises:
-        UserError: If there is none, with near names.
-    """
+    """Return the checkpoint called `name`; a `UserError` with near names if there is none."""
     known = {entry.name: entry for entry in checkpoints()}
     return known[check_name(name, known, what="checkpoint")]
 
 
 def default_checkpoint(backbone: str) -> Checkpoint | None:
-    """Return what `imagenet` means for a network, or `None` if no ImageNet checkpoint of it is known.
-
-    Args:
-        backbone: A network of the zoo.
-    """
+    """Return what `imagenet` means for a network, or `None` if no ImageNet checkpoint of it is known."""
     return next((entry for entry in checkpoints() if entry.backbone == backbone and entry.default), None)
 
 
 def embedded_checkpoint(backbone: str) -> Checkpoint | None:
-    """Return the checkpoint of a network that comes with the package, or `None`.
-
-    Args:
-        backbone: A network of the zoo.
-    """
+    """Return the checkpoint of a network that comes with the package, or `None`."""
     return next((entry for entry in checkpoints() if entry.backbone == backbone and entry.kind == "embedded"), None)
 
 
 def checkpoint_of_file(sha256: str) -> Checkpoint | None:
-    """Return the checkpoint whose original file has this SHA-256, or `None` for an unknown file.
-
-    Args:
-        sha256: 64 hexadecimal digits.
-    """
+    """Return the checkpoint whose original file has this SHA-256, or `None` for an unknown file."""
     for entry in checkpoints():
         if sha256 == entry.sha256 or (entry.url_sha256_prefix and sha256.startswith(entry.url_sha256_prefix)):
             return entry

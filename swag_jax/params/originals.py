@@ -1,9 +1,8 @@
 """The original VGG networks of Simonyan and Zisserman, told from networks that were trained anew.
 
 They were published for Caffe: their input is BGR in 0..255 minus a mean. Copies for PyTorch (jcjohnson's
-`vgg19-d01eb7cb.pth` and `vgg16-00b39a1b.pth`) have torchvision's keys, so that only their numbers tell them from
-torchvision's networks, which read RGB with ImageNet's mean and deviation. The size of the kernels does not: an input
-of 0..255 makes activations larger, not kernels smaller.
+`vgg19-d01eb7cb.pth` and `vgg16-00b39a1b.pth`) have torchvision's keys, so that only their numbers tell them apart. The
+kernels' size does not: an input of 0..255 makes activations larger, not kernels smaller.
 """
 
 from dataclasses import dataclass
@@ -22,13 +21,8 @@ _NORM_TOLERANCE, _CENTER_TOLERANCE, _BIAS_TOLERANCE = 3e-3, 6e-3, 1.5e-2
 class Original:
     """The first convolution of one of the two networks, as published, input channels in the order blue, green, red.
 
-    Attributes:
-        name: What the network is called.
-        sha256_prefix: First digits of the SHA-256 of jcjohnson's file.
-        deviation: Of the kernel.
-        norms: Euclidean norm of the kernel's part for each input channel.
-        center: The middle of the first filter.
-        biases: The first four.
+    They are told by the SHA-256 of jcjohnson's file, and by the kernel's deviation, the norm of its part for each input
+    channel, and the middle of its first filter, together with the first four biases.
     """
 
     name: str
@@ -38,16 +32,13 @@ class Original:
     center: tuple[float, float, float]
     biases: tuple[float, float, float, float]
 
-    def has_biases(self, bias: np.ndarray) -> bool:
-        """Tell whether these are its biases, to 8 bits."""
-        return bool(np.all(np.abs(bias[:4] - self.biases) <= _BIAS_TOLERANCE))
-
-    def has_kernel(self, kernel: np.ndarray) -> bool:
-        """Tell whether this is its kernel with blue first, to 8 bits."""
+    def matches(self, kernel: np.ndarray, bias: np.ndarray) -> bool:
+        """Tell whether these are its kernel, `out in height width` with blue first, and its biases, to 8 bits."""
         norms = np.sqrt(np.square(kernel).sum(axis=(0, 2, 3)))
-        found, wanted = (kernel.std(), *norms), (self.deviation, *self.norms)
-        near = np.abs(kernel[0, :, 1, 1] - self.center) <= _CENTER_TOLERANCE
-        return bool(np.all(near)) and bool(np.allclose(found, wanted, rtol=_NORM_TOLERANCE, atol=0))
+        sizes = np.isclose((kernel.std(), *norms), (self.deviation, *self.norms), rtol=_NORM_TOLERANCE, atol=0)
+        center = np.abs(kernel[0, :, 1, 1] - self.center) <= _CENTER_TOLERANCE
+        biases = np.abs(bias[:4] - self.biases) <= _BIAS_TOLERANCE
+        return bool(sizes.all() and center.all() and biases.all())
 
 
 # Read from two public copies of the float32 originals.
@@ -69,38 +60,25 @@ ORIGINALS = (
         biases=(0.73430, 0.09340, 0.06777, 0.88630),
     ),
 )
-"""Both networks."""
 
 
 def recognize(kernel: np.ndarray, bias: np.ndarray) -> tuple[Original, bool] | None:
     """Return which original a first convolution is, to 8 bits, and if it takes red first; `None` for other networks.
 
-    One that takes red first reads RGB in 0..255 minus the mean.
-
-    Args:
-        kernel: Of the first convolution, `out in height width`.
-        bias: Of the first convolution.
+    The kernel is `out in height width`. One that takes red first reads RGB in 0..255 minus the mean.
 
     Example:
         >>> recognize(np.ones((64, 3, 3, 3), np.float32), np.zeros(64, np.float32)) is None
         True
     """
-    if kernel.shape != KERNEL_SHAPE or bias.shape != KERNEL_SHAPE[:1]:
-        return None
     wide = kernel.astype(np.float64)
-    if not np.isfinite(wide).all():
+    if kernel.shape != KERNEL_SHAPE or bias.shape != KERNEL_SHAPE[:1] or not np.isfinite(wide).all():
         return None
-    for original in ORIGINALS:
-        for is_rgb in (False, True):
-            if original.has_biases(bias) and original.has_kernel(wide[:, ::-1] if is_rgb else wide):
-                return original, is_rgb
-    return None
+    orders = ((wide, False), (wide[:, ::-1], True))
+    known = ((original, is_rgb) for original in ORIGINALS for k, is_rgb in orders if original.matches(k, bias))
+    return next(known, None)
 
 
 def of_file(sha256: str) -> Original | None:
-    """Return the original whose published PyTorch file has this SHA-256; `None` for every other file.
-
-    Args:
-        sha256: 64 hexadecimal digits.
-    """
+    """Return the original whose published PyTorch file has this SHA-256; `None` for every other file."""
     return next((original for original in ORIGINALS if sha256.startswith(original.sha256_prefix)), None)

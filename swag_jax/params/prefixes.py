@@ -5,11 +5,10 @@ from typing import TypeVar
 
 from swag_jax._limits import LEVELS
 
+# Of `nn.DataParallel`, `DistributedDataParallel` and `AveragedModel`, and of `torch.compile`.
 _TECHNICAL = {"module", "_orig_mod"}
-"""Of `nn.DataParallel`, `DistributedDataParallel` and `AveragedModel`, and of `torch.compile`."""
 
-_COUNTS = ("n_averaged",)
-"""Keys in addition to the network's, of `torch.optim.swa_utils.AveragedModel`."""
+_COUNTS = ("n_averaged",)  # keys in addition to the network's, of `torch.optim.swa_utils.AveragedModel`
 
 _Value = TypeVar("_Value")
 
@@ -17,12 +16,7 @@ _Value = TypeVar("_Value")
 def shared_prefixes(keys: Collection[str]) -> tuple[str, ...]:
     """Return nothing, and each longer prefix that all keys share and that ends in a dot, shortest first.
 
-    Args:
-        keys: The keys of a checkpoint; counts of training tools do not matter.
-
     Example:
-        >>> shared_prefixes(["model.net.conv1.weight", "model.net.conv2.weight"])
-        ('', 'model.', 'model.net.')
         >>> shared_prefixes(["module.0.weight", "module.0.bias", "n_averaged"])
         ('', 'module.', 'module.0.')
     """
@@ -40,21 +34,11 @@ def shared_prefixes(keys: Collection[str]) -> tuple[str, ...]:
 
 
 def without_prefix(tensors: Mapping[str, _Value], prefix: str) -> dict[str, _Value]:
-    """Return what has a prefix, without it.
-
-    Args:
-        tensors: Anything by key.
-        prefix: One of `shared_prefixes`.
-    """
+    """Return what has a prefix, without it."""
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def without_technical(tensors: Mapping[str, _Value]) -> dict[str, _Value]:
-    """Return a checkpoint without the names of training tools that all its keys begin with, in any order and number.
-
-    Example:
-        >>> without_technical({"module._orig_mod.conv1.weight": 1})
-        {'conv1.weight': 1}
-    """
+    """Return a checkpoint without the names of training tools that all its keys begin with, in any order and number."""
     own = [prefix for prefix in shared_prefixes(tensors) if _TECHNICAL.issuperset(prefix.split(".")[:-1])]
     return without_prefix(tensors, own[-1])

@@ -18,20 +18,11 @@ def divided(tensors: Mapping[str, ArrayT], divisors: Mapping[str, ArrayT]) -> di
 
     .. math:: K'_{ij} = \frac{m_i}{m_j} K_{ij}, \quad b'_j = \frac{b_j}{m_j}.
 
-    ReLUs, pools and paddings carry positive factors through, channel by channel.
-
-    Args:
-        tensors: Kernels (height, width, in, out) and biases by flat name, such as `conv1_1.kernel`.
-        divisors: One vector per convolution, by its name; one without a divisor keeps its outputs' scale.
-
-    Example:
-        >>> import numpy as np
-        >>> tensors = {"conv1_1.kernel": np.ones((1, 1, 3, 2)), "conv1_1.bias": np.ones(2)}
-        >>> divided(tensors, {"conv1_1": np.array([2.0, 4.0])})["conv1_1.bias"].tolist()
-        [0.5, 0.25]
+    ReLUs, pools and paddings carry positive factors through, channel by channel. Divisors are by convolution; one
+    without keeps its outputs' scale.
     """
     result = dict(tensors)
-    before: Any = None
+    before: Any = None  # what the layer above's outputs, this one's inputs, were divided by
     for name in sorted({key.removesuffix(".kernel") for key in tensors if key.endswith(".kernel")}, key=depth_of):
         kernel, bias = f"{name}.kernel", f"{name}.bias"
         if before is not None:

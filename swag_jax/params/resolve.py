@@ -35,16 +35,12 @@ class Source:
 
     Attributes:
         kind: `imagenet` (from the store, trained on ImageNet), `embedded`, `file`, or `random`.
-        name: What to call them.
-        backbone: The network they are for.
         path: The file; `None` for random weights.
-        sha256: SHA-256 of the original checkpoint; `None` for random weights.
+        sha256: Of the original checkpoint; `None` for random weights.
         normalization: How images in [0, 1] become the network's input; `None` for the network's default.
-        padding: What convolutions see beyond the edge.
         architecture: How the network differs from the zoo's of its name, such as `{"version": "v1"}`.
         deepest_layer: The last layer they reach; `None` for the whole network.
         unit_mean: Whether a VGG's filters are rescaled to a mean activation of one as they are read.
-        note: What to know about them; may be empty.
     """
 
     kind: SourceKind
@@ -60,12 +56,7 @@ class Source:
     note: str = ""
 
     def describe(self) -> str:
-        """Say in one line what they are.
-
-        Example:
-            >>> Source("random", "random", "vgg19", note="not trained").describe()
-            'random (not trained)'
-        """
+        """Say in one line what they are, such as `random (not trained)`."""
         return f"{self.name} ({self.note})" if self.note else self.name
 
     def advice(self) -> str | None:
@@ -80,16 +71,12 @@ def resolve(backbone: str, *, weights: str = "auto") -> Source:
     """Find the weights a user asks for.
 
     Args:
-        backbone: The network they are for.
         weights: `auto` (the embedded checkpoint of a network that has one, on every machine alike; else torchvision's
             ImageNet checkpoint if it is in the local store, else random), `imagenet` (torchvision's), `embedded`,
             `random`, the name of an embedded or a stored checkpoint, or the path of any file that can be converted.
 
     Returns:
         Where the weights are, and what they ask of the network.
-
-    Raises:
-        UserError: If they are not here, cannot be read, or are of another network.
     """
     if weights == "random":
         return _random(backbone)
@@ -107,21 +94,14 @@ def resolve(backbone: str, *, weights: str = "auto") -> Source:
 
 
 def load(source: Source, expected: Shapes) -> Tensors:
-    """Read the weights of a source.
-
-    Args:
-        source: What `resolve` found; not a random one.
-        expected: The shape of every parameter by flat name, down to the deepest layer needed. Layers beyond
-            it are not read.
+    """Read the weights of a source: float32 arrays by flat name, kernels in (height, width, in, out) order.
 
     Returns:
-        float32 arrays by flat name; kernels in (height, width, in, out) order.
-
-    Raises:
-        UserError: If the weights end before `expected` does, are damaged, or do not fit.
+        Those that are `expected`; layers beyond the deepest of them are not read.
     """
     if source.path is None:
         raise error("random weights are made by the network, not loaded")
+    # Said before anything is read, since a file that ends early would only report what is missing.
     needed = layer_of(max(expected, key=depth_of))
     if source.deepest_layer is not None and depth_of(source.deepest_layer) < depth_of(needed):
         better = default_checkpoint(source.backbone)
@@ -135,7 +115,6 @@ def load(source: Source, expected: Shapes) -> Tensors:
 
 
 def _divisors(path: Path, tensors: Tensors) -> Tensors:
-    """Read what the activations of the convolutions in `tensors` are to be divided by."""
     layers = [key.removesuffix(".kernel") for key in tensors if key.endswith(".kernel")]
     means = read_floats(path, [layer + MEAN_ACTIVATION for layer in layers])
     return {key.removesuffix(MEAN_ACTIVATION): value for key, value in means.items()}
@@ -190,7 +169,6 @@ def _file(backbone: str, weights: str) -> Source:
 
 
 def _asked_by(weights: Checkpoint | Setup) -> dict[str, Any]:
-    """Return what weights ask of their network."""
     asked = ("normalization", "padding", "architecture", "deepest_layer")
     return {name: getattr(weights, name) for name in asked}
 

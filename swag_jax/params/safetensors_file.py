@@ -19,38 +19,23 @@ TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator:
-    """Open a safetensors file, and turn what goes wrong while reading it into one clear error."""
     try:
         with safe_open(check_file(path), framework="np") as file:
             yield file
     # AttributeError and TypeError: a precision that numpy lacks, such as float8.
     except (SafetensorError, OSError, AttributeError, TypeError, UnicodeDecodeError) as problem:
-        raise error(
-            f"{path} must be a complete safetensors file",
-            got=f"one that cannot be read ({problem})",
-            cure="download it again",
-        ) from problem
+        rule, got = f"{path} must be a complete safetensors file", f"one that cannot be read ({problem})"
+        raise error(rule, got=got, cure="download it again") from problem
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return the metadata of a safetensors file; empty if it has none.
-
-    Args:
-        path: A safetensors file.
-
-    Raises:
-        UserError: If the file is not a complete safetensors file.
-    """
+    """Return the metadata of a safetensors file; empty if it has none."""
     with _opened(path) as file:
         return dict(file.metadata() or {})
 
 
 def safetensors_header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return the type of every tensor's numbers, by NumPy's name if it is one of `TYPES`, and the tensor's shape.
-
-    Raises:
-        UserError: If the file is not a complete safetensors file.
-    """
+    """Return the type of every tensor's numbers, by NumPy's name if it is one of `TYPES`, and the tensor's shape."""
     with _opened(path) as file:
         parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         types = {name: str(part.get_dtype()) for name, part in parts.items()}
@@ -58,33 +43,13 @@ def safetensors_header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def read_safetensors(path: Path, *, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
-    """Read tensors, all by default, in the file's precision.
-
-    Args:
-        path: A safetensors file.
-        names: The tensors to read; all by default.
-
-    Returns:
-        Arrays by name.
-
-    Raises:
-        UserError: If the file is not a complete safetensors file, or has no tensor of that name.
-    """
+    """Read tensors, all by default, in the file's precision."""
     with _opened(path) as file:
         return {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write tensors and metadata at once: `path` holds all of them, or what it held before.
-
-    Args:
-        path: The file to write.
-        tensors: Arrays by name.
-        metadata: Texts by name.
-
-    Raises:
-        UserError: If the file cannot be written.
-    """
+    """Write tensors and metadata at once: `path` holds all of them, or what it held before."""
     # The writer takes each array's bytes as they lie, so a transposed view must be copied first.
     whole = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     # From memory: the writer's own file has a mode that ignores the umask.

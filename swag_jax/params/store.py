@@ -1,7 +1,6 @@
 """The local store of converted checkpoints: one safetensors file each, in our names and layout.
 
-It is the folder `weights` in `$SWAG_JAX_HOME`, or in `~/.cache/swag_jax`. A file's metadata says what it
-comes from and holds one hash over all its tensors.
+It is the folder `weights` in `$SWAG_JAX_HOME`, or in `~/.cache/swag_jax`. A file's metadata says what it comes from.
 """
 
 import os
@@ -27,14 +26,7 @@ def home() -> Path:
 
 
 def stored_path(name: str) -> Path:
-    """Return where the store keeps (or would keep) the checkpoint called `name`.
-
-    Args:
-        name: What the checkpoint is called.
-
-    Raises:
-        UserError: If `name` cannot be a file name.
-    """
+    """Return where the store keeps (or would keep) a checkpoint; a `UserError` if no file may be called so."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise error("a checkpoint's name must be letters, digits and . _ -", got=repr(name), cure="rename it")
     return home() / "weights" / f"{name}{_SUFFIX}"
@@ -48,15 +40,8 @@ def stored() -> dict[str, Path]:
 def install(name: str, converted: Converted) -> Path:
     """Put a converted checkpoint into the store, whole or not at all, and return its path.
 
-    Args:
-        name: What to call it.
-        converted: The checkpoint in our names and layout.
-
     Returns:
-        The file it now is.
-
-    Raises:
-        UserError: If the store cannot be written.
+        The file that it is now.
     """
     path = stored_path(name)
     write_safetensors(path, converted.tensors, converted.metadata)
@@ -64,15 +49,7 @@ def install(name: str, converted: Converted) -> Path:
 
 
 def verify_stored(name: str, expected: Shapes) -> None:
-    """Check that a stored checkpoint is undamaged and fits its network.
-
-    Args:
-        name: Its name in the store.
-        expected: The shape of every parameter of the whole network.
-
-    Raises:
-        UserError: If it is missing, damaged, or does not fit.
-    """
+    """Check that a stored checkpoint is there, is undamaged and fits its network."""
     path = stored_path(name)
     metadata = read_metadata(path)
     # As stored: 0.1.0 took originals for torchvision's, which is put right only when they are read.
@@ -83,15 +60,7 @@ def verify_stored(name: str, expected: Shapes) -> None:
 
 
 def verify_embedded(entry: Checkpoint, expected: Shapes) -> None:
-    """Check that an embedded checkpoint is undamaged and fits its network.
-
-    Args:
-        entry: The manifest's entry.
-        expected: The shape of every parameter of the whole network by flat name.
-
-    Raises:
-        UserError: If it is missing, damaged, or does not fit.
-    """
+    """Check that an embedded checkpoint is undamaged and fits its network."""
     path = weights_folder() / str(entry.file)
     convert(path, entry.backbone, expected, layout=entry.layout)
     _check_hash(path, file_sha256(path), entry.sha256)

@@ -1,7 +1,6 @@
 """PyTorch state dicts (`.pth`, `.pt`, `.bin`, `.pth.tar`) read without PyTorch: no torch at all is a promise.
 
-A PyTorch checkpoint is a pickle, and a pickle is a program: it names Python objects and calls them. The reader here
-(`swag_jax.params.pickles`) runs nothing; it knows only the names that a state dict needs, and refuses a file that names
+The reader of pickles here runs nothing; it knows only the names that a state dict needs, and refuses a file that names
 anything else. Both formats are read: zip archives (PyTorch 1.6 and later) and the older format, in which raw storages
 follow the pickle. References: `torch/serialization.py` and `torch/_utils.py`.
 """
@@ -49,8 +48,7 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model")
 # Parts of these in a key say that what it holds is a training's state, not a network.
 _TRAINING = ("optim", "sched", "scaler")
 
-_MOST_FOUND = 50
-"""State dicts in one file that are told apart; more are too many to choose from."""
+_MOST_FOUND = 50  # state dicts in one file that are told apart; more are too many to choose from
 
 _CALLS = {
     ("collections", "OrderedDict"): "OrderedDict",
@@ -68,6 +66,10 @@ class _Storage(NamedTuple):
     key: str
     size: int
 
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(_DTYPES[self.kind])
+
 
 class _View(NamedTuple):
     """A tensor: a strided window on a storage, counted in elements."""
@@ -82,18 +84,10 @@ _BytesOf: TypeAlias = Callable[[Iterable[_Storage]], dict[str, bytes]]
 
 
 class _Call(NamedTuple):
-    """A known name that may be called."""
-
     what: str
 
 
 class _Contents(Machine):
-    """Reads one pickle of a state dict: views on storages, by name.
-
-    Attributes:
-        storages: Every storage it refers to, by key.
-    """
-
     def __init__(self) -> None:
         super().__init__()
         self.storages: dict[str, _Storage] = {}
@@ -149,41 +143,29 @@ def _are_sizes(numbers: tuple) -> bool:
 
 
 def _shown(name: str) -> str:
-    """Return a name of a file as it may be printed: on one line, and not without end."""
+    # On one line, and not without end.
     return name[:100].encode("unicode_escape").decode() + ("..." if len(name) > 100 else "")
 
 
 def torch_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor in a PyTorch file, reading none of them.
-
-    Raises:
-        UserError: If the file is not a PyTorch state dict.
-    """
+    """Return the shape of every tensor in a PyTorch file, reading none of them."""
     with _opened(path) as file:
         views, _ = _contents(file, path)
         return {name: view.shape for name, view in views.items()}
 
 
 def read_torch(path: Path, *, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
-    """Read tensors of a PyTorch state dict.
+    """Read tensors of a PyTorch state dict, all by default, in the file's precision; bfloat16 becomes float32.
 
-    Args:
-        path: A file written by `torch.save`.
-        names: The tensors to read; all by default. Wrapping dictionaries (`state_dict`, `model`, or any other key)
-            and the prefixes `module.` and `_orig_mod.` are not part of the names.
-
-    Returns:
-        Arrays in the file's precision; bfloat16, which numpy lacks, becomes float32 (exactly).
-
-    Raises:
-        UserError: If the file is not a state dict, is damaged, or asks for code to run.
+    Wrapping dictionaries (`state_dict`, `model`, or any other key) and the prefixes `module.` and `_orig_mod.` are not
+    part of the names. A `UserError` if the file is not a state dict, is damaged, or asks for code to run.
     """
     with _opened(path) as file:
         views, bytes_of = _contents(file, path)
         wanted = views if names is None else {name: views[name] for name in names}
         for view in wanted.values():
             _check_view(view)
-        total = sum(math.prod(view.shape) * _byte_size(view.storage._replace(size=1)) for view in wanted.values())
+        total = sum(math.prod(view.shape) * view.storage.dtype.itemsize for view in wanted.values())
         if total > REPEATED * path.stat().st_size:
             raise ValueError("tensors that repeat their file many times")
         buffers = bytes_of({view.storage for view in wanted.values()})
@@ -192,16 +174,12 @@ def read_torch(path: Path, *, names: Iterable[str] | None = None) -> dict[str, n
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a file, and turn whatever goes wrong while reading it into one clear error.
-
-    Damaged pickles raise nearly any exception (`KeyError`, `TypeError`, `MemoryError`, `struct.error`, ...),
-    so all are caught.
-    """
     try:
         with check_file(path).open("rb") as file:
             yield file
     except UserError:
         raise
+    # Damaged pickles raise nearly any exception: KeyError, TypeError, MemoryError, struct.error, ...
     except Exception as problem:
         raise error(
             f"{path} must be a PyTorch state dict",
@@ -259,10 +237,10 @@ def _read_legacy(file: BinaryIO) -> tuple[object, _BytesOf]:
 
 
 def _legacy_storages(mapped: mmap.mmap, in_file: list[_Storage], wanted: set[_Storage]) -> dict[str, bytes]:
-    """Read storages as they follow the pickles: for each its 64-bit element count, then the elements."""
+    # They follow the pickles: for each its 64-bit element count, then the elements.
     buffers = {}
     for storage in in_file:
-        size = _byte_size(storage)
+        size = storage.size * storage.dtype.itemsize
         if struct.unpack("<q", mapped.read(8))[0] != storage.size:
             raise ValueError(f"storage {storage.key} has another size than announced")
         if storage in wanted:
@@ -270,10 +248,6 @@ def _legacy_storages(mapped: mmap.mmap, in_file: list[_Storage], wanted: set[_St
         else:
             mapped.seek(size, io.SEEK_CUR)
     return buffers
-
-
-def _byte_size(storage: _Storage) -> int:
-    return storage.size * np.dtype(_DTYPES[storage.kind]).itemsize
 
 
 def _state_dict(content: object, path: Path) -> dict[str, _View]:
@@ -286,10 +260,9 @@ def _state_dict(content: object, path: Path) -> dict[str, _View]:
         )
     found = _wrapped(content)
     if not found:
-        strangers = [str(key) for key, value in content.items() if not _is_entry(key, value)]
         raise error(
             f"{path} must map names to tensors",
-            got=f"other things under {', '.join(map(_shown, strangers[:3]))}",
+            got=f"other things under {', '.join(_shown(str(key)) for key in _strangers(content)[:3])}",
             cure="save `model.state_dict()` alone",
         )
     return _meant(found, path)
@@ -302,30 +275,34 @@ def _wrapped(content: dict) -> dict[str, dict[str, _View]]:
     waiting: collections.deque[tuple[tuple[str, ...], dict]] = collections.deque([((), content)])
     while waiting and len(found) <= _MOST_FOUND:
         keys, inner = waiting.popleft()
-        is_training = any(word in key.lower() for key in keys for word in _TRAINING)
-        if id(inner) in seen or "param_groups" in inner or is_training:
+        if id(inner) in seen or _is_no_network(keys, inner):
             continue
         seen.add(id(inner))
-        if inner and all(_is_entry(key, value) for key, value in inner.items()):
+        if not _strangers(inner):
             named = without_technical(inner)
             if named not in found.values():
                 found[".".join(keys)] = named
         elif len(keys) < LEVELS:
-            nested = ((key, value) for key, value in inner.items() if isinstance(value, dict))
-            waiting.extend(((*keys, _shown(str(key))), value) for key, value in nested)
+            waiting.extend(((*keys, _shown(str(k))), value) for k, value in inner.items() if isinstance(value, dict))
     return found
+
+
+def _is_no_network(keys: tuple[str, ...], inner: dict) -> bool:
+    return not inner or "param_groups" in inner or any(word in key.lower() for key in keys for word in _TRAINING)
+
+
+def _strangers(inner: dict) -> list[object]:
+    return [key for key, value in inner.items() if not (isinstance(key, str) and isinstance(value, _View))]
 
 
 def _meant(found: Mapping[str, dict[str, _View]], path: Path) -> dict[str, _View]:
     """Choose the only state dict; of several, the one under a usual key, unless another holds the same names."""
-    if len(found) > 1:
-        # Counts, rates and the like.
-        found = {key: views for key, views in found.items() if any(view.shape for view in views.values())} or found
+    # Without counts, rates and the like.
+    found = {key: views for key, views in found.items() if any(view.shape for view in views.values())} or found
     usual = [key for key in found if key.split(".")[-1] in _WRAPPERS] if len(found) > 1 else list(found)
-    if len(usual) == 1:
-        (key,) = usual
-        if not any(views.keys() == found[key].keys() for other, views in found.items() if other != key):
-            return found[key]
+    alike = [views for views in found.values() if len(usual) == 1 and views.keys() == found[usual[0]].keys()]
+    if len(alike) == 1:
+        return alike[0]
     keys = sorted(found)
     named = ", ".join(keys[:6]) + (", ..." if len(keys) > 6 else "")
     access = "".join(f"[{part!r}]" for part in keys[0].split("."))
@@ -336,34 +313,22 @@ def _meant(found: Mapping[str, dict[str, _View]], path: Path) -> dict[str, _View
     )
 
 
-def _is_entry(key: object, value: object) -> bool:
-    return isinstance(key, str) and isinstance(value, _View)
-
-
 def _check_view(view: _View) -> None:
-    """Raise unless a view lies inside its storage.
-
-    One larger than its storage would repeat elements: no weight does, and it could claim any memory.
-    """
     storage, offset, shape, stride = view
-    if len(shape) != len(stride) or math.prod(shape) > storage.size or offset + _reach(shape, stride) > storage.size:
+    count = math.prod(shape)
+    # From the first element to one past the last.
+    reach = 1 + sum((length - 1) * step for length, step in zip(shape, stride, strict=False)) if count else 0
+    # One larger than its storage would repeat elements: no weight does, and it could claim any memory.
+    if len(shape) != len(stride) or count > storage.size or offset + reach > storage.size:
         raise ValueError("a tensor that lies outside its storage")
 
 
 def _array(view: _View, buffer: bytes) -> np.ndarray:
-    """Cut a view out of its storage."""
     storage, offset, shape, stride = view
-    elements = np.frombuffer(buffer, _DTYPES[storage.kind], count=storage.size)
+    elements = np.frombuffer(buffer, storage.dtype, count=storage.size)
     if storage.kind == "BFloat16Storage":
         # bfloat16 is the upper half of a float32.
         elements = (elements.astype(np.uint32) << 16).view(np.float32)
     steps = [step * elements.itemsize for step in stride]
     window = np.lib.stride_tricks.as_strided(elements[offset:], shape, steps)
     return np.ascontiguousarray(window).reshape(shape)
-
-
-def _reach(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
-    """Elements from a view's first to one past its last: 1 + sum over axes of (length - 1) * stride."""
-    if math.prod(shape) == 0:
-        return 0
-    return 1 + sum((length - 1) * step for length, step in zip(shape, stride, strict=True))

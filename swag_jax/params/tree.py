@@ -21,32 +21,22 @@ Module = TypeVar("Module", bound=nnx.Module)
 
 
 def flat_parameters(module: nnx.Module) -> dict[str, jax.Array]:
-    """Return a network's or a generator's arrays by flat name, such as `conv2_1.conv1.kernel`.
-
-    Args:
-        module: Any network or generator, not frozen.
-    """
-    return {_name(path): variable.get_value() for path, variable in _leaves(module)}
+    """Return a network's or a generator's arrays by flat name; it must not be frozen."""
+    return {name: variable.get_value() for name, variable in _variables(module)}
 
 
 def shapes_of(module: nnx.Module) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter and statistic by flat name, in the names' order.
 
-    Args:
-        module: An abstract module (`nnx.eval_shape`) is enough.
+    An abstract module (`nnx.eval_shape`) is enough.
     """
-    return dict(sorted((_name(path), variable.get_value().shape) for path, variable in _leaves(module)))
+    return dict(sorted((name, variable.get_value().shape) for name, variable in _variables(module)))
 
 
 def with_parameters(module: Module, arrays: Mapping[str, np.ndarray | jax.Array]) -> Module:
     """Return a network with every array replaced by the one of the same flat name, in float32.
 
-    Args:
-        module: Any network or generator, not frozen; an abstract one (`nnx.eval_shape`) is enough.
-        arrays: An array for each of its flat names.
-
-    Raises:
-        UserError: If names or shapes differ; one line for every misfit.
+    It must not be frozen; an abstract one (`nnx.eval_shape`) is enough.
     """
     definition, state = nnx.split(module)
     if wrong := misfits({name: array.shape for name, array in arrays.items()}, shapes_of(module)):
@@ -58,8 +48,8 @@ def with_parameters(module: Module, arrays: Mapping[str, np.ndarray | jax.Array]
     return nnx.merge(definition, nnx.from_flat_state(leaves))
 
 
-def _leaves(module: nnx.Module) -> Any:
-    return nnx.to_flat_state(nnx.state(module))
+def _variables(module: nnx.Module) -> list[tuple[str, Any]]:
+    return [(_name(path), variable) for path, variable in nnx.to_flat_state(nnx.state(module))]
 
 
 def _name(path: tuple) -> str:
@@ -85,8 +75,9 @@ def depth_of(name: str) -> tuple[int, ...]:
     """Return what sorts parameters and layers from shallow to deep.
 
     Example:
-        >>> depth_of("conv2_1.conv1.kernel"), depth_of("conv3.kernel"), depth_of("inception3b.branch1.kernel")
-        ((2, 1), (3,), (3, 2))
+        >>> depth_of("conv2_1.conv1.kernel"), depth_of("inception3b.branch1.kernel")
+        ((2, 1), (3, 2))
     """
+    # Numbers and, after one, letters: `inception3b` is (3, 2).
     parts = re.findall(r"\d+|(?<=\d)[a-z]", layer_of(name))
     return tuple(int(part) if part.isdigit() else ord(part) - ord("a") + 1 for part in parts)

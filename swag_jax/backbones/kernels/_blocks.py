@@ -23,12 +23,8 @@ class Blocks:
     """Where the blocks of a batch lie, in cells of `side` times `side` pixels.
 
     Attributes:
-        images: In the batch.
-        rows: Of cells in a block.
-        columns: Of cells, in a block as in an image.
-        count: Blocks of an image; its last one may be filled up with zeros.
+        count: Blocks of an image, of `rows` times `columns` cells; its last one may be filled up with zeros.
         together: Images of a block; 1 if an image has several blocks.
-        side: Pixels of a cell.
     """
 
     images: int

@@ -38,19 +38,16 @@ class Prepared(NamedTuple):
 
 
 class Case(NamedTuple):
-    """What a form is chosen by.
-
-    Attributes:
-        dtype: Of the input.
-        positions: Of the input, over the whole batch.
-        shape: Of the kernel.
-        window: Stride, padding and dilation.
-    """
+    """What a form is chosen by: the input's type, its positions over the whole batch, and the kernel's shape."""
 
     dtype: Any
     positions: int
     shape: tuple[int, ...]
     window: Window
+
+    @property
+    def is_1x1(self) -> bool:
+        return self.shape[:2] == (1, 1)
 
 
 class Form(NamedTuple):
@@ -73,34 +70,18 @@ def _suits_winograd(case: Case) -> bool:
     return case.dtype == jnp.float32 and is_dense and is_large
 
 
-def _suits_matrix(case: Case) -> bool:
-    return case.shape[:2] == (1, 1) and (case.window.stride == 1 or case.window.padding == NO_PADDING)
-
-
-def _suits_matrix_gradient(case: Case) -> bool:
-    return case.shape[:2] == (1, 1) and case.window.padding == NO_PADDING
-
-
-def _suits_rows(case: Case) -> bool:
-    return case.dtype == jnp.bfloat16 and case.shape[2] >= 128
-
-
-def _suits_blocks(case: Case) -> bool:
-    return case.dtype == jnp.float32 and case.window.stride == 1
-
-
 # What each saves, measured with `python benchmarks/speed_kernels.py`, is in benchmarks/README.md.
 FORMS = (
-    Form("matrix", _suits_matrix, _forms.matrix),
+    Form("matrix", lambda c: c.is_1x1 and (c.window.stride == 1 or c.window.padding == NO_PADDING), _forms.matrix),
     Form("winograd", _suits_winograd, _winograd.correlate),
-    Form("rows", _suits_rows, _forms.rows),
+    Form("rows", lambda case: case.dtype == jnp.bfloat16 and case.shape[2] >= 128, _forms.rows),
     Form("xla", lambda case: True, _forms.xla_cpu),
 )
 KERNEL_GRADIENTS = (
-    Form("matrix", _suits_matrix_gradient, _forms.matrix_kernel_gradient),
+    Form("matrix", lambda case: case.is_1x1 and case.window.padding == NO_PADDING, _forms.matrix_kernel_gradient),
     Form("winograd", _suits_winograd, _winograd.kernel_gradient),
-    Form("rows", _suits_rows, _forms.rows_kernel_gradient),
-    Form("blocks", _suits_blocks, _forms.blocks_kernel_gradient),
+    Form("rows", lambda case: case.dtype == jnp.bfloat16 and case.shape[2] >= 128, _forms.rows_kernel_gradient),
+    Form("blocks", lambda c: c.dtype == jnp.float32 and c.window.stride == 1, _forms.blocks_kernel_gradient),
     Form("xla", lambda case: True, _forms.xla_kernel_gradient),
 )
 
@@ -133,15 +114,12 @@ def convolve(
     kernel, *flipped = (part.astype(x.dtype) for part in (kernel if isinstance(kernel, Prepared) else (kernel,)))
     is_fast = uses_cpu_forms(kernels, x, kernel)
     if border != "zeros" and padding != NO_PADDING:
+        # Other borders are laid around the map first: forms know zeros only.
         x, padding = jnp.pad(x, ((0, 0), *padding, (0, 0)), mode=border), NO_PADDING
     window = Window(stride, padding, precision)
     if not is_fast:
         return _forms.xla(x, kernel, window)
     return _correlated(x, kernel, *(flipped or [flip(kernel)]), shape=window.output(x, kernel.shape), window=window)
-
-
-def _correlate(x, kernel, flipped, *, shape, window) -> Activations:
-    return _chosen(FORMS, x, kernel.shape, window)(x, kernel, window)
 
 
 def _input_gradient(gradient, kernel, flipped, *, shape, window) -> Activations:
@@ -155,10 +133,6 @@ def _input_gradient(gradient, kernel, flipped, *, shape, window) -> Activations:
     return _chosen(FORMS, gradient, flipped.shape, back)(gradient, flipped, back)
 
 
-def _kernel_gradient(x, gradient, *, shape, window) -> Kernel:
-    return _chosen(KERNEL_GRADIENTS, x, shape, window)(x, gradient, shape, window)
-
-
 def _chosen(forms, x, shape, window) -> Callable[..., Array]:
     case = Case(x.dtype, x.size // x.shape[-1], shape, window)
     return next(form.compute for form in forms if form.suits(case))
@@ -166,8 +140,8 @@ def _chosen(forms, x, shape, window) -> Callable[..., Array]:
 
 _correlated = Bilinear(
     "cpu_correlate",
-    product=_correlate,
+    product=lambda x, kernel, _, *, shape, window: _chosen(FORMS, x, kernel.shape, window)(x, kernel, window),
     left=_input_gradient,
-    right=_kernel_gradient,
+    right=lambda x, g, *, shape, window: _chosen(KERNEL_GRADIENTS, x, shape, window)(x, g, shape, window),
     prepare=lambda kernel: (flip(kernel),),
 )

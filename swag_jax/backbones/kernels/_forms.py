@@ -18,14 +18,7 @@ NARROW = 128
 
 
 class Window(NamedTuple):
-    """How a kernel moves over a map.
-
-    Attributes:
-        stride: Step in both directions.
-        padding: Zeros (above, below), (left, right).
-        precision: Of products of float32 values.
-        dilation: Distance of the map's pixels, with zeros between them.
-    """
+    """How a kernel moves over a map; `dilation` is the distance of the map's pixels, with zeros between them."""
 
     stride: int
     padding: Padding
@@ -61,7 +54,6 @@ def slices(x, axis: int, size: int, stride: int, edge: tuple[int, int], *, fill:
 
 
 def xla(x, kernel, window: Window, *, kernel_dilation: int = 1) -> Activations:
-    """Leave it to XLA, on any device."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -75,7 +67,7 @@ def xla(x, kernel, window: Window, *, kernel_dilation: int = 1) -> Activations:
 
 
 def _xla_padded(x, kernel, window: Window, *, kernel_dilation: int = 1) -> Activations:
-    """Leave it to XLA, but on jaxlib 0.10 a map without padding is slow on the CPU: pad zeros, and crop."""
+    # On jaxlib 0.10 a map without padding is slow on the CPU: pad zeros, and crop.
     if any(map(any, window.padding)):
         return xla(x, kernel, window, kernel_dilation=kernel_dilation)
     padded = window._replace(padding=((0, 0), (0, window.stride)))
@@ -83,7 +75,7 @@ def _xla_padded(x, kernel, window: Window, *, kernel_dilation: int = 1) -> Activ
 
 
 def xla_cpu(x, kernel, window: Window) -> Activations:
-    """Leave it to XLA, bfloat16 in float32, which is as fast on the CPU and more exact."""
+    # In float32 bfloat16 is as fast on the CPU, and more exact.
     return _xla_padded(widen(x), widen(kernel), window).astype(x.dtype)
 
 
@@ -106,9 +98,7 @@ def matrix(x, kernel, window: Window) -> Activations:
     """Y = X K; what lies between and beyond the map's pixels stays zero."""
     seen = x[:, :: window.stride, :: window.stride]
     y = _product(seen.reshape(-1, seen.shape[-1]), _matrix(kernel), window.precision).astype(x.dtype)
-    y = y.reshape(*seen.shape[:-1], -1)
-    edges = [(0, 0, 0), *((*edge, window.dilation - 1) for edge in window.padding), (0, 0, 0)]
-    return lax.pad(y, jnp.zeros((), y.dtype), edges)
+    return _spread(y.reshape(*seen.shape[:-1], -1), window)
 
 
 def matrix_kernel_gradient(x, gradient, shape, window: Window) -> Kernel:
@@ -141,16 +131,20 @@ def rows_kernel_gradient(x, gradient, shape, window: Window) -> Kernel:
 
 
 def _product(a, b, precision: lax.Precision | None = None):
-    """Multiply with float32 sums at least; bfloat16 ones, XLA's default, are slow."""
+    # With float32 sums at least: bfloat16 ones, XLA's default, are slow.
     return jnp.matmul(a, b, precision=precision, preferred_element_type=jnp.promote_types(a.dtype, jnp.float32))
 
 
 def _seen_by_rows(x, size, window: Window) -> list[Activations]:
     """For each row of a kernel of `size`: the pixels under it at every position, `batch rows columns width*in`."""
-    edges = [(0, 0, 0), *((*edge, window.dilation - 1) for edge in window.padding), (0, 0, 0)]
-    x = lax.pad(x, jnp.zeros((), x.dtype), edges)
-    across = jnp.concatenate(slices(x, 2, size[1], window.stride, (0, 0), fill=0.0), -1)
+    across = jnp.concatenate(slices(_spread(x, window), 2, size[1], window.stride, (0, 0), fill=0.0), -1)
     return slices(across, 1, size[0], window.stride, (0, 0), fill=0.0)
+
+
+def _spread(x, window: Window) -> Activations:
+    """Put zeros between and around the map's pixels."""
+    edges = [(0, 0, 0), *((*edge, window.dilation - 1) for edge in window.padding), (0, 0, 0)]
+    return lax.pad(x, jnp.zeros((), x.dtype), edges)
 
 
 # --- Products of blocks that stay in the processor's cache

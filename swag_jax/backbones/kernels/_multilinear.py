@@ -22,22 +22,13 @@ from jaxtyping import Array
 Form: TypeAlias = Callable[..., Array]
 """Computes B, L or R from arrays and, by name, `shape`, that of the result, and the product's constants."""
 
-_A, _B, _Y = 0, 1, 2
-"""Places in the shapes of a, b and B(a, b)."""
+_A, _B, _Y = 0, 1, 2  # places in the shapes of a, b and B(a, b)
 
 
 class Bilinear:
     """A product B(a, b), to be called with its operands.
 
-    Under `jax.vmap`, a batch of the operand with the leading axis (a, or g) becomes one longer axis, if the other
-    operand is the same for all: the forms see, and choose by, the whole batch.
-
-    Args:
-        name: Of the primitive.
-        product: B: a, b and what was prepared of b.
-        left: L: g, b and what was prepared of b.
-        right: R: a and g.
-        prepare: What is computed of b ahead, once for many calls; linear in b.
+    What is prepared of b, ahead, once for many calls, and linear in b, is given to B and L after b.
     """
 
     def __init__(
@@ -49,15 +40,7 @@ class Bilinear:
         self._right = _primitive(f"{name}_right", right, lambda _: (), self._adjoints_of_right, makes=_B)
 
     def __call__(self, a: Array, b: Array, *prepared: Array, shape: Sequence[int], **constants: Any) -> Array:
-        """Return B(a, b).
-
-        Args:
-            a: The operand with the leading axis that batches are put into.
-            b: The other one.
-            *prepared: What `prepare` makes of b.
-            shape: Of the result.
-            **constants: Hashable values that the forms are given.
-        """
+        """Return B(a, b), of a `shape`; the forms are given the constants, which are hashable."""
         shapes = (a.shape, b.shape, tuple(shape))
         return self._product.bind(a, b, *prepared, shapes=shapes, constants=tuple(constants.items()))
 
@@ -107,11 +90,13 @@ def _primitive(name: str, form: Form, prepare: Callable[..., Any], adjoints: Cal
         if makes == _B or any(place is not None for place in places[1:]):
             one = lambda *arrays: compute(*arrays, shapes=shapes, constants=constants)  # noqa: E731
             return jax.vmap(one, places)(*operands), 0
+        # A batch of u alone becomes one longer axis: the forms see, and choose by, the whole batch.
         first = jnp.moveaxis(first, places[0], 0)
         longer = tuple((size * s[0], *s[1:]) if place != _B else s for place, s in enumerate(shapes))
         y = primitive.bind(first.reshape(-1, *first.shape[2:]), *others, shapes=longer, constants=constants)
         return y.reshape(size, -1, *y.shape[1:]), 0
 
+    # A primitive needs a rule for each of JAX's passes.
     primitive = Primitive(name)
     primitive.def_impl(jax.jit(compute, static_argnames=("shapes", "constants")))
     primitive.def_abstract_eval(lambda first, *_, shapes, constants: ShapedArray(shapes[makes], first.dtype))

@@ -12,15 +12,12 @@ from swag_jax.backbones.kernels._forms import slices
 
 
 def max_pool(x: Activations, *, size: int, stride: int, padding: Padding, kernels: Kernels) -> Activations:
-    """Take the maximum over windows; rows and columns that fill no window are dropped.
-
-    The gradient goes to the first maximum. On the CPU, where the gradient of `lax.reduce_window` is slow, it is that of
-    comparisons, in float32, since the CPU compares bfloat16 slowly.
-    """
+    """Take the maximum over whole windows; the gradient goes to the first of equal ones."""
     if not uses_cpu_forms(kernels, x):
         return lax.reduce_window(
             x, -jnp.inf, lax.max, (1, size, size, 1), (1, stride, stride, 1), ((0, 0), *padding, (0, 0))
         )
+    # On the CPU the gradient of `reduce_window` is slow, and so are comparisons of bfloat16.
     y, least = widen(x), float(jnp.finfo(x.dtype).min)
     for axis in (2, 1):
         y = functools.reduce(_first_larger, slices(y, axis, size, stride, padding[axis - 1], fill=least))
@@ -34,15 +31,7 @@ def _first_larger(a, b):
 def average_pool(
     x: Activations, *, size: int, stride: int, padding: int = 0, counts_padding: bool = True
 ) -> Activations:
-    """Average windows, in float32 at least; rows and columns that fill no window are dropped.
-
-    Args:
-        x: `batch height width channels`.
-        size: Rows and columns of a window.
-        stride: Step in both directions.
-        padding: Zeros beyond each edge.
-        counts_padding: Whether the sum is divided by all positions of a window, or by those inside the map.
-    """
+    """Average whole windows, in float32 at least: by all of their positions, or by those inside the map."""
 
     def sums(x):
         for axis in (2, 1):

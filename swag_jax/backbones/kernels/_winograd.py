@@ -40,7 +40,7 @@ def correlate(x: Activations, kernel: Kernel, window: Window) -> Activations:
     _, height, width, _ = window.output(x, kernel.shape)
     blocks = _blocks(len(x), height, width, kernel.shape)
     x = blocks.padded(x, window.padding, HALO)
-    u = _sandwich(G, [list(row) for row in kernel])
+    u = _sandwich(G, [list(row) for row in kernel])  # once for all blocks
 
     def outputs(place) -> Block:
         v = _inputs(blocks.taken(x, place, HALO))
