@@ -65,7 +65,6 @@ def check_fits(program: Program, scale: Scale, *, fixed: int, analyzed: Scale | 
 
     Args:
         program: That of one chunk of steps.
-        scale: The scale to be run.
         fixed: Bytes of it that do not grow with the image: the network's weights.
         analyzed: The scale that it was compiled for; default: `scale` itself.
         sharing: How many devices run it on the same memory.
@@ -73,6 +72,7 @@ def check_fits(program: Program, scale: Scale, *, fixed: int, analyzed: Scale | 
     Raises:
         OutOfMemoryError: Naming what it needs, what is free, and the size that would fit.
     """
+    # All but the weights is proportional to the pixels.
     growth = 1.0 if analyzed is None else scale.pixels / analyzed.pixels
     growing = max(needed_bytes(program) - fixed, 0) * growth
     free = HEADROOM * free_bytes() / sharing
@@ -85,13 +85,7 @@ def check_fits(program: Program, scale: Scale, *, fixed: int, analyzed: Scale | 
 def largest_batch(one: int, many: int, *, size: int, free: float) -> int:
     """Return the largest batch whose needs, measured for two sizes of it, fit; at least 1.
 
-    needed(n) = one + (n - 1) (many - one) / (size - 1)
-
-    Args:
-        one: Bytes that a batch of one takes on a device.
-        many: Bytes that a batch of `size` takes.
-        size: Pairs, at least 2.
-        free: Bytes that are free.
+    needed(n) = one + (n - 1) (many - one) / (size - 1), with `one` and `many` the bytes that 1 and `size` pairs take.
 
     Example:
         >>> largest_batch(30, 60, size=4, free=HEADROOM ** -1 * 95)
@@ -108,7 +102,6 @@ def explained(size: int) -> contextlib.AbstractContextManager[None]:
 
 
 def _cure(fitting: float) -> str:
-    """Name the largest multiple of 16 that fits, if there is one."""
     size = int(fitting) // 16 * 16
     return f"pass --size {size} or less, or --precision bfloat16" if size else "free some memory first"
 

@@ -10,14 +10,7 @@ from swag_jax.optimize.settings import StylizeSettings
 
 @dataclass(frozen=True)
 class Scale:
-    """One scale of a run.
-
-    Attributes:
-        size: Longer side in pixels.
-        height: Height in pixels.
-        width: Width in pixels.
-        steps: Steps taken at this scale.
-    """
+    """One scale of a run: its longer side, height and width in pixels, and the steps taken at it."""
 
     size: int
     height: int
@@ -38,14 +31,11 @@ class Scale:
 def plan(shape: tuple[int, int], settings: StylizeSettings, *, minimum_size: int) -> tuple[Scale, ...]:
     """Lay out the scales of a run, coarse to fine.
 
+    Steps are shared equally, the finest takes the remainder; with fewer steps than scales, the coarsest are left out.
+
     Args:
         shape: Height and width of the content image.
-        settings: Sizes and steps.
         minimum_size: The smallest side the network can take; coarser scales are left out.
-
-    Returns:
-        The scales. Steps are shared equally, the finest takes the remainder; with fewer steps than scales, the
-        coarsest scales are left out.
 
     Raises:
         UserError: If the finest scale is too small for the network.

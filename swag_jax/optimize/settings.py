@@ -1,8 +1,4 @@
-"""Settings of a stylization: frozen, hashable, made of numbers, names and tuples.
-
-Presets are values of `StylizeSettings`; the flags of the command line, their defaults and their help come from it and
-from the `Objective` and `Smoothing` inside it.
-"""
+"""Settings of a stylization; presets are values of `StylizeSettings`, flags and their help are its attributes."""
 
 from dataclasses import field
 from typing import Literal, TypeAlias
