@@ -45,9 +45,6 @@ def lpips(features: LayerFeatures, reference: LayerFeatures, weights: LinearWeig
 
     It is 0 for equal features and, with the published weights, about 1 for images that have nothing in common.
 
-    Args:
-        weights: A weight for each channel, by layer.
-
     References:
         Zhang, Isola, Efros, Shechtman and Wang, "The Unreasonable Effectiveness of Deep Features as a Perceptual
         Metric", CVPR 2018, eq. 1; https://github.com/richzhang/PerceptualSimilarity, version 0.1.
@@ -65,7 +62,7 @@ def lpips(features: LayerFeatures, reference: LayerFeatures, weights: LinearWeig
 
 
 def _unit(features: AnyFeatures) -> AnyFeatures:
-    """Scale the features at every position to unit length."""
+    # Features of unit length at every position.
     wide = widen(features)
     return wide / (jnp.linalg.norm(wide, axis=-1, keepdims=True) + EPSILON)
 
@@ -77,29 +74,17 @@ class LPIPS:
 
     The scaling layer of the lpips package computes (2 x - 1 + (.030, .088, .188)) / (.458, .448, .450), which is
     (x - mean) / std with ImageNet's statistics: the trunk's own normalization.
-
-    Attributes:
-        trunk: The network whose features are compared.
-        weights: A weight for each channel, by layer.
     """
 
     trunk: Backbone
     weights: dict[str, Float[Array, " _"]]
 
     def __call__(self, image: Image, reference: Image) -> Scalar:
-        """Return the distance of two images of one shape.
-
-        Raises:
-            UserError: If they are too small for the trunk's deepest layer.
-        """
+        """Return the distance of two images of one shape."""
         return lpips(self.read(image), self.read(reference), self.weights)
 
     def read(self, image: Image) -> LayerFeatures:
-        """Return the features of one image that are compared.
-
-        Raises:
-            UserError: If it is too small for the trunk's deepest layer.
-        """
+        """Return the features of one image that are compared; it must be large enough for the deepest layer."""
         check_sides(image, self.trunk.minimum_size(self.weights), "LPIPS")
         return extract(self.trunk, image, layers=self.weights)
 
@@ -124,7 +109,7 @@ def load_lpips(weights: Path, *, trunk: str = "imagenet") -> tuple[LPIPS, params
 
 
 def _trunk_of(weights: Path) -> str:
-    """Find the trunk by the channels of the linear layers."""
+    # The channels of the linear layers tell it.
     # A saved `lpips.LPIPS` also holds the same weights as `lins.*`, its trunk, and its scaling constants.
     shapes = checkpoint_shapes(weights)
     found = {key: shape for key, shape in shapes.items() if not re.fullmatch(r"(lins|net|scaling_layer)\..*", key)}

@@ -62,7 +62,7 @@ def ssim(image: Image, reference: Image) -> Scalar:
 
 
 def _windowed(values: Float[Array, "height width channels"]) -> Float[Array, "rows columns channels"]:
-    """Average under the window wherever it lies inside, first down, then across."""
+    # Under the window wherever it lies inside, first down, then across.
     places = np.arange(WINDOW) - WINDOW // 2
     bell = np.exp(-0.5 * (places / WINDOW_DEVIATION) ** 2)
     weights = bell / bell.sum()
@@ -76,9 +76,8 @@ def _windowed(values: Float[Array, "height width channels"]) -> Float[Array, "ro
 def content_distance(features: Features, target: Features) -> Scalar:
     r"""Return :math:`\|F - F_c\|^2 / \|F_c - \bar F_c\|^2`, the bar being the mean over all entries.
 
-    It is 0 for equal features and 1 if all structure is lost, without an upper bound. This is the content loss
-    `swag_jax.losses.content.relative`, which means the same for every layer, network and size, and so can be
-    measured in a network that did not make the image.
+    0 for equal features and 1 if all structure is lost, without an upper bound: the content loss
+    `swag_jax.losses.content.relative`, whose unit lets it be measured in a network that did not make the image.
 
     Example:
         >>> target = jnp.array([[[0.0], [2.0]]])

@@ -145,7 +145,7 @@ def _relative(distance: Scalar, unit: Scalar) -> Scalar:
 
 
 def _sliced(key: Key, features: AnyFeatures, target: AnyFeatures, directions: int) -> tuple[Scalar, Scalar]:
-    """Return the mean over directions of the squared distance, and of the target's variance."""
+    # The mean over directions of the squared distance, and of the target's variance.
     channels = target.shape[-1]
     found, wanted = (widen(f).reshape(-1, channels) for f in (features, target))
 
@@ -158,7 +158,7 @@ def _sliced(key: Key, features: AnyFeatures, target: AnyFeatures, directions: in
 
 
 def _directions(key: Key, channels: int, count: int) -> Float[Array, "count channels"]:
-    """Draw random unit vectors, in groups of orthogonal ones."""
+    # Unit vectors in groups of orthogonal ones.
     together = min(channels, count)
     groups = -(-count // together)
     drawn = jax.random.normal(key, (groups, together, channels), jnp.float32)
@@ -166,8 +166,7 @@ def _directions(key: Key, channels: int, count: int) -> Float[Array, "count chan
 
 
 def _at_right_angles(rows: Float[Array, "rows channels"]) -> Float[Array, "rows channels"]:
-    """Apply Gram and Schmidt's method, twice for each row, which is enough (Kahan and Parlett)."""
-
+    # Gram and Schmidt's method, twice for each row, which is enough (Kahan and Parlett).
     def add(basis, numbered):
         place, row = numbered
         for _ in range(2):
@@ -179,7 +178,7 @@ def _at_right_angles(rows: Float[Array, "rows channels"]) -> Float[Array, "rows 
 
 
 def _sorted(values: Float[Array, " points"]) -> Float[Array, " points"]:
-    """Sort as integers of the same order, which XLA's CPU backend does faster than float32."""
+    # Integers of the same order are sorted faster than float32 by XLA's CPU backend.
     if values.dtype != jnp.float32:
         return jnp.sort(values)
     # The bits of a negative number grow with its magnitude; with all but the sign inverted, they grow with its value.
@@ -189,7 +188,7 @@ def _sorted(values: Float[Array, " points"]) -> Float[Array, " points"]:
 
 
 def _squared_distance(x: Float[Array, " points"], y: Float[Array, " other_points"]) -> Scalar:
-    """Integrate the squared difference of the quantile functions of two sorted samples."""
+    # The integral of the squared difference of the quantile functions of two sorted samples.
     if x.shape == y.shape:
         return ((x - y) ** 2).mean()
     first, second, widths = _steps(len(x), len(y))
@@ -197,11 +196,8 @@ def _squared_distance(x: Float[Array, " points"], y: Float[Array, " other_points
 
 
 def _steps(first: int, second: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the intervals on which two quantile functions are constant: the index into either sample, and the width.
-
-    The k-th of n sorted values is the quantile function on ((k - 1) / n, k / n]. Ends of intervals are counted in units
-    of 1 / (first · second), so that they are exact.
-    """
+    # The intervals on which both are constant: the index into either sample, and the width. The k-th of n values is the
+    # function on ((k - 1) / n, k / n]; ends are counted in units of 1 / (first * second), so that they are exact.
     ends = np.union1d(np.arange(1, first + 1) * second, np.arange(1, second + 1) * first)
     widths = np.diff(ends, prepend=0) / (first * second)
     return (ends - 1) // second, (ends - 1) // first, widths
