@@ -1,7 +1,4 @@
-"""Settings of a training: frozen, hashable, made of numbers, names and tuples.
-
-The flags of `swag-jax train` come from `TrainSettings` and from what is inside it.
-"""
+"""Settings of a training, from which the flags of `swag-jax train` come."""
 
 import dataclasses
 
