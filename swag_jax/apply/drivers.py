@@ -75,10 +75,8 @@ def repaint(
     """Return one image painted by a generator.
 
     Args:
-        stylizer: The generator and its encoder.
         content: The image to repaint; as a `Content`, with masks.
         styles: They are mixed; as `Style`, with regions. An empty list for Johnson's network.
-        settings: Size, strength, blend, colors, tiles.
 
     Returns:
         The result, `height width 3` in [0, 1].

@@ -2,11 +2,8 @@ r"""Images of any size in tiles that equal the whole.
 
 A tile is painted in a window around it, so wide that nothing beyond the window can reach the tile. How far pixels reach
 is measured: sums over `NaN` are `NaN` (`reach`). Moments for instance norms over the whole content are gathered before,
-from all tiles: exactly, by Chan, Golub and LeVeque's rule for parts (1979, eq. 2.1). AdaIN, SANet and AdaAttN need one
-pass for that. Johnson's network has norms after each other and needs one for each: 15 passes over its first layers,
-about eight times the work of the image.
+from all tiles: exactly, by Chan, Golub and LeVeque's rule for parts (1979, eq. 2.1).
 
-All windows have one size and begin at multiples of the generator's stride, so that one program makes them all.
 """
 
 import functools
@@ -120,6 +117,7 @@ def grid(height: int, width: int, *, side: int, halo: int, stride: int) -> Grid:
     """Cut an image into tiles that begin at multiples of the stride; side and halo are rounded up to them."""
     side, halo = (math.ceil(length / stride) * stride for length in (side, halo))
     (rows, high), (columns, wide) = (spans(length, side=side, halo=halo) for length in (height, width))
+    # All windows have one size and begin at multiples of the stride, so that one program makes them all.
     return Grid(rows, columns, (high, wide))
 
 
@@ -164,7 +162,9 @@ def gather_moments(stylizer: Stylizer, content: HostImage, cuts: Grid) -> dict[s
 
     known: dict[str, ChannelMoments] = {}
     while True:
-        # A new program each time: the more is known, the deeper it goes.
+        # A new program each time: the more is known, the deeper it goes. AdaIN, SANet and AdaAttN need one pass;
+        # Johnson's norms follow each other and take 15 passes over its first layers, about eight times the work of the
+        # image.
         program = devices.map_batch(one, shared=["stylizer", "known"])
         shared = devices.replicate((stylizer, known))
         parts = [found for _, found in _each(program, shared, cuts.tiles, arguments)]

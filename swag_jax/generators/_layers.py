@@ -98,8 +98,10 @@ def normalized(x: Activations, *, known: BatchMoments | None = None) -> Activati
     return jax.vmap(lambda x, known: instance_norm(x, known=known))(x, known)
 
 
-def fitted(mask: BatchMask, features: Activations) -> BatchMask:
-    """Resample masks to a layer's positions, as `user_specify_demo.py` of Huage001/AdaAttN does."""
+def fitted(mask: BatchMask | None, features: Activations) -> BatchMask | None:
+    """Resample masks, if there are any, to a layer's positions, as `user_specify_demo.py` of Huage001/AdaAttN does."""
+    if mask is None:
+        return None
     floats = mask.astype(jnp.float32)[..., None]
     return jax.vmap(lambda m: nearest(m, *features.shape[1:3]))(floats)[..., 0] > 0
 

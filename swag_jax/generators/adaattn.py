@@ -133,8 +133,8 @@ class AdaAttN(Generator):
         samples = config.skip_samples if config.skip and tap == config.attended[0] else config.samples
         keys = jax.vmap(lambda f: key_features(f, layers=layers))({layer: style[layer] for layer in layers})
         keys, values = attention.key(keys, self.compute), attention.value(style[tap.layer], self.compute)
-        region = None if region is None else fitted(region, style[tap.layer])
-        return jax.vmap(lambda k, v, r: keep(k, v, key=key, samples=samples, region=r))(keys, values, region)
+        used = fitted(region, style[tap.layer])
+        return jax.vmap(lambda k, v, r: keep(k, v, key=key, samples=samples, region=r))(keys, values, used)
 
     def transfer(
         self,
@@ -175,9 +175,8 @@ class AdaAttN(Generator):
         def one(content, queries, kept, region, known):
             return restyle(content, queries, kept, similarity=similarity, region=region, known=known)
 
-        region = None if region is None else fitted(region, content[tap.layer])
         own = None if moments is None else moments[tap.layer]
-        return jax.vmap(one)(content[tap.layer], queries, kept, region, own)
+        return jax.vmap(one)(content[tap.layer], queries, kept, fitted(region, content[tap.layer]), own)
 
     def normed(self, content: BatchFeatures, known: KnownMoments) -> dict[str, Activations]:
         """Return, for every attended layer, the layers that it is compared by at its size, as `attended/compared`."""

@@ -62,8 +62,7 @@ class AdaIN(Generator):
     def read(self, style: BatchFeatures, *, key: Key | None = None, region: BatchMask | None = None) -> BatchMoments:
         """Return each channel's mean and deviation; nothing is drawn by the key."""
         (layer,) = self.layers
-        region = None if region is None else fitted(region, style[layer])
-        return jax.vmap(lambda x, r: statistics.moments(x, region=r))(style[layer], region)
+        return jax.vmap(lambda x, r: statistics.moments(x, region=r))(style[layer], fitted(region, style[layer]))
 
     def transfer(self, content: BatchFeatures, kept: BatchMoments, *, known: KnownMoments | None = None) -> Transferred:
         """Give the content the style's moments."""

@@ -74,12 +74,7 @@ def load_generator(path: Path | str, *, compute: Compute | None = None) -> Gener
 
 
 def encoder_notes(source: params.Source, *, seed: int = 0, padding: str = "auto") -> dict[str, str]:
-    """Return the metadata by which a generator's encoder is found again.
-
-    Example:
-        >>> encoder_notes(params.resolve("vgg19", weights="random"), seed=3)["encoder_seed"]
-        '3'
-    """
+    """Return the metadata by which a generator's encoder is found again; `seed` is that of random weights."""
     return {
         "encoder": source.name,
         "encoder_backbone": source.backbone,

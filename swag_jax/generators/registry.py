@@ -25,12 +25,7 @@ PUBLISHED: Mapping[str, Published] = {
 
 
 def method_of(config: Config) -> Method:
-    """Return the method that a configuration is for.
-
-    Example:
-        >>> method_of(adain.AdaINConfig()).name
-        'adain'
-    """
+    """Return the method that a configuration is for."""
     for method in METHODS.values():
         if type(config) is method.config:
             return method
@@ -49,15 +44,12 @@ def kinds_of(keys: Collection[str]) -> tuple[str, ...]:
 
 @devices.moves_arrays
 def create(config: Config, *, seed: int = 0, compute: Compute | None = None) -> Generator:
-    """Build a generator with random weights, as its authors' code initializes it.
+    """Return a generator with random weights, as its authors' code initializes it.
 
     Args:
         config: What it is made of; its type says which generator.
         seed: Equal seeds give equal weights.
         compute: Precision and kernels of its convolutions; default: float32. Parameters are float32 always.
-
-    Returns:
-        The generator.
 
     Example:
         >>> create(johnson.JohnsonConfig(channels=2, blocks=1), seed=3).config.channels
@@ -67,12 +59,7 @@ def create(config: Config, *, seed: int = 0, compute: Compute | None = None) -> 
 
 
 def parameter_shapes(config: Config) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every parameter by its flat name, without allocating any.
-
-    Example:
-        >>> parameter_shapes(adain.AdaINConfig())["decoder.conv1_1.kernel"]
-        (3, 3, 64, 3)
-    """
+    """Return the shape of every parameter by its flat name, without allocating any."""
     return tree.shapes_of(nnx.eval_shape(lambda: create(config)))
 
 

@@ -72,8 +72,7 @@ class StyleAttention(nnx.Module):
     def read(self, style: Activations, compute: Compute, *, region: BatchMask | None) -> StyleKeys:
         """Return keys and values of every style image."""
         keys, values = self.key(normalized(style), compute), self.value(style, compute)
-        region = None if region is None else fitted(region, style)
-        return jax.vmap(lambda k, v, r: keep(k, v, region=r))(keys, values, region)
+        return jax.vmap(lambda k, v, r: keep(k, v, region=r))(keys, values, fitted(region, style))
 
     def __call__(
         self, content: Activations, kept: StyleKeys, compute: Compute, *, residual: bool, known: BatchMoments | None
@@ -106,7 +105,7 @@ class SANet(Generator):
     def read(
         self, style: BatchFeatures, *, key: Key | None = None, region: BatchMask | None = None
     ) -> dict[str, StyleKeys]:
-        """Return keys and values by layer; all positions are kept, so that nothing is drawn by a key."""
+        """Return keys and values of all positions by layer; nothing is drawn by the key."""
         return {n: getattr(self, n).read(style[n], self.compute, region=region) for n in self.layers}
 
     def transfer(

@@ -7,13 +7,7 @@ after a smoothing. Of the activations F of a layer, and of their Gram matrix G, 
 * `entropy`: :math:`H_n = -\frac{1}{\log N} \sum_i p_i \log p_i` with p the softmax over all N entries, in [0, 1];
 * `peak`: the largest entry over the root mean square.
 
-The paper names maximum and normalized entropy (eqs. 5 to 8); p, the Gram matrix as a mean over positions, and stored
-batch-norm statistics are our reading of it, under which random networks show the trends that it reports. Maximum and
-entropy follow the scale of the activations. `peak`, our addition, does not.
-
-A softmax is measured as the paper writes it (eq. 11), with entries that sum to one. They are so small that the
-entropies after it are near one whatever the network; `peak` is the same as that of the entries of mean one which the
-losses see.
+Maximum and entropy follow the scale of the activations. `peak`, our addition, does not.
 """
 
 import functools
@@ -40,6 +34,8 @@ from swag_jax.statistics import gram, normalized_entropy, peak
 
 MEASURES = ("max", "entropy", "peak", "gram_max", "gram_entropy", "gram_peak")
 """What is measured of each layer, in this order."""
+# The paper names maximum and normalized entropy (eqs. 5 to 8); p, the Gram matrix as a mean over positions, and stored
+# batch-norm statistics are our reading of it, under which random networks show the trends that it reports.
 
 RAW = "none"
 """The label of activations that are not smoothed."""
@@ -202,7 +198,8 @@ def layer_statistics(features: Features, smoothing: Smoothing) -> Float[Array, "
     if smoothing.axes is None:
         values = smooth(features, smoothing)
     else:
-        # Here a softmax sums to one, as in eq. 11, and not to the number of entries, as in the losses.
+        # As the paper writes it (eq. 11), a softmax sums to one here. Entropies after it are near one whatever the
+        # network, so small are its entries; `peak` is that of the losses' entries, which have a mean of one.
         values = softmax(features, axes=smoothing.axes, temperature=find_temperature(features, smoothing))
     of = ((x.max(), normalized_entropy(jax.nn.softmax(x.ravel())), peak(x)) for x in (values, gram(values)))
     return jnp.stack([number for numbers in of for number in numbers])
@@ -268,12 +265,15 @@ def activation_statistics(
     kinds = {label(smoothing): smoothing for smoothing in (Smoothing(), *smoothings)}
     loaded = [load_network(spec, layers, seed=seed) for spec in specs]
     run = _Run(loaded, tuple(kinds.values()), total=len(images), batch_size=batch_size, callback=callback)
-    run.measure(images)
-    found = {
-        each.spec.name: NetworkStatistics(each.spec, each.source, each.stages, tuple(kinds), run.values(each))
-        for each in loaded
-    }
-    return ActivationStatistics(found, run.images, run.failures, time.perf_counter() - began)
+    measured = run.measure(images)
+
+    def statistics(network: LoadedNetwork) -> NetworkStatistics:
+        own = [values[network.spec.name] for _, values in measured]
+        by_layer = {layer: np.stack([each[layer] for each in own]).astype(np.float64) for layer in network.layers}
+        return NetworkStatistics(network.spec, network.source, network.stages, tuple(kinds), by_layer)
+
+    found, seen = {each.spec.name: statistics(each) for each in loaded}, tuple(image for image, _ in measured)
+    return ActivationStatistics(found, seen, run.failures, time.perf_counter() - began)
 
 
 class _Run:
@@ -296,15 +296,7 @@ class _Run:
         self._least = max((each.network.minimum_size(each.layers), each.spec.name) for each in networks)
         self._began = time.perf_counter()
 
-    @property
-    def images(self) -> tuple[MeasuredImage, ...]:
-        return tuple(self._found[index][0] for index in sorted(self._found))
-
-    def values(self, network: LoadedNetwork) -> dict[str, Float[np.ndarray, "images smoothings measures"]]:
-        found = [self._found[index][1][network.spec.name] for index in sorted(self._found)]
-        return {layer: np.stack([each[layer] for each in found]).astype(np.float64) for layer in network.layers}
-
-    def measure(self, images: Mapping[str, ImageSource]) -> None:
+    def measure(self, images: Mapping[str, ImageSource]) -> list[_Measured]:
         found = schedule(
             images.items(),
             prepare=self._read,
@@ -322,6 +314,7 @@ class _Run:
         if not self._found:
             problems = "; ".join(self.failures.values()) or "none was given."
             raise UserError(f"there must be an image that can be measured: {problems}")
+        return [self._found[index] for index in sorted(self._found)]
 
     def _read(self, named: tuple[str, ImageSource]) -> tuple[str, AnyHostImage]:
         name, source = named

@@ -164,16 +164,15 @@ class Evaluator:
         return {c: np.stack([_fid_features(self.inception, v.image) for v in found]) for c, found in views.items()}
 
     def _mean_values(self, candidates: Sequence["_Candidates"], unchanged: "_View", paintings: list["_View"]) -> Values:
-        # Each style is measured on its own, then values are averaged.
-        found = [self._values(*of_style, unchanged) for of_style in zip(candidates, paintings, strict=True)]
-        return {name: {c: float(np.mean([v[name][c] for v in found])) for c in found[0][name]} for name in found[0]}
-
-    def _values(self, candidates: "_Candidates", painting: "_View", unchanged: "_View") -> Values:
         values: Values = {}
-        for name in self.metrics:
-            if name in _FORMULAS:
+        for name in filter(_FORMULAS.__contains__, self.metrics):
+            # Each style is measured on its own, then values are averaged.
+            found: dict[Candidate, list[float]] = {}
+            for of_style, painting in zip(candidates, paintings, strict=True):
                 side, wanted = (0, unchanged) if METRICS[name].against == "content" else (1, painting)
-                values[name] = {c: float(_FORMULAS[name](self, v[side], wanted)) for c, v in candidates.items()}
+                for candidate, views in of_style.items():
+                    found.setdefault(candidate, []).append(float(_FORMULAS[name](self, views[side], wanted)))
+            values[name] = {candidate: float(np.mean(each)) for candidate, each in found.items()}
         return values
 
     def _fitted(self, style: AnyHostImage, size: int, most: int) -> tuple[int, int]:

@@ -70,11 +70,10 @@ def _unit(features: AnyFeatures) -> AnyFeatures:
 @pytree_dataclass
 @dataclass(frozen=True)
 class LPIPS:
-    """LPIPS with its weights: a function of two images, and a pytree.
+    """LPIPS with its weights for each channel, by layer: a function of two images, and a pytree."""
 
-    The scaling layer of the lpips package computes (2 x - 1 + (.030, .088, .188)) / (.458, .448, .450), which is
-    (x - mean) / std with ImageNet's statistics: the trunk's own normalization.
-    """
+    # The scaling layer of the lpips package computes (2 x - 1 + (.030, .088, .188)) / (.458, .448, .450), which is
+    # (x - mean) / std with ImageNet's statistics: the trunk's own normalization.
 
     trunk: Backbone
     weights: dict[str, Float[Array, " _"]]

@@ -77,10 +77,8 @@ def sliced_wasserstein(
         {\sum_\theta \operatorname{Var}(\theta \cdot F_s^l)}
 
     It is 0 for the style itself and 1 for features that are the style's mean everywhere; there is no upper bound. Q is
-    the quantile function of the features projected onto a direction; the integral over two step functions is exact for
-    any numbers of positions. Unlike Gram matrices and moments, it is zero for equal distributions only (as the number
-    of directions grows). Directions of one layer are orthogonal, as far as there are channels (Rowland et al., AISTATS
-    2019), which lowers the variance of the sum.
+    the quantile function of the features projected onto a direction. Unlike Gram matrices and moments, it is zero for
+    equal distributions only (as the number of directions grows).
 
     Args:
         key: Draws the directions.
@@ -158,7 +156,7 @@ def _sliced(key: Key, features: AnyFeatures, target: AnyFeatures, directions: in
 
 
 def _directions(key: Key, channels: int, count: int) -> Float[Array, "count channels"]:
-    # Unit vectors in groups of orthogonal ones.
+    # Unit vectors, orthogonal as far as there are channels (Rowland et al., AISTATS 2019), for a sum of less variance.
     together = min(channels, count)
     groups = -(-count // together)
     drawn = jax.random.normal(key, (groups, together, channels), jnp.float32)
@@ -188,7 +186,7 @@ def _sorted(values: Float[Array, " points"]) -> Float[Array, " points"]:
 
 
 def _squared_distance(x: Float[Array, " points"], y: Float[Array, " other_points"]) -> Scalar:
-    # The integral of the squared difference of the quantile functions of two sorted samples.
+    # The integral of the squared difference of the quantile functions of two sorted samples, exact for any sizes.
     if x.shape == y.shape:
         return ((x - y) ** 2).mean()
     first, second, widths = _steps(len(x), len(y))

@@ -3,8 +3,6 @@
 Many pairs are prepared ahead by threads and batched by problem: network, objective, solver and scales. A pair that
 fails has its own error and disturbs no other.
 
-A batch that is not full is solved at the next of a few sizes per device (1 to 8, then four for each doubling), so that
-the number of programs stays small and the copies of its last pair that fill it up are less than a fifth of it.
 """
 
 import os
@@ -234,17 +232,12 @@ def stylize_stream(
     ahead: int = AHEAD,
     mapping: devices.Mapping = "pmap",
 ) -> Iterator[Outcome]:
-    """Stylize a stream of pairs, of which only a window is in memory at a time.
+    """Stylize a stream of pairs, of which only a window is in memory at a time; other options: see `stylize_batch`.
 
     Args:
         pairs: They are drawn while earlier ones are at work.
         total: How many there are, to be reported; default: their number if they have one.
-        callback: Called with a `BatchProgress` between chunks of steps; returning True stops the run.
-        batch_size: Pairs of one batch at most, over all devices; default: as many as fit into memory.
-        max_shapes: Aspect ratios, from 1:2 to 2:1, to which images are stretched (and results back), to bound the
-            number of programs if every image has another shape; default: every pair keeps its own.
         ahead: How many pairs may wait for others of their shape, and how many are made ready meanwhile.
-        mapping: How a batch is mapped over the devices: `pmap` or `shard_map`.
 
     Returns:
         The outcome of every pair, as soon as its batch is done; not in order. After a stop, no more come.
@@ -256,10 +249,9 @@ def stylize_stream(
         >>> import numpy as np
         >>> images = np.random.default_rng(0).random((3, 32, 48, 3))
         >>> settings = StylizeSettings(size=48, steps=4)
-        >>> for outcome in stylize_stream([Pair(images[0], style, settings) for style in images[1:]]):
-        ...     outcome.index, outcome.result.image.shape
-        (0, (32, 48, 3))
-        (1, (32, 48, 3))
+        >>> outcomes = stylize_stream([Pair(images[0], style, settings) for style in images[1:]])
+        >>> sorted((outcome.index, outcome.result.image.shape) for outcome in outcomes)
+        [(0, (32, 48, 3)), (1, (32, 48, 3))]
     """
     if total is None and isinstance(pairs, Sequence):
         total = len(pairs)
@@ -276,7 +268,6 @@ def _as_list(images: Any) -> list[Any]:
 
 
 def _broadcast(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """Repeat what is given once for all pairs."""
     lengths = {name: len(values) for name, values in columns.items() if len(values) != 1}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         shown = ", ".join(f"{number} {name}" for name, number in lengths.items())
@@ -339,7 +330,7 @@ class _Batches:
         return LARGEST.get(jax.default_backend(), 64)
 
     def _solve(self, pairs: Sequence[PreparedPair]) -> Sequence[Result | UserError]:
-        """Solve one batch; return nothing if it was stopped on the way."""
+        # Nothing is returned if it was stopped on the way.
         size = _class_above(-(-len(pairs) // devices.count()))
         if size > 1 and self.batch_size is None:
             self._check_fits(pairs[0].problem, size)
@@ -379,6 +370,8 @@ class _Batches:
         return BatchProgress(self.done, self.failed, self.total, rate, seconds, left, self.programs.compiled)
 
 
+# A batch that is not full is solved at the next of a few sizes per device, so that there are few programs, and the
+# copies of its last pair that fill it up are less than a fifth of it.
 def _class_above(number: int) -> int:
     """Return the smallest of 1, 2, ..., 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, ... that is not below `number`."""
     step = _step(number)

@@ -1,15 +1,11 @@
 r"""L-BFGS on the image, at exactly one value-and-gradient per step.
 
-A line search inside a step means several evaluations, and under `jax.vmap` every image waits for the slowest one
-and pays for both branches of every condition (5 to 9 times dearer, measured). Here the line search is spread
-over the steps instead. The state holds a point, a direction d and a step length t; a step evaluates the trial point
-x + t d and either
+The state holds a point, a direction d and a step length t; a step evaluates the trial point x + t d and either
 
 * accepts it, if the loss falls enough (Armijo: f(x + t d) <= f(x) + c t g.d), keeps the pair of differences s of points
   and y of gradients, and takes the next direction from the pairs, with t = 1; or
 * rejects it and shrinks t to the minimum of the parabola through what is known, within [0.1 t, 0.5 t].
 
-No branch, no inner loop: the cost is one evaluation and a few passes over the pairs.
 
 References:
     Nocedal and Wright, Numerical Optimization, 2006: sections 3.1, 3.5 and 7.2 (algorithm 7.4).
@@ -163,6 +159,9 @@ class LBFGS:
 
     def step(self, evaluate: Evaluate, state: LBFGSState) -> LBFGSState:
         """Evaluate the trial point, then accept it or shrink the step."""
+        # The line search is spread over the steps. Inside one it would mean several evaluations, and under `jax.vmap`
+        # each image would wait for the slowest and pay for both branches of every condition (5 to 9 times dearer,
+        # measured).
         trial = state.image + state.length * state.direction
         (loss, terms), gradient = evaluated(evaluate, to_image(trial, decay=self.spectral_decay))
         gradient = to_image(gradient, decay=self.spectral_decay)

@@ -1,8 +1,7 @@
 """Whether a run fits into the device's memory, and which image size would.
 
-What a chunk of steps takes is what its compiled program says, and all of it but the network's weights grows with the
-image's pixels. A program compiled for a small image therefore tells what a large one will take, before anything
-large is computed, allocated or compiled.
+What a chunk of steps takes is what its compiled program says. A program compiled for a small image tells what a large
+one will take, before anything large is computed, allocated or compiled.
 """
 
 import contextlib

@@ -3,8 +3,6 @@
 A solver is a frozen value; its state is a pytree that always holds the image. One step costs exactly one
 value-and-gradient of the objective, so that N steps of any solver are N evaluations, singly and under `jax.vmap`.
 
-A step whose loss or gradient is not finite marks the state as failed; a failed state no longer changes, and keeps a
-loss that is not finite and the terms of that step.
 """
 
 from collections.abc import Callable
@@ -176,7 +174,7 @@ class Adam:
         average = self.averaging * state.average + (1 - self.averaging) * image
         moved = AdamState(image, loss, terms, moments, average, jnp.array(False))
         stopped = replace(state, loss=as_failed(loss), terms=terms, failed=jnp.array(True))
-        # A failed state no longer changes.
+        # A failed state no longer changes: it keeps a loss that is not finite and the terms of that step.
         return select(state.failed, state, select(is_finite(loss, gradient), moved, stopped))
 
     def resized(self, state: AdamState, height: int, width: int) -> AdamState:
