@@ -250,7 +250,7 @@ class Method:
 
 
 def of_pairs(evaluate: Callable[..., Any]) -> Callable[..., BatchLosses]:
-    """Return a `Method`'s loss from that of one image's activations, `evaluate(output, content, style, objective=, key=)`."""
+    """Return a `Method`'s loss from that of one image: `evaluate(output, content, style, objective=, key=)` of activations."""
 
     def loss(
         generator: Generator, encoder: Backbone, contents: Images, styles: Images, *, objective: Any, key: Key
