@@ -92,7 +92,11 @@ def _mixed(
 ) -> Features:
     # Styles of weight 0 must not uncover the content either.
     rows, columns, _ = styled[0].shape
-    shares = jnp.ones((len(styled), 1, 1), jnp.float32) if masks is None else _averaged(masks, rows, columns)
+    if masks is None:
+        shares = jnp.ones((len(styled), 1, 1), jnp.float32)
+    else:  # averaged over the pixels of each position, which are a whole number
+        height, width = masks.shape[1:]
+        shares = masks.reshape(-1, rows, height // rows, columns, width // columns).mean((2, 4))
     shares = jnp.where(conditioning.blend[:, None, None] > 0, shares, 0.0)
     parts = conditioning.blend[:, None, None] * shares
     total = parts.sum(0)
@@ -102,9 +106,3 @@ def _mixed(
         return mixture
     covered = (conditioning.strength * shares.max(0))[..., None]
     return covered * mixture + (1 - covered) * plain
-
-
-def _averaged(masks: Masks, rows: int, columns: int) -> Float[Array, "styles _ _"]:
-    # An extended image has a whole number of pixels for each position.
-    height, width = masks.shape[1:]
-    return masks.reshape(-1, rows, height // rows, columns, width // columns).mean((2, 4))

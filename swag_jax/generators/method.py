@@ -250,7 +250,7 @@ class Method:
 
 
 def of_pairs(evaluate: Callable[..., Any]) -> Callable[..., BatchLosses]:
-    """Return a `Method`'s loss from one image's: `evaluate(output, content, style, objective=, key=)` of activations."""
+    """Return a `Method`'s loss from one image's: `evaluate(output, content, style, objective=, key=)` of features."""
 
     def loss(
         generator: Generator, encoder: Backbone, contents: Images, styles: Images, *, objective: Any, key: Key

@@ -72,18 +72,15 @@ def frechet_distance(first: Moments, second: Moments) -> float:
     """
     # With C = L L^T, the trace of the root is the sum of the singular values of L_1^T L_2: no matrix root has to
     # converge, nothing becomes complex, and singular covariances (fewer images than features) need no offset.
-    roots = [_root(moments.covariance) for moments in (first, second)]
+    roots = []
+    for moments in (first, second):
+        variances, directions = np.linalg.eigh(moments.covariance)
+        roots.append(directions * np.sqrt(np.maximum(variances, 0)))
     step = first.mean - second.mean
     overlap = np.linalg.svd(roots[0].T @ roots[1], compute_uv=False).sum()
     traces = np.trace(first.covariance) + np.trace(second.covariance)
     # Rounding may leave a difference of equal numbers slightly negative.
     return max(0.0, float(step @ step + traces - 2 * overlap))
-
-
-def _root(covariance: Float[np.ndarray, "features features"]) -> Float[np.ndarray, "features features"]:
-    # L with C = L L^T.
-    variances, directions = np.linalg.eigh(covariance)
-    return directions * np.sqrt(np.maximum(variances, 0))
 
 
 def artfid(lpips: float, fid: float) -> float:

@@ -145,15 +145,17 @@ def stylize(
 
 
 def _progress(run: Run, *, rate: float) -> Progress:
+    ahead, scale = run.problem.scales[len(run.steps) :], run.scale
+    work_left = scale.pixels * (scale.steps - run.steps[-1]) + sum(each.work for each in ahead)
     return Progress(
         step=run.step,
         steps=sum(scale.steps for scale in run.problem.scales),
-        height=run.scale.height,
-        width=run.scale.width,
+        height=scale.height,
+        width=scale.width,
         losses={name: float(values[0, -1]) for name, values in run.histories[-1].items()},
         rate=rate,
         seconds=sum(run.seconds.values()),
-        seconds_left=run.work_left / (rate * run.scale.pixels),
+        seconds_left=work_left / (rate * scale.pixels),
         image=lambda: run.images()[0],
     )
 

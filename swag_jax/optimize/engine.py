@@ -228,9 +228,12 @@ def chunk_length(remaining: int, *, every: int | None = None, step: int = 0) -> 
 
 def check_memory(programs: Programs, problem: Problem, *, every: int | None) -> None:
     """Raise an `OutOfMemoryError` before any long work if the finest scale of a single image will not fit."""
-    finest = problem.scales[-1]
-    if finest.size > memory.ANALYZED_SIZE:
-        analyzed = memory.analyzed_scale(problem.scales)
+    finest, most = problem.scales[-1], memory.ANALYZED_SIZE
+    if finest.size > most:
+        # One of the scales is analyzed if there is one of about that size, since it will be compiled anyway; else a
+        # square.
+        near = [scale for scale in problem.scales if 0.75 * most <= scale.size <= most]
+        analyzed = near[-1] if near else Scale(most, most, most, finest.steps)
         program = programs.chunk(problem, analyzed, steps=chunk_length(analyzed.steps, every=every), size=1)
         memory.check_fits(program, finest, analyzed=analyzed, fixed=_weight_bytes(problem))
 
@@ -291,12 +294,6 @@ class Run:
     def step(self) -> int:
         """Steps done at all scales."""
         return sum(self.steps)
-
-    @property
-    def work_left(self) -> int:
-        """Pixels times steps that each pair still has ahead."""
-        ahead = self.problem.scales[len(self.steps) :]
-        return self.scale.pixels * (self.scale.steps - self.steps[-1]) + sum(scale.work for scale in ahead)
 
     def images(self) -> list[AnyHostImage]:
         """Fetch the images so far: at the present scale; at the end, those of the results."""

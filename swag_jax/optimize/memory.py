@@ -50,15 +50,6 @@ def sharing() -> int:
     return 1 if "bytes_limit" in (jax.local_devices()[0].memory_stats() or {}) else jax.local_device_count()
 
 
-def analyzed_scale(scales: tuple[Scale, ...]) -> Scale:
-    """Return the scale to analyze in place of the finest of `scales`.
-
-    It is one of them if one is about of `ANALYZED_SIZE`, since that will be compiled anyway; else a square.
-    """
-    near = [scale for scale in scales if 0.75 * ANALYZED_SIZE <= scale.size <= ANALYZED_SIZE]
-    return near[-1] if near else Scale(ANALYZED_SIZE, ANALYZED_SIZE, ANALYZED_SIZE, scales[-1].steps)
-
-
 def check_fits(program: Program, scale: Scale, *, fixed: int, analyzed: Scale | None = None, sharing: int = 1) -> None:
     """Raise if a run at `scale` needs more memory than the device has free.
 

@@ -232,7 +232,12 @@ class _Run:
     def _restored(self, checkpoints: "Checkpoints") -> State:
         found = checkpoints.restore(self.first, self.batches.get_state())
         if found is None:
-            self._check_new()
+            # If its checkpoints are gone, a new start would overwrite what a run has learned. One that is killed while
+            # it writes its first checkpoint leaves a generator, and this.
+            unfinished = any((self.folder / "checkpoints").glob("*.orbax-checkpoint-tmp*"))
+            if self.path.exists() and not unfinished:
+                cure = f"choose another -o, perhaps with --init {self.path}, or move that file away"
+                raise error(f"{self.folder} must hold the checkpoints of its {self.path.name}", got="none", cure=cure)
             return self.first
         state, place, damage = found
         for line in damage:
@@ -240,14 +245,6 @@ class _Run:
         self.batches.set_state(place)
         self._export(state, checkpoints)  # a process may be killed between a checkpoint and its export
         return state
-
-    def _check_new(self) -> None:
-        # If its checkpoints are gone, a new start would overwrite what a run has learned.
-        # A run that is killed while it writes its first checkpoint leaves a generator, and this.
-        unfinished = any((self.folder / "checkpoints").glob("*.orbax-checkpoint-tmp*"))
-        if self.path.exists() and not unfinished:
-            cure = f"choose another -o, perhaps with --init {self.path}, or move that file away"
-            raise error(f"{self.folder} must hold the checkpoints of its {self.path.name}", got="none", cure=cure)
 
     def _say(self, line: str) -> None:
         # Once for all processes.
