@@ -73,16 +73,11 @@ class Artifact:
         blend: Sequence[float] = (),
         strength: float = 1.0,
     ) -> Float[Array, "batch height width 3"]:
-        """Return the images in [0, 1].
+        """Return the images in [0, 1] of contents and styles in [0, 1], of the artifact's batch and shapes.
 
         Args:
-            contents: In [0, 1], of the artifact's batch and shape.
-            styles: In [0, 1], each of its shape.
             blend: Weight of each style; empty: equal weights.
             strength: 1 is all style, 0 the content unstyled.
-
-        Raises:
-            UserError: If shapes, types or numbers are others.
         """
         wanted = [(self.batch, *self.shape, 3), *((*shape, 3) for shape in self.style_shapes)]
         found = [np.shape(x) for x in (contents, *styles)]

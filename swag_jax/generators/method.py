@@ -171,18 +171,12 @@ def encode(encoder: Backbone, images: Images, *, layers: tuple[str, ...]) -> dic
 
 @dataclass(frozen=True)
 class Published:
-    """One kind of published checkpoint.
-
-    Attributes:
-        files: The files that it comes in. Their keys do not collide, so that one layout serves all of them.
-        layout: How these files together lay out its weights.
-        reads: The checkpoint of its encoder by its name in the manifest; `None` for a generator that reads images.
-    """
+    """One kind of published checkpoint."""
 
     config: Config
-    files: tuple[str, ...]
+    files: tuple[str, ...]  # that it comes in; their keys do not collide, so that one layout serves all of them
     layout: Layout
-    reads: str | None = ENCODER
+    reads: str | None = ENCODER  # its encoder in the manifest; `None` for a generator that reads images
 
 
 @dataclass(frozen=True)

@@ -62,20 +62,15 @@ class MeasuredImage:
 
 @dataclass(frozen=True)
 class NetworkStatistics:
-    """The statistics of one network.
-
-    Attributes:
-        stages: The last layer of each stage, from stage 0, the stem, on; of weights that end inside a stage, the last
-            of its default style layers that they reach.
-        smoothings: Labels of the smoothings, `none` first.
-        values: By layer, shallow to deep: one number for each image, smoothing and measure.
-    """
+    """The statistics of one network."""
 
     spec: NetworkSpec
     source: Source
+    # The last layer of each, from stage 0, the stem, on; of weights that end inside a stage, the last of its default
+    # style layers that they reach.
     stages: Mapping[int, str]
-    smoothings: tuple[str, ...]
-    values: Mapping[str, Float[np.ndarray, "images smoothings measures"]]
+    smoothings: tuple[str, ...]  # labels, `none` first
+    values: Mapping[str, Float[np.ndarray, "images smoothings measures"]]  # by layer, shallow to deep
 
     def mean(self, layer: str, measure: str, *, smoothing: str = RAW) -> float:
         """Return one of `MEASURES` of a layer under a smoothing, by its label, averaged over the images."""
@@ -107,17 +102,11 @@ class NetworkStatistics:
 
 @dataclass(frozen=True)
 class ActivationStatistics:
-    """The statistics of all networks over the same images.
+    """The statistics of all networks over the same images."""
 
-    Attributes:
-        networks: By the names of the subjects, in their order.
-        images: The images that all networks were measured on, in their order.
-        failures: What was wrong with the other images, by name.
-    """
-
-    networks: Mapping[str, NetworkStatistics]
-    images: tuple[MeasuredImage, ...]
-    failures: Mapping[str, str]
+    networks: Mapping[str, NetworkStatistics]  # by the names of the specs, in their order
+    images: tuple[MeasuredImage, ...]  # that all networks were measured on, in their order
+    failures: Mapping[str, str]  # what was wrong with the others, by name
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
@@ -145,21 +134,14 @@ class ActivationStatistics:
 
 @dataclass(frozen=True)
 class StatisticsProgress:
-    """The state of a measurement between two calls of a network.
+    """The state of a measurement between two calls of a network."""
 
-    Attributes:
-        network: The network that has just measured a few images.
-        images: Images that all networks have measured, or that failed; of `total`.
-        seconds: Since the networks were loaded.
-        seconds_left: Expected to the end, from the rate so far.
-    """
-
-    network: str
-    images: int
+    network: str  # that has just measured a few images
+    images: int  # that all networks have measured, or that failed
     total: int
     failed: int
-    seconds: float
-    seconds_left: float
+    seconds: float  # since the networks were loaded
+    seconds_left: float  # expected from the rate so far
 
 
 _Measured: TypeAlias = tuple[MeasuredImage, dict[str, dict[str, np.ndarray]]]

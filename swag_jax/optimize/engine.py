@@ -87,16 +87,11 @@ class Programs:
     """What a run compiles and computes once: programs, networks on every device, targets.
 
     Kept are the programs of the last `KEPT` sizes. Those of single images are shared with other runs in the process.
-
-    Attributes:
-        mapping: How batches are mapped over the devices; `None` for one pair on the default device, without axes.
-        seconds: Seconds spent on compiling.
-        compiled: Programs compiled so far, including those no longer kept.
     """
 
     def __init__(self, *, mapping: devices.Mapping | None):
-        self.mapping: devices.Mapping | None = mapping
-        self.seconds, self.compiled = 0.0, 0
+        self.mapping: devices.Mapping | None = mapping  # `None`: one pair on the default device, without axes
+        self.seconds, self.compiled = 0.0, 0  # of compiling, and programs, including those no longer kept
         self._of_sizes: Latest[Latest[Program]] = Latest(most=KEPT)
         self._of_styles: Latest[Program] = Latest(most=STYLES_KEPT)
         self._networks: Latest[Any] = Latest(capacity=REMEMBERED)
@@ -244,30 +239,18 @@ def _weight_bytes(problem: Problem) -> int:
 
 @dataclass
 class Run:
-    """Pairs of one problem, solved together.
-
-    Attributes:
-        pairs: At most `size` for every device.
-        tell: Called after each chunk with its steps and seconds; returns whether to stop.
-        size: Pairs per device.
-        every: End a chunk at every multiple of this many steps.
-        histories: Losses and terms by chunk, `pairs steps`.
-        failures: Errors by place in `pairs`.
-        steps: Steps done at each scale that was begun.
-        seconds: Of all pairs, by phase.
-        stopped: Whether `tell` has ended the run before its last step.
-    """
+    """Pairs of one problem, solved together."""
 
     programs: Programs
-    pairs: Sequence[PreparedPair]
-    tell: Callable[["Run", int, float], bool]
-    size: int = 1
-    every: int | None = None
-    histories: list[dict[str, np.ndarray]] = field(default_factory=list)
-    failures: dict[int, UserError] = field(default_factory=dict)
-    steps: list[int] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=lambda: {"compile": 0.0, "optimize": 0.0})
-    stopped: bool = False
+    pairs: Sequence[PreparedPair]  # at most `size` for every device
+    tell: Callable[["Run", int, float], bool]  # called after each chunk with its steps and seconds; whether to stop
+    size: int = 1  # pairs per device
+    every: int | None = None  # a chunk ends at every multiple of this many steps
+    histories: list[dict[str, np.ndarray]] = field(default_factory=list)  # losses and terms by chunk, `pairs steps`
+    failures: dict[int, UserError] = field(default_factory=dict)  # by place in `pairs`
+    steps: list[int] = field(default_factory=list)  # done at each scale that was begun
+    seconds: dict[str, float] = field(default_factory=lambda: {"compile": 0.0, "optimize": 0.0})  # of all pairs
+    stopped: bool = False  # by `tell`, before the last step
     _state: Any = field(init=False, default=None)
 
     def solve(self) -> list[Result | UserError]:

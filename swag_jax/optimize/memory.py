@@ -51,18 +51,12 @@ def sharing() -> int:
 
 
 def check_fits(program: Program, scale: Scale, *, fixed: int, analyzed: Scale | None = None, sharing: int = 1) -> None:
-    """Raise if a run at `scale` needs more memory than the device has free.
+    """Raise an error, with the size that would fit, if a run at `scale` needs more than the device has free.
 
-    Args:
-        program: That of one chunk of steps.
-        fixed: Bytes of it that do not grow with the image: the network's weights.
-        analyzed: The scale that it was compiled for; default: `scale` itself.
-        sharing: How many devices run it on the same memory.
-
-    Raises:
-        OutOfMemoryError: Naming what it needs, what is free, and the size that would fit.
+    The program is that of a chunk of steps, compiled for `analyzed` (default: `scale`), which `sharing` devices run on
+    the same memory.
     """
-    # All but the weights is proportional to the pixels.
+    # All but `fixed`, the bytes of the network's weights, is proportional to the pixels.
     growth = 1.0 if analyzed is None else scale.pixels / analyzed.pixels
     growing = max(needed_bytes(program) - fixed, 0) * growth
     free = HEADROOM * free_bytes() / sharing

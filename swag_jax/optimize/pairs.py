@@ -97,14 +97,10 @@ class PreparedPair:
 
 
 class Reader:
-    """Makes pairs ready, in any thread. Images and networks that several pairs share are read once.
-
-    Attributes:
-        max_shapes: How many aspect ratios images are worked at, see `snapped`; `None` for any number.
-    """
+    """Makes pairs ready, in any thread. Images and networks that several pairs share are read once."""
 
     def __init__(self, *, max_shapes: int | None = None):
-        self.max_shapes = max_shapes
+        self.max_shapes = max_shapes  # see `snapped`; `None`: any number
         self._images: Latest[AnyHostImage] = Latest(capacity=REMEMBERED)
         self._networks: Latest[Any] = Latest(capacity=REMEMBERED)
 

@@ -29,16 +29,10 @@ class Scale:
 
 
 def plan(shape: tuple[int, int], settings: StylizeSettings, *, minimum_size: int) -> tuple[Scale, ...]:
-    """Lay out the scales of a run, coarse to fine.
+    """Return the scales of a run, coarse to fine; it is an error if even the finest is too small for the network.
 
-    Steps are shared equally, the finest takes the remainder; with fewer steps than scales, the coarsest are left out.
-
-    Args:
-        shape: Height and width of the content image.
-        minimum_size: The smallest side the network can take; coarser scales are left out.
-
-    Raises:
-        UserError: If the finest scale is too small for the network.
+    Steps are shared equally, the finest takes the remainder. The coarsest are left out if there are fewer steps than
+    scales, or if their shorter side is below `minimum_size`.
     """
     sizes = scales(settings.size, smallest=min(settings.smallest_size, settings.size), ratio=settings.scale_ratio)
     shapes = [(size, *fitted(*shape, size)) for size in sizes]

@@ -98,24 +98,14 @@ class TrainSettings(Settings):
         return self.method.read_layers(self.objective)
 
     def fitted_config(self, encoder: Backbone) -> Config:
-        """Return what the generator is made of, for the layers of an encoder.
-
-        Args:
-            encoder: The network that it will read.
-
-        Raises:
-            UserError: If a layer is unknown or does not fit.
-        """
+        """Return what the generator is made of, for the layers of the encoder that it will read."""
         layers, config = self.read_layers, self.config
         if layers:
             config = dataclasses.replace(config, taps=features.taps(encoder, layers=layers))
         return self.method.fit(config, self.objective)
 
     def for_encoder(self, name: str) -> "TrainSettings":
-        """Return the settings with another encoder, and the objective at that encoder's default layers.
-
-        Args:
-            name: A network of the zoo.
+        """Return the settings with another encoder of the zoo, and the objective at that encoder's default layers.
 
         Example:
             >>> TrainSettings().for_encoder("resnet50").read_layers
@@ -134,9 +124,6 @@ def recipe(name: str) -> TrainSettings:
 
     Args:
         name: Of a kind of generator, for its default, or of another recipe.
-
-    Raises:
-        UserError: If there is none, with near names.
     """
     found = {name: made for method in METHODS.values() for name, made in method.recipes.items()}
     made = found[check_name(name, found, what="recipe")]
