@@ -248,14 +248,17 @@ def activation_statistics(
     loaded = [load_network(spec, layers, seed=seed) for spec in specs]
     run = _Run(loaded, tuple(kinds.values()), total=len(images), batch_size=batch_size, callback=callback)
     measured = run.measure(images)
-
-    def statistics(network: LoadedNetwork) -> NetworkStatistics:
-        own = [values[network.spec.name] for _, values in measured]
-        by_layer = {layer: np.stack([each[layer] for each in own]).astype(np.float64) for layer in network.layers}
-        return NetworkStatistics(network.spec, network.source, network.stages, tuple(kinds), by_layer)
-
-    found, seen = {each.spec.name: statistics(each) for each in loaded}, tuple(image for image, _ in measured)
+    found = {each.spec.name: _statistics(each, tuple(kinds), [values for _, values in measured]) for each in loaded}
+    seen = tuple(image for image, _ in measured)
     return ActivationStatistics(found, seen, run.failures, time.perf_counter() - began)
+
+
+def _statistics(
+    network: LoadedNetwork, kinds: tuple[str, ...], values: Sequence[Mapping[str, Any]]
+) -> NetworkStatistics:
+    own = [each[network.spec.name] for each in values]
+    by_layer = {layer: np.stack([each[layer] for each in own]).astype(np.float64) for layer in network.layers}
+    return NetworkStatistics(network.spec, network.source, network.stages, kinds, by_layer)
 
 
 class _Run:

@@ -184,7 +184,7 @@ def stylize_batch(
         inits: Images to start from, as `contents`; `None` for a pair that starts as its settings say.
         callback: Called with a `BatchProgress` between chunks of steps; returning True stops the run.
         batch_size: Pairs of one batch at most, over all devices; default: as many as fit into memory.
-        max_shapes: Aspect ratios, from 1:2 to 2:1, to which images are stretched (and results back), to bound the
+        max_shapes: How many aspect ratios, from 1:2 to 2:1, images are stretched to (and results back), to bound the
             number of programs if every image has another shape; default: every pair keeps its own.
         mapping: How a batch is mapped over the devices: `pmap` or `shard_map`.
 

@@ -138,7 +138,6 @@ class Reader:
         if settings.colors == "match":
             reference = jnp.asarray(content)
             styles = [np.asarray(match_color(jnp.asarray(style), reference)) for style in styles]
-        key = jax.random.key(settings.seed) if pair.key is None else pair.key
 
         def style_at_scales(place: int, style: AnyHostImage) -> list[AnyHostImage]:
             height, width = self._working(style)
@@ -152,7 +151,7 @@ class Reader:
             shape=fitted(content.shape[0], content.shape[1], settings.size),
             contents=tuple(self._resized(content, content_key, shape) for shape in problem.shapes),
             styles=tuple(zip(*(style_at_scales(*numbered) for numbered in enumerate(styles)), strict=True)),
-            start=_start(content, styles[0], init, problem.shapes[0], key, settings.init),
+            start=_start(pair, content, styles[0], init, problem.shapes[0]),
             content_key=content_key,
             style_key=style_key,
             seconds=time.perf_counter() - began,
@@ -196,12 +195,12 @@ def _load(settings: StylizeSettings) -> tuple[Backbone, params.Source]:
 
 
 def _start(
-    content: AnyHostImage, style: AnyHostImage, init: AnyHostImage | None, shape: tuple[int, int], key: Key, kind: str
+    pair: Pair, content: AnyHostImage, style: AnyHostImage, init: AnyHostImage | None, shape: tuple[int, int]
 ) -> AnyHostImage:
-    # Where the first scale starts.
-    if init is not None or kind == "content":
+    if init is not None or pair.settings.init == "content":
         return resize(content if init is None else init, *shape)
-    if kind == "noise":
+    key = jax.random.key(pair.settings.seed) if pair.key is None else pair.key
+    if pair.settings.init == "noise":
         return np.asarray(jax.random.uniform(key, (*shape, 3), jnp.float32))
     colors = jnp.asarray(style).reshape(-1, 3)
     noise = jax.random.normal(key, (*shape, 3), jnp.float32)
