@@ -357,4 +357,3 @@ METHOD = Method(
     read_layers=lambda objective: objective.compared_layers,
     fit=lambda config, objective: replace(config, shallow=objective.shallow, similarity=objective.similarity),
 )
-"""AdaAttN as an entry of `swag_jax.generators.METHODS`."""

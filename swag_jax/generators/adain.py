@@ -170,4 +170,3 @@ METHOD = Method(
     published={"adain": Published(AdaINConfig(), ("decoder",), Layout("adain", table(ADAIN_DECODER).get))},
     read_layers=lambda objective: (objective.content_layer,),
 )
-"""AdaIN as an entry of `swag_jax.generators.METHODS`."""

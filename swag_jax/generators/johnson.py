@@ -248,4 +248,3 @@ METHOD = Method(
     published={"johnson": Published(JohnsonConfig(bounded=False), ("mosaic",), _LAYOUT, reads=None)},
     style_targets=_style_targets,
 )
-"""Johnson's network as an entry of `swag_jax.generators.METHODS`."""

@@ -266,4 +266,3 @@ METHOD = Method(
     published={"sanet": Published(SANetConfig(), ("decoder", "transformer"), Layout("sanet", table(_NAMES).get))},
     read_layers=lambda objective: objective.content_layers,
 )
-"""SANet as an entry of `swag_jax.generators.METHODS`."""

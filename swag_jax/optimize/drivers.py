@@ -38,8 +38,6 @@ AHEAD = 128
 pixels they take about 2 GiB of host memory."""
 
 Callback: TypeAlias = Callable[[Progress], object]
-"""Called between chunks of steps; returning True stops the run."""
-
 BatchCallback: TypeAlias = Callable[[BatchProgress], object]
 """Called between chunks of steps; returning True stops the run."""
 
