@@ -6,8 +6,7 @@ With t_k what is transferred from style k at a position, b_k its weight in the b
 .. math:: c \, \frac{\sum_k b_k m_k t_k}{\sum_k b_k m_k} + (1 - c) \, t_0, \quad c = \alpha \max_k m_k
 
 where t_0 is the content unstyled: for AdaIN its own features, as in its paper; for SANet and AdaAttN what is
-transferred from the content itself, our choice. All are linear up to the decoder: for AdaAttN this mixes the mean and
-deviation maps of the styles, as its paper does.
+transferred from the content itself, our choice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -90,7 +89,8 @@ def paint(
 def _mixed(
     styled: Sequence[Features], plain: Features | None, conditioning: StyleConditioning, masks: Masks | None
 ) -> Features:
-    # Styles of weight 0 must not uncover the content either.
+    # All are linear up to the decoder: for AdaAttN this mixes the mean and deviation maps of the styles, as its paper
+    # does. Styles of weight 0 must not uncover the content either.
     rows, columns, _ = styled[0].shape
     if masks is None:
         shares = jnp.ones((len(styled), 1, 1), jnp.float32)

@@ -97,10 +97,7 @@ class AdaptiveAttention(nnx.Module):
 
 
 class AdaAttN(Generator):
-    """The AdaAttN generator: attention of 9,066,752 and 468,096 parameters (the skip's), a decoder of 4,095,043.
-
-    Attention's logits and weights are float32 in full precision whatever `compute` says.
-    """
+    """The AdaAttN generator: attention of 9,066,752 and 468,096 parameters (the skip's), a decoder of 4,095,043."""
 
     config: AdaAttNConfig
 
@@ -171,7 +168,8 @@ class AdaAttN(Generator):
         queries = jax.vmap(lambda f, known: key_features(f, layers=layers, known=known))(asked, moments)
         queries = getattr(self, tap.layer).query(queries, self.compute)
 
-        # A layer's own statistics restyle it; those of the others only compare positions.
+        # A layer's own statistics restyle it; those of the others only compare positions. Attention's logits and
+        # weights are float32 in full precision whatever `compute` says.
         def one(content, queries, kept, region, known):
             return restyle(content, queries, kept, similarity=similarity, region=region, known=known)
 

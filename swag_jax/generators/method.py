@@ -181,11 +181,10 @@ class Published:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to train a generator.
+    """One way to train a generator. If a paper and its public code differ, the code is followed and `source` says so.
 
-    If a paper and its public code differ, the code is followed and `source` says so. Data of published ones: MS-COCO
-    train2014 (82,783 images) for contents, WikiArt (Kaggle's Painter by Numbers) for styles. With another encoder's
-    weights activations have other scales; `normalization="relative"` (our choice) keeps the losses' weights meaningful.
+    With another encoder's weights activations have other scales; `normalization="relative"` (our choice) keeps the
+    losses' weights meaningful.
 
     Attributes:
         source: Where the numbers come from, and which of them are our choice.
@@ -199,6 +198,7 @@ class Recipe:
     source: str
     options: Mapping[str, Any] = field(default_factory=dict)
     hardware: str = "not published"
+    # Of published ones: MS-COCO train2014 (82,783 images), and WikiArt (Kaggle's Painter by Numbers).
     contents: str = "COCO"
     styles: str = "WIKIART"
     weights: str = ENCODER

@@ -53,25 +53,19 @@ def frechet_distance(first: Moments, second: Moments) -> float:
 
     .. math:: \|m_1 - m_2\|^2 + \operatorname{tr}(C_1 + C_2 - 2 (C_1 C_2)^{1/2})
 
-    Returns:
-        0 for equal moments; no upper bound. It is biased upward, the more the fewer images there are (Chong and
-        Forsyth, CVPR 2020): compare only sets of equal size.
-
-    Raises:
-        UserError: If one of the sets has fewer than two images.
+    Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium", NeurIPS 2017,
+    eq. 6. 0 for equal moments; no upper bound. It is biased upward, the more the fewer images there are (Chong and
+    Forsyth, CVPR 2020): compare only sets of equal size, of at least two images.
 
     Example:
         >>> x = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
         >>> one, two = (Moments.empty(2).add(vectors) for vectors in (x, x + [3.0, 4.0]))
         >>> round(frechet_distance(one, two), 9)
         25.0
-
-    References:
-        Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium", NeurIPS
-        2017, eq. 6.
     """
-    # With C = L L^T, the trace of the root is the sum of the singular values of L_1^T L_2: no matrix root has to
-    # converge, nothing becomes complex, and singular covariances (fewer images than features) need no offset.
+    # With C = L L^T, L being eigenvectors times roots of eigenvalues, the trace of the root is the sum of the singular
+    # values of L_1^T L_2: no matrix root has to converge, nothing becomes complex, and singular covariances (fewer
+    # images than features) need no offset.
     roots = []
     for moments in (first, second):
         variances, directions = np.linalg.eigh(moments.covariance)
@@ -86,16 +80,12 @@ def frechet_distance(first: Moments, second: Moments) -> float:
 def artfid(lpips: float, fid: float) -> float:
     """Return (1 + LPIPS) · (1 + FID): content kept and style matched in one number; at least 1, lower is better.
 
-    Args:
-        lpips: Mean LPIPS (AlexNet) of the images from their contents.
-        fid: FID of the images from the styles.
+    From the mean LPIPS (AlexNet) of images from their contents and their FID from the styles: Wright and Ommer, "ArtFID:
+    Quantitative Evaluation of Neural Style Transfer", GCPR 2022, whose FID uses their own Inception v3, trained on art.
+    The unchanged content can win: compare with the trivial results.
 
     Example:
         >>> artfid(0.5, 19.0)
         30.0
-
-    References:
-        Wright and Ommer, "ArtFID: Quantitative Evaluation of Neural Style Transfer", GCPR 2022; their FID uses their
-        own Inception v3, trained on art. The unchanged content can win: compare with the trivial results.
     """
     return (1 + lpips) * (1 + fid)

@@ -43,11 +43,8 @@ def lpips(features: LayerFeatures, reference: LayerFeatures, weights: LinearWeig
     .. math:: \sum_l \operatorname{mean}_{ij} \sum_c w^l_c (\hat F^l_{ijc} - \hat G^l_{ijc})^2, \quad
         \hat F_{ij} = F_{ij} / (\|F_{ij}\| + 10^{-10})
 
-    It is 0 for equal features and, with the published weights, about 1 for images that have nothing in common.
-
-    References:
-        Zhang, Isola, Efros, Shechtman and Wang, "The Unreasonable Effectiveness of Deep Features as a Perceptual
-        Metric", CVPR 2018, eq. 1; https://github.com/richzhang/PerceptualSimilarity, version 0.1.
+    It is 0 for equal features and, with the published weights, about 1 for images that have nothing in common. Zhang et
+    al., CVPR 2018, eq. 1; https://github.com/richzhang/PerceptualSimilarity, version 0.1.
 
     Example:
         >>> one, other = {"relu1": jnp.array([[[3.0, 0.0]]])}, {"relu1": jnp.array([[[0.0, 5.0]]])}

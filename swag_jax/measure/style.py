@@ -78,20 +78,14 @@ def sliced_wasserstein(
 
     It is 0 for the style itself and 1 for features that are the style's mean everywhere; there is no upper bound. Q is
     the quantile function of the features projected onto a direction. Unlike Gram matrices and moments, it is zero for
-    equal distributions only (as the number of directions grows).
-
-    Args:
-        key: Draws the directions.
+    equal distributions only (as the number of directions grows). Heitz, Vanhoey, Chambon and Belcour, "A Sliced
+    Wasserstein Loss for Neural Texture Synthesis", CVPR 2021; in units of the style's variance: our choice.
 
     Example:
         >>> style = {"relu1_1": jnp.arange(12.0).reshape(3, 2, 2)}
         >>> mean = {"relu1_1": jnp.broadcast_to(jnp.array([5.0, 6.0]), (4, 4, 2))}
         >>> round(float(sliced_wasserstein(jax.random.key(0), mean, style)), 5)
         1.0
-
-    References:
-        Heitz, Vanhoey, Chambon and Belcour, "A Sliced Wasserstein Loss for Neural Texture Synthesis", CVPR 2021;
-        in units of the style's variance: our choice.
     """
     keys = iter(jax.random.split(key, len(target)))
 
@@ -108,20 +102,16 @@ def color_distance(key: Key, image: AnyImage, reference: AnyImage, *, directions
 
     It is 0 for equal distributions of colors and at most 1, between black and white; adding one v to all colors moves
     them by the root mean square of v's channels. Unlike distances of histograms (StyleID's evaluation has HistoGAN's),
-    it needs no bins, respects how far apart two colors are, and compares images of different sizes.
+    it needs no bins, respects how far apart two colors are, and compares images of different sizes. Rabin, Peyré, Delon
+    and Bernot, SSVM 2011, mix colors by the same distance.
 
     Args:
-        key: Draws the directions.
         directions: How many; a multiple of three covers the cube evenly.
 
     Example:
         >>> gray = jnp.full((4, 4, 3), 0.25)
         >>> round(float(color_distance(jax.random.key(0), gray, gray[:2] + 0.5)), 6)
         0.5
-
-    References:
-        Rabin, Peyré, Delon and Bernot, "Wasserstein Barycenter and Its Application to Texture Mixing", SSVM 2011, on
-        the same distance for mixing colors.
     """
     squared, _ = _sliced(key, as_image(image, "compared"), as_image(reference, "reference"), directions)
     return jnp.sqrt(squared)
