@@ -80,7 +80,7 @@ def frechet_distance(first: Moments, second: Moments) -> float:
 def artfid(lpips: float, fid: float) -> float:
     """Return (1 + LPIPS) · (1 + FID): content kept and style matched in one number; at least 1, lower is better.
 
-    From the mean LPIPS (AlexNet) of images from their contents and their FID from the styles: Wright and Ommer, "ArtFID:
+    From mean LPIPS (AlexNet) of images from their contents and their FID from the styles: Wright and Ommer, "ArtFID:
     Quantitative Evaluation of Neural Style Transfer", GCPR 2022, whose FID uses their own Inception v3, trained on art.
     The unchanged content can win: compare with the trivial results.
 
