@@ -212,6 +212,20 @@ def small_recipe(config: Config, objective: TrainObjective, source: str, options
     return Recipe(config, objective, source, options, hardware, "PHOTOS", "PAINTINGS", "embedded")
 
 
+def _no_layers(objective: Any) -> tuple[str, ...]:
+    """Return none: the generator reads images."""
+    return ()
+
+
+def _unchanged(config: Any, objective: Any) -> Any:
+    """Return the configuration as it is."""
+    return config
+
+
+def _no_targets(encoder: Backbone, image: Any, *, objective: Any) -> None:
+    """Return nothing: the loss sees style images."""
+
+
 @dataclass(frozen=True)
 class Method:
     """All that differs between kinds of generators.
@@ -238,9 +252,9 @@ class Method:
     loss: Callable[..., BatchLosses]
     recipes: Mapping[str, Recipe]
     published: Mapping[str, Published] = field(default_factory=dict)
-    read_layers: Callable[[Any], tuple[str, ...]] = lambda objective: ()
-    fit: Callable[[Any, Any], Any] = lambda config, objective: config
-    style_targets: Callable[..., Any] = lambda encoder, image, *, objective: None
+    read_layers: Callable[[Any], tuple[str, ...]] = _no_layers
+    fit: Callable[[Any, Any], Any] = _unchanged
+    style_targets: Callable[..., Any] = _no_targets
 
 
 def of_pairs(evaluate: Callable[..., Any]) -> Callable[..., BatchLosses]:

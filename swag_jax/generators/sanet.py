@@ -75,7 +75,13 @@ class StyleAttention(nnx.Module):
         return jax.vmap(lambda k, v, r: keep(k, v, region=r))(keys, values, fitted(region, style))
 
     def __call__(
-        self, content: Activations, kept: StyleKeys, compute: Compute, *, residual: bool, known: BatchMoments | None
+        self,
+        content: Activations,
+        kept: StyleKeys,
+        compute: Compute,
+        *,
+        residual: bool,
+        known: BatchMoments | None = None,
     ) -> Activations:
         """Attend to the style from every position of the content."""
         queries = self.query(normalized(content, known=known), compute)
