@@ -20,7 +20,7 @@ from jaxtyping import Array, ArrayLike, Float
 from safetensors.numpy import load, save
 
 from swag_jax import devices
-from swag_jax._checks import error
+from swag_jax._checks import check_type, error
 from swag_jax._files import write_whole
 from swag_jax._limits import JSON_BYTES, read_entry, read_json
 from swag_jax.apply.drivers import own_key
@@ -33,6 +33,16 @@ _PROGRAM, _WEIGHTS, _ABOUT = "program.bin", "weights.safetensors", "about.json"
 
 Shape = tuple[int, int]
 """Height and width in pixels."""
+
+_FIELDS = {
+    "shape": tuple[int, ...],
+    "style_shapes": tuple[tuple[int, ...], ...],
+    "batch": int,
+    "mixed": bool,
+    "platforms": tuple[str, ...],
+    "weights": tuple[str, ...],
+}
+"""Of `about.json`, next to its format."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,16 +73,11 @@ class Artifact:
         blend: Sequence[float] = (),
         strength: float = 1.0,
     ) -> Float[Array, "batch height width 3"]:
-        """Return the images in [0, 1].
+        """Return the images in [0, 1] of contents and styles in [0, 1], of the artifact's batch and shapes.
 
         Args:
-            contents: In [0, 1], of the artifact's batch and shape.
-            styles: In [0, 1], each of its shape.
             blend: Weight of each style; empty: equal weights.
             strength: 1 is all style, 0 the content unstyled.
-
-        Raises:
-            UserError: If shapes, types or numbers are others.
         """
         wanted = [(self.batch, *self.shape, 3), *((*shape, 3) for shape in self.style_shapes)]
         found = [np.shape(x) for x in (contents, *styles)]
@@ -101,8 +106,6 @@ def save_artifact(
     """Export a generator for contents and styles of given sizes.
 
     Args:
-        path: The file to write.
-        stylizer: The generator and its encoder.
         shape: Height and width of the contents.
         style_shapes: Height and width of each style image; none if the generator reads no styles.
         batch: Contents of one call, all in the same styles.
@@ -129,11 +132,11 @@ def save_artifact(
     exported = export.export(jax.jit(program), platforms=platforms)(*shapes)
     about = {
         "format": _FORMAT,
-        "shape": list(shape),
-        "style_shapes": [list(style) for style in style_shapes],
+        "shape": shape,
+        "style_shapes": list(style_shapes),
         "batch": batch,
         "mixed": mixed,
-        "platforms": list(exported.platforms),
+        "platforms": exported.platforms,
         "weights": [f"{i:04d}" for i in range(len(leaves))],
     }
     tensors = {name: np.asarray(leaf) for name, leaf in zip(about["weights"], leaves, strict=True)}
@@ -147,16 +150,10 @@ def save_artifact(
 
 @devices.moves_arrays
 def load_artifact(path: Path | str) -> Artifact:
-    """Open what `save_artifact` wrote.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The artifact, to be called with images.
+    """Return what `save_artifact` wrote, to be called with images.
 
     Raises:
-        UserError: If it is missing, damaged, or no artifact.
+        UserError: If the file is missing, damaged, or no artifact.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -173,31 +170,18 @@ def load_artifact(path: Path | str) -> Artifact:
 
 
 def _checked(about: Any, tensors: Mapping[str, np.ndarray], exported: Any) -> Artifact:
-    """Return the artifact of what a file holds.
-
-    Raises:
-        ValueError: If a field is missing or of another type, the format is another version's, or the program does not
-            take these weights and images.
-    """
+    # Nothing in a file need be what it should: the fields are compared with what the program takes and makes.
     if not isinstance(about, dict) or about.get("format") != _FORMAT:
         raise ValueError(f"not of format {_FORMAT}")
-    shapes, batch, mixed = about["style_shapes"], about["batch"], about["mixed"]
-    lists = (shapes, about["platforms"], about["weights"])
-    texts = (*about["platforms"], *about["weights"])
-    if not all(isinstance(entry, list) for entry in lists) or not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{_ABOUT} with other fields")
-    if not (type(batch) is int and batch >= 1 and type(mixed) is bool):
-        raise ValueError(f"{_ABOUT} with another batch or mixed")
-    shape, *styles = (_sides(entry) for entry in (about["shape"], *shapes))
-    weights, platforms = tuple(jnp.asarray(tensors[name]) for name in about["weights"]), tuple(about["platforms"])
-    taken = [(tuple(x.shape), x.dtype) for x in exported.in_avals]
-    given = [(tuple(x.shape), x.dtype) for x in jax.tree.leaves(_arguments(weights, shape, styles, batch))]
-    made = [(tuple(x.shape), x.dtype) for x in exported.out_avals]
-    if taken != given or tuple(exported.platforms) != platforms:
+    fields = {name: check_type(about[name], hint, what=name) for name, hint in _FIELDS.items()}
+    weights = tuple(jnp.asarray(tensors[name]) for name in fields.pop("weights"))
+    wanted = _arguments(weights, fields["shape"], fields["style_shapes"], fields["batch"])
+    taken, given = ([(tuple(x.shape), x.dtype) for x in jax.tree.leaves(each)] for each in (exported.in_avals, wanted))
+    if taken != given or tuple(exported.platforms) != fields["platforms"]:
         raise ValueError("a program for other weights or images")
-    if made != [((batch, *shape, 3), jnp.dtype(jnp.float32))]:
+    if [(x.shape, x.dtype) for x in exported.out_avals] != [((fields["batch"], *fields["shape"], 3), np.float32)]:
         raise ValueError("a program that makes something else")
-    return Artifact(shape, tuple(styles), batch, mixed, platforms, exported, weights)
+    return Artifact(exported=exported, weights=weights, **fields)
 
 
 def _arguments(weights: Sequence[Any], shape: Shape, styles: Sequence[Shape], batch: int) -> tuple[Any, ...]:
@@ -211,15 +195,8 @@ def _arguments(weights: Sequence[Any], shape: Shape, styles: Sequence[Shape], ba
     )
 
 
-def _sides(shape: Any) -> Shape:
-    match shape:
-        case [height, width] if type(height) is type(width) is int and min(height, width) >= 1:
-            return height, width
-    raise ValueError(f"{_ABOUT} with another shape")
-
-
 def _paint(stylizer: Stylizer, conditioning: StyleConditioning, content: Any, *, mixed: bool) -> Any:
-    """Reflect the content beyond its end, paint, and cut."""
+    # Reflect the content beyond its end, paint, and cut.
     height, width, _ = content.shape
     missing = [length - side for length, side in zip(stylizer.extended(height, width), (height, width), strict=True)]
     whole = jnp.pad(content, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="reflect")

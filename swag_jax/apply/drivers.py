@@ -57,13 +57,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one content.
-
-    Attributes:
-        index: Its place among the contents.
-        image: The result in [0, 1], or `None`.
-        error: What was wrong with it, or `None`.
-    """
+    """What became of one content: its place among the contents, and the result in [0, 1] or what was wrong with it."""
 
     index: int
     image: AnyHostImage | None
@@ -81,10 +75,8 @@ def repaint(
     """Return one image painted by a generator.
 
     Args:
-        stylizer: The generator and its encoder.
         content: The image to repaint; as a `Content`, with masks.
-        styles: The style images, which are mixed; as `Style`, with regions. An empty list for Johnson's network.
-        settings: Size, strength, blend, colors, tiles.
+        styles: They are mixed; as `Style`, with regions. An empty list for Johnson's network.
 
     Returns:
         The result, `height width 3` in [0, 1].
@@ -117,7 +109,6 @@ def repaint_many(
     """Paint many images in one manner, in batches of equal shape, on every device; the style is read once.
 
     Args:
-        stylizer: The generator and its encoder.
         contents: The images to repaint, or functions that read them; frames of a video are no different.
         batch_size: Images of one batch at most, over all devices; default: 1 per device on a CPU, else 8.
 
@@ -130,21 +121,13 @@ def repaint_many(
     """
     if batch_size is not None:
         check_range(batch_size, what="batch size", low=1)
-    run = _Run(
-        stylizer, [s if isinstance(s, Style) else Style(s) for s in styles], settings or ApplySettings(), batch_size
-    )
+    whole = [style if isinstance(style, Style) else Style(style) for style in styles]
+    run = _Run(stylizer, whole, settings or ApplySettings(), batch_size)
     return run.outcomes(c if isinstance(c, Content) else Content(c) for c in contents)
 
 
 def style_shape(stylizer: Stylizer, height: int, width: int, *, size: int) -> tuple[int, int]:
-    """Return the height and width at which a style image is read: its shorter side never below two strides.
-
-    Args:
-        stylizer: The generator and its encoder.
-        height: Of the image.
-        width: Of the image.
-        size: `ApplySettings.style_size`.
-    """
+    """Return the height and width at which a style image is read: its shorter side never below two strides."""
     longer, shorter = max(height, width), min(height, width)
     return fitted(height, width, max(size or longer, -(-2 * stylizer.stride * longer // shorter)))
 
@@ -159,18 +142,16 @@ class _Ready:
     own: AnyHostImage | None
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of the result."""
+    def shape(self) -> tuple[int, int]:  # of the result
         return self.original.shape[:2]
 
     @property
     def arguments(self) -> tuple[AnyHostImage, HostMasks | None, AnyHostImage | None]:
-        """Its own arguments of a program."""
         return self.image, self.masks, self.own
 
     @property
     def bucket(self) -> tuple[Any, ...]:
-        """What contents must have in common to be painted in one batch."""
+        # What contents must have in common to be painted in one batch.
         return tuple(None if x is None else x.shape for x in self.arguments)
 
 
@@ -184,13 +165,12 @@ class _Run:
         self.manner = None if settings.colors == "match" else self._manner(self.styles)
 
     def outcomes(self, contents: Iterable[Content]) -> Iterator[Outcome]:
-        """Yield the outcome of every content as its batch ends."""
         found = schedule(
             contents,
             prepare=self._prepare,
             bucket=lambda content: content.bucket,
             # With matched colors, the styles are recolored for every image.
-            room=lambda content: 1 if self.manner is None or self._tile(content) else self.most,
+            room=lambda content: 1 if self.manner is None or self.settings.tile_of(*content.shape) else self.most,
             run=self._painted,
             ahead=2 * self.most + THREADS,
             waiting=max(WAITING, self.most),
@@ -215,7 +195,7 @@ class _Run:
         return _Ready(small, self._extended(small), None if masks is None else self._extended(masks), own)
 
     def _extended(self, values: np.ndarray) -> np.ndarray:
-        """Reflect what lies beyond the end, up to multiples of the stride."""
+        # Reflected, as `Stylizer.extended` says.
         height, width = values.shape[:2]
         high, wide = self.stylizer.extended(height, width)
         return np.pad(values, [(0, high - height), (0, wide - width), (0, 0)], mode="reflect")
@@ -225,7 +205,7 @@ class _Run:
         return resize(image, *style_shape(self.stylizer, height, width, size=self.settings.style_size))
 
     def _manner(self, styles: Sequence[Style]) -> StyleConditioning:
-        """Read the styles."""
+        # The styles are read once for all contents, or once for each if their colors follow it.
         key, kept = jax.random.key(self.settings.seed), []
         for style in styles:
             image = self._style_sized(host_image(style.image, "style"))
@@ -241,9 +221,6 @@ class _Run:
         matched = [np.asarray(match_color(image, reference)) for image in images]
         return self._manner([replace(s, image=m) for s, m in zip(self.styles, matched, strict=True)])
 
-    def _tile(self, work: _Ready) -> int | None:
-        return self.settings.tile_of(*work.shape)
-
     def _painted(self, works: Sequence[_Ready]) -> list[AnyHostImage | UserError]:
         height, width = works[0].shape
         rule = f"an image must fit into memory, which was used up at {width} x {height} pixels"
@@ -254,36 +231,25 @@ class _Run:
     def _paint(self, works: Sequence[_Ready]) -> Sequence[np.ndarray]:
         manner = self.manner or self._recolored(works[0].original)
         mixed = self.settings.strength < 1 or works[0].masks is not None
-        side = self._tile(works[0])
+        side = self.settings.tile_of(*works[0].shape)
         if side is not None:
             return [self._in_tiles(work, manner, side, mixed) for work in works]
-        if len(works) == 1:
-            content, masks, own = jax.tree.map(jnp.asarray, works[0].arguments)
-            return [
-                np.asarray(_paint_single.of(works[0].bucket)(self.stylizer, manner, content, masks, own, mixed=mixed))
-            ]
-        size = -(-len(works) // devices.count())
-        filled = devices.pad([work.arguments for work in works], size=size)
+        if len(works) == 1:  # without axes, on JAX's default device
+            arguments, program = jax.tree.map(jnp.asarray, works[0].arguments), _paint_single.of(works[0].bucket)
+            return [np.asarray(program(self.stylizer, manner, *arguments, mixed=mixed))]
+        filled = devices.pad([work.arguments for work in works], size=-(-len(works) // devices.count()))
         batch = jax.tree.map(lambda *x: np.stack(x), *filled)
-        shared = devices.replicate((self.stylizer, manner))
-        return list(
-            devices.gather(self._program(mixed, works[0].bucket)(shared, *devices.split(batch)), length=len(works))
-        )
+        program, shared = self._program(mixed, works[0].bucket), devices.replicate((self.stylizer, manner))
+        return list(devices.gather(program(*shared, *devices.split(batch)), length=len(works)))
 
     @functools.lru_cache(maxsize=KEPT)  # noqa: B019
     def _program(self, mixed: bool, _bucket: tuple[Any, ...]) -> Any:
-        """Return the program for contents of one shape."""
-
-        def one(shared, content, masks, own):
-            stylizer, manner = shared
-            return _paint_one(stylizer, manner, content, masks, own, mixed=mixed)
-
-        return devices.map_batch(one, shared=["shared"])
+        return devices.map_batch(functools.partial(_paint_one, mixed=mixed), shared=["stylizer", "manner"])
 
     def _in_tiles(self, work: _Ready, manner: StyleConditioning, side: int, mixed: bool) -> np.ndarray:
-        own = (
-            None if work.own is None else _read.of(work.own.shape)(self.stylizer, jnp.asarray(work.own), key=own_key())
-        )
+        own = work.own
+        if own is not None:
+            own = _read.of(own.shape)(self.stylizer, jnp.asarray(own), key=own_key())
         return paint_tiled(self.stylizer, manner, work.image, side=side, masks=work.masks, own=own, mixed=mixed)
 
     def _finished(self, work: _Ready, painted: np.ndarray) -> AnyHostImage | UserError:

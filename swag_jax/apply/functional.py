@@ -6,8 +6,7 @@ With t_k what is transferred from style k at a position, b_k its weight in the b
 .. math:: c \, \frac{\sum_k b_k m_k t_k}{\sum_k b_k m_k} + (1 - c) \, t_0, \quad c = \alpha \max_k m_k
 
 where t_0 is the content unstyled: for AdaIN its own features, as in its paper; for SANet and AdaAttN what is
-transferred from the content itself, our choice. All are linear up to the decoder: for AdaAttN this mixes the mean and
-deviation maps of the styles, as its paper does.
+transferred from the content itself, our choice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +35,6 @@ class StyleConditioning:
 
     Attributes:
         kept: What the generator has read of each style; empty if it reads none.
-        blend: Weight of each style.
         strength: 1 is all style, 0 the content unstyled.
     """
 
@@ -49,8 +47,6 @@ def read(stylizer: Stylizer, image: AnyImage, *, key: Key | None = None, region:
     """Return what the generator keeps of one style image.
 
     Args:
-        stylizer: The generator and its encoder.
-        image: The style image.
         key: Draws the positions that attention keeps, if there are too many.
         region: The part of the image to be used; default: all of it.
     """
@@ -71,9 +67,7 @@ def paint(
     """Return the painted image, which may leave [0, 1] a little.
 
     Args:
-        stylizer: The generator and its encoder.
-        conditioning: Styles, blend and strength.
-        content: The content image, height and width multiples of `Stylizer.stride`.
+        content: Height and width multiples of `Stylizer.stride`.
         masks: How much each style counts at each pixel; default: 1.
         own: What was `read` of the content as its own style; needed if `mixed` and `Stylizer.needs_own`.
         mixed: Whether the unstyled content shows through a strength or masks below 1; otherwise they are taken to be 1,
@@ -95,21 +89,20 @@ def paint(
 def _mixed(
     styled: Sequence[Features], plain: Features | None, conditioning: StyleConditioning, masks: Masks | None
 ) -> Features:
-    """Mix what is transferred from the styles, and that with the unstyled if there is any."""
+    # All are linear up to the decoder: for AdaAttN this mixes the mean and deviation maps of the styles, as its paper
+    # does. Styles of weight 0 must not uncover the content either.
     rows, columns, _ = styled[0].shape
-    shares = jnp.ones((len(styled), 1, 1), jnp.float32) if masks is None else _averaged(masks, rows, columns)
+    if masks is None:
+        shares = jnp.ones((len(styled), 1, 1), jnp.float32)
+    else:  # averaged over the pixels of each position, which are a whole number
+        height, width = masks.shape[1:]
+        shares = masks.reshape(-1, rows, height // rows, columns, width // columns).mean((2, 4))
     shares = jnp.where(conditioning.blend[:, None, None] > 0, shares, 0.0)
     parts = conditioning.blend[:, None, None] * shares
     total = parts.sum(0)
-    parts = parts / jnp.where(total > 0, total, 1.0)[None]
+    parts = parts / jnp.where(total > 0, total, 1.0)[None]  # 0 where no style counts
     mixture = jnp.sum(parts[..., None] * jnp.stack(styled), 0)
     if plain is None:
         return mixture
     covered = (conditioning.strength * shares.max(0))[..., None]
     return covered * mixture + (1 - covered) * plain
-
-
-def _averaged(masks: Masks, rows: int, columns: int) -> Float[Array, "styles _ _"]:
-    """Average masks over the pixels of each position, which are a whole number."""
-    height, width = masks.shape[1:]
-    return masks.reshape(-1, rows, height // rows, columns, width // columns).mean((2, 4))

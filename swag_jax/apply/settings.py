@@ -51,11 +51,7 @@ class ApplySettings(Settings):
             check_range(sum(self.blend), what="the sum of the blend weights", low=0, open_low=True)
 
     def tile_of(self, height: int, width: int) -> int | None:
-        """Return the side of the tiles that an image of a size is painted in; `None`: it is painted whole.
-
-        Args:
-            height: Of the image, in pixels.
-            width: Of the image, in pixels.
+        """Return the side of the tiles that an image of this size is painted in; `None`: it is painted whole.
 
         Example:
             >>> ApplySettings().tile_of(512, 768), ApplySettings().tile_of(4096, 4096)

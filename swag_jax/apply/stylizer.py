@@ -1,7 +1,7 @@
 """A trained generator with the network that it reads."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from swag_jax._pytree import pytree_dataclass
 from swag_jax.attention import Similarity
 from swag_jax.backbones import Backbone, Compute, Precision
 from swag_jax.backbones.zoo import padding_option
-from swag_jax.features import LayerSpec, taps
+from swag_jax.features import taps
 from swag_jax.generators import Generator, load_generator
 from swag_jax.generators.registry import method_of, with_parameters
 from swag_jax.params.safetensors_file import read_metadata
@@ -29,7 +29,6 @@ class Stylizer:
 
     Attributes:
         encoder: The network that the generator reads; `None` for one that reads images.
-        generator: The generator.
     """
 
     encoder: Backbone | None
@@ -55,13 +54,9 @@ class Stylizer:
     def extended(self, height: int, width: int) -> tuple[int, int]:
         """Return the next multiples of the stride, of which both sides have two at least.
 
-        Images are reflected beyond their end up to there, and results are cut: our choice. Layers of other sizes
-        would be compared at displaced samples.
-
-        Args:
-            height: Of an image.
-            width: Of an image.
+        Images are reflected beyond their end up to there, and results are cut: our choice.
         """
+        # Otherwise layers of different sizes would be compared at displaced samples.
         high, wide = (max(-(-side // self.stride), 2) * self.stride for side in (height, width))
         return high, wide
 
@@ -100,11 +95,15 @@ def load_stylizer(
     name = backbone or notes.get("encoder_backbone")
     if name is None:
         raise error(f"{path} must say which encoder it was trained with", cure="pass its backbone and its weights")
-    chosen = weights or _recorded_weights(notes, path)
-    seed = _recorded_seed(notes, path)
     padding = padding_option(name, notes.get("encoder_padding", "auto"))
     encoder, source = backbones.load(
-        name, weights=chosen, layers=generator.layers, seed=seed, precision=precision, frozen=True, **padding
+        name,
+        weights=weights or _recorded_weights(notes, path),
+        layers=generator.layers,
+        seed=_recorded_seed(notes, path),
+        precision=precision,
+        frozen=True,
+        **padding,
     )
     wanted = notes.get("encoder_sha256")
     if weights is None and wanted and source.sha256 != wanted:
@@ -123,7 +122,6 @@ def _compared_by(generator: Generator, similarity: Similarity) -> Generator:
 
 
 def _recorded_weights(notes: Mapping[str, str], path: Path) -> str:
-    """Return the weights that a checkpoint names, as `swag_jax.backbones.load` takes them."""
     kind, name = notes.get("encoder_kind"), notes.get("encoder", "")
     if kind == "random":
         return kind
@@ -143,12 +141,11 @@ def _recorded_seed(notes: Mapping[str, str], path: Path) -> int:
 
 
 def _check_layers(generator: Generator, encoder: Backbone) -> None:
-    """Raise unless the encoder has the layers that the generator reads, as wide as it reads them."""
-    found = taps(encoder, layers=generator.layers)
-    if found != generator.config.taps:
-        rule = f"the encoder must have the layers that the generator reads, {_described(generator.config.taps)}"
-        raise error(rule, got=_described(found), cure="pass the encoder that it was trained with")
-
-
-def _described(layers: Iterable[LayerSpec]) -> str:
-    return ", ".join(f"{tap.layer} ({tap.channels} channels, stride {tap.stride})" for tap in layers)
+    found, wanted = taps(encoder, layers=generator.layers), generator.config.taps
+    if found != wanted:
+        got, described = (
+            ", ".join(f"{tap.layer} ({tap.channels} channels, stride {tap.stride})" for tap in each)
+            for each in (found, wanted)
+        )
+        rule = f"the encoder must have the layers that the generator reads, {described}"
+        raise error(rule, got=got, cure="pass the encoder that it was trained with")

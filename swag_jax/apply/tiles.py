@@ -2,11 +2,8 @@ r"""Images of any size in tiles that equal the whole.
 
 A tile is painted in a window around it, so wide that nothing beyond the window can reach the tile. How far pixels reach
 is measured: sums over `NaN` are `NaN` (`reach`). Moments for instance norms over the whole content are gathered before,
-from all tiles: exactly, by Chan, Golub and LeVeque's rule for parts (1979, eq. 2.1). AdaIN, SANet and AdaAttN need one
-pass for that. Johnson's network has norms after each other and needs one for each: 15 passes over its first layers,
-about eight times the work of the image.
+from all tiles: exactly, by Chan, Golub and LeVeque's rule for parts (1979, eq. 2.1).
 
-All windows have one size and begin at multiples of the generator's stride, so that one program makes them all.
 """
 
 import functools
@@ -37,24 +34,20 @@ _DOUBLINGS = 6
 
 @dataclass(frozen=True)
 class Span:
-    """A tile along one axis.
-
-    Attributes:
-        start: Its first pixel.
-        stop: The pixel after its last.
-        window: The first pixel of its window.
-    """
+    """A tile along one axis, and the window around it."""
 
     start: int
     stop: int
-    window: int
+    window: int  # its first pixel
+
+    @property
+    def inner(self) -> slice:
+        """Where in its window the tile is."""
+        return slice(self.start - self.window, self.stop - self.window)
 
 
 def spans(length: int, *, side: int, halo: int) -> tuple[tuple[Span, ...], int]:
-    """Cut a length into tiles of a side, each with a window that reaches `halo` beyond it or to the end of the image.
-
-    Returns:
-        The tiles, and the length of every window.
+    """Return tiles of a side, each with a window that reaches `halo` beyond it or to the end, and the windows' length.
 
     Example:
         >>> spans(96, side=32, halo=16)
@@ -68,13 +61,12 @@ def spans(length: int, *, side: int, halo: int) -> tuple[tuple[Span, ...], int]:
 def reach(stylizer: Stylizer, conditioning: StyleConditioning, *, own: Any = None, mixed: bool = False) -> int:
     """Return how many pixels of the content, at most, lie between a painted pixel and one that it depends on.
 
-    With all moments given, it is found by painting a strip of which a part is `NaN`.
-
     Raises:
         UserError: If it is farther than any network's here; a convolution by Fourier transforms would look like that.
     """
     stride = stylizer.stride
     for side in (16 * stride * 2**i for i in range(_DOUBLINGS)):
+        # A painted pixel that depends on a NaN is NaN.
         strip = np.full((2 * stride, 2 * side + stride, 3), 0.5, np.float32)
         strip[:, side : side + stride] = np.nan
         found = np.asarray(_painted_strip(stylizer, conditioning, jnp.asarray(strip), own, mixed))
@@ -89,9 +81,9 @@ def reach(stylizer: Stylizer, conditioning: StyleConditioning, *, own: Any = Non
 def _painted_strip(stylizer, conditioning, strip, own, mixed):
     known: dict[str, Any] = {}
     while seen := _seen(stylizer, strip, known):
-        known |= {
-            name: (jnp.zeros(x.shape[-1], jnp.float32), jnp.ones(x.shape[-1], jnp.float32)) for name, x in seen.items()
-        }
+        # All moments are given: they would spread a NaN over the whole strip.
+        sizes = {name: x.shape[-1] for name, x in seen.items()}
+        known |= {name: (jnp.zeros(n, jnp.float32), jnp.ones(n, jnp.float32)) for name, n in sizes.items()}
     return paint(stylizer, conditioning, strip, own=own, mixed=mixed, known=known)
 
 
@@ -104,13 +96,7 @@ def _seen(stylizer: Stylizer, content: Any, known: Moments) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Grid:
-    """The tiles of an image.
-
-    Attributes:
-        rows: Along the height.
-        columns: Along the width.
-        window: Height and width of every window.
-    """
+    """The tiles of an image, along its height and its width, and the sides of every window."""
 
     rows: tuple[Span, ...]
     columns: tuple[Span, ...]
@@ -131,6 +117,7 @@ def grid(height: int, width: int, *, side: int, halo: int, stride: int) -> Grid:
     """Cut an image into tiles that begin at multiples of the stride; side and halo are rounded up to them."""
     side, halo = (math.ceil(length / stride) * stride for length in (side, halo))
     (rows, high), (columns, wide) = (spans(length, side=side, halo=halo) for length in (height, width))
+    # All windows have one size and begin at multiples of the stride, so that one program makes them all.
     return Grid(rows, columns, (high, wide))
 
 
@@ -144,53 +131,41 @@ def paint_tiled(
     own: Any = None,
     mixed: bool = False,
 ) -> HostImage:
-    """Return what `paint` does, in tiles, on every device.
-
-    Args:
-        stylizer: The generator and its encoder.
-        conditioning: Styles, blend and strength.
-        content: The content image, height and width multiples of `Stylizer.stride`, in host memory.
-        side: Side of the tiles in pixels.
-        masks: How much each style counts at each pixel; default: 1.
-        own: What was `read` of the content as its own style; needed if `mixed` and `Stylizer.needs_own`.
-        mixed: Whether the unstyled content shows through a strength or masks below 1.
-    """
+    """Return what `paint` does of an image in host memory, in tiles of this side, on every device."""
     halo = reach(stylizer, conditioning, own=own, mixed=mixed)
     cuts = grid(content.shape[0], content.shape[1], side=side, halo=halo, stride=stylizer.stride)
     shared = devices.replicate((stylizer, conditioning, own, gather_moments(stylizer, content, cuts)))
     result = np.empty_like(content)
 
-    def one(shared, window, masks):
-        stylizer, conditioning, own, known = shared
+    def one(stylizer, conditioning, own, known, window, masks):
         masks = None if masks is None else jnp.moveaxis(masks, -1, 0)
         return paint(stylizer, conditioning, window, masks=masks, own=own, mixed=mixed, known=known)
-
-    program = devices.map_batch(one, shared=["shared"])
 
     def arguments(tile):
         return cuts.cut(content, tile), None if masks is None else cuts.cut(masks, tile)
 
+    program = devices.map_batch(one, shared=["stylizer", "conditioning", "own", "known"])
     for (row, column), painted in _each(program, shared, cuts.tiles, arguments):
-        inner = _inner(row), _inner(column)
-        result[row.start : row.stop, column.start : column.stop] = painted[inner]
+        result[row.start : row.stop, column.start : column.stop] = painted[row.inner, column.inner]
     return result
 
 
 def gather_moments(stylizer: Stylizer, content: HostImage, cuts: Grid) -> dict[str, ChannelMoments]:
     """Return mean and deviation of the whole image at every norm, from its tiles."""
 
-    def one(shared, window, inner):
-        stylizer, known = shared
+    def one(stylizer, known, window, inner):
         seen = _seen(stylizer, window, known)
         return {name: centered_squares(x, region=_region(x, window, inner)) for name, x in seen.items()}
 
     def arguments(tile):
-        return cuts.cut(content, tile), np.array([(i.start, i.stop) for i in map(_inner, tile)])
+        return cuts.cut(content, tile), np.array([(span.inner.start, span.inner.stop) for span in tile])
 
     known: dict[str, ChannelMoments] = {}
     while True:
-        # A new program each time: the more is known, the deeper it goes.
-        program = devices.map_batch(one, shared=["shared"])
+        # A new program each time: the more is known, the deeper it goes. AdaIN, SANet and AdaAttN need one pass;
+        # Johnson's norms follow each other and take 15 passes over its first layers, about eight times the work of the
+        # image.
+        program = devices.map_batch(one, shared=["stylizer", "known"])
         shared = devices.replicate((stylizer, known))
         parts = [found for _, found in _each(program, shared, cuts.tiles, arguments)]
         if not parts[0]:
@@ -200,7 +175,7 @@ def gather_moments(stylizer: Stylizer, content: HostImage, cuts: Grid) -> dict[s
 
 
 def _region(features: Features, window: Image, inner: Int[Array, "2 2"]) -> Mask:
-    """Return which positions belong to the tile inside a window."""
+    # Which positions belong to the tile inside a window: each to that of its first pixel.
     sides = []
     for axis in (0, 1):
         stride = window.shape[axis] // features.shape[axis]
@@ -210,7 +185,7 @@ def _region(features: Features, window: Image, inner: Int[Array, "2 2"]) -> Mask
 
 
 def _together(parts: Sequence[tuple[Any, Any, Any]], *, unbiased: bool) -> ChannelMoments:
-    """Return mean and deviation from counts, means and centered squares of parts, as `moments` would."""
+    # Chan, Golub and LeVeque's rule in float64; otherwise as `moments`.
     counts, means, squares = (np.stack([np.asarray(p[i], np.float64) for p in parts]) for i in range(3))
     total, weights = counts.sum(), counts[:, None]
     mean = (weights * means).sum(0) / total
@@ -219,19 +194,15 @@ def _together(parts: Sequence[tuple[Any, Any, Any]], *, unbiased: bool) -> Chann
     return jnp.asarray(mean, jnp.float32), jnp.asarray(deviation, jnp.float32)
 
 
-def _inner(span: Span) -> slice:
-    """Return where in its window a tile is."""
-    return slice(span.start - span.window, span.stop - span.window)
-
-
 def _each(
     program: Any, shared: Any, tiles: Sequence[tuple[Span, Span]], arguments: Callable[..., Any]
 ) -> Iterator[tuple[tuple[Span, Span], Any]]:
-    """Run a program on every tile, one on each device at a time; yield each tile and its result."""
+    # One tile on each device at a time.
     for start in range(0, len(tiles), devices.count()):
         group = tiles[start : start + devices.count()]
         filled = devices.pad([arguments(tile) for tile in group], size=1)
         batch = jax.tree.map(lambda *x: np.stack(x), *filled)
-        found = devices.gather(program(shared, *devices.split(batch)), length=len(group))
+        found = devices.gather(program(*shared, *devices.split(batch)), length=len(group))
+
         for i, tile in enumerate(group):
             yield tile, jax.tree.map(lambda x, i=i: x[i], found)

@@ -9,15 +9,13 @@ from swag_jax.generators._layers import Conv, enlarge
 
 
 class Fusion(nnx.Module):
-    """A 3x3 convolution of the sum of a shallow layer and the enlarged deep one, without activation.
-
-    If the two differ in channels, as ResNets' do, a 1x1 convolution fits the deep one first: our generalization of
-    VGG19's layers, which do not. So is any ratio of strides but 2.
-    """
+    """A 3x3 convolution of the sum of a shallow layer and the enlarged deep one, without activation."""
 
     def __init__(self, shallow: LayerSpec, deep: LayerSpec, *, deviation: float | None = None, rngs: nnx.Rngs):
         self.ratio = deep.stride // shallow.stride
         self.conv = Conv(shallow.channels, shallow.channels, deviation=deviation, rngs=rngs)
+        # If the two differ in channels, as ResNets' do, a 1x1 convolution fits the deep one first: our generalization
+        # of VGG19's layers, which do not. So is any ratio of strides but 2.
         self.fits = deep.channels == shallow.channels
         if not self.fits:
             self.project = Conv(deep.channels, shallow.channels, size=1, deviation=deviation, rngs=rngs)

@@ -79,17 +79,14 @@ class Conv(nnx.Module):
         kernel = self.kernel[...]
         half = kernel.shape[0] // 2
         around = (half, half), (half, half)
-        x = x.astype(compute.dtype)
-        y = compute.convolve(x, kernel, stride=self.stride, padding=around, border="reflect")
+        y = compute.convolve(x.astype(compute.dtype), kernel, stride=self.stride, padding=around, border="reflect")
         return y + self.bias[...].astype(y.dtype)[None, None, None]
 
 
 def enlarge(x: Activations, ratio: int, *, rows: int, columns: int) -> Activations:
-    """Repeat every position `ratio` times on both axes, then cut, or repeat the edge, to `rows` and `columns`.
-
-    If sizes are multiples, this is the nearest up-sampling of all published decoders. If not, position i still covers
-    the pixels from i times its stride on, so that nothing is displaced.
-    """
+    """Repeat every position `ratio` times on both axes, then cut, or repeat the edge, to `rows` and `columns`."""
+    # If sizes are multiples, this is the nearest up-sampling of all published decoders. If not, position i still covers
+    # the pixels from i times its stride on, so that nothing is displaced.
     x = jnp.repeat(jnp.repeat(x, ratio, 1), ratio, 2)[:, :rows, :columns]
     short = rows - x.shape[1], columns - x.shape[2]
     # A pad by nothing copies the map on the CPU, and so does its gradient.
@@ -101,8 +98,10 @@ def normalized(x: Activations, *, known: BatchMoments | None = None) -> Activati
     return jax.vmap(lambda x, known: instance_norm(x, known=known))(x, known)
 
 
-def fitted(mask: BatchMask, features: Activations) -> BatchMask:
-    """Resample masks to a layer's positions, as `user_specify_demo.py` of Huage001/AdaAttN does."""
+def fitted(mask: BatchMask | None, features: Activations) -> BatchMask | None:
+    """Resample masks, if there are any, to a layer's positions, as `user_specify_demo.py` of Huage001/AdaAttN does."""
+    if mask is None:
+        return None
     floats = mask.astype(jnp.float32)[..., None]
     return jax.vmap(lambda m: nearest(m, *features.shape[1:3]))(floats)[..., 0] > 0
 

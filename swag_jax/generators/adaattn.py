@@ -19,26 +19,10 @@ from swag_jax.backbones import Compute
 from swag_jax.backbones.zoo import entry
 from swag_jax.features import LayerSpec
 from swag_jax.generators._fusion import Fusion
-from swag_jax.generators._layers import (
-    VGG_TAPS,
-    BatchFeatures,
-    BatchMask,
-    Conv,
-    KnownMoments,
-    check_taps,
-    fitted,
-)
+from swag_jax.generators._layers import VGG_TAPS, BatchFeatures, BatchMask, Conv, KnownMoments, check_taps, fitted
 from swag_jax.generators.decoder import Decoder
 from swag_jax.generators.layouts import DECODER, attention
-from swag_jax.generators.method import (
-    Generator,
-    Method,
-    Published,
-    Recipe,
-    Transferred,
-    of_pairs,
-    small_recipe,
-)
+from swag_jax.generators.method import Generator, Method, Published, Recipe, Transferred, of_pairs, small_recipe
 from swag_jax.losses._terms import (
     FEATURES,
     MOMENTS,
@@ -104,10 +88,7 @@ class AdaAttNConfig:
 
 
 class AdaptiveAttention(nnx.Module):
-    """Attention after 1x1 convolutions of queries, keys and values, at a layer of `channels`.
-
-    Its positions are compared by layers of `width` channels together, of which its own is the last.
-    """
+    """1x1 convolutions of values of `channels`, and of queries and keys of the `width` of all layers compared by."""
 
     def __init__(self, channels: int, width: int, *, rngs: nnx.Rngs):
         self.query = Conv(width, width, size=1, deviation=_DEVIATION, rngs=rngs)
@@ -116,10 +97,7 @@ class AdaptiveAttention(nnx.Module):
 
 
 class AdaAttN(Generator):
-    """The AdaAttN generator: attention of 9,066,752 and 468,096 parameters (the skip's), a decoder of 4,095,043.
-
-    Attention's logits and weights are float32 in full precision whatever `compute` says.
-    """
+    """The AdaAttN generator: attention of 9,066,752 and 468,096 parameters (the skip's), a decoder of 4,095,043."""
 
     config: AdaAttNConfig
 
@@ -152,8 +130,8 @@ class AdaAttN(Generator):
         samples = config.skip_samples if config.skip and tap == config.attended[0] else config.samples
         keys = jax.vmap(lambda f: key_features(f, layers=layers))({layer: style[layer] for layer in layers})
         keys, values = attention.key(keys, self.compute), attention.value(style[tap.layer], self.compute)
-        region = None if region is None else fitted(region, style[tap.layer])
-        return jax.vmap(lambda k, v, r: keep(k, v, key=key, samples=samples, region=r))(keys, values, region)
+        used = fitted(region, style[tap.layer])
+        return jax.vmap(lambda k, v, r: keep(k, v, key=key, samples=samples, region=r))(keys, values, used)
 
     def transfer(
         self,
@@ -166,9 +144,6 @@ class AdaAttN(Generator):
         """Attend at every attended layer, and fuse the two deepest.
 
         Args:
-            content: Activations of the content images.
-            kept: What `read` returned.
-            known: Moments of the content by the names that `normed` has; default: its own.
             region: The part of each content image that attends to the style's region only; default: all of it.
         """
         attended = self.config.attended
@@ -193,12 +168,13 @@ class AdaAttN(Generator):
         queries = jax.vmap(lambda f, known: key_features(f, layers=layers, known=known))(asked, moments)
         queries = getattr(self, tap.layer).query(queries, self.compute)
 
+        # A layer's own statistics restyle it; those of the others only compare positions. Attention's logits and
+        # weights are float32 in full precision whatever `compute` says.
         def one(content, queries, kept, region, known):
             return restyle(content, queries, kept, similarity=similarity, region=region, known=known)
 
-        region = None if region is None else fitted(region, content[tap.layer])
         own = None if moments is None else moments[tap.layer]
-        return jax.vmap(one)(content[tap.layer], queries, kept, region, own)
+        return jax.vmap(one)(content[tap.layer], queries, kept, fitted(region, content[tap.layer]), own)
 
     def normed(self, content: BatchFeatures, known: KnownMoments) -> dict[str, Activations]:
         """Return, for every attended layer, the layers that it is compared by at its size, as `attended/compared`."""
@@ -282,15 +258,9 @@ def local_target(
     r"""Return :math:`S \circ \mathrm{Norm}(F_c) + M` of attention without parameters; no gradient flows through it.
 
     Args:
-        content: Activations of the content image by layer.
-        style: Of the style image.
-        layers: The layers by which positions are compared; the last one is the one returned.
+        layers: The layers by which positions are compared; the last one is the one returned, in float32.
         key: Draws the style positions that are kept; needed if there are more than `samples`.
         samples: The most style positions to attend to; `None` keeps all.
-        similarity: How positions are compared.
-
-    Returns:
-        float32 features of the content's last layer's shape.
     """
     queries, keys = key_features(content, layers=layers), key_features(style, layers=layers)
     own = layers[-1]
@@ -315,30 +285,22 @@ def evaluate(
     parameters (`local_target`).
 
     Args:
-        output: Activations of the stylized image by layer.
-        content: Of the content image.
-        style: Of the style image.
-        objective: Layers, weights, normalization, smoothing.
+        output: Activations of the stylized image by layer, as `content` and `style` are of these.
         key: Draws the style positions that the local loss keeps, the generator's own; needed if there are more than
             `objective.samples`.
 
     Returns:
         The total, and the terms `global/...`, `local/...` and `content/...`, all float32.
-
-    Raises:
-        UserError: If a key is needed and not given.
     """
-    o, smoothing = objective, objective.smoothing
-    distance, of_moments = FEATURES[o.normalization], MOMENTS[o.normalization]
+    o, distance = objective, FEATURES[objective.normalization]
     attention = {"key": key, "samples": o.samples, "similarity": o.similarity}
     local = o.local_layers if o.local_weight else ()
     targets = {layer: local_target(content, style, layers=o.compared(layer), **attention) for layer in local}
     return evaluate_families(
-        [
-            Family("global", of_moments, o.global_weight, o.global_layers, output, style, smoothing),
-            Family("local", distance, o.local_weight, local, output, targets, smoothing),
-            Family("content", of_normalized(distance), o.content_weight, o.content_layers, output, content, smoothing),
-        ]
+        o.smoothing,
+        Family("global", MOMENTS[o.normalization], o.global_weight, o.global_layers, output, style),
+        Family("local", distance, o.local_weight, local, output, targets),
+        Family("content", of_normalized(distance), o.content_weight, o.content_layers, output, content),
     )
 
 
@@ -358,8 +320,6 @@ _NAMES = {
 
 _VIDEO_NAMES = {**_decoder_names("decoder"), **attention("", "relu3_1")}
 
-_SMALL_LAYERS = _VGG_LAYERS[1:4]
-
 METHOD = Method(
     "adaattn",
     AdaAttNConfig,
@@ -372,25 +332,13 @@ METHOD = Method(
             AdaAttNObjective(),
             "Huage001/AdaAttN: weights 10 and 3, Adam 2e-4 for two epochs of COCO, then times 0.3 for each of three "
             "more, batch 8, 512 squashed, crop 256, flips; the paper's step size may be 1e-4",
-            {
-                "squash": True,
-                "flip": True,
-                "steps": 5 * 82783 // 8,
-                "learning_rate": 2e-4,
-                "drops": (0.4, 0.6, 0.8),
-            },
+            {"squash": True, "flip": True, "steps": 5 * 82783 // 8, "learning_rate": 2e-4, "drops": (0.4, 0.6, 0.8)},
             hardware="one Tesla P40: less than a day (its issue 9)",
         ),
         "adaattn-small": small_recipe(
             AdaAttNConfig(VGG_TAPS[:4]),
             AdaAttNObjective(
-                compared_layers=_VGG_LAYERS[:4],
-                global_layers=_SMALL_LAYERS,
-                local_layers=_SMALL_LAYERS,
-                content_layers=_SMALL_LAYERS,
-                global_weight=3.0,
-                local_weight=5.0,
-                normalization="relative",
+                _VGG_LAYERS[:4], *[_VGG_LAYERS[1:4]] * 3, global_weight=3.0, local_weight=5.0, normalization="relative"
             ),
             "our choice, as adain-small: a block less than the paper's",
             {"squash": True, "flip": True, "steps": 3600, "drops": (0.85, 0.95)},
@@ -407,4 +355,3 @@ METHOD = Method(
     read_layers=lambda objective: objective.compared_layers,
     fit=lambda config, objective: replace(config, shallow=objective.shallow, similarity=objective.similarity),
 )
-"""AdaAttN as an entry of `swag_jax.generators.METHODS`."""

@@ -27,15 +27,7 @@ from swag_jax.generators._layers import (
 )
 from swag_jax.generators.decoder import Decoder
 from swag_jax.generators.layouts import ADAIN_DECODER
-from swag_jax.generators.method import (
-    Generator,
-    Method,
-    Published,
-    Recipe,
-    Transferred,
-    of_pairs,
-    small_recipe,
-)
+from swag_jax.generators.method import Generator, Method, Published, Recipe, Transferred, of_pairs, small_recipe
 from swag_jax.losses._terms import FEATURES, MOMENTS, Family, Normalization, check_objective, evaluate_families
 from swag_jax.losses.objective import Terms
 from swag_jax.params.layouts import Layout, table
@@ -69,10 +61,8 @@ class AdaIN(Generator):
 
     def read(self, style: BatchFeatures, *, key: Key | None = None, region: BatchMask | None = None) -> BatchMoments:
         """Return each channel's mean and deviation; nothing is drawn by the key."""
-        del key
         (layer,) = self.layers
-        region = None if region is None else fitted(region, style[layer])
-        return jax.vmap(lambda x, r: statistics.moments(x, region=r))(style[layer], region)
+        return jax.vmap(lambda x, r: statistics.moments(x, region=r))(style[layer], fitted(region, style[layer]))
 
     def transfer(self, content: BatchFeatures, kept: BatchMoments, *, known: KnownMoments | None = None) -> Transferred:
         """Give the content the style's moments."""
@@ -83,7 +73,6 @@ class AdaIN(Generator):
 
     def unstyled(self, content: BatchFeatures, own: object, *, known: KnownMoments | None = None) -> Transferred:
         """Return the content's features, as in the paper: its own moments make the same of them."""
-        del own, known
         (layer,) = self.layers
         return (content[layer],)
 
@@ -134,21 +123,17 @@ def evaluate(
     the target.
 
     Args:
-        output: Activations of the stylized image by layer.
-        content: Of the content image.
-        style: Of the style image.
-        objective: Layers, weights, normalization, smoothing.
+        output: Activations of the stylized image by layer, as `content` and `style` are of these.
 
     Returns:
         The total, and the terms `content/...` and `style/...`, all float32.
     """
-    norm, smoothing, layer = objective.normalization, objective.smoothing, objective.content_layer
+    o, layer = objective, objective.content_layer
     targets = {layer: lax.stop_gradient(statistics.adain(content[layer], style[layer]))}
     return evaluate_families(
-        [
-            Family("content", FEATURES[norm], objective.content_weight, (layer,), output, targets, smoothing),
-            Family("style", MOMENTS[norm], objective.style_weight, objective.style_layers, output, style, smoothing),
-        ]
+        o.smoothing,
+        Family("content", FEATURES[o.normalization], o.content_weight, (layer,), output, targets),
+        Family("style", MOMENTS[o.normalization], o.style_weight, o.style_layers, output, style),
     )
 
 
@@ -185,4 +170,3 @@ METHOD = Method(
     published={"adain": Published(AdaINConfig(), ("decoder",), Layout("adain", table(ADAIN_DECODER).get))},
     read_layers=lambda objective: (objective.content_layer,),
 )
-"""AdaIN as an entry of `swag_jax.generators.METHODS`."""

@@ -19,15 +19,8 @@ from swag_jax._files import check_apart
 from swag_jax._limits import read_json
 from swag_jax.backbones import Compute
 from swag_jax.features import LayerSpec
-from swag_jax.generators.method import Config, Generator, Published
-from swag_jax.generators.registry import (
-    METHODS,
-    PUBLISHED,
-    kinds_of,
-    method_of,
-    parameter_shapes,
-    with_parameters,
-)
+from swag_jax.generators.method import Config, Generator
+from swag_jax.generators.registry import METHODS, PUBLISHED, kinds_of, method_of, parameter_shapes, with_parameters
 from swag_jax.params._files import file_sha256
 from swag_jax.params.checkpoint_file import is_safetensors, tensors_sha256
 from swag_jax.params.convert import CONVERTER_VERSION, open_part, read_fitting
@@ -47,8 +40,7 @@ def save_generator(path: Path | str, generator: Generator, *, notes: Mapping[str
     """Write a generator with its configuration, whole or not at all.
 
     Args:
-        path: The safetensors file to write.
-        generator: Any generator.
+        path: The safetensors file.
         notes: Further metadata, such as what it was trained on.
 
     Raises:
@@ -67,14 +59,7 @@ def save_generator(path: Path | str, generator: Generator, *, notes: Mapping[str
 
 @devices.moves_arrays
 def load_generator(path: Path | str, *, compute: Compute | None = None) -> Generator:
-    """Read a generator that `save_generator` or `swag-jax weights convert` wrote.
-
-    Args:
-        path: A safetensors file.
-        compute: Precision and kernels; default: float32.
-
-    Returns:
-        The generator, of the configuration in the file.
+    """Return a generator that `save_generator` or `swag-jax weights convert` wrote, of the file's configuration.
 
     Raises:
         UserError: If the file is no generator's, is damaged, holds other numbers than were written, or does not fit
@@ -89,17 +74,7 @@ def load_generator(path: Path | str, *, compute: Compute | None = None) -> Gener
 
 
 def encoder_notes(source: params.Source, *, seed: int = 0, padding: str = "auto") -> dict[str, str]:
-    """Return the metadata by which a generator's encoder is found again.
-
-    Args:
-        source: Where the encoder's weights came from.
-        seed: Of weights that are random.
-        padding: A VGG's; `auto` is that of its weights.
-
-    Example:
-        >>> encoder_notes(params.resolve("vgg19", weights="random"), seed=3)["encoder_seed"]
-        '3'
-    """
+    """Return the metadata by which a generator's encoder is found again; `seed` is that of random weights."""
     return {
         "encoder": source.name,
         "encoder_backbone": source.backbone,
@@ -133,20 +108,14 @@ def convert_generator(sources: Sequence[Path], kind: str, output: Path) -> Confi
     rule = f"{files} must together be a published {kind} generator ({parts})"
     tensors = read_fitting(opened, layout, parameter_shapes(published.config), rule=rule)
     notes = {"source_sha256": json.dumps({source.name: file_sha256(source) for source in sources})}
-    notes |= _encoder_of(published) | {"converter_version": CONVERTER_VERSION}
-    _write(output, published.config, tensors, notes)
+    if published.reads is not None:
+        known = checkpoint(published.reads)
+        notes |= encoder_notes(params.Source("file", known.name, known.backbone, sha256=known.sha256))
+    _write(output, published.config, tensors, notes | {"converter_version": CONVERTER_VERSION})
     return published.config
 
 
-def _encoder_of(published: Published) -> dict[str, str]:
-    if published.reads is None:
-        return {}
-    known = checkpoint(published.reads)
-    return encoder_notes(params.Source("file", known.name, known.backbone, sha256=known.sha256))
-
-
 def _check_hash(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Raise if the file records a hash of its tensors and they have another."""
     noted = read_metadata(path).get("tensors_sha256")
     # Of the tensors as float32, or as they are in the file.
     if noted is not None and noted not in map(tensors_sha256, (tensors, read_safetensors(path))):
@@ -194,11 +163,7 @@ def _conversion(path: Path) -> str:
 
 
 def _config(cls: type, fields: Any) -> Any:
-    """Build a configuration of what a file says, each field of its type.
-
-    Raises:
-        ValueError: If a field is unknown, or its value is of another type or beyond all bounds.
-    """
+    # A file may say anything: unknown fields, other types, and numbers beyond all bounds are refused.
     if not isinstance(fields, dict):
         raise ValueError("no table of fields")
     types = typing.get_type_hints(cls)

@@ -52,11 +52,7 @@ class Decoder(nnx.Module):
             channels = _channels_out(name)
 
     def __call__(self, features: Activations, *, size: Size, skip: Activations | None = None) -> Images:
-        """Return images of `size`.
-
-        Every up-sampling doubles, and repeats the edge if the image needs one more; the rest beyond `size` is cut. If
-        the encoder's pools keep odd edges, these are the published decoder's pixels.
-        """
+        """Return images of `size`."""
         x = features
         for name in self.names:
             if name == self.skip_at and skip is not None:
@@ -65,6 +61,8 @@ class Decoder(nnx.Module):
             x = getattr(self, name)(x, self.compute)
             if name != self.names[-1]:
                 x = jax.nn.relu(x)
+            # Every up-sampling doubles, repeating the edge if the image needs one more; the rest beyond `size` is cut.
+            # If the encoder's pools keep odd edges, these are the published decoder's pixels.
             if name.endswith("_1") and name != self.names[-1]:
                 needed = [-(-side // (_stride(name) // 2)) for side in size]
                 rows, columns = (max(2 * n, m) for n, m in zip(x.shape[1:3], needed, strict=True))
@@ -88,7 +86,7 @@ def _block(name: str) -> int:
 
 
 def _channels_out(name: str) -> int:
-    """Return the input channels of VGG19's convolution of that name."""
+    # The input channels of VGG19's convolution of that name.
     if name == "conv1_1":
         return 3
     block = _block(name) - name.endswith("_1")

@@ -117,14 +117,13 @@ class Johnson(Generator):
         If height or width is no multiple of four, the last rows and columns are cut from the next larger one.
 
         Args:
-            images: Images, `batch height width 3` in [0, 1].
+            images: `batch height width 3` in [0, 1].
             known: Moments by the name of the norm, such as `block1.conv2`, if they are not the images' own.
         """
         return self._walk(images, known or {})[0]
 
     def encode(self, encoder: Backbone | None, images: Images) -> Images:
         """Return the images."""
-        del encoder
         return images
 
     def read(self, style: Any, *, key: Key | None = None, region: BatchMask | None = None) -> Any:
@@ -133,17 +132,14 @@ class Johnson(Generator):
 
     def transfer(self, content: Images, kept: None, *, known: KnownMoments | None = None) -> Transferred:
         """Return the stylized images: it has no features to mix, so pixels are mixed, which is our choice."""
-        del kept
         return (self(content, known=known),)
 
     def unstyled(self, content: Images, own: None, *, known: KnownMoments | None = None) -> Transferred:
         """Return the content images."""
-        del own, known
         return (content,)
 
     def decode(self, transferred: Transferred, *, size: Size) -> Images:
         """Return the images."""
-        del size
         return transferred[0]
 
     def normed(self, content: Images, known: KnownMoments) -> dict[str, Activations]:
@@ -175,7 +171,7 @@ class Johnson(Generator):
 
 
 def _style_targets(encoder: Backbone, image: AnyImage, *, objective: Objective) -> dict[str, Target]:
-    """Return what images are compared with: the Gram matrices of the one style, computed once."""
+    # The Gram matrices of the one style are computed once.
     return losses.style_targets(encoder, [image], objective=objective, blend=jnp.ones(1, jnp.float32))
 
 
@@ -188,9 +184,6 @@ def _loss(
     objective: Objective,
     key: Key,
 ) -> BatchLosses:
-    """Return the losses of a batch of images; `styles` are the targets of the one style."""
-    del key
-
     def one(content, output):
         targets = jax.lax.stop_gradient(losses.content_targets(encoder, content, objective=objective))
         return losses.evaluate(encoder, output, Targets(targets, dict(styles)), objective=objective)
@@ -219,10 +212,7 @@ def _scaled(tensors: Tensors) -> Tensors:
 _LAYOUT = Layout(
     "johnson",
     table(
-        {
-            **{f"{own}.conv2d": f"{ours}.conv" for own, (_, ours) in _NORMED.items()},
-            "deconv3.conv2d": "output",
-        },
+        {**{f"{own}.conv2d": f"{ours}.conv" for own, (_, ours) in _NORMED.items()}, "deconv3.conv2d": "output"},
         dict(_NORMED.values()),
     ).get,
     # PyTorch before 0.4 gave instance norms running statistics that these networks never used.
@@ -258,4 +248,3 @@ METHOD = Method(
     published={"johnson": Published(JohnsonConfig(bounded=False), ("mosaic",), _LAYOUT, reads=None)},
     style_targets=_style_targets,
 )
-"""Johnson's network as an entry of `swag_jax.generators.METHODS`."""

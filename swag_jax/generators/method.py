@@ -67,10 +67,6 @@ class Generator(nnx.Module):
     A style is read once for many contents, and what is transferred from several can be mixed before it is decoded. It
     is a pytree: pass it to `jax.jit` as an argument. Its images are float32 and may leave [0, 1] a little; clip them
     last.
-
-    Attributes:
-        config: What it is made of.
-        compute: Precision and kernels of its convolutions.
     """
 
     config: Any
@@ -111,14 +107,10 @@ class Generator(nnx.Module):
         r"""Return stylized images, decoded from :math:`\alpha t + (1 - \alpha) t_0`.
 
         Args:
-            content: Activations of the content images.
-            style: Activations of as many style images.
-            size: Height and width of the images wanted: the content images' own.
-            key: Draws the style positions that are kept, if there are too many; the same for the whole batch.
+            style: Activations of as many style images as contents.
+            size: Height and width of the content images.
+            key: Draws the style positions that are kept, the same for the whole batch; needed if there are too many.
             strength: :math:`\alpha`: 1 (as in training) is what is transferred, 0 the content `unstyled`.
-
-        Raises:
-            UserError: If a key is needed and not given.
         """
         transferred = self.transfer(content, self.read(style, key=key))
         if not isinstance(strength, float) or strength != 1:
@@ -139,35 +131,24 @@ class Generator(nnx.Module):
 
     @abc.abstractmethod
     def read(self, style: Any, *, key: Key | None = None, region: BatchMask | None = None) -> Any:
-        """Return what it keeps of style images.
+        """Return what it keeps of encoded style images.
 
         Args:
-            style: The style images, encoded.
-            key: Draws the positions that are kept, if there are too many.
+            key: Draws the positions that are kept; needed if there are too many.
             region: The part of each style image to be used, at any size; one without any position restricts nothing.
-
-        Raises:
-            UserError: If a key is needed and not given.
         """
 
     @abc.abstractmethod
     def transfer(self, content: Any, kept: Any, *, known: KnownMoments | None = None) -> Transferred:
-        """Return what is decoded.
+        """Return what is decoded of encoded content images.
 
         Args:
-            content: The content images, encoded.
             kept: What `read` returned of as many style images; `None` if no styles are read.
             known: Moments of the content by the names that `normed` has; default: its own.
         """
 
     def unstyled(self, content: Any, own: Any, *, known: KnownMoments | None = None) -> Transferred:
-        """Return what the unchanged content is decoded from: here, what is transferred from itself.
-
-        Args:
-            content: The content images, encoded.
-            own: What `read` returned of them, if `needs_own`.
-            known: Moments of the content, if they are not its own.
-        """
+        """Return what the unchanged content is decoded from: here, what is transferred from itself, `read` as `own`."""
         return self.transfer(content, own, known=known)
 
     def decode(self, transferred: Transferred, *, size: Size) -> Images:
@@ -176,14 +157,8 @@ class Generator(nnx.Module):
         return self.decoder(features, size=size, skip=skips[0] if skips else None)
 
     def normed(self, content: Any, known: KnownMoments) -> dict[str, Activations]:
-        """Return what its norms over the content see: of those not `known`, the ones that known ones decide.
-
-        Here, norms of the layers that are read, by the layers' names.
-
-        Args:
-            content: The content images, encoded.
-            known: Moments by the name of the norm.
-        """
+        """Return what its norms over the content see by name: of those not `known`, the ones that known ones decide."""
+        # Here one norm for each layer, none after another.
         return {layer: content[layer] for layer in self.layers if layer not in known}
 
 
@@ -196,37 +171,25 @@ def encode(encoder: Backbone, images: Images, *, layers: tuple[str, ...]) -> dic
 
 @dataclass(frozen=True)
 class Published:
-    """One kind of published checkpoint.
-
-    Attributes:
-        config: What its generator is made of.
-        files: The files that it comes in. Their keys do not collide, so that one layout serves all of them.
-        layout: How these files together lay out its weights.
-        reads: The checkpoint of its encoder by its name in the manifest; `None` for a generator that reads images.
-    """
+    """One kind of published checkpoint."""
 
     config: Config
-    files: tuple[str, ...]
+    files: tuple[str, ...]  # that it comes in; their keys do not collide, so that one layout serves all of them
     layout: Layout
-    reads: str | None = ENCODER
+    reads: str | None = ENCODER  # its encoder in the manifest; `None` for a generator that reads images
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to train a generator.
+    """One way to train a generator. If a paper and its public code differ, the code is followed and `source` says so.
 
-    If a paper and its public code differ, the code is followed and `source` says so. Data of published ones: MS-COCO
-    train2014 (82,783 images) for contents, WikiArt (Kaggle's Painter by Numbers) for styles. With another encoder's
-    weights activations have other scales; `normalization="relative"` (our choice) keeps the losses' weights meaningful.
+    With another encoder's weights activations have other scales; `normalization="relative"` (our choice) keeps the
+    losses' weights meaningful.
 
     Attributes:
-        config: What the generator is made of.
-        objective: What it is trained by.
         source: Where the numbers come from, and which of them are our choice.
         options: Other attributes of `swag_jax.train.TrainSettings`, by name.
         hardware: What it ran on, and for how long, as far as that is published.
-        contents: What its contents are.
-        styles: What its styles are.
         weights: The encoder's weights, by their name in the store or their kind.
     """
 
@@ -235,6 +198,7 @@ class Recipe:
     source: str
     options: Mapping[str, Any] = field(default_factory=dict)
     hardware: str = "not published"
+    # Of published ones: MS-COCO train2014 (82,783 images), and WikiArt (Kaggle's Painter by Numbers).
     contents: str = "COCO"
     styles: str = "WIKIART"
     weights: str = ENCODER
@@ -243,16 +207,9 @@ class Recipe:
 def small_recipe(config: Config, objective: TrainObjective, source: str, options: Mapping[str, Any]) -> Recipe:
     """Return a recipe of small crops for one core of a CPU."""
     small = {"padding": "reflect", "init": "kaiming", "batch_size": 4, "size": 80, "crop": 64, "learning_rate": 3e-4}
-    return Recipe(
-        config,
-        objective,
-        source,
-        {**options, **small, "precision": "bfloat16"},
-        hardware="one processor core with bfloat16 products: about an hour",
-        contents="PHOTOS",
-        styles="PAINTINGS",
-        weights="embedded",
-    )
+    hardware = "one processor core with bfloat16 products: about an hour"
+    options = {**options, **small, "precision": "bfloat16"}
+    return Recipe(config, objective, source, options, hardware, "PHOTOS", "PAINTINGS", "embedded")
 
 
 def _no_layers(objective: Any) -> tuple[str, ...]:
@@ -282,7 +239,7 @@ class Method:
             `style_targets` returned as styles, if the network reads none.
         recipes: Ways to train it; the default has the method's name.
         published: Checkpoints that others published, by the name that `swag-jax weights convert` has for them.
-        read_layers: The layers that its generators read under an objective, shallow to deep.
+        read_layers: The layers that its generators read under an objective, shallow to deep; none if they read images.
         fit: A configuration as an objective wants it.
         style_targets: `style_targets(encoder, image, objective=)`: what the loss needs of the one style that a network
             learns if it reads none.
@@ -301,21 +258,13 @@ class Method:
 
 
 def of_pairs(evaluate: Callable[..., Any]) -> Callable[..., BatchLosses]:
-    """Return a `Method`'s loss from that of one image, `evaluate(output, content, style, objective=, key=)`.
-
-    The three are activations at the objective's layers.
-    """
+    """Return a `Method`'s loss from one image's: `evaluate(output, content, style, objective=, key=)` of features."""
 
     def loss(
-        generator: Generator,
-        encoder: Backbone,
-        contents: Images,
-        styles: Images,
-        *,
-        objective: TrainObjective,
-        key: Key,
+        generator: Generator, encoder: Backbone, contents: Images, styles: Images, *, objective: Any, key: Key
     ) -> BatchLosses:
         layers = tuple(dict.fromkeys((*objective.layers, *generator.layers)))
+        # Both pass the encoder as one batch.
         both = encode(encoder, jnp.concatenate([contents, styles]), layers=layers)
         content, style = ({layer: jnp.split(x, 2)[i] for layer, x in both.items()} for i in range(2))
         stylized = generator(content, style, size=(contents.shape[1], contents.shape[2]), key=key)

@@ -25,18 +25,7 @@ PUBLISHED: Mapping[str, Published] = {
 
 
 def method_of(config: Config) -> Method:
-    """Return the method that a configuration is for.
-
-    Args:
-        config: Of any generator.
-
-    Raises:
-        UserError: If no method has such configurations.
-
-    Example:
-        >>> method_of(adain.AdaINConfig()).name
-        'adain'
-    """
+    """Return the method that a configuration is for."""
     for method in METHODS.values():
         if type(config) is method.config:
             return method
@@ -55,15 +44,12 @@ def kinds_of(keys: Collection[str]) -> tuple[str, ...]:
 
 @devices.moves_arrays
 def create(config: Config, *, seed: int = 0, compute: Compute | None = None) -> Generator:
-    """Build a generator with random weights, as its authors' code initializes it.
+    """Return a generator with random weights, as its authors' code initializes it.
 
     Args:
         config: What it is made of; its type says which generator.
-        seed: Seed of the initialization; equal seeds give equal weights.
-        compute: Precision and kernels; default: float32.
-
-    Returns:
-        The generator, with float32 parameters.
+        seed: Equal seeds give equal weights.
+        compute: Precision and kernels of its convolutions; default: float32. Parameters are float32 always.
 
     Example:
         >>> create(johnson.JohnsonConfig(channels=2, blocks=1), seed=3).config.channels
@@ -73,29 +59,12 @@ def create(config: Config, *, seed: int = 0, compute: Compute | None = None) -> 
 
 
 def parameter_shapes(config: Config) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every parameter by its flat name, without allocating any.
-
-    Args:
-        config: What the generator is made of.
-
-    Example:
-        >>> parameter_shapes(adain.AdaINConfig())["decoder.conv1_1.kernel"]
-        (3, 3, 64, 3)
-    """
+    """Return the shape of every parameter by its flat name, without allocating any."""
     return tree.shapes_of(nnx.eval_shape(lambda: create(config)))
 
 
 def with_parameters(
     config: Config, arrays: Mapping[str, np.ndarray | jax.Array], *, compute: Compute | None = None
 ) -> Generator:
-    """Return a generator made of its arrays.
-
-    Args:
-        config: What it is made of.
-        arrays: An array for each of its flat names.
-        compute: Precision and kernels; default: float32.
-
-    Raises:
-        UserError: If names or shapes differ; one line for every misfit.
-    """
+    """Return a generator made of an array for each of its flat names, or raise with a line for every misfit."""
     return tree.with_parameters(nnx.eval_shape(lambda: create(config, compute=compute)), arrays)

@@ -72,8 +72,7 @@ class StyleAttention(nnx.Module):
     def read(self, style: Activations, compute: Compute, *, region: BatchMask | None) -> StyleKeys:
         """Return keys and values of every style image."""
         keys, values = self.key(normalized(style), compute), self.value(style, compute)
-        region = None if region is None else fitted(region, style)
-        return jax.vmap(lambda k, v, r: keep(k, v, region=r))(keys, values, region)
+        return jax.vmap(lambda k, v, r: keep(k, v, region=r))(keys, values, fitted(region, style))
 
     def __call__(
         self,
@@ -112,8 +111,7 @@ class SANet(Generator):
     def read(
         self, style: BatchFeatures, *, key: Key | None = None, region: BatchMask | None = None
     ) -> dict[str, StyleKeys]:
-        """Return keys and values by layer; all positions are kept, so that nothing is drawn by a key."""
-        del key
+        """Return keys and values of all positions by layer; nothing is drawn by the key."""
         return {n: getattr(self, n).read(style[n], self.compute, region=region) for n in self.layers}
 
     def transfer(
@@ -177,14 +175,7 @@ class SANetObjective(Settings):
 @pytree_dataclass
 @dataclass(frozen=True)
 class Identity:
-    """An image that was its own style, and the result.
-
-    Attributes:
-        image: The image.
-        found: The result.
-        features: The image's activations by layer.
-        found_features: The result's.
-    """
+    """An image that was its own style, and the result, with activations of both by layer."""
 
     image: AnyImage
     found: AnyImage
@@ -209,40 +200,30 @@ def evaluate(
     own style, for the content and for the style.
 
     Args:
-        output: Activations of the stylized image by layer.
-        content: Of the content image.
-        style: Of the style image.
+        output: Activations of the stylized image by layer, as `content` and `style` are of these.
         identities: The content image in its own style, and the style image in its own.
-        objective: Layers, weights, normalization, smoothing.
 
     Returns:
         The total, and the terms `content/...`, `style/...`, `identity/pixels` and `identity/...`, all float32.
     """
-    o, smoothing = objective, objective.smoothing
-    distance, of_moments = FEATURES[o.normalization], MOMENTS[o.normalization]
+    o, distance = objective, FEATURES[objective.normalization]
     families = [
-        Family("content", of_normalized(distance), o.content_weight, o.content_layers, output, content, smoothing),
-        Family("style", of_moments, o.style_weight, o.style_layers, output, style, smoothing),
+        Family("content", of_normalized(distance), o.content_weight, o.content_layers, output, content),
+        Family("style", MOMENTS[o.normalization], o.style_weight, o.style_layers, output, style),
     ]
     for i in identities:
-        pixels = {"pixels": i.found}, {"pixels": i.image}
+        found, wanted = {"pixels": i.found}, {"pixels": i.image}
         families += [
-            Family("identity", distance, o.pixel_weight, ("pixels",), *pixels, Smoothing()),
-            Family("identity", distance, o.identity_weight, o.identity_layers, i.found_features, i.features, smoothing),
+            Family("identity", distance, o.pixel_weight, ("pixels",), found, wanted, smoothed=False),
+            Family("identity", distance, o.identity_weight, o.identity_layers, i.found_features, i.features),
         ]
-    return evaluate_families(families)
+    return evaluate_families(o.smoothing, *families)
 
 
 def _loss(
-    generator: Generator,
-    encoder: Backbone,
-    contents: Images,
-    styles: Images,
-    *,
-    objective: SANetObjective,
-    key: Key,
+    generator: Generator, encoder: Backbone, contents: Images, styles: Images, *, objective: SANetObjective, key: Key
 ) -> BatchLosses:
-    """Return the losses of a batch; content in style, content in content, style in style are painted as one batch."""
+    # Content in style, content in content, style in style are painted as one batch.
     both = jnp.concatenate([contents, styles])
     seen = encode(encoder, both, layers=tuple(dict.fromkeys((*objective.layers, *generator.layers))))
     number, images = len(contents), jnp.concatenate([contents, both])
@@ -291,4 +272,3 @@ METHOD = Method(
     published={"sanet": Published(SANetConfig(), ("decoder", "transformer"), Layout("sanet", table(_NAMES).get))},
     read_layers=lambda objective: objective.content_layers,
 )
-"""SANet as an entry of `swag_jax.generators.METHODS`."""

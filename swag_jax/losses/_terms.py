@@ -1,6 +1,6 @@
 """Parts that the objectives of generators share: distances by name, families of terms, checks of weights."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -24,29 +24,24 @@ MOMENTS = {"averaged": moments.averaged, "summed": moments.summed, "relative": m
 
 @dataclass(frozen=True)
 class Family:
-    """Terms that differ only in their layer: `weight` · `distance` of smoothed `features` from `targets`.
+    """Terms that differ only in their layer: `weight` · `distance` of smoothed `features` from `targets`."""
 
-    Attributes:
-        name: Prefix of the layer in a term's name.
-        weight: Of every term; 0 leaves the family out.
-    """
-
-    name: str
+    name: str  # before the layer's in a term's name
     distance: Callable[..., Scalar]
-    weight: float
+    weight: float  # 0 leaves the family out
     layers: tuple[str, ...]
     features: LayerFeatures
     targets: LayerFeatures
-    smoothing: Smoothing
+    smoothed: bool = True
 
 
-def evaluate_families(families: Sequence[Family]) -> tuple[Scalar, Terms]:
+def evaluate_families(smoothing: Smoothing, *families: Family) -> tuple[Scalar, Terms]:
     """Return the sum of all terms, and each by its name; terms of one name are added up."""
     terms: Terms = {}
     for family in families:
         for layer in family.layers if family.weight else ():
-            name = f"{family.name}/{layer}"
-            pair = smoothed(family.features[layer], family.targets[layer], family.smoothing, layer)
+            name, applied = f"{family.name}/{layer}", smoothing if family.smoothed else Smoothing()
+            pair = smoothed(family.features[layer], family.targets[layer], applied, layer)
             term = family.weight * family.distance(*pair)
             terms[name] = terms[name] + term if name in terms else term
     return jnp.stack(list(terms.values())).sum(), terms

@@ -102,15 +102,10 @@ class Objective(Settings):
 @pytree_dataclass
 @dataclass(frozen=True)
 class Target:
-    """What one layer is compared with.
+    """What one layer is compared with."""
 
-    Attributes:
-        value: Smoothed features (content) or their Gram matrix (style).
-        temperature: The softmax temperature both sides of the comparison use.
-    """
-
-    value: Features | Gram
-    temperature: Scalar
+    value: Features | Gram  # smoothed: features (content) or their Gram matrix (style)
+    temperature: Scalar  # of the softmax that both sides of the comparison use
 
 
 @pytree_dataclass
@@ -123,12 +118,7 @@ class Targets:
 
 
 def content_targets(network: Backbone, image: Image, *, objective: Objective) -> dict[str, Target]:
-    """Return the smoothed features of the content image by content layer.
-
-    Args:
-        image: The content image, of the size that is optimized.
-        objective: Layers and smoothing.
-    """
+    """Return the smoothed features of the content image, of the size that is optimized, by content layer."""
     if not objective.content_weight:
         return {}
     targets = {}
@@ -148,8 +138,7 @@ def style_targets(
     the weighted geometric mean of the temperatures that each of them asks for.
 
     Args:
-        images: One or more style images, of any sizes.
-        objective: Layers and smoothing.
+        images: Of any sizes.
         blend: A non-negative weight per style image; only their ratios matter.
     """
     if not objective.style_weight:
@@ -170,62 +159,37 @@ def _style_target(features: list[AnyFeatures], weights: Float[Array, " styles"],
 
 
 def evaluate(network: Backbone, image: Image, targets: Targets, *, objective: Objective) -> tuple[Scalar, Terms]:
-    """Return the total loss of an image and its weighted terms by name, which sum to the total.
-
-    Args:
-        image: The image, `height width 3` in [0, 1].
-        targets: Of `content_targets` and `style_targets` for the same network and objective.
-        objective: Layers, weights, normalization, smoothing.
-
-    Returns:
-        The total, and the terms, all float32. The form `jax.value_and_grad(..., has_aux=True)` expects.
+    """Return the total loss of an image in [0, 1] and its weighted terms by name, which sum to the total, all float32.
 
     Raises:
         UserError: If the array is no image by its shape and type; its values are taken as they are.
     """
     image = as_image(image, "evaluated", values=False)
     features = extract(network, image, layers=objective.layers)
-    terms: Terms = {}
-    if objective.content_weight:
-        terms |= _content_terms(features, targets.content, objective)
-    if objective.style_weight:
-        terms |= _style_terms(features, targets.style, objective)
+    terms = _layer_terms("content", features, targets.content, objective)
+    terms |= _layer_terms("style", features, targets.style, objective)
     if objective.tv_weight:
         terms["variation"] = objective.tv_weight * total_variation(image)
     return jnp.stack(list(terms.values())).sum(), terms
 
 
-def _content_terms(features: LayerFeatures, targets: Mapping[str, Target], objective: Objective) -> Terms:
-    terms = {}
-    layers = objective.content_layers
-    for layer, weight in zip(layers, _weights(objective.content_layer_weights, layers), strict=True):
+def _layer_terms(
+    kind: Literal["content", "style"], features: LayerFeatures, targets: Mapping[str, Target], objective: Objective
+) -> Terms:
+    layers, weight = getattr(objective, f"{kind}_layers"), getattr(objective, f"{kind}_weight")
+    shares = getattr(objective, f"{kind}_layer_weights") or tuple(1 / len(layers) for _ in layers)
+    normalization, terms = objective.normalization, {}
+    for layer, share in zip(layers, shares, strict=True) if weight else ():
         smoothing, target = objective.smoothing.at(layer), targets[layer]
         smoothed = smooth(features[layer], smoothing, temperature=target.temperature)
-        distance = _CONTENT[objective.normalization](smoothed, target.value)
-        scale = _unit(smoothed, smoothing, objective) ** 2
-        terms[f"content/{layer}"] = objective.content_weight * weight * scale * distance
+        # Published losses see a softmax that sums to one; relative ones do not depend on the unit.
+        scale = 1.0 if normalization == "relative" else unit(smoothed, smoothing)
+        if kind == "content":
+            distance, scale = _CONTENT[normalization](smoothed, target.value), scale**2
+        else:
+            distance, scale = _STYLE[normalization](gram(smoothed), target.value), scale**4
+        terms[f"{kind}/{layer}"] = weight * share * scale * distance
     return terms
-
-
-def _style_terms(features: LayerFeatures, targets: Mapping[str, Target], objective: Objective) -> Terms:
-    terms = {}
-    layers = objective.style_layers
-    for layer, weight in zip(layers, _weights(objective.style_layer_weights, layers), strict=True):
-        smoothing, target = objective.smoothing.at(layer), targets[layer]
-        smoothed = smooth(features[layer], smoothing, temperature=target.temperature)
-        distance = _STYLE[objective.normalization](gram(smoothed), target.value)
-        scale = _unit(smoothed, smoothing, objective) ** 4
-        terms[f"style/{layer}"] = objective.style_weight * weight * scale * distance
-    return terms
-
-
-def _unit(smoothed: Features, smoothing: Smoothing, objective: Objective) -> float:
-    """Return what smoothed features are to be multiplied by; relative distances do not depend on it."""
-    return 1.0 if objective.normalization == "relative" else unit(smoothed, smoothing)
-
-
-def _weights(weights: tuple[float, ...], layers: tuple[str, ...]) -> tuple[float, ...]:
-    return weights or tuple(1 / len(layers) for _ in layers)
 
 
 def _check_weights(weights: tuple[float, ...], layers: tuple[str, ...], family: str) -> None:

@@ -7,13 +7,7 @@ after a smoothing. Of the activations F of a layer, and of their Gram matrix G, 
 * `entropy`: :math:`H_n = -\frac{1}{\log N} \sum_i p_i \log p_i` with p the softmax over all N entries, in [0, 1];
 * `peak`: the largest entry over the root mean square.
 
-The paper names maximum and normalized entropy (eqs. 5 to 8); p, the Gram matrix as a mean over positions, and stored
-batch-norm statistics are our reading of it, under which random networks show the trends that it reports. Maximum and
-entropy follow the scale of the activations. `peak`, our addition, does not.
-
-A softmax is measured as the paper writes it (eq. 11), with entries that sum to one. They are so small that the
-entropies after it are near one whatever the network; `peak` is the same as that of the entries of mean one which the
-losses see.
+Maximum and entropy follow the scale of the activations. `peak`, our addition, does not.
 """
 
 import functools
@@ -29,7 +23,7 @@ from jaxtyping import Array, Float
 
 from swag_jax._checks import UserError, check_name, check_range, error
 from swag_jax._scheduler import THREADS, OutOfMemoryError, memory_explained, schedule
-from swag_jax._types import AnyHostImage, Features, Image, Images, Scalar
+from swag_jax._types import AnyHostImage, Features, Image, Images
 from swag_jax.backbones import Backbone
 from swag_jax.features import extract
 from swag_jax.images._arrays import ImageSource, called, host_image
@@ -40,6 +34,8 @@ from swag_jax.statistics import gram, normalized_entropy, peak
 
 MEASURES = ("max", "entropy", "peak", "gram_max", "gram_entropy", "gram_peak")
 """What is measured of each layer, in this order."""
+# The paper names maximum and normalized entropy (eqs. 5 to 8); p, the Gram matrix as a mean over positions, and stored
+# batch-norm statistics are our reading of it, under which random networks show the trends that it reports.
 
 RAW = "none"
 """The label of activations that are not smoothed."""
@@ -57,13 +53,7 @@ IMAGES_WAITING = 64
 
 @dataclass(frozen=True)
 class MeasuredImage:
-    """An image that was measured.
-
-    Attributes:
-        name: Its name.
-        height: Its height in pixels.
-        width: Its width in pixels.
-    """
+    """The name, height and width in pixels of an image that was measured."""
 
     name: str
     height: int
@@ -72,64 +62,30 @@ class MeasuredImage:
 
 @dataclass(frozen=True)
 class NetworkStatistics:
-    """The statistics of one network.
-
-    Attributes:
-        spec: What was measured.
-        source: Where its weights came from.
-        stages: The last layer of each stage, from stage 0, the stem, on; of weights that end inside a stage, the last
-            of its default style layers that they reach.
-        smoothings: Labels of the smoothings, `none` first.
-        values: By layer, shallow to deep: one number for each image, smoothing and measure.
-    """
+    """The statistics of one network."""
 
     spec: NetworkSpec
     source: Source
+    # The last layer of each, from stage 0, the stem, on; of weights that end inside a stage, the last of its default
+    # style layers that they reach.
     stages: Mapping[int, str]
-    smoothings: tuple[str, ...]
-    values: Mapping[str, Float[np.ndarray, "images smoothings measures"]]
+    smoothings: tuple[str, ...]  # labels, `none` first
+    values: Mapping[str, Float[np.ndarray, "images smoothings measures"]]  # by layer, shallow to deep
 
     def mean(self, layer: str, measure: str, *, smoothing: str = RAW) -> float:
-        """Return a measure of a layer, averaged over the images.
-
-        Args:
-            layer: A layer that was measured.
-            measure: One of `MEASURES`.
-            smoothing: One of the labels.
-
-        Raises:
-            UserError: If there is no such layer, measure or smoothing.
-        """
+        """Return one of `MEASURES` of a layer under a smoothing, by its label, averaged over the images."""
         return float(self._column(layer, measure, smoothing).mean())
 
     def deviation(self, layer: str, measure: str, *, smoothing: str = RAW) -> float:
-        """Return the standard deviation of a measure over the images; 0 for a single one.
-
-        Args:
-            layer: A layer that was measured.
-            measure: One of `MEASURES`.
-            smoothing: One of the labels.
-
-        Raises:
-            UserError: If there is no such layer, measure or smoothing.
-        """
+        """Return the standard deviation of a measure over the images; 0 for a single one."""
         return float(self._column(layer, measure, smoothing).std())
 
     def line(self, measure: str, *, smoothing: str = RAW) -> dict[int, float]:
-        """Return a measure by stage, averaged over the images.
-
-        Args:
-            measure: One of `MEASURES`.
-            smoothing: One of the labels.
-        """
+        """Return a measure by stage, averaged over the images."""
         return {stage: self.mean(layer, measure, smoothing=smoothing) for stage, layer in self.stages.items()}
 
     def as_dict(self, layer: str) -> dict[str, Any]:
-        """Return what is known of a layer: its raw means, their `deviation`, and both of each smoothing in `smoothed`.
-
-        Args:
-            layer: A layer that was measured.
-        """
+        """Return a layer's raw means, their `deviation`, and both of each smoothing in `smoothed`."""
 
         def numbers(kind: str) -> dict[str, Any]:
             means = {measure: self.mean(layer, measure, smoothing=kind) for measure in MEASURES}
@@ -146,18 +102,11 @@ class NetworkStatistics:
 
 @dataclass(frozen=True)
 class ActivationStatistics:
-    """The statistics of all networks over the same images.
+    """The statistics of all networks over the same images."""
 
-    Attributes:
-        networks: By the names of the subjects, in their order.
-        images: The images that all networks were measured on, in their order.
-        failures: What was wrong with the other images, by name.
-        seconds: Seconds in all.
-    """
-
-    networks: Mapping[str, NetworkStatistics]
-    images: tuple[MeasuredImage, ...]
-    failures: Mapping[str, str]
+    networks: Mapping[str, NetworkStatistics]  # by the names of the specs, in their order
+    images: tuple[MeasuredImage, ...]  # that all networks were measured on, in their order
+    failures: Mapping[str, str]  # what was wrong with the others, by name
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
@@ -185,23 +134,14 @@ class ActivationStatistics:
 
 @dataclass(frozen=True)
 class StatisticsProgress:
-    """The state of a measurement between two calls of a network.
+    """The state of a measurement between two calls of a network."""
 
-    Attributes:
-        network: The network that has just measured a few images.
-        images: Images that all networks have measured, or that failed.
-        total: Images in all.
-        failed: Images that failed so far.
-        seconds: Seconds since the networks were loaded.
-        seconds_left: Expected seconds to the end, from the rate so far.
-    """
-
-    network: str
-    images: int
+    network: str  # that has just measured a few images
+    images: int  # that all networks have measured, or that failed
     total: int
     failed: int
-    seconds: float
-    seconds_left: float
+    seconds: float  # since the networks were loaded
+    seconds_left: float  # expected from the rate so far
 
 
 _Measured: TypeAlias = tuple[MeasuredImage, dict[str, dict[str, np.ndarray]]]
@@ -214,19 +154,15 @@ StatisticsCallback: TypeAlias = Callable[[StatisticsProgress], object]
 def label(smoothing: Smoothing) -> str:
     """Return the name that a smoothing's values go by.
 
-    Args:
-        smoothing: The smoothing.
-
     Example:
         >>> [label(smoothing) for smoothing in (Smoothing(), *SMOOTHINGS, Smoothing("scale"))]
         ['none', 'softmax T=1', 'softmax T=auto', 'scale 0.001']
     """
     if smoothing.kind == "scale":
         return f"{smoothing.kind} {smoothing.scale:g}"
-    if smoothing.axes is None:
-        return smoothing.kind
     temperature = smoothing.temperature
-    return f"{smoothing.kind} T={temperature if isinstance(temperature, str) else format(temperature, 'g')}"
+    shown = temperature if isinstance(temperature, str) else format(temperature, "g")
+    return smoothing.kind if smoothing.axes is None else f"{smoothing.kind} T={shown}"
 
 
 def layer_statistics(features: Features, smoothing: Smoothing) -> Float[Array, " measures"]:
@@ -234,37 +170,27 @@ def layer_statistics(features: Features, smoothing: Smoothing) -> Float[Array, "
 
     Args:
         features: `height width channels`.
-        smoothing: The smoothing; `auto` finds its temperature on these features.
-
-    Returns:
-        One number for each of `MEASURES`.
+        smoothing: If it is `auto`, it finds its temperature on these features.
 
     Example:
         >>> one_hot = jnp.zeros((2, 2, 1)).at[0, 0, 0].set(4.0)
         >>> [round(float(x), 2) for x in layer_statistics(one_hot, Smoothing())][:4]
         [4.0, 0.19, 2.0, 4.0]
     """
-    values = _smoothed(features, smoothing)
-    return jnp.stack([*_measures(values), *_measures(gram(values))])
-
-
-def _smoothed(features: Features, smoothing: Smoothing) -> Features:
-    """Smooth; a softmax sums to one, as in eq. 11, and not to the number of entries, as in the losses."""
     if smoothing.axes is None:
-        return smooth(features, smoothing)
-    return softmax(features, axes=smoothing.axes, temperature=find_temperature(features, smoothing))
-
-
-def _measures(values: Float[Array, "..."]) -> tuple[Scalar, Scalar, Scalar]:
-    return values.max(), normalized_entropy(jax.nn.softmax(values.ravel())), peak(values)
+        values = smooth(features, smoothing)
+    else:
+        # As the paper writes it (eq. 11), a softmax sums to one here. Entropies after it are near one whatever the
+        # network, so small are its entries; `peak` is that of the losses' entries, which have a mean of one.
+        values = softmax(features, axes=smoothing.axes, temperature=find_temperature(features, smoothing))
+    of = ((x.max(), normalized_entropy(jax.nn.softmax(x.ravel())), peak(x)) for x in (values, gram(values)))
+    return jnp.stack([number for numbers in of for number in numbers])
 
 
 @functools.partial(jax.jit, static_argnames=("layers", "smoothings"))
 def _program(
     network: Backbone, images: Images, *, layers: tuple[str, ...], smoothings: tuple[Smoothing, ...]
 ) -> dict[str, Float[Array, "images smoothings measures"]]:
-    """Measure images of one shape; by layer."""
-
     def one(image: Image) -> dict[str, Any]:
         features = extract(network, image, layers=layers)
         return {
@@ -285,15 +211,15 @@ def activation_statistics(
     batch_size: int | None = None,
     callback: StatisticsCallback | None = None,
 ) -> ActivationStatistics:
-    """Measure networks on images.
+    """Return the statistics of networks on images.
 
     Args:
-        images: By name: images, `height width 3` in [0, 1], of any sizes, or functions without arguments that
-            read them when their turn comes.
-        networks: The networks; one given by its zoo name alone has random weights.
+        images: By name: images, `height width 3` in [0, 1], of any sizes, or functions without arguments that read them
+            when their turn comes.
+        networks: One given by its zoo name alone has random weights.
         layers: `stages` (the last layer of each), `all`, or layers by name, which every network must have.
         smoothings: Measure after each of these as well.
-        seed: Seed of random weights.
+        seed: Of random weights.
         batch_size: Images of one shape that are measured at once, at most; default: by their pixels.
         callback: Called with a `StatisticsProgress` whenever a network has measured some images.
 
@@ -321,12 +247,18 @@ def activation_statistics(
     kinds = {label(smoothing): smoothing for smoothing in (Smoothing(), *smoothings)}
     loaded = [load_network(spec, layers, seed=seed) for spec in specs]
     run = _Run(loaded, tuple(kinds.values()), total=len(images), batch_size=batch_size, callback=callback)
-    run.measure(images)
-    found = {
-        each.spec.name: NetworkStatistics(each.spec, each.source, each.stages, tuple(kinds), run.values(each))
-        for each in loaded
-    }
-    return ActivationStatistics(found, run.images, run.failures, time.perf_counter() - began)
+    measured = run.measure(images)
+    found = {each.spec.name: _statistics(each, tuple(kinds), [values for _, values in measured]) for each in loaded}
+    seen = tuple(image for image, _ in measured)
+    return ActivationStatistics(found, seen, run.failures, time.perf_counter() - began)
+
+
+def _statistics(
+    network: LoadedNetwork, kinds: tuple[str, ...], values: Sequence[Mapping[str, Any]]
+) -> NetworkStatistics:
+    own = [each[network.spec.name] for each in values]
+    by_layer = {layer: np.stack([each[layer] for each in own]).astype(np.float64) for layer in network.layers}
+    return NetworkStatistics(network.spec, network.source, network.stages, kinds, by_layer)
 
 
 class _Run:
@@ -349,18 +281,7 @@ class _Run:
         self._least = max((each.network.minimum_size(each.layers), each.spec.name) for each in networks)
         self._began = time.perf_counter()
 
-    @property
-    def images(self) -> tuple[MeasuredImage, ...]:
-        """What was measured, in the order of the images."""
-        return tuple(self._found[index][0] for index in sorted(self._found))
-
-    def values(self, network: LoadedNetwork) -> dict[str, Float[np.ndarray, "images smoothings measures"]]:
-        """Return the numbers of a network by layer."""
-        found = [self._found[index][1][network.spec.name] for index in sorted(self._found)]
-        return {layer: np.stack([each[layer] for each in found]).astype(np.float64) for layer in network.layers}
-
-    def measure(self, images: Mapping[str, ImageSource]) -> None:
-        """Measure all images, as soon as enough of one shape are there."""
+    def measure(self, images: Mapping[str, ImageSource]) -> list[_Measured]:
         found = schedule(
             images.items(),
             prepare=self._read,
@@ -378,6 +299,7 @@ class _Run:
         if not self._found:
             problems = "; ".join(self.failures.values()) or "none was given."
             raise UserError(f"there must be an image that can be measured: {problems}")
+        return [self._found[index] for index in sorted(self._found)]
 
     def _read(self, named: tuple[str, ImageSource]) -> tuple[str, AnyHostImage]:
         name, source = named
@@ -389,12 +311,12 @@ class _Run:
         return name, image
 
     def _room(self, named: tuple[str, AnyHostImage]) -> int:
-        """Return how many images of a shape are measured at once: as many as the first time."""
+        # As many as the first time, so that a shape has one program.
         height, width = named[1].shape[:2]
         return self._sizes.get((height, width), self.batch_size or max(1, PIXELS_AT_ONCE // (height * width)))
 
     def _measure(self, batch: Sequence[tuple[str, AnyHostImage]]) -> list[_Measured | UserError]:
-        """Measure images of one shape by every network; fill up with the last one."""
+        # The last image fills a batch up.
         images = [image for _, image in batch]
         height, width = shape = images[0].shape[:2]
         size = self._sizes.setdefault(shape, len(batch))
@@ -418,19 +340,17 @@ class _Run:
 
     def _checked(self, name: str, shape: tuple[int, int], values: dict[str, Any]) -> _Measured | UserError:
         for network in self.networks:
-            own = values[network.spec.name]
-            bad = [layer for layer in network.layers if not np.isfinite(own[layer]).all()]
-            if bad:
-                rule, got = f"the activations of {name} must be finite", f"others at {bad[0]} of {network.spec.name}"
-                return error(rule, got=got, cure="check its weights")
+            for layer in network.layers:
+                if not np.isfinite(values[network.spec.name][layer]).all():
+                    got = f"others at {layer} of {network.spec.name}"
+                    return error(f"the activations of {name} must be finite", got=got, cure="check its weights")
         return MeasuredImage(name, *shape), values
 
     def _tell(self, network: str, *, calls: int) -> None:
-        """Tell of a batch, which has taken so many calls of networks on an image; an image takes one of each."""
+        # Progress is counted in calls of a network on an image, of which each image takes one for every network.
         if self.callback is None:
             return
         calls += (len(self._found) + len(self.failures)) * len(self.networks)
         seconds, total = time.perf_counter() - self._began, self.total * len(self.networks)
-        left = seconds / calls * (total - calls)
-        ended = calls // len(self.networks)
+        left, ended = seconds / calls * (total - calls), calls // len(self.networks)
         self.callback(StatisticsProgress(network, ended, self.total, len(self.failures), seconds, left))

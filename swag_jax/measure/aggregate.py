@@ -1,7 +1,7 @@
 """Metrics over many stylized images: means with their standard errors, and distances of whole sets."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -16,8 +16,7 @@ class Estimate:
     """The mean of a metric over images.
 
     Attributes:
-        mean: The mean; for a metric of sets, its value.
-        standard_error: Of the mean; `None` for one image, and for a metric of sets.
+        standard_error: Of the mean; `None` for one image, and for a metric of sets, whose value `mean` is.
         count: How many images.
     """
 
@@ -63,15 +62,12 @@ class Aggregate:
             name: {c: estimate([value[c] for value in values]) for c in CANDIDATES}
             for name, values in self._values.items()
         }
-        count = min((moments.count for moments in self._moments.values()), default=0)
-        if count > 1:
-            style = self._moments["style"]
-            found["fid"] = {
-                c: Estimate(frechet_distance(self._moments[c], style), None, self._moments[c].count) for c in CANDIDATES
-            }
-        if "fid" in found and "lpips" in found:
-            found["artfid"] = {
-                c: Estimate(artfid(found["lpips"][c].mean, found["fid"][c].mean), None, found["fid"][c].count)
-                for c in CANDIDATES
-            }
+
+        def of_set(value: Callable[[Candidate], float]) -> dict[Candidate, Estimate]:
+            return {c: Estimate(value(c), None, self._moments[c].count) for c in CANDIDATES}
+
+        if min((moments.count for moments in self._moments.values()), default=0) > 1:
+            found["fid"] = of_set(lambda c: frechet_distance(self._moments[c], self._moments["style"]))
+            if "lpips" in found:
+                found["artfid"] = of_set(lambda c: artfid(found["lpips"][c].mean, found["fid"][c].mean))
         return found

@@ -45,17 +45,11 @@ CFSD_LAYER = "relu3_1"
 
 @dataclass(frozen=True)
 class Metric:
-    """Properties of a metric.
-
-    Attributes:
-        better: Which direction is better.
-        against: What a candidate is compared with: its content, its style, or `set`, all styles with all candidates.
-        reads: The attributes of `Evaluator` that it needs; none: the pixels.
-    """
+    """Properties of a metric."""
 
     better: Literal["higher", "lower"]
-    against: Literal["content", "style", "set"]
-    reads: tuple[str, ...] = ()
+    against: Literal["content", "style", "set"]  # what a candidate is compared with; `set`: all styles with all of them
+    reads: tuple[str, ...] = ()  # attributes of `Evaluator` that it needs; none: the pixels
 
 
 METRICS: Mapping[str, Metric] = {
@@ -98,7 +92,7 @@ class Evaluator:
 
     Attributes:
         metrics: Names from `METRICS`.
-        network: The network in which content and style are compared; not the one that made the images.
+        network: In which content and style are compared; not the one that made the images.
         content_layer: Its layer for `content`; empty: not read.
         style_layers: Its layers for `gram`, `moments` and `sliced-wasserstein`; empty: not read.
         vgg19: For `cfsd`.
@@ -123,12 +117,7 @@ class Evaluator:
                     raise error(f"the metric {name} needs the evaluator's {needed}", cure="load it, or leave it out")
 
     def compare(self, output: HostImage, content: AnyHostImage, styles: Sequence[AnyHostImage]) -> Comparison:
-        """Measure one image; with several styles, average over them.
-
-        Args:
-            output: The stylized image, `height width 3` in [0, 1].
-            content: The content image, of any size.
-            styles: One or more style images, of any sizes.
+        """Measure one image in [0, 1]; with several styles, average over them. These and the content may have any size.
 
         Raises:
             UserError: If there are no styles, the image is too small for a network, or a metric has no finite value.
@@ -138,13 +127,7 @@ class Evaluator:
     def compare_all(
         self, outputs: Sequence[HostImage], content: AnyHostImage, styles: Sequence[AnyHostImage]
     ) -> list[Comparison]:
-        """Measure several images of one size, made from one content and the same styles, each as `compare` does.
-
-        The content, the styles and the trivial results are processed once.
-
-        Raises:
-            UserError: If `compare` would, or the images differ in size.
-        """
+        """Measure several images of one size, made from the same content and styles, as `compare` does."""
         if not styles:
             raise error("there must be at least one style image", got=0)
         outputs, content = [host_image(x, "output") for x in outputs], host_image(content, "content")
@@ -175,26 +158,25 @@ class Evaluator:
         return comparisons
 
     def _vectors(self, views: dict[Candidate, list["_View"]]) -> dict[Candidate, Float[np.ndarray, "_ _"]]:
-        """Return the features for FID of every candidate, a row for each image; nothing without FID."""
+        # For FID: a row for each image.
         if self.inception is None:
             return {}
         return {c: np.stack([_fid_features(self.inception, v.image) for v in found]) for c, found in views.items()}
 
     def _mean_values(self, candidates: Sequence["_Candidates"], unchanged: "_View", paintings: list["_View"]) -> Values:
-        """Measure candidates against the content and each style, and average over the styles."""
-        found = [self._values(*of_style, unchanged) for of_style in zip(candidates, paintings, strict=True)]
-        return {name: {c: float(np.mean([v[name][c] for v in found])) for c in found[0][name]} for name in found[0]}
-
-    def _values(self, candidates: "_Candidates", painting: "_View", unchanged: "_View") -> Values:
         values: Values = {}
-        for name in self.metrics:
-            if name in _FORMULAS:
+        for name in filter(_FORMULAS.__contains__, self.metrics):
+            # Each style is measured on its own, then values are averaged.
+            found: dict[Candidate, list[float]] = {}
+            for of_style, painting in zip(candidates, paintings, strict=True):
                 side, wanted = (0, unchanged) if METRICS[name].against == "content" else (1, painting)
-                values[name] = {c: float(_FORMULAS[name](self, v[side], wanted)) for c, v in candidates.items()}
+                for candidate, views in of_style.items():
+                    found.setdefault(candidate, []).append(float(_FORMULAS[name](self, views[side], wanted)))
+            values[name] = {candidate: float(np.mean(each)) for candidate, each in found.items()}
         return values
 
     def _fitted(self, style: AnyHostImage, size: int, most: int) -> tuple[int, int]:
-        """Return the height and width at which a style is measured: large enough for the networks, but not huge."""
+        # Large enough for the networks, but not huge.
         height, width = style.shape[:2]
         # A style as long as a very long image could have more pixels than memory holds.
         size = min(size, math.isqrt(most * max(height, width) // min(height, width)))
@@ -203,7 +185,6 @@ class Evaluator:
 
     @functools.cached_property
     def _reads(self) -> dict[str, tuple[Backbone, tuple[str, ...]]]:
-        """The networks and the layers that are read, by the attribute that holds the network."""
         reads: dict[str, tuple[Backbone, tuple[str, ...]]] = {}
         if self.network is not None:
             layers = filter(None, (self.content_layer, *self.style_layers))
@@ -223,7 +204,6 @@ class _View:
         self._seen: dict[str, LayerFeatures] = {}
 
     def __getitem__(self, name: str) -> LayerFeatures:
-        """Return the features in the network that the evaluator's attribute `name` holds."""
         if name not in self._seen:
             network, layers = self._evaluator._reads[name]
             cure = "measure larger images, or shallower layers"
@@ -270,7 +250,6 @@ _FORMULAS: Mapping[str, Callable[[Evaluator, _View, _View], Scalar]] = {
 
 
 def _checked(values: Values) -> Values:
-    """Raise unless all values are finite."""
     for name, found in values.items():
         if not all(map(math.isfinite, found.values())):
             raise error(f"{name} must be finite", got=found, cure="is one of the images black?")

@@ -13,15 +13,11 @@ from swag_jax._checks import error
 
 @dataclass(frozen=True)
 class Moments:
-    """Number, mean and scatter of the feature vectors of a set of images.
-
-    Attributes:
-        scatter: The sum of the outer products of their deviations from the mean.
-    """
+    """Number, mean and scatter of the feature vectors of a set of images."""
 
     count: int
     mean: Float[np.ndarray, " features"]
-    scatter: Float[np.ndarray, "features features"]
+    scatter: Float[np.ndarray, "features features"]  # the sum of the outer products of deviations from the mean
 
     @classmethod
     def empty(cls, features: int) -> "Moments":
@@ -33,9 +29,9 @@ class Moments:
 
         .. math:: S = S_a + S_b + \frac{n_a n_b}{n_a + n_b} (\bar x_b - \bar x_a) (\bar x_b - \bar x_a)^T
 
-        After Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances",
-        1979; subtracting the mean from sums of squares at the end would lose digits.
+        Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979.
         """
+        # Subtracting the mean from sums of squares at the end would lose digits.
         vectors = np.asarray(vectors, np.float64)
         count = self.count + len(vectors)
         mean = vectors.mean(axis=0)
@@ -46,11 +42,7 @@ class Moments:
 
     @property
     def covariance(self) -> Float[np.ndarray, "features features"]:
-        """The scatter divided by one less than the count, as in the published FID code.
-
-        Raises:
-            UserError: If there are fewer than two vectors.
-        """
+        """The scatter divided by one less than the count, of at least two, as in the published FID code."""
         if self.count < 2:
             raise error("the covariance of features needs at least 2 images", got=self.count)
         return self.scatter / (self.count - 1)
@@ -61,27 +53,23 @@ def frechet_distance(first: Moments, second: Moments) -> float:
 
     .. math:: \|m_1 - m_2\|^2 + \operatorname{tr}(C_1 + C_2 - 2 (C_1 C_2)^{1/2})
 
-    With C = L L^T, the trace of the root is the sum of the singular values of L_1^T L_2: no matrix root has to
-    converge, nothing becomes complex, and singular covariances (fewer images than features) need no offset.
-
-    Returns:
-        0 for equal moments; no upper bound. It is biased upward, the more the fewer images there are (Chong and
-        Forsyth, CVPR 2020): compare only sets of equal size.
-
-    Raises:
-        UserError: If one of the sets has fewer than two images.
+    Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium", NeurIPS 2017,
+    eq. 6. 0 for equal moments; no upper bound. It is biased upward, the more the fewer images there are (Chong and
+    Forsyth, CVPR 2020): compare only sets of equal size, of at least two images.
 
     Example:
         >>> x = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
         >>> one, two = (Moments.empty(2).add(vectors) for vectors in (x, x + [3.0, 4.0]))
         >>> round(frechet_distance(one, two), 9)
         25.0
-
-    References:
-        Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium", NeurIPS
-        2017, eq. 6.
     """
-    roots = [_root(moments.covariance) for moments in (first, second)]
+    # With C = L L^T, L being eigenvectors times roots of eigenvalues, the trace of the root is the sum of the singular
+    # values of L_1^T L_2: no matrix root has to converge, nothing becomes complex, and singular covariances (fewer
+    # images than features) need no offset.
+    roots = []
+    for moments in (first, second):
+        variances, directions = np.linalg.eigh(moments.covariance)
+        roots.append(directions * np.sqrt(np.maximum(variances, 0)))
     step = first.mean - second.mean
     overlap = np.linalg.svd(roots[0].T @ roots[1], compute_uv=False).sum()
     traces = np.trace(first.covariance) + np.trace(second.covariance)
@@ -89,25 +77,15 @@ def frechet_distance(first: Moments, second: Moments) -> float:
     return max(0.0, float(step @ step + traces - 2 * overlap))
 
 
-def _root(covariance: Float[np.ndarray, "features features"]) -> Float[np.ndarray, "features features"]:
-    """Return L with C = L L^T: the eigenvectors times the roots of the eigenvalues."""
-    variances, directions = np.linalg.eigh(covariance)
-    return directions * np.sqrt(np.maximum(variances, 0))
-
-
 def artfid(lpips: float, fid: float) -> float:
     """Return (1 + LPIPS) · (1 + FID): content kept and style matched in one number; at least 1, lower is better.
 
-    Args:
-        lpips: Mean LPIPS (AlexNet) of the images from their contents.
-        fid: FID of the images from the styles.
+    From mean LPIPS (AlexNet) of images from their contents and their FID from the styles: Wright and Ommer, "ArtFID:
+    Quantitative Evaluation of Neural Style Transfer", GCPR 2022, whose FID uses their own Inception v3, trained on art.
+    The unchanged content can win: compare with the trivial results.
 
     Example:
         >>> artfid(0.5, 19.0)
         30.0
-
-    References:
-        Wright and Ommer, "ArtFID: Quantitative Evaluation of Neural Style Transfer", GCPR 2022; their FID uses their
-        own Inception v3, trained on art. The unchanged content can win: compare with the trivial results.
     """
     return (1 + lpips) * (1 + fid)

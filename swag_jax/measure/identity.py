@@ -13,10 +13,8 @@ def identity_distance(stylize: Callable[[Image, Image], Image], image: Image) ->
 
     .. math:: \sqrt{\operatorname{mean} (m(x, x) - x)^2}
 
-    SANet trains for it (Park and Lee, CVPR 2019: the identity loss in pixels); the root, as a metric: our choice.
-
-    Args:
-        stylize: The method m, a function of a content and a style image.
+    m takes a content and a style. SANet trains for it (Park and Lee, CVPR 2019: the identity loss in pixels); the root,
+    as a metric: our choice.
 
     Example:
         >>> float(identity_distance(lambda content, style: (content + style) / 2, jnp.ones((4, 4, 3))))

@@ -24,9 +24,8 @@ def fid_features(network: Backbone, image: Image, *, side: int = FID_SIDE) -> Fl
 
     Args:
         network: Inception v3 with the weights of FID's definition, down to its last block.
-        image: An image, which is stretched to a square, bilinearly and without antialiasing, as in pytorch-fid
-            (`F.interpolate(mode="bilinear", align_corners=False)`).
-        side: Height and width of that square in pixels.
+        image: It is stretched to a square of this side in pixels, bilinearly and without antialiasing, as in
+            pytorch-fid (`F.interpolate(mode="bilinear", align_corners=False)`).
 
     Example:
         >>> import jax.numpy as jnp

@@ -40,30 +40,17 @@ class NetworkSpec:
 
 @dataclass(frozen=True, eq=False)
 class LoadedNetwork:
-    """A network with the layers to be read, shallow to deep.
-
-    Attributes:
-        source: Where its weights came from.
-        stages: The last layer of each stage that the weights reach.
-    """
+    """A network with the layers to be read, shallow to deep."""
 
     spec: NetworkSpec
     network: Backbone
     source: Source
     layers: tuple[str, ...]
-    stages: dict[int, str]
+    stages: dict[int, str]  # the last layer of each that the weights reach
 
 
 def load_network(spec: NetworkSpec, layers: Choice, *, seed: int = 0) -> LoadedNetwork:
-    """Return a network down to the deepest layer that will be read.
-
-    Args:
-        layers: `stages` (the last layer of each), `all`, or layers by name.
-        seed: Of random weights.
-
-    Raises:
-        UserError: If a name is unknown, an option impossible, or weights are missing or damaged.
-    """
+    """Return a network down to the deepest layer that will be read; random weights are drawn from the seed."""
     if isinstance(layers, str):
         check_name(layers, CHOICES, what="choice of layers")
     name, weights, options = spec.backbone, spec.weights, dict(spec.options)
@@ -80,6 +67,6 @@ def load_network(spec: NetworkSpec, layers: Choice, *, seed: int = 0) -> LoadedN
 
 
 def _stage(layer: str, ends: Iterable[str], names: Sequence[str]) -> int:
-    """Return the stage of a layer: how many stages end before it. Layers after the last stage belong to it."""
+    # How many stages end before it; layers after the last stage belong to it.
     places = [names.index(end) for end in ends]
     return min(sum(place < names.index(layer) for place in places), len(places) - 1)

@@ -43,14 +43,8 @@ def lpips(features: LayerFeatures, reference: LayerFeatures, weights: LinearWeig
     .. math:: \sum_l \operatorname{mean}_{ij} \sum_c w^l_c (\hat F^l_{ijc} - \hat G^l_{ijc})^2, \quad
         \hat F_{ij} = F_{ij} / (\|F_{ij}\| + 10^{-10})
 
-    It is 0 for equal features and, with the published weights, about 1 for images that have nothing in common.
-
-    Args:
-        weights: A weight for each channel, by layer.
-
-    References:
-        Zhang, Isola, Efros, Shechtman and Wang, "The Unreasonable Effectiveness of Deep Features as a Perceptual
-        Metric", CVPR 2018, eq. 1; https://github.com/richzhang/PerceptualSimilarity, version 0.1.
+    It is 0 for equal features and, with the published weights, about 1 for images that have nothing in common. Zhang et
+    al., CVPR 2018, eq. 1; https://github.com/richzhang/PerceptualSimilarity, version 0.1.
 
     Example:
         >>> one, other = {"relu1": jnp.array([[[3.0, 0.0]]])}, {"relu1": jnp.array([[[0.0, 5.0]]])}
@@ -65,7 +59,7 @@ def lpips(features: LayerFeatures, reference: LayerFeatures, weights: LinearWeig
 
 
 def _unit(features: AnyFeatures) -> AnyFeatures:
-    """Scale the features at every position to unit length."""
+    # Features of unit length at every position.
     wide = widen(features)
     return wide / (jnp.linalg.norm(wide, axis=-1, keepdims=True) + EPSILON)
 
@@ -73,33 +67,20 @@ def _unit(features: AnyFeatures) -> AnyFeatures:
 @pytree_dataclass
 @dataclass(frozen=True)
 class LPIPS:
-    """LPIPS with its weights: a function of two images, and a pytree.
+    """LPIPS with its weights for each channel, by layer: a function of two images, and a pytree."""
 
-    The scaling layer of the lpips package computes (2 x - 1 + (.030, .088, .188)) / (.458, .448, .450), which is
-    (x - mean) / std with ImageNet's statistics: the trunk's own normalization.
-
-    Attributes:
-        trunk: The network whose features are compared.
-        weights: A weight for each channel, by layer.
-    """
+    # The scaling layer of the lpips package computes (2 x - 1 + (.030, .088, .188)) / (.458, .448, .450), which is
+    # (x - mean) / std with ImageNet's statistics: the trunk's own normalization.
 
     trunk: Backbone
     weights: dict[str, Float[Array, " _"]]
 
     def __call__(self, image: Image, reference: Image) -> Scalar:
-        """Return the distance of two images of one shape.
-
-        Raises:
-            UserError: If they are too small for the trunk's deepest layer.
-        """
+        """Return the distance of two images of one shape."""
         return lpips(self.read(image), self.read(reference), self.weights)
 
     def read(self, image: Image) -> LayerFeatures:
-        """Return the features of one image that are compared.
-
-        Raises:
-            UserError: If it is too small for the trunk's deepest layer.
-        """
+        """Return the features of one image that are compared; it must be large enough for the deepest layer."""
         check_sides(image, self.trunk.minimum_size(self.weights), "LPIPS")
         return extract(self.trunk, image, layers=self.weights)
 
@@ -124,7 +105,7 @@ def load_lpips(weights: Path, *, trunk: str = "imagenet") -> tuple[LPIPS, params
 
 
 def _trunk_of(weights: Path) -> str:
-    """Find the trunk by the channels of the linear layers."""
+    # The channels of the linear layers tell it.
     # A saved `lpips.LPIPS` also holds the same weights as `lins.*`, its trunk, and its scaling constants.
     shapes = checkpoint_shapes(weights)
     found = {key: shape for key, shape in shapes.items() if not re.fullmatch(r"(lins|net|scaling_layer)\..*", key)}

@@ -35,7 +35,8 @@ def ssim(image: Image, reference: Image) -> Scalar:
 
     Means, variances and the covariance are those under a Gaussian window, at every position where it lies inside the
     image, for red, green and blue separately: what evaluations of style transfer report (`SSIM(channel=3)` of
-    pytorch-msssim, as in jiwoogit/StyleID; `channel_axis` of scikit-image). The paper itself has gray images.
+    pytorch-msssim, as in jiwoogit/StyleID; `channel_axis` of scikit-image). The paper itself has gray images: Wang,
+    Bovik, Sheikh and Simoncelli, IEEE Transactions on Image Processing 13, 2004, eq. 13.
 
     Raises:
         UserError: If a side is shorter than the window's 11 pixels, or an array is no image.
@@ -43,10 +44,6 @@ def ssim(image: Image, reference: Image) -> Scalar:
     Example:
         >>> float(ssim(jnp.ones((16, 16, 3)), jnp.ones((16, 16, 3))))
         1.0
-
-    References:
-        Wang, Bovik, Sheikh and Simoncelli, "Image Quality Assessment: From Error Visibility to Structural
-        Similarity", IEEE Transactions on Image Processing 13, 2004, eq. 13.
     """
     image, reference = as_image(image, "compared"), as_image(reference, "reference")
     check_sides(image, WINDOW, "SSIM")
@@ -62,7 +59,7 @@ def ssim(image: Image, reference: Image) -> Scalar:
 
 
 def _windowed(values: Float[Array, "height width channels"]) -> Float[Array, "rows columns channels"]:
-    """Average under the window wherever it lies inside, first down, then across."""
+    # Under the window wherever it lies inside, first down, then across.
     places = np.arange(WINDOW) - WINDOW // 2
     bell = np.exp(-0.5 * (places / WINDOW_DEVIATION) ** 2)
     weights = bell / bell.sum()
@@ -76,9 +73,8 @@ def _windowed(values: Float[Array, "height width channels"]) -> Float[Array, "ro
 def content_distance(features: Features, target: Features) -> Scalar:
     r"""Return :math:`\|F - F_c\|^2 / \|F_c - \bar F_c\|^2`, the bar being the mean over all entries.
 
-    It is 0 for equal features and 1 if all structure is lost, without an upper bound. This is the content loss
-    `swag_jax.losses.content.relative`, which means the same for every layer, network and size, and so can be
-    measured in a network that did not make the image.
+    0 for equal features and 1 if all structure is lost, without an upper bound: the content loss
+    `swag_jax.losses.content.relative`, whose unit lets it be measured in a network that did not make the image.
 
     Example:
         >>> target = jnp.array([[[0.0], [2.0]]])
@@ -97,15 +93,13 @@ def cfsd(features: Features, target: Features) -> Scalar:
     It is 0 for equal features; there is no upper bound. The rows of F are the positions, C is the number of channels.
     Meant for VGG19's relu3_1. The division by C² and the sum over positions are those of StyleID's released code
     (`PatchSimi` in evaluation/image_metrics.py), which made the published numbers, at 512 x 512 pixels: the sum grows
-    with the image, so compare at one size. The paper's own formula was not available.
+    with the image, so compare at one size. The paper's own formula was not available: Chung, Hyun and Heo, "Style
+    Injection in Diffusion", CVPR 2024, section 4; https://github.com/jiwoogit/StyleID.
 
     Example:
         >>> target = jnp.array([[[0.0], [2.0]]])
         >>> float(cfsd(target, target)), round(float(cfsd(jnp.ones((1, 2, 1)), target)), 4)
         (0.0, 0.6031)
-
-    References:
-        Chung, Hyun and Heo, "Style Injection in Diffusion", CVPR 2024, section 4; https://github.com/jiwoogit/StyleID.
     """
     channels = features.shape[-1]
     found, wanted = (widen(f).reshape(-1, channels) / channels for f in (features, target))

@@ -77,23 +77,15 @@ def sliced_wasserstein(
         {\sum_\theta \operatorname{Var}(\theta \cdot F_s^l)}
 
     It is 0 for the style itself and 1 for features that are the style's mean everywhere; there is no upper bound. Q is
-    the quantile function of the features projected onto a direction; the integral over two step functions is exact for
-    any numbers of positions. Unlike Gram matrices and moments, it is zero for equal distributions only (as the number
-    of directions grows). Directions of one layer are orthogonal, as far as there are channels (Rowland et al., AISTATS
-    2019), which lowers the variance of the sum.
-
-    Args:
-        key: Draws the directions.
+    the quantile function of the features projected onto a direction. Unlike Gram matrices and moments, it is zero for
+    equal distributions only (as the number of directions grows). Heitz, Vanhoey, Chambon and Belcour, "A Sliced
+    Wasserstein Loss for Neural Texture Synthesis", CVPR 2021; in units of the style's variance: our choice.
 
     Example:
         >>> style = {"relu1_1": jnp.arange(12.0).reshape(3, 2, 2)}
         >>> mean = {"relu1_1": jnp.broadcast_to(jnp.array([5.0, 6.0]), (4, 4, 2))}
         >>> round(float(sliced_wasserstein(jax.random.key(0), mean, style)), 5)
         1.0
-
-    References:
-        Heitz, Vanhoey, Chambon and Belcour, "A Sliced Wasserstein Loss for Neural Texture Synthesis", CVPR 2021;
-        in units of the style's variance: our choice.
     """
     keys = iter(jax.random.split(key, len(target)))
 
@@ -110,20 +102,16 @@ def color_distance(key: Key, image: AnyImage, reference: AnyImage, *, directions
 
     It is 0 for equal distributions of colors and at most 1, between black and white; adding one v to all colors moves
     them by the root mean square of v's channels. Unlike distances of histograms (StyleID's evaluation has HistoGAN's),
-    it needs no bins, respects how far apart two colors are, and compares images of different sizes.
+    it needs no bins, respects how far apart two colors are, and compares images of different sizes. Rabin, Peyré, Delon
+    and Bernot, SSVM 2011, mix colors by the same distance.
 
     Args:
-        key: Draws the directions.
         directions: How many; a multiple of three covers the cube evenly.
 
     Example:
         >>> gray = jnp.full((4, 4, 3), 0.25)
         >>> round(float(color_distance(jax.random.key(0), gray, gray[:2] + 0.5)), 6)
         0.5
-
-    References:
-        Rabin, Peyré, Delon and Bernot, "Wasserstein Barycenter and Its Application to Texture Mixing", SSVM 2011, on
-        the same distance for mixing colors.
     """
     squared, _ = _sliced(key, as_image(image, "compared"), as_image(reference, "reference"), directions)
     return jnp.sqrt(squared)
@@ -145,7 +133,7 @@ def _relative(distance: Scalar, unit: Scalar) -> Scalar:
 
 
 def _sliced(key: Key, features: AnyFeatures, target: AnyFeatures, directions: int) -> tuple[Scalar, Scalar]:
-    """Return the mean over directions of the squared distance, and of the target's variance."""
+    # The mean over directions of the squared distance, and of the target's variance.
     channels = target.shape[-1]
     found, wanted = (widen(f).reshape(-1, channels) for f in (features, target))
 
@@ -158,7 +146,7 @@ def _sliced(key: Key, features: AnyFeatures, target: AnyFeatures, directions: in
 
 
 def _directions(key: Key, channels: int, count: int) -> Float[Array, "count channels"]:
-    """Draw random unit vectors, in groups of orthogonal ones."""
+    # Unit vectors, orthogonal as far as there are channels (Rowland et al., AISTATS 2019), for a sum of less variance.
     together = min(channels, count)
     groups = -(-count // together)
     drawn = jax.random.normal(key, (groups, together, channels), jnp.float32)
@@ -166,8 +154,7 @@ def _directions(key: Key, channels: int, count: int) -> Float[Array, "count chan
 
 
 def _at_right_angles(rows: Float[Array, "rows channels"]) -> Float[Array, "rows channels"]:
-    """Apply Gram and Schmidt's method, twice for each row, which is enough (Kahan and Parlett)."""
-
+    # Gram and Schmidt's method, twice for each row, which is enough (Kahan and Parlett).
     def add(basis, numbered):
         place, row = numbered
         for _ in range(2):
@@ -179,7 +166,7 @@ def _at_right_angles(rows: Float[Array, "rows channels"]) -> Float[Array, "rows 
 
 
 def _sorted(values: Float[Array, " points"]) -> Float[Array, " points"]:
-    """Sort as integers of the same order, which XLA's CPU backend does faster than float32."""
+    # Integers of the same order are sorted faster than float32 by XLA's CPU backend.
     if values.dtype != jnp.float32:
         return jnp.sort(values)
     # The bits of a negative number grow with its magnitude; with all but the sign inverted, they grow with its value.
@@ -189,7 +176,7 @@ def _sorted(values: Float[Array, " points"]) -> Float[Array, " points"]:
 
 
 def _squared_distance(x: Float[Array, " points"], y: Float[Array, " other_points"]) -> Scalar:
-    """Integrate the squared difference of the quantile functions of two sorted samples."""
+    # The integral of the squared difference of the quantile functions of two sorted samples, exact for any sizes.
     if x.shape == y.shape:
         return ((x - y) ** 2).mean()
     first, second, widths = _steps(len(x), len(y))
@@ -197,11 +184,8 @@ def _squared_distance(x: Float[Array, " points"], y: Float[Array, " other_points
 
 
 def _steps(first: int, second: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the intervals on which two quantile functions are constant: the index into either sample, and the width.
-
-    The k-th of n sorted values is the quantile function on ((k - 1) / n, k / n]. Ends of intervals are counted in units
-    of 1 / (first · second), so that they are exact.
-    """
+    # The intervals on which both are constant: the index into either sample, and the width. The k-th of n values is the
+    # function on ((k - 1) / n, k / n]; ends are counted in units of 1 / (first * second), so that they are exact.
     ends = np.union1d(np.arange(1, first + 1) * second, np.arange(1, second + 1) * first)
     widths = np.diff(ends, prepend=0) / (first * second)
     return (ends - 1) // second, (ends - 1) // first, widths

@@ -21,21 +21,12 @@ from swag_jax._types import Image
 
 
 def to_image(coordinates: Image, *, decay: float) -> Image:
-    """Return x = B z. B is symmetric, so that this also maps an image's gradient to that of its coordinates.
-
-    Args:
-        coordinates: z, `height width 3`.
-        decay: p >= 0; 0 for pixels.
-    """
+    """Return x = B z, `height width 3`. B is symmetric: this also maps an image's gradient to its coordinates'."""
     return _filtered(coordinates, -decay) if decay else coordinates
 
 
 def from_image(image: Image, *, decay: float) -> Image:
     """Return z = B^-1 x, the coordinates of an image.
-
-    Args:
-        image: x, `height width 3`.
-        decay: p >= 0; 0 for pixels.
 
     Example:
         >>> image = jnp.linspace(0, 1, 48).reshape(4, 4, 3)

@@ -3,8 +3,6 @@
 Many pairs are prepared ahead by threads and batched by problem: network, objective, solver and scales. A pair that
 fails has its own error and disturbs no other.
 
-A batch that is not full is solved at the next of a few sizes per device (1 to 8, then four for each doubling), so that
-the number of programs stays small and the copies of its last pair that fill it up are less than a fifth of it.
 """
 
 import os
@@ -25,14 +23,7 @@ from swag_jax.backbones import Backbone
 from swag_jax.images._arrays import ImageSource, as_image
 from swag_jax.losses import Objective
 from swag_jax.optimize import memory
-from swag_jax.optimize.engine import (
-    Programs,
-    Run,
-    check_memory,
-    chunk_length,
-    make_targets,
-    objective_with_gradient,
-)
+from swag_jax.optimize.engine import Programs, Run, check_memory, chunk_length, make_targets, objective_with_gradient
 from swag_jax.optimize.pairs import Pair, PreparedPair, Problem, Reader
 from swag_jax.optimize.result import BatchProgress, BatchResult, Outcome, Progress, Result
 from swag_jax.optimize.settings import StylizeSettings
@@ -47,8 +38,6 @@ AHEAD = 128
 pixels they take about 2 GiB of host memory."""
 
 Callback: TypeAlias = Callable[[Progress], object]
-"""Called between chunks of steps; returning True stops the run."""
-
 BatchCallback: TypeAlias = Callable[[BatchProgress], object]
 """Called between chunks of steps; returning True stops the run."""
 
@@ -68,9 +57,8 @@ def solve(
     Args:
         content: `height width 3` in [0, 1].
         styles: One or more style images, of any sizes, mixed equally.
-        objective: What is minimized.
         solver: `LBFGS()` or `Adam()`.
-        steps: Steps, each one evaluation of loss and gradient.
+        steps: Each is one evaluation of loss and gradient.
         init: Where to start; default: the content.
 
     Returns:
@@ -95,9 +83,8 @@ def solve(
     content, styles = as_image(content, "content"), [as_image(style, "style") for style in styles]
     init = content if init is None else as_image(init, "init")
     targets = make_targets(network, content, styles, objective=objective, blend=jnp.ones(len(styles), jnp.float32))
-    evaluation = objective_with_gradient(network, targets, objective)
     state = solver.init(init, objective.terms)
-    state, history = run(evaluation, solver, state, steps=steps)
+    state, history = run(objective_with_gradient(network, targets, objective), solver, state, steps=steps)
     return solver.image(state), history
 
 
@@ -115,14 +102,14 @@ def stylize(
     """Paint `content` in the manner of `style` by optimizing an image, coarse to fine.
 
     Args:
-        content: The content image, `height width 3` in [0, 1].
+        content: `height width 3` in [0, 1].
         style: The style image, or several to be mixed; any sizes.
         settings: Network, losses, solver and sizes; see `swag_jax.presets`.
         key: Randomness of the initial noise; default: from `settings.seed`.
         init: An image to start from, instead of what `settings.init` says.
         callback: Called with a `Progress` between chunks of steps; returning True stops the run.
-        every: Call `callback` at every multiple of this many steps, and at the end of each scale; default: after
-            every 5 steps on the CPU, 20 elsewhere.
+        every: Call it at every multiple of this many steps, and at the end of each scale; default: after every 5 steps
+            on the CPU, 20 elsewhere.
 
     Returns:
         The image at the content's aspect ratio with `settings.size` as its longer side, and the run's record.
@@ -141,15 +128,13 @@ def stylize(
     """
     settings, programs = settings or StylizeSettings(), Programs(mapping=None)
 
-    def check(problem: Problem) -> None:
-        check_memory(programs, problem, every=every)
-
     def tell(run: Run, steps: int, seconds: float) -> bool:
         return callback is not None and callback(_progress(run, rate=steps / seconds)) is True
 
     styles: Any = tuple(style) if isinstance(style, (list, tuple)) else style
-    pair = Reader().prepare(Pair(content, styles, settings, key, init=init), check=check)
-    engine = Run(programs, [pair], tell, every=every)
+    pair = Pair(content, styles, settings, key, init=init)
+    prepared = Reader().prepare(pair, check=lambda problem: check_memory(programs, problem, every=every))
+    engine = Run(programs, [prepared], tell, every=every)
     engine.seconds["compile"] = programs.seconds
     (found,) = engine.solve()
     if isinstance(found, UserError):
@@ -158,15 +143,17 @@ def stylize(
 
 
 def _progress(run: Run, *, rate: float) -> Progress:
+    ahead, scale = run.problem.scales[len(run.steps) :], run.scale
+    work_left = scale.pixels * (scale.steps - run.steps[-1]) + sum(each.work for each in ahead)
     return Progress(
         step=run.step,
         steps=sum(scale.steps for scale in run.problem.scales),
-        height=run.scale.height,
-        width=run.scale.width,
+        height=scale.height,
+        width=scale.width,
         losses={name: float(values[0, -1]) for name, values in run.histories[-1].items()},
         rate=rate,
         seconds=sum(run.seconds.values()),
-        seconds_left=run.work_left / (rate * run.scale.pixels),
+        seconds_left=work_left / (rate * scale.pixels),
         image=lambda: run.images()[0],
     )
 
@@ -187,17 +174,16 @@ def stylize_batch(
     """Stylize many pairs in compiled batches on every device; each comes out as from `stylize`.
 
     Args:
-        contents: One content image per pair, `height width 3` in [0, 1]: an array of them or a list, whose sizes
-            may differ. A single image serves all pairs. Instead of an image, a function that reads it.
+        contents: One content image per pair, `height width 3` in [0, 1]: an array of them or a list, whose sizes may
+            differ, or one for all pairs. Instead of an image, a function that reads it.
         styles: One style image per pair, likewise; a list within the list is several styles to be mixed.
         settings: For all pairs, or one per pair.
         keys: Randomness of the initial noise, one per pair; default: from each pair's `settings.seed`.
         inits: Images to start from, as `contents`; `None` for a pair that starts as its settings say.
         callback: Called with a `BatchProgress` between chunks of steps; returning True stops the run.
         batch_size: Pairs of one batch at most, over all devices; default: as many as fit into memory.
-        max_shapes: Work at this many aspect ratios at most, from 1:2 to 2:1, which bounds the number of programs if
-            every image has another shape: images are stretched to the nearest and the results back. Default:
-            every pair is worked at its own, as by `stylize`.
+        max_shapes: How many aspect ratios, from 1:2 to 2:1, images are stretched to (and results back), to bound the
+            number of programs if every image has another shape; default: every pair keeps its own.
         mapping: How a batch is mapped over the devices: `pmap` or `shard_map`.
 
     Returns:
@@ -224,13 +210,10 @@ def stylize_batch(
     if keys is not None and len(keys) != number:
         raise error(f"there must be one key per pair ({number})", got=len(keys))
     drawn = [None] * number if keys is None else [keys[place] for place in range(number)]
-    pairs = [
-        Pair(content, style, own, key=key, init=init)
-        for content, style, own, init, key in zip(*columns.values(), drawn, strict=True)
-    ]
-    run = _Batches(
-        total=len(pairs), callback=callback, batch_size=batch_size, ahead=AHEAD, max_shapes=max_shapes, mapping=mapping
-    )
+    rows = zip(*columns.values(), drawn, strict=True)
+    pairs = [Pair(content, style, own, key=key, init=init) for content, style, own, init, key in rows]
+    run = _Batches(number, callback, batch_size, max_shapes, mapping)
+    # A network that cannot be loaded is the call's error, not every pair's.
     for each in set(chosen):
         run.reader.load(each)
     found = {outcome.index: outcome for outcome in run.outcomes(pairs)}
@@ -249,18 +232,12 @@ def stylize_stream(
     ahead: int = AHEAD,
     mapping: devices.Mapping = "pmap",
 ) -> Iterator[Outcome]:
-    """Stylize a stream of pairs, of which only a window is in memory at a time.
+    """Stylize a stream of pairs, of which only a window is in memory at a time; other options: see `stylize_batch`.
 
     Args:
-        pairs: The pairs; they are drawn while earlier ones are at work.
-        total: How many there are; default: their number if they have one. It is only reported.
-        callback: Called with a `BatchProgress` between chunks of steps; returning True stops the run.
-        batch_size: Pairs of one batch at most, over all devices; default: as many as fit into memory.
-        max_shapes: Work at this many aspect ratios at most, from 1:2 to 2:1, which bounds the number of programs if
-            every image has another shape: images are stretched to the nearest and the results back. Default:
-            every pair is worked at its own, as by `stylize`.
+        pairs: They are drawn while earlier ones are at work.
+        total: How many there are, to be reported; default: their number if they have one.
         ahead: How many pairs may wait for others of their shape, and how many are made ready meanwhile.
-        mapping: How a batch is mapped over the devices: `pmap` or `shard_map`.
 
     Returns:
         The outcome of every pair, as soon as its batch is done; not in order. After a stop, no more come.
@@ -272,17 +249,13 @@ def stylize_stream(
         >>> import numpy as np
         >>> images = np.random.default_rng(0).random((3, 32, 48, 3))
         >>> settings = StylizeSettings(size=48, steps=4)
-        >>> for outcome in stylize_stream([Pair(images[0], style, settings) for style in images[1:]]):
-        ...     outcome.index, outcome.result.image.shape
-        (0, (32, 48, 3))
-        (1, (32, 48, 3))
+        >>> outcomes = stylize_stream([Pair(images[0], style, settings) for style in images[1:]])
+        >>> sorted((outcome.index, outcome.result.image.shape) for outcome in outcomes)
+        [(0, (32, 48, 3)), (1, (32, 48, 3))]
     """
     if total is None and isinstance(pairs, Sequence):
         total = len(pairs)
-    run = _Batches(
-        total=total, callback=callback, batch_size=batch_size, ahead=ahead, max_shapes=max_shapes, mapping=mapping
-    )
-    return run.outcomes(pairs)
+    return _Batches(total, callback, batch_size, max_shapes, mapping, ahead).outcomes(pairs)
 
 
 def _as_list(images: Any) -> list[Any]:
@@ -295,11 +268,6 @@ def _as_list(images: Any) -> list[Any]:
 
 
 def _broadcast(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """Repeat what is given once for all pairs.
-
-    Raises:
-        UserError: If the lengths differ otherwise, or one is 0.
-    """
     lengths = {name: len(values) for name, values in columns.items() if len(values) != 1}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         shown = ", ".join(f"{number} {name}" for name, number in lengths.items())
@@ -313,13 +281,12 @@ class _Batches:
 
     def __init__(
         self,
-        *,
         total: int | None,
         callback: BatchCallback | None,
         batch_size: int | None,
-        ahead: int,
         max_shapes: int | None,
         mapping: devices.Mapping,
+        ahead: int = AHEAD,
     ):
         for name, value in (("batch size", batch_size), ("ahead", ahead), ("max shapes", max_shapes)):
             if value is not None:
@@ -330,11 +297,9 @@ class _Batches:
         self.reader, self.programs = Reader(max_shapes=max_shapes), Programs(mapping=mapping)
         self.ready: list[int] = []  # the work of every pair made ready; threads append to it
         self.done = self.failed = self.done_work = 0
-        self.began = time.perf_counter()
-        self.stopped = False
+        self.began, self.stopped = time.perf_counter(), False
 
     def outcomes(self, pairs: Iterable[Pair]) -> Iterator[Outcome]:
-        """Yield the outcome of every pair as its batch ends."""
         found = schedule(
             pairs,
             prepare=self._prepare,
@@ -359,14 +324,13 @@ class _Batches:
         self.ready.append(prepared.problem.work)
         return prepared
 
-    def _largest(self) -> int:
-        """Return how many pairs per device are tried at most."""
+    def _largest(self) -> int:  # pairs per device
         if self.batch_size is not None:
             return _class_below(max(self.batch_size // devices.count(), 1))
         return LARGEST.get(jax.default_backend(), 64)
 
     def _solve(self, pairs: Sequence[PreparedPair]) -> Sequence[Result | UserError]:
-        """Solve one batch; return nothing if it was stopped on the way."""
+        # Nothing is returned if it was stopped on the way.
         size = _class_above(-(-len(pairs) // devices.count()))
         if size > 1 and self.batch_size is None:
             self._check_fits(pairs[0].problem, size)
@@ -374,12 +338,12 @@ class _Batches:
         try:
             found = batch.solve()
         except OutOfMemoryError:
-            self.done_work = before
+            self.done_work = before  # it is tried again in smaller batches
             raise
         return [] if batch.stopped else found
 
     def _check_fits(self, problem: Problem, size: int) -> None:
-        """Raise if a batch will not fit; what one pair and all of them take tells how many do."""
+        # What one pair and all of them take tells how many fit.
         finest = problem.scales[-1]
 
         def needed(size: int) -> int:
@@ -406,6 +370,8 @@ class _Batches:
         return BatchProgress(self.done, self.failed, self.total, rate, seconds, left, self.programs.compiled)
 
 
+# A batch that is not full is solved at the next of a few sizes per device, so that there are few programs, and the
+# copies of its last pair that fill it up are less than a fifth of it.
 def _class_above(number: int) -> int:
     """Return the smallest of 1, 2, ..., 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, ... that is not below `number`."""
     step = _step(number)
@@ -413,7 +379,7 @@ def _class_above(number: int) -> int:
 
 
 def _class_below(number: int) -> int:
-    """Return the largest of them that is not above `number`."""
+
     return number // _step(number) * _step(number)
 
 

@@ -50,16 +50,12 @@ def make_targets(
     objective: Objective,
     blend: ArrayLike | Sequence[float] | None = None,
 ) -> Targets:
-    """Compute everything the objective needs of the content and the style images. Pure.
+    """Return everything the objective needs of the content and the style images, by layer. Pure.
 
     Args:
-        content: The content image at the size that is optimized.
-        styles: One or more style images, of any sizes.
-        objective: Layers and smoothing.
+        content: At the size that is optimized.
+        styles: Of any sizes.
         blend: A non-negative weight per style image; `None`: equal weights.
-
-    Returns:
-        The targets by layer.
     """
     weights = jnp.ones(len(styles), jnp.float32) if blend is None else jnp.asarray(blend, jnp.float32)
     return Targets(
@@ -75,41 +71,27 @@ def take_steps(
     return run(objective_with_gradient(network, targets, objective), solver, state, steps=steps)
 
 
-def _initialize(image: Image, *, solver: Solver, terms: tuple[str, ...]) -> State:
-    return solver.init(image, terms)
-
-
-def _resize(state: State, *, solver: Solver, height: int, width: int) -> State:
-    return solver.resized(state, height, width)
-
-
-def _image_of(state: State, *, solver: Solver) -> Image:
-    return solver.image(state)
-
-
 _chunk = Recent(take_steps, static_argnames=("objective", "solver", "steps"), donate_argnames=("state",))
 _targets = Recent(make_targets, static_argnames=("objective",))
 _content_targets = Recent(content_targets, static_argnames=("objective",))
 _style_targets = Recent(style_targets, static_argnames=("objective",))
-_initialized = Recent(_initialize, static_argnames=("solver", "terms"))
-_resized = Recent(_resize, static_argnames=("solver", "height", "width"))
-_image = Recent(_image_of, static_argnames=("solver",))
+_initialized = Recent(lambda image, *, solver, terms: solver.init(image, terms), static_argnames=("solver", "terms"))
+_resized = Recent(
+    lambda state, *, solver, height, width: solver.resized(state, height, width),
+    static_argnames=("solver", "height", "width"),
+)
+_image = Recent(lambda state, *, solver: solver.image(state), static_argnames=("solver",))
 
 
 class Programs:
     """What a run compiles and computes once: programs, networks on every device, targets.
 
     Kept are the programs of the last `KEPT` sizes. Those of single images are shared with other runs in the process.
-
-    Attributes:
-        mapping: How batches are mapped over the devices; `None` for one pair on the default device, without axes.
-        seconds: Seconds spent on compiling.
-        compiled: Programs compiled so far, including those no longer kept.
     """
 
     def __init__(self, *, mapping: devices.Mapping | None):
-        self.mapping: devices.Mapping | None = mapping
-        self.seconds, self.compiled = 0.0, 0
+        self.mapping: devices.Mapping | None = mapping  # `None`: one pair on the default device, without axes
+        self.seconds, self.compiled = 0.0, 0  # of compiling, and programs, including those no longer kept
         self._of_sizes: Latest[Latest[Program]] = Latest(most=KEPT)
         self._of_styles: Latest[Program] = Latest(most=STYLES_KEPT)
         self._networks: Latest[Any] = Latest(capacity=REMEMBERED)
@@ -117,10 +99,9 @@ class Programs:
 
     def network(self, problem: Problem) -> Backbone:
         """Return the network of a problem, on every device."""
-        loaded = problem.loaded
         if self.mapping is None:
-            return loaded.network
-        return self._networks.get(loaded.key, lambda: devices.replicate(loaded.network))
+            return problem.loaded.network
+        return self._networks.get(problem.loaded.key, lambda: devices.replicate(problem.loaded.network))
 
     def chunk(self, problem: Problem, scale: Scale, *, steps: int, size: int) -> Program:
         """Return the program that takes `steps` at one scale with `size` pairs per device.
@@ -131,6 +112,7 @@ class Programs:
         image = jax.ShapeDtypeStruct((scale.height, scale.width, 3), jnp.float32)
 
         def make() -> Program:
+            # Shapes and types alone are needed: nothing is computed before memory is checked.
             key, blend = _recent_key(problem), jax.ShapeDtypeStruct((1,), jnp.float32)
             targets = _targets.of(key).eval_shape(network, image, [image], objective=objective, blend=blend)
             state = _initialized.of(key).eval_shape(image, solver=solver, terms=objective.terms)
@@ -147,21 +129,18 @@ class Programs:
 
     def start(self, problem: Problem, images: Any) -> Any:
         """Return the solver's states before the first step."""
-        return self._call(_initialized, problem, images, solver=problem.solver, terms=problem.objective.terms)
+        return self._call(_initialized, problem, images, terms=problem.objective.terms)
 
     def carry(self, problem: Problem, state: Any, scale: Scale) -> Any:
         """Return the states carried to another scale."""
-        return self._call(_resized, problem, state, solver=problem.solver, height=scale.height, width=scale.width)
+        return self._call(_resized, problem, state, height=scale.height, width=scale.width)
 
     def images(self, problem: Problem, state: Any) -> Any:
         """Return the images of the states."""
-        return self._call(_image, problem, state, solver=problem.solver)
+        return self._call(_image, problem, state)
 
     def targets(self, pair: PreparedPair, place: int) -> Targets:
-        """Return the targets of a pair at one of its scales.
-
-        In a batch they are in host memory, and those that several pairs have in common are computed once.
-        """
+        """Return the targets of a pair at one of its scales; in a batch, in host memory."""
         problem, content, styles = pair.problem, pair.contents[place], pair.styles[place]
         shapes, made = tuple(style.shape for style in styles), (problem.loaded.key, problem.objective)
 
@@ -177,6 +156,7 @@ class Programs:
 
         if self.mapping is None:
             return Targets(content=of_content(), style=of_styles())
+        # What several pairs have in common is computed once.
         keys = (*made, pair.content_key, content.shape), (*made, pair.style_key, shapes, pair.settings.blend)
         return Targets(
             content=self._targets.get(keys[0], lambda: jax.device_get(of_content())),
@@ -206,7 +186,8 @@ class Programs:
         return self._get(kept, key, make)(network, images, **options)
 
     def _call(self, recent: Recent, problem: Problem, argument: Any, **options: Any) -> Any:
-        """Apply a function of one pair to all of a batch."""
+        """Apply a solver's function of one pair to all of a batch."""
+        options["solver"] = problem.solver
         if self.mapping is None:
             return recent.of(_recent_key(problem))(argument, **options)
         mapped = devices.map_batch(functools.partial(recent.function, **options), mapping=self.mapping)
@@ -229,32 +210,25 @@ class Programs:
 
 
 def _recent_key(problem: Problem) -> Hashable:
-    """Return what single images have in common whose programs are kept, and dropped, together."""
+    # What single images have in common whose programs are kept, and dropped, together.
     return problem.objective, problem.solver, problem.shapes
 
 
 def chunk_length(remaining: int, *, every: int | None = None, step: int = 0) -> int:
-    """Return the steps of the next compiled chunk, which ends at a multiple of `every` if that is given.
-
-    Args:
-        remaining: Steps left at the scale.
-        every: Steps between callbacks; default: the backend's.
-        step: Steps done at all scales.
-    """
+    """Return the steps of the next chunk, which ends at a multiple of `every` steps of all scales if that is given."""
     if every:
         return min(remaining, every - step % every)
     return min(remaining, STEPS_BETWEEN_CALLBACKS.get(jax.default_backend(), 20))
 
 
 def check_memory(programs: Programs, problem: Problem, *, every: int | None) -> None:
-    """Raise before any long work if the finest scale of a single image will not fit.
-
-    Raises:
-        OutOfMemoryError: Naming the size that would fit.
-    """
-    finest = problem.scales[-1]
-    if finest.size > memory.ANALYZED_SIZE:
-        analyzed = memory.analyzed_scale(problem.scales)
+    """Raise an `OutOfMemoryError` before any long work if the finest scale of a single image will not fit."""
+    finest, most = problem.scales[-1], memory.ANALYZED_SIZE
+    if finest.size > most:
+        # One of the scales is analyzed if there is one of about that size, since it will be compiled anyway; else a
+        # square.
+        near = [scale for scale in problem.scales if 0.75 * most <= scale.size <= most]
+        analyzed = near[-1] if near else Scale(most, most, most, finest.steps)
         program = programs.chunk(problem, analyzed, steps=chunk_length(analyzed.steps, every=every), size=1)
         memory.check_fits(program, finest, analyzed=analyzed, fixed=_weight_bytes(problem))
 
@@ -265,39 +239,22 @@ def _weight_bytes(problem: Problem) -> int:
 
 @dataclass
 class Run:
-    """Pairs of one problem, solved together.
-
-    Attributes:
-        programs: The programs.
-        pairs: At most `size` for every device.
-        tell: Called after each chunk with its steps and seconds; returns whether to stop.
-        size: Pairs per device.
-        every: End a chunk at every multiple of this many steps.
-        histories: Losses and terms by chunk, `pairs steps`.
-        failures: Errors by place in `pairs`.
-        steps: Steps done at each scale that was begun.
-        seconds: Seconds of all pairs, by phase.
-        stopped: Whether `tell` has ended the run before its last step.
-    """
+    """Pairs of one problem, solved together."""
 
     programs: Programs
-    pairs: Sequence[PreparedPair]
-    tell: Callable[["Run", int, float], bool]
-    size: int = 1
-    every: int | None = None
-    histories: list[dict[str, np.ndarray]] = field(default_factory=list)
-    failures: dict[int, UserError] = field(default_factory=dict)
-    steps: list[int] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=lambda: {"compile": 0.0, "optimize": 0.0})
-    stopped: bool = False
+    pairs: Sequence[PreparedPair]  # at most `size` for every device
+    tell: Callable[["Run", int, float], bool]  # called after each chunk with its steps and seconds; whether to stop
+    size: int = 1  # pairs per device
+    every: int | None = None  # a chunk ends at every multiple of this many steps
+    histories: list[dict[str, np.ndarray]] = field(default_factory=list)  # losses and terms by chunk, `pairs steps`
+    failures: dict[int, UserError] = field(default_factory=dict)  # by place in `pairs`
+    steps: list[int] = field(default_factory=list)  # done at each scale that was begun
+    seconds: dict[str, float] = field(default_factory=lambda: {"compile": 0.0, "optimize": 0.0})  # of all pairs
+    stopped: bool = False  # by `tell`, before the last step
     _state: Any = field(init=False, default=None)
 
     def solve(self) -> list[Result | UserError]:
-        """Work through the scales; return what became of each pair.
-
-        Raises:
-            OutOfMemoryError: If the batch does not fit into memory.
-        """
+        """Work through the scales; return what became of each pair, or raise an `OutOfMemoryError`."""
         for scale in self.problem.scales:
             if not self._over:
                 with memory.explained(scale.size):
@@ -321,12 +278,6 @@ class Run:
         """Steps done at all scales."""
         return sum(self.steps)
 
-    @property
-    def work_left(self) -> int:
-        """Pixels times steps that each pair still has ahead."""
-        ahead = self.problem.scales[len(self.steps) :]
-        return self.scale.pixels * (self.scale.steps - self.steps[-1]) + sum(scale.work for scale in ahead)
-
     def images(self) -> list[AnyHostImage]:
         """Fetch the images so far: at the present scale; at the end, those of the results."""
         images = self.programs.fetch(self.programs.images(self.problem, self._state), length=len(self.pairs))
@@ -338,14 +289,13 @@ class Run:
 
     def _solve_scale(self, scale: Scale) -> None:
         place, began = len(self.steps), time.perf_counter()
-        programs, problem = self.programs, self.problem
-        program = programs.chunk(problem, scale, steps=self._length(scale.steps), size=self.size)
+        programs, problem, size = self.programs, self.problem, self.size
+        program = programs.chunk(problem, scale, steps=self._length(scale.steps), size=size)
         sharing = 1 if programs.mapping is None else memory.sharing()
         memory.check_fits(program, scale, fixed=_weight_bytes(problem), sharing=sharing)
-        targets = programs.put([programs.targets(pair, place) for pair in self.pairs], size=self.size)
+        targets = programs.put([programs.targets(pair, place) for pair in self.pairs], size=size)
         if self._state is None:
-            start = programs.put([pair.start for pair in self.pairs], size=self.size)
-            self._state = programs.start(problem, start)
+            self._state = programs.start(problem, programs.put([pair.start for pair in self.pairs], size=size))
         else:
             self._state = programs.carry(problem, self._state, scale)
         self.steps.append(0)
@@ -360,11 +310,12 @@ class Run:
         began = time.perf_counter()
         self._state, history = program(network, targets, self._state)
         self._record(self.programs.fetch(history, length=len(self.pairs)))
-        took = time.perf_counter() - began
+        took = time.perf_counter() - began  # fetching the history waits for the steps
         self.seconds["compile"] += began - before
         self.seconds["optimize"] += took
         self.steps[-1] += length
         if not self._over:
+            # After the last step there is nothing to stop.
             self.stopped = self.tell(self, length, took) and self.step < sum(s.steps for s in self.problem.scales)
 
     def _length(self, remaining: int) -> int:
@@ -402,18 +353,12 @@ class Run:
 
 
 def find_failure(history: dict[str, np.ndarray], *, before: int, source: Source) -> NonFiniteLossError | None:
-    """Return the error of the first step whose loss or gradient was not finite, if there is one.
-
-    Args:
-        history: The loss and every term of a chunk of steps.
-        before: Steps taken before the chunk.
-        source: The network's weights.
-    """
+    """Return the error of the first step of a chunk whose loss or gradient was not finite, if there is one."""
     totals = history["total"]
     if np.isfinite(totals).all():
         return None
     first = int(np.flatnonzero(~np.isfinite(totals))[0])
     bad = [name for name, values in history.items() if name != "total" and not np.isfinite(values[first])]
-    name = bad[0] if bad else "gradient"
-    value = float(history[bad[0] if bad else "total"][first])
-    return NonFiniteLossError(step=before + first + 1, term=name, value=value, source=source)
+    # If every term is finite, the gradient was not: `as_failed`.
+    name, value = (bad[0], history[bad[0]][first]) if bad else ("gradient", totals[first])
+    return NonFiniteLossError(step=before + first + 1, term=name, value=float(value), source=source)

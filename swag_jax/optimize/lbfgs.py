@@ -1,20 +1,17 @@
 r"""L-BFGS on the image, at exactly one value-and-gradient per step.
 
-A line search inside a step means several evaluations, and under `jax.vmap` every image waits for the slowest one
-and pays for both branches of every condition (5 to 9 times dearer, measured). Here the line search is spread
-over the steps instead. The state holds a point, a direction d and a step length t; a step evaluates the trial point
-x + t d and either
+The state holds a point, a direction d and a step length t; a step evaluates the trial point x + t d and either
 
 * accepts it, if the loss falls enough (Armijo: f(x + t d) <= f(x) + c t g.d), keeps the pair of differences s of points
   and y of gradients, and takes the next direction from the pairs, with t = 1; or
 * rejects it and shrinks t to the minimum of the parabola through what is known, within [0.1 t, 0.5 t].
 
-No branch, no inner loop: the cost is one evaluation and a few passes over the pairs.
 
 References:
     Nocedal and Wright, Numerical Optimization, 2006: sections 3.1, 3.5 and 7.2 (algorithm 7.4).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import jax
@@ -45,19 +42,12 @@ by 2^8 to 10^8, further than a useful direction asks for. Our choice."""
 @pytree_dataclass
 @dataclass(frozen=True)
 class Pairs:
-    """The last differences of points and of gradients, in a ring.
+    """The last differences of points and of gradients, in a ring."""
 
-    Attributes:
-        steps: s, differences of points.
-        changes: y, those of gradients.
-        weights: 1 / (s . y) of each pair; 0 if there is none, or if the loss was not convex along it.
-        count: Pairs stored so far.
-    """
-
-    steps: Float[Array, "memory height width 3"]
-    changes: Float[Array, "memory height width 3"]
-    weights: Float[Array, " memory"]
-    count: Count
+    steps: Float[Array, "memory height width 3"]  # s, of points
+    changes: Float[Array, "memory height width 3"]  # y, of gradients
+    weights: Float[Array, " memory"]  # 1 / (s . y); 0 if there is no pair, or if the loss was not convex along it
+    count: Count  # stored so far
 
     @classmethod
     def empty(cls, image: Image, *, memory: int) -> "Pairs":
@@ -72,14 +62,9 @@ class Pairs:
         def put(kept: Array, new: Array) -> Array:
             return kept.at[place].set(jnp.where(unless, kept[place], new))
 
-        curvature = _dot(step, change)
-        weight = jnp.where(curvature > 0, 1 / jnp.where(curvature > 0, curvature, 1), 0)
+        weight = _inverse(_dot(step, change))
         count = self.count + jnp.where(unless, 0, 1).astype(jnp.int32)
         return Pairs(put(self.steps, step), put(self.changes, change), put(self.weights, weight), count)
-
-    def with_weights(self, weights: Float[Array, " memory"]) -> "Pairs":
-        """Return the pairs with other weights."""
-        return replace(self, weights=weights)
 
     @property
     def newest(self) -> Count:
@@ -96,8 +81,7 @@ class Pairs:
 
         q, alphas = lax.scan(backward, gradient, newest_to_oldest)
         y, weight = self.changes[self.newest], self.weights[self.newest]
-        inverse = _dot(y, y) * weight
-        r = q * jnp.where(inverse > 0, 1 / jnp.where(inverse > 0, inverse, 1), 0)
+        r = q * _inverse(_dot(y, y) * weight)
 
         def forward(r: Image, of_pair: tuple[Count, Scalar]) -> tuple[Image, None]:
             i, alpha = of_pair
@@ -108,44 +92,30 @@ class Pairs:
 
 
 def _dot(a: Image, b: Image) -> Scalar:
-    """Return the inner product, in full precision on every device."""
-    return (a * b).sum()
+    return (a * b).sum()  # a sum, not `@`: in full precision on every device
+
+
+def _inverse(x: Array) -> Array:
+    """Return 1 / x, or 0 unless x > 0; nothing is divided by 0 on the way."""
+    return jnp.where(x > 0, 1 / jnp.where(x > 0, x, 1), 0)
 
 
 @pytree_dataclass
 @dataclass(frozen=True)
 class LBFGSState:
-    """State of `LBFGS`.
+    """State of `LBFGS`."""
 
-    Attributes:
-        image: The accepted image in the solver's basis, not clipped.
-        loss: Its loss; 0 while it is fresh.
-        terms: Its terms; likewise.
-        gradient: Its gradient.
-        pairs: Of differences.
-        direction: Where the next trial point lies.
-        length: How far, as a multiple of `direction`.
-        slope: Inner product of gradient and direction, <= 0.
-        rejections: Trial points rejected in a row.
-        fresh: Whether no evaluation has been made at this size; the first is then accepted as it is.
-        failed: Whether no finite loss was to be had.
-    """
-
-    image: Image
-    loss: Scalar
+    image: Image  # accepted, in the solver's basis, not clipped
+    loss: Scalar  # of the image, as `terms`; 0 while it is fresh
     terms: Terms
     gradient: Image
     pairs: Pairs
-    direction: Image
-    length: Scalar
-    slope: Scalar
-    rejections: Count
-    fresh: Flag
-    failed: Flag
-
-    def replace(self, **changes: object) -> "LBFGSState":
-        """Return a copy with some attributes changed."""
-        return replace(self, **changes)
+    direction: Image  # where the next trial point lies
+    length: Scalar  # how far, as a multiple of `direction`
+    slope: Scalar  # inner product of gradient and direction, <= 0
+    rejections: Count  # in a row
+    fresh: Flag  # no evaluation yet at this size; the first is accepted as it is
+    failed: Flag  # no finite loss was to be had
 
 
 @dataclass(frozen=True)
@@ -189,6 +159,9 @@ class LBFGS:
 
     def step(self, evaluate: Evaluate, state: LBFGSState) -> LBFGSState:
         """Evaluate the trial point, then accept it or shrink the step."""
+        # The line search is spread over the steps. Inside one it would mean several evaluations, and under `jax.vmap`
+        # each image would wait for the slowest and pay for both branches of every condition (5 to 9 times dearer,
+        # measured).
         trial = state.image + state.length * state.direction
         (loss, terms), gradient = evaluated(evaluate, to_image(trial, decay=self.spectral_decay))
         gradient = to_image(gradient, decay=self.spectral_decay)
@@ -198,11 +171,11 @@ class LBFGS:
         # The arrays of both are one: they differ in the place alone that the next accepted pair is written to, and XLA
         # then writes it there. A choice between two would copy all pairs at every step.
         pairs = replace(accepted.pairs, weights=state.pairs.weights, count=state.pairs.count)
-        kept = state.replace(pairs=pairs)
+        kept = replace(state, pairs=pairs)
         after = select(finite & enough, accepted, self._reject(kept, loss, finite))
         # Nothing to fall back on (the first evaluation), or every shorter step was as bad.
         hopeless = ~finite & (state.fresh | (state.rejections >= 2 * PATIENCE))
-        stopped = kept.replace(loss=as_failed(loss), terms=terms, failed=jnp.array(True))
+        stopped = replace(kept, loss=as_failed(loss), terms=terms, failed=jnp.array(True))
         return select(state.failed, kept, select(hopeless, stopped, after))
 
     def _accept(self, state: LBFGSState, trial: Image, loss: Scalar, terms: Terms, gradient: Image) -> LBFGSState:
@@ -218,7 +191,7 @@ class LBFGS:
             loss=loss,
             terms=terms,
             gradient=gradient,
-            pairs=pairs.with_weights(jnp.where(usable, pairs.weights, 0)),
+            pairs=replace(pairs, weights=jnp.where(usable, pairs.weights, 0)),
             direction=direction,
             length=jnp.ones_like(loss),
             slope=jnp.where(usable, slope, _dot(gradient, direction)),
@@ -233,8 +206,9 @@ class LBFGS:
         anew = rejections % PATIENCE == 0
         times = (rejections // PATIENCE).astype(loss.dtype)
         descent = self._descent(state.gradient) * jnp.asarray(0.1, loss.dtype) ** times
-        return state.replace(
-            pairs=state.pairs.with_weights(jnp.where(anew, 0, state.pairs.weights)),
+        return replace(
+            state,
+            pairs=replace(state.pairs, weights=jnp.where(anew, 0, state.pairs.weights)),
             direction=jnp.where(anew, descent, state.direction),
             length=jnp.where(anew, 1, _shrunk(state, loss, finite)),
             slope=jnp.where(anew, _dot(state.gradient, descent), state.slope),
@@ -247,27 +221,23 @@ class LBFGS:
         return -gradient * (self.first_step / jnp.maximum(size, jnp.finfo(jnp.float32).tiny))
 
     def resized(self, state: LBFGSState, height: int, width: int) -> LBFGSState:
-        """Resample image and pairs; the next step evaluates the image itself and is accepted.
-
-        A pixel of the larger image carries a smaller share of the loss: gradient differences shrink by the ratio
-        of the areas, and the pairs' weights follow from the resampled pairs.
-        """
-        area = state.image.shape[0] * state.image.shape[1] / (height * width)
+        """Resample image and pairs; the next step evaluates the image itself and is accepted."""
         old, decay = state.pairs, self.spectral_decay
 
-        def step(pair: Image) -> AnyImage:
-            return from_image(resample(to_image(jnp.nan_to_num(pair), decay=decay), height, width), decay=decay)
+        def carried(pairs: Array, inner: Callable[..., Image], outer: Callable[..., Image]) -> Array:
+            def one(x: Image) -> AnyImage:
+                return outer(resample(inner(jnp.nan_to_num(x), decay=decay), height, width), decay=decay)
 
-        def change(pair: Image) -> AnyImage:
-            return to_image(resample(from_image(jnp.nan_to_num(pair), decay=decay), height, width), decay=decay)
+            return jax.vmap(one)(pairs)
 
-        steps, changes = jax.vmap(step)(old.steps), area * jax.vmap(change)(old.changes)
-        curvature = jax.vmap(_dot)(steps, changes)
-        known = (old.weights > 0) & (curvature > 0)
-        weights = jnp.where(known, 1 / jnp.where(known, curvature, 1), 0)
+        # A pixel of the larger image carries a smaller share of the loss: gradients shrink by the ratio of the areas.
+        area = state.image.shape[0] * state.image.shape[1] / (height * width)
+        steps = carried(old.steps, to_image, from_image)
+        changes = area * carried(old.changes, from_image, to_image)
+        weights = jnp.where(old.weights > 0, _inverse(jax.vmap(_dot)(steps, changes)), 0)
         image = resample(to_image(state.image, decay=decay), height, width)
         start = self.init(jnp.clip(image, 0, 1), tuple(state.terms))
-        return start.replace(pairs=Pairs(steps, changes, weights, old.count), failed=state.failed)
+        return replace(start, pairs=Pairs(steps, changes, weights, old.count), failed=state.failed)
 
     def image(self, state: LBFGSState) -> Image:
         """Return the accepted image, clipped."""

@@ -1,8 +1,7 @@
 """Whether a run fits into the device's memory, and which image size would.
 
-What a chunk of steps takes is what its compiled program says, and all of it but the network's weights grows with the
-image's pixels. A program compiled for a small image therefore tells what a large one will take, before anything
-large is computed, allocated or compiled.
+What a chunk of steps takes is what its compiled program says. A program compiled for a small image tells what a large
+one will take, before anything large is computed, allocated or compiled.
 """
 
 import contextlib
@@ -51,28 +50,13 @@ def sharing() -> int:
     return 1 if "bytes_limit" in (jax.local_devices()[0].memory_stats() or {}) else jax.local_device_count()
 
 
-def analyzed_scale(scales: tuple[Scale, ...]) -> Scale:
-    """Return the scale to analyze in place of the finest of `scales`.
-
-    It is one of them if one is about of `ANALYZED_SIZE`, since that will be compiled anyway; else a square.
-    """
-    near = [scale for scale in scales if 0.75 * ANALYZED_SIZE <= scale.size <= ANALYZED_SIZE]
-    return near[-1] if near else Scale(ANALYZED_SIZE, ANALYZED_SIZE, ANALYZED_SIZE, scales[-1].steps)
-
-
 def check_fits(program: Program, scale: Scale, *, fixed: int, analyzed: Scale | None = None, sharing: int = 1) -> None:
-    """Raise if a run at `scale` needs more memory than the device has free.
+    """Raise an error, with the size that would fit, if a run at `scale` needs more than the device has free.
 
-    Args:
-        program: That of one chunk of steps.
-        scale: The scale to be run.
-        fixed: Bytes of it that do not grow with the image: the network's weights.
-        analyzed: The scale that it was compiled for; default: `scale` itself.
-        sharing: How many devices run it on the same memory.
-
-    Raises:
-        OutOfMemoryError: Naming what it needs, what is free, and the size that would fit.
+    The program is that of a chunk of steps, compiled for `analyzed` (default: `scale`), which `sharing` devices run on
+    the same memory.
     """
+    # All but `fixed`, the bytes of the network's weights, is proportional to the pixels.
     growth = 1.0 if analyzed is None else scale.pixels / analyzed.pixels
     growing = max(needed_bytes(program) - fixed, 0) * growth
     free = HEADROOM * free_bytes() / sharing
@@ -85,13 +69,7 @@ def check_fits(program: Program, scale: Scale, *, fixed: int, analyzed: Scale | 
 def largest_batch(one: int, many: int, *, size: int, free: float) -> int:
     """Return the largest batch whose needs, measured for two sizes of it, fit; at least 1.
 
-    needed(n) = one + (n - 1) (many - one) / (size - 1)
-
-    Args:
-        one: Bytes that a batch of one takes on a device.
-        many: Bytes that a batch of `size` takes.
-        size: Pairs, at least 2.
-        free: Bytes that are free.
+    needed(n) = one + (n - 1) (many - one) / (size - 1), with `one` and `many` the bytes that 1 and `size` pairs take.
 
     Example:
         >>> largest_batch(30, 60, size=4, free=HEADROOM ** -1 * 95)
@@ -108,7 +86,6 @@ def explained(size: int) -> contextlib.AbstractContextManager[None]:
 
 
 def _cure(fitting: float) -> str:
-    """Name the largest multiple of 16 that fits, if there is one."""
     size = int(fitting) // 16 * 16
     return f"pass --size {size} or less, or --precision bfloat16" if size else "free some memory first"
 

@@ -33,11 +33,9 @@ class Pair:
     """One image to be made.
 
     Attributes:
-        content: The content image, `height width 3` in [0, 1], or a function without arguments that reads it.
+        content: `height width 3` in [0, 1], or a function without arguments that reads it.
         styles: The style image, or several to be mixed, each as `content`.
-        settings: Network, losses, solver and sizes.
         key: Randomness of the initial noise; default: from `settings.seed`.
-        name: What to call it.
         init: The image to start from, as `content`; default: what `settings.init` says.
     """
 
@@ -50,36 +48,22 @@ class Pair:
 
 
 class Loaded(NamedTuple):
-    """A frozen network.
-
-    Attributes:
-        network: The network.
-        source: Where its weights came from.
-        structure: What its programs depend on: equal for networks that differ only in the seed of their weights.
-        key: What its weights depend on.
-    """
+    """A frozen network."""
 
     network: Backbone
     source: params.Source
-    structure: Hashable
-    key: Hashable
+    structure: Hashable  # what its programs depend on: not on the seed of random weights
+    key: Hashable  # what its weights depend on
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What pairs of one batch have in common; their styles may differ in size.
-
-    Attributes:
-        loaded: The network.
-        objective: What is minimized.
-        solver: The method.
-        scales: Coarse to fine.
-    """
+    """What pairs of one batch have in common; their styles may differ in size."""
 
     loaded: Loaded
     objective: Objective
     solver: Solver
-    scales: tuple[Scale, ...]
+    scales: tuple[Scale, ...]  # coarse to fine
 
     @property
     def key(self) -> Hashable:
@@ -99,74 +83,38 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class PreparedPair:
-    """A pair made ready.
-
-    Attributes:
-        problem: What it has in common with others.
-        settings: Its settings.
-        shape: Height and width of the result; those of the finest scale, unless shapes are snapped.
-        contents: The content image at each scale.
-        styles: The style images at each scale.
-        start: Where the first scale starts.
-        content_key: What tells its content image from others.
-        style_key: What tells its style images from others.
-        seconds: Seconds that this took, including waiting for images that other pairs read.
-    """
+    """A pair made ready."""
 
     problem: Problem
     settings: StylizeSettings
-    shape: tuple[int, int]
-    contents: tuple[AnyHostImage, ...]
-    styles: tuple[tuple[AnyHostImage, ...], ...]
-    start: AnyHostImage
-    content_key: Hashable
-    style_key: Hashable
-    seconds: float
+    shape: tuple[int, int]  # of the result; those of the finest scale, unless shapes are snapped
+    contents: tuple[AnyHostImage, ...]  # at each scale
+    styles: tuple[tuple[AnyHostImage, ...], ...]  # at each scale
+    start: AnyHostImage  # of the first scale
+    content_key: Hashable  # what tells its content image from others
+    style_key: Hashable  # what tells its style images from others
+    seconds: float  # that this took, including waiting for images that other pairs read
 
 
 class Reader:
-    """Makes pairs ready, in any thread. Images and networks that several pairs share are read once.
-
-    Attributes:
-        max_shapes: How many aspect ratios images are worked at, see `snapped`; `None` for any number.
-    """
+    """Makes pairs ready, in any thread. Images and networks that several pairs share are read once."""
 
     def __init__(self, *, max_shapes: int | None = None):
-        self.max_shapes = max_shapes
+        self.max_shapes = max_shapes  # see `snapped`; `None`: any number
         self._images: Latest[AnyHostImage] = Latest(capacity=REMEMBERED)
         self._networks: Latest[Any] = Latest(capacity=REMEMBERED)
 
     def load(self, settings: StylizeSettings) -> Loaded:
-        """Return the network that the settings ask for.
-
-        Raises:
-            UserError: If a name is unknown, or the weights are missing or damaged.
-        """
-        source = self._networks.get(
-            (settings.backbone, settings.weights), lambda: params.resolve(settings.backbone, weights=settings.weights)
-        )
-        layers, smoothed = settings.full_objective.layers, settings.objective.smoothing.layers
-        structure = (
-            settings.backbone,
-            settings.weights,
-            settings.pooling,
-            settings.padding,
-            settings.precision,
-            layers,
-        )
-        key = (*structure, smoothed, settings.seed if source.kind == "random" else 0)
-        return self._networks.get(key, lambda: Loaded(*_load(settings), structure, key))
+        """Return the network that the settings ask for."""
+        s, objective = settings, settings.full_objective
+        source = self._networks.get((s.backbone, s.weights), lambda: params.resolve(s.backbone, weights=s.weights))
+        structure = (s.backbone, s.weights, s.pooling, s.padding, s.precision, objective.layers)
+        # A smoothing's layers are checked with the network, so that they belong to what is remembered.
+        key = (*structure, objective.smoothing.layers, s.seed if source.kind == "random" else 0)
+        return self._networks.get(key, lambda: Loaded(*_load(s), structure, key))
 
     def prepare(self, pair: Pair, *, check: Callable[[Problem], object] | None = None) -> PreparedPair:
-        """Make one pair ready.
-
-        Args:
-            pair: The pair.
-            check: Called before images are resized, which takes long at large sizes; what it raises ends this.
-
-        Raises:
-            UserError: If an image or a setting is bad.
-        """
+        """Make one pair ready. `check` is called before images are resized, which takes long at large sizes."""
         began = time.perf_counter()
         settings, readers = pair.settings, listed(pair.styles)
         content = self._image(pair.content, "content")
@@ -190,20 +138,20 @@ class Reader:
         if settings.colors == "match":
             reference = jnp.asarray(content)
             styles = [np.asarray(match_color(jnp.asarray(style), reference)) for style in styles]
-        key = jax.random.key(settings.seed) if pair.key is None else pair.key
 
-        def resized_styles(scale: Scale) -> tuple[AnyHostImage, ...]:
-            shapes = [_style_shape(self._working(s), scale, settings=settings, minimum_size=minimum) for s in styles]
-            numbered = enumerate(zip(styles, shapes, strict=True))
-            return tuple(self._resized(style, (style_key, place), shape) for place, (style, shape) in numbered)
+        def style_at_scales(place: int, style: AnyHostImage) -> list[AnyHostImage]:
+            height, width = self._working(style)
+            least = math.ceil(minimum * max(height, width) / min(height, width))  # for the deepest layer
+            sizes = [max(round(scale.size * settings.style_scale), least) for scale in scales]
+            return [self._resized(style, (style_key, place), fitted(height, width, size)) for size in sizes]
 
         return PreparedPair(
             problem=problem,
             settings=settings,
             shape=fitted(content.shape[0], content.shape[1], settings.size),
             contents=tuple(self._resized(content, content_key, shape) for shape in problem.shapes),
-            styles=tuple(resized_styles(scale) for scale in scales),
-            start=_start(content, styles[0], init, problem.shapes[0], key, settings.init),
+            styles=tuple(zip(*(style_at_scales(*numbered) for numbered in enumerate(styles)), strict=True)),
+            start=_start(pair, content, styles[0], init, problem.shapes[0]),
             content_key=content_key,
             style_key=style_key,
             seconds=time.perf_counter() - began,
@@ -246,22 +194,13 @@ def _load(settings: StylizeSettings) -> tuple[Backbone, params.Source]:
     )
 
 
-def _style_shape(
-    shape: tuple[int, int], scale: Scale, *, settings: StylizeSettings, minimum_size: int
-) -> tuple[int, int]:
-    """Return the height and width of a style image at a scale: never too small for the deepest layer."""
-    height, width = shape
-    least = math.ceil(minimum_size * max(height, width) / min(height, width))
-    return fitted(height, width, max(round(scale.size * settings.style_scale), least))
-
-
 def _start(
-    content: AnyHostImage, style: AnyHostImage, init: AnyHostImage | None, shape: tuple[int, int], key: Key, kind: str
+    pair: Pair, content: AnyHostImage, style: AnyHostImage, init: AnyHostImage | None, shape: tuple[int, int]
 ) -> AnyHostImage:
-    """Return the image that the first scale starts from."""
-    if init is not None or kind == "content":
+    if init is not None or pair.settings.init == "content":
         return resize(content if init is None else init, *shape)
-    if kind == "noise":
+    key = jax.random.key(pair.settings.seed) if pair.key is None else pair.key
+    if pair.settings.init == "noise":
         return np.asarray(jax.random.uniform(key, (*shape, 3), jnp.float32))
     colors = jnp.asarray(style).reshape(-1, 3)
     noise = jax.random.normal(key, (*shape, 3), jnp.float32)
@@ -274,14 +213,9 @@ def listed(style: Any) -> Sequence[Any]:
 
 
 def snapped(height: int, width: int, *, number: int) -> tuple[int, int]:
-    """Return the shape of the same longer side with the nearest of a few aspect ratios.
+    """Return the shape of the same longer side with the nearest of `number` aspect ratios; 1 is squares only.
 
     They are 2^(2k/(number - 1) - 1) for k = 0 .. number - 1, from 1:2 to 2:1: of 9, neighbors differ by 19 %.
-
-    Args:
-        height: Height in pixels.
-        width: Width in pixels.
-        number: How many aspect ratios there are; 1 is squares only.
 
     Example:
         >>> snapped(300, 400, number=9), snapped(300, 310, number=9), snapped(100, 900, number=9)

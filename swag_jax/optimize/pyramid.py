@@ -10,14 +10,7 @@ from swag_jax.optimize.settings import StylizeSettings
 
 @dataclass(frozen=True)
 class Scale:
-    """One scale of a run.
-
-    Attributes:
-        size: Longer side in pixels.
-        height: Height in pixels.
-        width: Width in pixels.
-        steps: Steps taken at this scale.
-    """
+    """One scale of a run: its longer side, height and width in pixels, and the steps taken at it."""
 
     size: int
     height: int
@@ -36,19 +29,10 @@ class Scale:
 
 
 def plan(shape: tuple[int, int], settings: StylizeSettings, *, minimum_size: int) -> tuple[Scale, ...]:
-    """Lay out the scales of a run, coarse to fine.
+    """Return the scales of a run, coarse to fine; it is an error if even the finest is too small for the network.
 
-    Args:
-        shape: Height and width of the content image.
-        settings: Sizes and steps.
-        minimum_size: The smallest side the network can take; coarser scales are left out.
-
-    Returns:
-        The scales. Steps are shared equally, the finest takes the remainder; with fewer steps than scales, the
-        coarsest scales are left out.
-
-    Raises:
-        UserError: If the finest scale is too small for the network.
+    Steps are shared equally, the finest takes the remainder. The coarsest are left out if there are fewer steps than
+    scales, or if their shorter side is below `minimum_size`.
     """
     sizes = scales(settings.size, smallest=min(settings.smallest_size, settings.size), ratio=settings.scale_ratio)
     shapes = [(size, *fitted(*shape, size)) for size in sizes]

@@ -16,14 +16,12 @@ class Progress:
     """The state of a stylization between two compiled chunks of steps.
 
     Attributes:
-        step: Steps done.
-        steps: Steps in all.
-        height: Height of the present scale in pixels.
-        width: Width of the present scale in pixels.
+        step: Steps done, of `steps` in all.
+        height: Of the present scale in pixels, as `width`.
         losses: The total and every weighted term at the last step.
         rate: Steps per second at the present scale.
-        seconds: Seconds since the first step, compilation included.
-        seconds_left: Expected seconds to the end, from the rate and the sizes of the scales ahead.
+        seconds: Since the first step, compilation included.
+        seconds_left: Expected to the end, from the rate and the sizes of the scales ahead.
         image: Call it to fetch the image so far, `height width 3` in [0, 1].
     """
 
@@ -43,14 +41,13 @@ class Result:
     """A stylized image and how it came about.
 
     Attributes:
-        image: The image, `height width 3`, float32 in [0, 1].
+        image: `height width 3`, float32 in [0, 1].
         history: The loss (`total`) and every weighted term by step, `steps` float32 numbers each.
         sizes: Height and width of each scale, coarse to fine.
-        steps: Steps taken at each scale.
+        steps: Taken at each scale.
         status: `done`, or `stopped` by the callback.
-        settings: What was asked for.
         source: Where the network's weights came from.
-        seconds: Seconds by phase: `load` (network and images), `compile` and `optimize`.
+        seconds: By phase: `load` (network and images), `compile` and `optimize`.
     """
 
     image: HostImage
@@ -69,8 +66,7 @@ class Outcome:
 
     Attributes:
         index: Its place among the pairs.
-        name: Its name.
-        result: The image and its record; `seconds` are the pair's share of its batch's. `None` if there is none.
+        result: Its `seconds` are the pair's share of its batch's. `None` if there is none.
         error: What was wrong with the pair; `None` if nothing was, or if the run was stopped before it.
     """
 
@@ -85,12 +81,10 @@ class BatchProgress:
     """The state of many pairs between two compiled chunks of steps.
 
     Attributes:
-        done: Pairs that have an image.
-        failed: Pairs that ended in an error.
-        pairs: Pairs in all; `None` if unknown.
+        done: Pairs that have an image; `failed`: that ended in an error.
+        pairs: In all; `None` if unknown.
         rate: Pairs times steps per second, at the present size.
-        seconds: Seconds since the start.
-        seconds_left: Expected seconds to the end, from the pixels and steps so far; `None` if `pairs` is.
+        seconds_left: Expected to the end, from the pixels and steps so far; `None` if `pairs` is.
         compilations: Programs compiled so far.
     """
 
@@ -108,9 +102,8 @@ class BatchResult:
     """Many stylized images and how they came about.
 
     Attributes:
-        outcomes: How each pair ended, in the order of the pairs.
+        outcomes: In the order of the pairs.
         compilations: Programs compiled.
-        seconds: Seconds in all.
     """
 
     outcomes: tuple[Outcome, ...]

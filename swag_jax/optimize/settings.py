@@ -1,8 +1,4 @@
-"""Settings of a stylization: frozen, hashable, made of numbers, names and tuples.
-
-Presets are values of `StylizeSettings`; the flags of the command line, their defaults and their help come from it and
-from the `Objective` and `Smoothing` inside it.
-"""
+"""Settings of a stylization; presets are values of `StylizeSettings`, flags and their help are its attributes."""
 
 from dataclasses import field
 from typing import Literal, TypeAlias
@@ -29,13 +25,11 @@ class StylizeSettings(Settings):
 
     Attributes:
         backbone: The network whose activations define content and style.
-        weights: The network's weights: auto (the package's own; for a network without, torchvision's if fetched, else
-            random), imagenet (torchvision's), embedded, random, a name that `swag-jax weights list` shows, or the path
-            of a checkpoint.
-        pooling: A VGG's pooling: auto (average), average (times 2, which keeps the scale; smoother images) or max (as
-            trained).
-        padding: A VGG's padding: auto (as the weights were trained), zeros, replicate (at the first convolution) or
-            reflect (everywhere).
+        weights: auto (the package's own; for a network without, torchvision's if fetched, else random), imagenet
+            (torchvision's), embedded, random, a name that `swag-jax weights list` shows, or the path of a checkpoint.
+        pooling: A VGG's: auto (average), average (times 2, which keeps the scale; smoother images) or max (as trained).
+        padding: A VGG's: auto (as the weights were trained), zeros, replicate (first convolution) or reflect
+            (everywhere).
         objective: Layers, weights, normalization and smoothing of the losses.
         size: Longer side of the result in pixels.
         smallest_size: Longer side of the coarsest scale in pixels; equal to size, there is one scale only.
@@ -45,16 +39,15 @@ class StylizeSettings(Settings):
         learning_rate: Adam's step size, in units of the image's range.
         averaging: Decay of the running mean of Adam's images that becomes the result; 0 returns the last image.
         memory: Pairs of differences that L-BFGS keeps.
-        spectral_decay: Basis that L-BFGS optimizes in: 0 pixels; 1 frequencies weighted like those of natural images,
-            so that large strokes come before fine noise; or between.
+        spectral_decay: Basis of L-BFGS: 0 pixels; 1 frequencies weighted like those of natural images, so that large
+            strokes come before fine noise; or between.
         init: Where to start: content, statistics (noise with the mean and deviation of the style's colors) or noise.
         style_scale: Longer side of the style image as a multiple of size: larger gives larger strokes.
         blend: Weight of each style image; empty: equal weights.
         colors: Whose colors the result has: style; luminance (the content's chroma under the result's luminance); or
             match (the style is first recolored to the content's mean and covariance).
         seed: Seed of random weights and of noise.
-        precision: float32 (full), tf32 (the default of PyTorch's convolutions) or bfloat16 (network only; losses and
-            image stay float32).
+        precision: float32 (full), tf32 (PyTorch's default) or bfloat16 (network only; losses and image stay float32).
 
     Example:
         >>> settings = StylizeSettings()

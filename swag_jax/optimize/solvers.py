@@ -3,8 +3,6 @@
 A solver is a frozen value; its state is a pytree that always holds the image. One step costs exactly one
 value-and-gradient of the objective, so that N steps of any solver are N evaluations, singly and under `jax.vmap`.
 
-A step whose loss or gradient is not finite marks the state as failed; a failed state no longer changes, and keeps a
-loss that is not finite and the terms of that step.
 """
 
 from collections.abc import Callable
@@ -81,15 +79,7 @@ class Solver(Protocol[S]):
 
 
 def run(evaluate: Evaluate, solver: Solver[S], state: S, *, steps: int) -> tuple[S, History]:
-    """Take `steps` steps in one `lax.scan`.
-
-    Pure; may be jitted and vmapped.
-
-    Args:
-        evaluate: The objective with its gradient.
-        solver: The method.
-        state: Where to start.
-        steps: How many steps, each one evaluation.
+    """Take `steps` steps in one `lax.scan`. Pure.
 
     Returns:
         The state after the last step, and the history: `total` and every term, `steps` float32 numbers each.
@@ -128,27 +118,14 @@ def select(condition: Flag, chosen: PyTree, otherwise: PyTree) -> PyTree:
 @pytree_dataclass
 @dataclass(frozen=True)
 class AdamState:
-    """State of `Adam`.
+    """State of `Adam`."""
 
-    Attributes:
-        image: The image, in [0, 1].
-        loss: Loss of the image before the last step.
-        terms: Its terms.
-        moments: Optax's first and second moments and step count.
-        average: Exponential moving average of the image, not yet corrected for its start at zero.
-        failed: Whether a loss or gradient was not finite.
-    """
-
-    image: Image
-    loss: Scalar
+    image: Image  # in [0, 1]
+    loss: Scalar  # of the image before the last step
     terms: Terms
     moments: optax.ScaleByAdamState
-    average: Image
+    average: Image  # exponential moving average, not yet corrected for its start at zero
     failed: Flag
-
-    def replace(self, **changes: object) -> "AdamState":
-        """Return a copy with some attributes changed."""
-        return replace(self, **changes)
 
 
 @dataclass(frozen=True)
@@ -159,8 +136,8 @@ class Adam:
         learning_rate: Step size in units of the image's range. 0.02: crowsonkb/style-transfer-pytorch.
         decay_first: Decay of the gradient's running mean. 0.9, as there.
         decay_second: Decay of the squared gradient's running mean. 0.99, as there.
-        averaging: Decay of the running mean of the image that is returned instead of the last one; 0 turns it
-            off. 0.99 there, for thousands of steps.
+        averaging: Decay of the running mean of the image that is returned instead of the last one; 0: none. 0.99 there,
+            for thousands of steps.
     """
 
     learning_rate: float = 0.02
@@ -175,10 +152,6 @@ class Adam:
     @property
     def _transform(self) -> Any:
         return optax.scale_by_adam(self.decay_first, self.decay_second)
-
-    def _updated(self, gradient: Image, state: AdamState) -> tuple[Image, optax.ScaleByAdamState]:
-        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to whole numbers
-            return self._transform.update(gradient, state.moments, state.image)
 
     def init(self, image: Image, terms: tuple[str, ...]) -> AdamState:
         """Return the state before the first step."""
@@ -195,25 +168,25 @@ class Adam:
     def step(self, evaluate: Evaluate, state: AdamState) -> AdamState:
         """Evaluate once and take Adam's step."""
         (loss, terms), gradient = evaluated(evaluate, state.image)
-        update, moments = self._updated(gradient, state)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to whole numbers
+            update, moments = self._transform.update(gradient, state.moments, state.image)
         image = jnp.clip(state.image - self.learning_rate * update, 0, 1)
         average = self.averaging * state.average + (1 - self.averaging) * image
         moved = AdamState(image, loss, terms, moments, average, jnp.array(False))
-        stopped = state.replace(loss=as_failed(loss), terms=terms, failed=jnp.array(True))
-        after = select(is_finite(loss, gradient), moved, stopped)
-        return select(state.failed, state, after)
+        stopped = replace(state, loss=as_failed(loss), terms=terms, failed=jnp.array(True))
+        # A failed state no longer changes: it keeps a loss that is not finite and the terms of that step.
+        return select(state.failed, state, select(is_finite(loss, gradient), moved, stopped))
 
     def resized(self, state: AdamState, height: int, width: int) -> AdamState:
         """Resample image, moments and average; a second moment stays non-negative."""
         mean: Any = state.moments.mu
         square: Any = state.moments.nu
-        moments = state.moments._replace(
-            mu=resample(mean, height, width),
-            nu=jnp.maximum(resample(square, height, width, method="linear"), 0),
-        )
-        return state.replace(
+        # A cubic overshoots, so squares are resampled linearly.
+        square = jnp.maximum(resample(square, height, width, method="linear"), 0)
+        return replace(
+            state,
             image=jnp.clip(resample(state.image, height, width), 0, 1),
-            moments=moments,
+            moments=state.moments._replace(mu=resample(mean, height, width), nu=square),
             average=resample(state.average, height, width),
         )
 

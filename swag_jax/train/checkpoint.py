@@ -1,9 +1,8 @@
 """Checkpoints of a run: Orbax writes them during training, and the last few are kept.
 
-The state is copied to host memory first, since the next step reuses its memory on the devices. Orbax names a checkpoint
-when all of it is written, so that a killed process leaves whole or ignored ones. Later damage, by a bad disk or a copy
-that was cut off, is found by a hash over all that is restored; then the sound one before it is taken, and the damaged
-one is moved away.
+A killed process leaves whole or ignored ones, since Orbax names a checkpoint when all of it is written. Later damage,
+by a bad disk or a copy that was cut off, is found by a hash over all that is restored; then the sound one before it is
+taken, and the damaged one is moved away.
 """
 
 import contextlib
@@ -37,15 +36,7 @@ _LEFT_BEHIND = 0.3
 
 
 class Checkpoints:
-    """The checkpoints of one run; a context that ends when all are written.
-
-    Args:
-        folder: Of the checkpoints.
-        keep: How many of the last are kept.
-
-    Raises:
-        UserError: If the folder cannot be made or read.
-    """
+    """The checkpoints of one run, of which the last `keep` are kept; a context that ends when all are written."""
 
     def __init__(self, folder: Path, *, keep: int):
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
@@ -76,6 +67,7 @@ class Checkpoints:
         step = int(state["step"])
         if step in self.steps:
             return
+        # The next step reuses the state's memory on the devices.
         copied = jax.tree.map(lambda x: np.array(x, copy=True), state)
         noted = {**data, _HASH: _hash(_flat(copied), data)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(copied), data=ocp.args.JsonSave(noted))
@@ -85,17 +77,8 @@ class Checkpoints:
     def restore(self, like: State, data: Mapping[str, int]) -> tuple[State, dict[str, int], list[str]] | None:
         """Return the last sound checkpoint's state and place among the batches; `None` if there are no checkpoints.
 
-        Later ones, which are damaged, are moved to `DAMAGED`.
-
-        Args:
-            like: A state of the same shapes.
-            data: A place among batches of the same kind.
-
-        Returns:
-            The state, the place, and a line for each checkpoint that was moved.
-
-        Raises:
-            UserError: If all are damaged, or the state is that of another generator; nothing is touched then.
+        Later ones, which are damaged, are moved to `DAMAGED`, and there is a line for each. If all are damaged, or the
+        state is that of another generator than `like`, this is an error, and nothing is touched.
         """
         damage: dict[int, str] = {}
         for step in reversed(self.steps):
@@ -120,7 +103,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Turn what goes wrong while a checkpoint, this or an earlier one, is written into one clear error."""
+        # What goes wrong, now or with an earlier checkpoint, is one clear error.
         try:
             yield
         except (OSError, RuntimeError, ValueError) as problem:
@@ -129,7 +112,7 @@ class Checkpoints:
             raise error(rule, cure="make room, and run the same command again") from problem
 
     def _read(self, step: int, data: Mapping[str, int]) -> tuple[dict[str, np.ndarray], dict[str, int]] | str:
-        """Return the arrays of a checkpoint by name and its place among the batches, or what is wrong with it."""
+        # Its arrays by name and its place among the batches, or what is wrong with it.
         # Without a state to be like: Orbax would fit what it finds to it, in part.
         args = ocp.args.Composite(state=ocp.args.StandardRestore(), data=ocp.args.JsonRestore())
         try:

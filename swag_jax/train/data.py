@@ -34,13 +34,7 @@ TRIES = 100
 def find_images(path: Path, *, what: str, besides: Path | None = None) -> tuple[Path, ...]:
     """Return all images of a folder and its folders, sorted; or the one image that `path` is.
 
-    Args:
-        path: A folder or an image.
-        what: What to call it.
-        besides: A folder whose images do not count: that of a run's samples, which may be in `path`.
-
-    Raises:
-        UserError: If there are none.
+    Those in the folder `besides` do not count: that of a run's samples, which may be in `path`.
     """
     if path.is_file():
         return (path,)
@@ -57,11 +51,7 @@ def find_images(path: Path, *, what: str, besides: Path | None = None) -> tuple[
 
 @dataclass
 class SkippedFiles:
-    """Images that could not be read, each once.
-
-    Attributes:
-        told: Why, by image.
-    """
+    """Images that could not be read, each once, and why."""
 
     told: dict[Path, str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -83,14 +73,7 @@ class SkippedFiles:
 
 @dataclass(frozen=True)
 class Cropped:
-    """Makes training pairs: called with a content's place and a random generator.
-
-    Attributes:
-        contents: The content images.
-        styles: The style images; none for a generator that learns one style.
-        settings: Sizes and flips.
-        damage: Gets the damaged images.
-    """
+    """Makes training pairs: called with a content's place and a random generator. `damage` gets damaged images."""
 
     contents: Sequence[Path]
     styles: Sequence[Path]
@@ -100,10 +83,7 @@ class Cropped:
     def __call__(self, place: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Return the 8-bit crops of one pair by name: `content` and, if there are styles, `style`.
 
-        A damaged image gives way to another one, drawn at random.
-
-        Raises:
-            UserError: If no image of a folder can be read.
+        A damaged image gives way to another one, drawn at random; if none of a folder can be read, this is an error.
         """
         pair = {"content": self._crop(self.contents, place, rng)}
         if self.styles:
@@ -131,15 +111,7 @@ class Cropped:
 
 
 class Feed:
-    """Batches on the devices, one ahead of the step that takes them.
-
-    Attributes:
-        state: Place of the sequence after the last batch taken.
-        waited: Seconds that were spent waiting for images.
-
-    Args:
-        batches: What `batches` returned.
-    """
+    """Batches on the devices, one ahead of the step that takes them."""
 
     def __init__(self, batches: Any):
         self._batches = batches
@@ -165,16 +137,8 @@ class Feed:
 def batches(contents: Sequence[Path], styles: Sequence[Path], *, settings: TrainSettings, damage: SkippedFiles) -> Any:
     """Return an endless iterator over this process's share of the batches.
 
-    Its `get_state` returns its place, and `set_state` moves it there.
+    Its `get_state` returns its place, and `set_state` moves it there. The batch must divide among the devices.
 
-    Args:
-        contents: The content images.
-        styles: The style images; none for a generator that learns one style.
-        settings: Sizes, batch size and seed.
-        damage: Gets the damaged images.
-
-    Raises:
-        UserError: If Grain is missing, or the batch does not divide among the devices.
     """
     grain, process, processes = _grain(), devices.process_index(), devices.process_count()
     share, rest = divmod(settings.batch_size, processes * devices.count())

@@ -12,17 +12,8 @@ from swag_jax._files import append, read_json_lines, replacing
 class Journal:
     """The losses of a run in its folder, one line for every few steps.
 
-    Args:
-        folder: The run's.
-        step: The step that the run resumes from; lines of later ones are dropped.
-        event_writer: What `find_event_writer` returned, for events in `tensorboard/`; default: none are written.
-
-    Attributes:
-        path: The file.
-        damaged: How many other lines were dropped.
-
-    Raises:
-        UserError: If the file cannot be read or written.
+    Lines after the step that the run resumes from are dropped, and `damaged` others. With what `find_event_writer`
+    returned, TensorBoard's events are written too, in `tensorboard/`.
     """
 
     def __init__(self, folder: Path, *, step: int, event_writer: Callable[..., Any] | None = None):
@@ -48,14 +39,7 @@ class Journal:
 
 
 def read_journal(path: Path) -> list[dict[str, float]]:
-    """Return the lines of a run's `losses.jsonl`; damaged and half-written ones are left out.
-
-    Args:
-        path: The file, which need not exist.
-
-    Raises:
-        UserError: If the file is there and cannot be read.
-    """
+    """Return the lines of a run's `losses.jsonl`, if there is one; damaged and half-written ones are left out."""
     return _read(path)[0]
 
 
@@ -70,11 +54,7 @@ def _is_line(found: Mapping[str, Any]) -> bool:
 
 
 def find_event_writer() -> Callable[..., Any]:
-    """Return the class that writes TensorBoard's events.
-
-    Raises:
-        UserError: If its package is missing.
-    """
+    """Return the class that writes TensorBoard's events; it is an error if its package is missing."""
     try:
         from tensorboardX import SummaryWriter
     except ModuleNotFoundError as problem:

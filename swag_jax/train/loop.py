@@ -67,12 +67,10 @@ class TrainProgress:
     """How far a training is.
 
     Attributes:
-        step: Steps done.
-        steps: Steps in all.
+        step: Steps done, of `steps` in all.
         losses: Means of the total and every weighted term since the last progress.
-        rate: Steps per second since the last progress.
+        rate: Steps per second since then.
         waiting: Share of the time since then that was spent waiting for images.
-        seconds_left: Expected seconds to the end.
         damaged: Images newly found to be unreadable: one message each.
     """
 
@@ -90,7 +88,6 @@ class TrainResult:
     """A trained generator.
 
     Attributes:
-        generator: The generator.
         path: The checkpoint that holds it.
         source: Where its encoder's weights came from.
         step: Steps done.
@@ -144,7 +141,6 @@ def train_generator(
         contents: A folder of content images.
         styles: A folder of style images; one image if the generator learns one style.
         folder: The run's folder, which is made if it does not exist.
-        cadence: How often losses, checkpoints and samples are written.
         tensorboard: Whether TensorBoard's events are written too.
         callback: Called with every line of losses.
         interrupted: Asked after every step (by several processes: with every line); a true answer ends the run, after
@@ -208,7 +204,7 @@ class _Run:
         self.event_writer = find_event_writer() if tensorboard and devices.process_index() == 0 else None
 
     def _check_files(self) -> None:
-        """Raise if the run would write over what it reads, or remove it."""
+        # A run must not write over what it reads, or remove it.
         inputs = [*(("the contents", path) for path in self.contents), *(("the styles", path) for path in self.styles)]
         inputs += [("init", Path(self.settings.init)), ("weights", Path(self.settings.weights))]
         own = [self.folder / name for name in (FILE, "losses.jsonl", GENERATOR)]
@@ -234,10 +230,14 @@ class _Run:
         return TrainResult(generator, self.path, self.source, step, status)
 
     def _restored(self, checkpoints: "Checkpoints") -> State:
-        """Return the state to begin with, and set the batches to its place."""
         found = checkpoints.restore(self.first, self.batches.get_state())
         if found is None:
-            self._check_new()
+            # If its checkpoints are gone, a new start would overwrite what a run has learned. One that is killed while
+            # it writes its first checkpoint leaves a generator, and this.
+            unfinished = any((self.folder / "checkpoints").glob("*.orbax-checkpoint-tmp*"))
+            if self.path.exists() and not unfinished:
+                cure = f"choose another -o, perhaps with --init {self.path}, or move that file away"
+                raise error(f"{self.folder} must hold the checkpoints of its {self.path.name}", got="none", cure=cure)
             return self.first
         state, place, damage = found
         for line in damage:
@@ -246,16 +246,8 @@ class _Run:
         self._export(state, checkpoints)  # a process may be killed between a checkpoint and its export
         return state
 
-    def _check_new(self) -> None:
-        """Raise if a run's checkpoints are gone: a new start would overwrite what it has learned."""
-        # A run that is killed while it writes its first checkpoint leaves a generator, and this.
-        unfinished = any((self.folder / "checkpoints").glob("*.orbax-checkpoint-tmp*"))
-        if self.path.exists() and not unfinished:
-            cure = f"choose another -o, perhaps with --init {self.path}, or move that file away"
-            raise error(f"{self.folder} must hold the checkpoints of its {self.path.name}", got="none", cure=cure)
-
     def _say(self, line: str) -> None:
-        """Tell of repaired damage, once for all processes."""
+        # Once for all processes.
         if devices.process_index() == 0:
             warnings.warn(line, stacklevel=2) if self.notice is None else self.notice(line)
 
@@ -265,7 +257,7 @@ class _Run:
         return self.folder / GENERATOR
 
     def _journal(self, step: int) -> contextlib.AbstractContextManager[Journal | None]:
-        """Return the journal, which the first process writes for all."""
+        # The first process writes it for all.
         if devices.process_index() != 0:
             return contextlib.nullcontext()
         journal = Journal(self.folder, step=step, event_writer=self.event_writer)
@@ -277,30 +269,31 @@ class _Run:
         advance = make_step(self.settings, self.config)
         encoder, state = devices.replicate_global((self.encoder, state))
         feed, watch, reports = Feed(self.batches), _Watch(), list[Report]()
-        step, stops = int(state["step"]), False
+        step, stops, cadence = int(state["step"]), False, self.cadence
         while step < self.settings.steps and not stops:
             state, report = advance(encoder, self.style_targets, state, feed.take())
             reports.append(report)
             step += 1
-            ends = step == self.settings.steps
-            if not ends:
+            if step < self.settings.steps:
                 feed.fetch()
-            if len(reports) > 1:
-                jax.block_until_ready(reports[-2])  # at most two steps are under way, so that waiting is seen
-            reports_now = ends or step % self.cadence.log == 0 or step % self.cadence.save == 0
-            stops = self._stops(reports_now)
-            if reports_now or stops or step == 1:
+            jax.block_until_ready(reports[-2:-1])  # at most two steps are under way, so that waiting is seen
+            logs, saves, draws = (self._due(step, every) for every in (cadence.log, cadence.save, cadence.sheet))
+            stops = self._stops(logs or saves)
+            if logs or saves or stops or step == 1:
                 self._report(step, reports, *watch.lap(len(reports), feed.waited), journal, checkpoints)
                 reports = []
-            if ends or stops or step % self.cadence.save == 0:
+            if saves or stops:
                 checkpoints.save(state, feed.state)
                 self._export(state, checkpoints)
-            if self.samples and (ends or step % self.cadence.sheet == 0):
-                self._draw(self.samples, step, state)
+            if draws:
+                self._draw(step, state)
         return state
 
+    def _due(self, step: int, every: int) -> bool:
+        return step == self.settings.steps or (every > 0 and step % every == 0)
+
     def _stops(self, all_ask: bool) -> bool:
-        """Tell whether to end after this step; several processes must agree, which takes time."""
+        # Several processes must agree, which takes time.
         if self.interrupted is None or (devices.process_count() > 1 and not all_ask):
             return False
         return devices.any_process(self.interrupted())
@@ -314,7 +307,6 @@ class _Run:
         journal: Journal | None,
         checkpoints: "Checkpoints",
     ) -> None:
-        """Check, write down and show what the last steps reported."""
         values = jax.device_get(list(reports))
         for place, one in enumerate(values, start=step - len(values) + 1):
             # The total comes last: a term says more.
@@ -326,21 +318,19 @@ class _Run:
         means = {name: float(np.mean([one[name] for one in values])) for name in values[0]}
         if journal is not None:
             journal.write(step, {**means, "steps_per_second": rate, "waiting": waiting})
-        left = (self.settings.steps - step) / rate
-        damaged = tuple(self.damage.new())
+        left, damaged = (self.settings.steps - step) / rate, tuple(self.damage.new())
         if self.callback is not None:
             self.callback(TrainProgress(step, self.settings.steps, means, rate, waiting, left, damaged))
 
-    def _draw(self, samples: Samples, step: int, state: State) -> None:
-        """Write a sheet of fixed pairs."""
-        if devices.process_index() == 0:
-            image = samples.draw(self.encoder, jax.device_get(state["parameters"]))
+    def _draw(self, step: int, state: State) -> None:
+        if self.samples is not None and devices.process_index() == 0:
+            image = self.samples.draw(self.encoder, jax.device_get(state["parameters"]))
             path = self.folder / SAMPLES / f"step-{step:07d}.png"
             make_folder(path.parent)
             write_image(path, image)
 
     def _export(self, state: State, checkpoints: "Checkpoints") -> None:
-        """Write the generator for use, and drop earlier ones whose checkpoints are gone."""
+        # The generator for use; earlier ones go with their checkpoints.
         if devices.process_index() != 0:
             return
         step = int(state["step"])
@@ -360,7 +350,7 @@ class _Run:
         }
 
     def _facts(self) -> dict[str, Any]:
-        """Return all that determines the result, as JSON has it."""
+        # All that determines the result, as JSON has it.
         settings = dataclasses.asdict(dataclasses.replace(self.settings, config=self.config))
         del settings["weights"]
         facts = {

@@ -28,11 +28,7 @@ def check_settings(
 ) -> None:
     """Raise if the folder holds a run of other settings; those in `free` may differ.
 
-    Args:
-        folder: The run's.
-        settings: As JSON has them.
-        free: Names of settings.
-        say: Called with a line if the file is damaged and the settings are read from a generator.
+    `say` is called with a line if the file is damaged and the settings are read from a generator.
     """
     found, wanted = _recorded(folder, say), _flat(settings)
     if found is None:
@@ -56,7 +52,7 @@ def fingerprint(images: Sequence[Path]) -> str:
 
 
 def _recorded(folder: Path, say: Callable[[str], object]) -> dict[str, Any] | None:
-    """Return the settings of the run in the folder, if there is one; each of its generators has a copy."""
+    # Each generator of the run has a copy of its settings.
     file = folder / FILE
     found, problem = _read(file.read_bytes) if file.is_file() or not file.exists() else (None, "no file")
     if found is not None:
@@ -73,7 +69,7 @@ def _recorded(folder: Path, say: Callable[[str], object]) -> dict[str, Any] | No
 
 
 def _read(read: Callable[[], str | bytes]) -> tuple[dict[str, Any] | None, str]:
-    """Return a run's settings, flat; or what is wrong with them."""
+    # The settings, flat; or what is wrong with them.
     try:
         found = json.loads(read())
         return (_flat(found), "") if isinstance(found, dict) else (None, "something else than settings")
@@ -84,7 +80,7 @@ def _read(read: Callable[[], str | bytes]) -> tuple[dict[str, Any] | None, str]:
 
 
 def _brief(value: Any) -> str:
-    """Return a value as one short piece of a line, whatever a file held."""
+    # One short piece of a line, whatever a file held.
     text = printable(str(value)[: _WIDTH + 1])
     return text if len(text) <= _WIDTH else f"{text[:_WIDTH]}..."
 

@@ -1,7 +1,4 @@
-"""Settings of a training: frozen, hashable, made of numbers, names and tuples.
-
-The flags of `swag-jax train` come from `TrainSettings` and from what is inside it.
-"""
+"""Settings of a training, from which the flags of `swag-jax train` come."""
 
 import dataclasses
 
@@ -22,11 +19,10 @@ class TrainSettings(Settings):
         config: What the generator is made of; the layers that it reads follow from the objective and the encoder.
         objective: Layers, weights, normalization and smoothing of the losses.
         encoder: The frozen network whose activations the generator and the losses read.
-        weights: The encoder's weights: auto (ImageNet where it lies in the local store, else the embedded ones, else
-            random), imagenet, embedded, random, or the path of a checkpoint.
-        padding: A VGG encoder's padding: auto (as the weights were trained), zeros, replicate (at the first
-            convolution) or reflect (at every one, as in AdaIN's encoder: zeros mark the border in deep layers, and a
-            generator learns to paint frames).
+        weights: The encoder's: auto (ImageNet if it is in the local store, else the embedded ones, else random),
+            imagenet, embedded, random, or the path of a checkpoint.
+        padding: A VGG encoder's: auto (as the weights were trained), zeros, replicate (first convolution) or reflect
+            (all, as in AdaIN's encoder: zeros mark the border in deep layers, and a generator learns to paint frames).
         init: Where the generator's parameters start: random (as its authors' code draws them), kaiming (our choice:
             likewise, but a decoder whose layers keep the scale) or the path of a checkpoint of such a generator.
         steps: Steps in all.
@@ -40,10 +36,8 @@ class TrainSettings(Settings):
         decay: The step size at step t is divided by 1 + decay t.
         drops: Shares of all steps after which the step size is multiplied by drop.
         drop: The factor of each drop.
-        precision: float32 (full), tf32 (the default of PyTorch's convolutions) or bfloat16 (encoder and generator;
-            losses, parameters and optimizer stay float32).
-        seed: Seed of initial parameters, of the order and the crops of images, of sampled positions, and of the
-            encoder's weights where they are random.
+        precision: float32 (full), tf32 (PyTorch's default) or bfloat16 (encoder and generator; the rest stays float32).
+        seed: Of initial parameters, the order and crops of images, sampled positions, and random encoders.
     """
 
     config: Config = AdaINConfig()
@@ -104,24 +98,14 @@ class TrainSettings(Settings):
         return self.method.read_layers(self.objective)
 
     def fitted_config(self, encoder: Backbone) -> Config:
-        """Return what the generator is made of, for the layers of an encoder.
-
-        Args:
-            encoder: The network that it will read.
-
-        Raises:
-            UserError: If a layer is unknown or does not fit.
-        """
+        """Return what the generator is made of, for the layers of the encoder that it will read."""
         layers, config = self.read_layers, self.config
         if layers:
             config = dataclasses.replace(config, taps=features.taps(encoder, layers=layers))
         return self.method.fit(config, self.objective)
 
     def for_encoder(self, name: str) -> "TrainSettings":
-        """Return the settings with another encoder, and the objective at that encoder's default layers.
-
-        Args:
-            name: A network of the zoo.
+        """Return the settings with another encoder of the zoo, and the objective at that encoder's default layers.
 
         Example:
             >>> TrainSettings().for_encoder("resnet50").read_layers
@@ -140,9 +124,6 @@ def recipe(name: str) -> TrainSettings:
 
     Args:
         name: Of a kind of generator, for its default, or of another recipe.
-
-    Raises:
-        UserError: If there is none, with near names.
     """
     found = {name: made for method in METHODS.values() for name, made in method.recipes.items()}
     made = found[check_name(name, found, what="recipe")]

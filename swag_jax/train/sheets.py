@@ -26,16 +26,7 @@ TRIES = 20
 class Samples:
     """The pairs of a sheet: a few contents down the side, a few styles along the top.
 
-    Args:
-        contents: The content images; those shown are evenly spread.
-        styles: The style images; one if the generator reads none.
-        settings: Sizes and precision.
-        config: What the generator is made of.
-        shown: How many contents, and styles.
-        damage: Gets the damaged images.
-
-    Raises:
-        UserError: If no image can be read.
+    The contents and styles shown are evenly spread over all; damaged ones give way to the next, and are reported.
     """
 
     def __init__(
@@ -73,7 +64,6 @@ def _painter(settings: TrainSettings, config: Config) -> Callable[..., Any]:
 
 
 def _spread(images: Sequence[Path], shown: int, settings: TrainSettings, damage: SkippedFiles) -> list[AnyHostImage]:
-    """Return the middle of evenly spread images, of the next one if one is damaged."""
     found = []
     for start in dict.fromkeys(np.linspace(0, len(images) - 1, shown).astype(int).tolist()):
         crops = (_middle(path, settings, damage) for path in images[start : start + TRIES])

@@ -28,14 +28,7 @@ State: TypeAlias = dict[str, Any]
 
 
 def load_encoder(settings: TrainSettings) -> tuple[Backbone, Source]:
-    """Return the frozen network that generator and losses read, and the source of its weights.
-
-    Args:
-        settings: Encoder, weights, padding, layers and precision.
-
-    Raises:
-        UserError: If a name is unknown, the weights are missing or damaged, or only a VGG has the padding.
-    """
+    """Return the frozen network that generator and losses read, and the source of its weights."""
     layers = tuple(dict.fromkeys((*settings.objective.layers, *settings.read_layers)))
     return backbones.load(
         settings.encoder,
@@ -55,9 +48,6 @@ def learning_rate(settings: TrainSettings) -> optax.Schedule:
 
     with T the steps in all, s the shares of `drops` and d the factor of each drop.
 
-    Args:
-        settings: Start, decay and drops.
-
     Example:
         >>> from swag_jax.train import recipe
         >>> rate = learning_rate(recipe("adaattn").replace(steps=10))
@@ -74,27 +64,12 @@ def learning_rate(settings: TrainSettings) -> optax.Schedule:
 
 
 def make_optimizer(settings: TrainSettings) -> optax.GradientTransformation:
-    """Return Adam with PyTorch's defaults, which every published recipe uses.
-
-    Args:
-        settings: The step size.
-    """
+    """Return Adam with PyTorch's defaults, which every published recipe uses."""
     return optax.adam(learning_rate(settings), b1=0.9, b2=0.999, eps=1e-8)
 
 
 def initial_state(settings: TrainSettings, config: Config) -> State:
-    """Return the state before the first step; equal seeds give equal states.
-
-    Args:
-        settings: Start, seed and optimizer.
-        config: What the generator is made of.
-
-    Returns:
-        Arrays in host memory.
-
-    Raises:
-        UserError: If the checkpoint that it starts with cannot be read, or is another generator's.
-    """
+    """Return the state before the first step, in host memory; equal seeds give equal states."""
     parameters = flat_parameters(_first_generator(settings, config))
     state = {
         "parameters": parameters,
@@ -121,11 +96,9 @@ def _first_generator(settings: TrainSettings, config: Config) -> generators.Gene
 
 
 def _scale_kept(generator: generators.Generator, *, seed: int) -> generators.Generator:
-    """Return it with decoder kernels of variance 2 / inputs (He et al. 2015, equation 10) and biases 0.
-
-    PyTorch's defaults shrink its signal to about 0.41 per layer, 3e-4 after the nine of AdaIN: it first paints the same
-    image for all, and bfloat16 does not even see the differences.
-    """
+    # Decoder kernels of variance 2 / inputs (He et al. 2015, equation 10) and biases 0. PyTorch's defaults shrink the
+    # signal to about 0.41 per layer, 3e-4 after the nine of AdaIN: it first paints the same image for all, and bfloat16
+    # does not even see the differences.
     arrays, key = flat_parameters(generator), jax.random.key(seed)
     for i, name in enumerate(sorted(name for name in arrays if name.startswith("decoder."))):
         shape = arrays[name].shape

@@ -22,10 +22,6 @@ Report: TypeAlias = dict[str, Scalar]
 def make_step(settings: TrainSettings, config: Config) -> Callable[..., tuple[State, Report]]:
     """Return one step of training over all devices.
 
-    Args:
-        settings: Objective, precision and optimizer.
-        config: What the generator is made of.
-
     Returns:
         Encoder, style targets (`Method.style_targets`), state and a batch split over the devices (8-bit images
         `content` and, if the generator reads styles, `style`) to the next state and a report. The state's memory is
