@@ -22,7 +22,7 @@ class TrainSettings(Settings):
         config: What the generator is made of; the layers that it reads follow from the objective and the encoder.
         objective: Layers, weights, normalization and smoothing of the losses.
         encoder: The frozen network whose activations the generator and the losses read.
-        weights: The encoder's weights: auto (ImageNet where it lies in the local store, else the embedded ones, else
+        weights: The encoder's weights: auto (ImageNet if it is in the local store, else the embedded ones, else
             random), imagenet, embedded, random, or the path of a checkpoint.
         padding: A VGG encoder's padding: auto (as the weights were trained), zeros, replicate (at the first
             convolution) or reflect (at every one, as in AdaIN's encoder: zeros mark the border in deep layers, and a
@@ -43,7 +43,7 @@ class TrainSettings(Settings):
         precision: float32 (full), tf32 (the default of PyTorch's convolutions) or bfloat16 (encoder and generator;
             losses, parameters and optimizer stay float32).
         seed: Seed of initial parameters, of the order and the crops of images, of sampled positions, and of the
-            encoder's weights where they are random.
+            encoder's weights if they are random.
     """
 
     config: Config = AdaINConfig()
