@@ -68,7 +68,8 @@ class _Buckets(Generic[Item, Prepared, Found]):
             batch = self.waiting[key][: self._size(key)]
             try:
                 results = self._run([prepared for *_, prepared in batch])
-            except OutOfMemoryError as failure:  # dropped here: its traceback keeps arrays alive
+            except OutOfMemoryError as failure:
+                # Only its text is kept: the traceback holds arrays.
                 if len(batch) > self._unit:
                     most = failure.fitting or len(batch) // 2 // self._unit * self._unit
                     self._limits[key] = max(min(most, len(batch) - 1), self._unit)

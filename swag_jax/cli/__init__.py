@@ -53,15 +53,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     command = parse(arguments)
     kept = _cache_compilations()
-    devices.run_inline()
+    devices.run_inline()  # before JAX is first used
     try:
         code = command.run()
     except UserError as problem:
         print(f"swag-jax: {one_line(problem)}", file=sys.stderr)
         return ExitCode.BAD_INPUT
-    if kept is not None:
+    if kept is not None:  # this run may have added programs
         prune(kept, most=CACHE_BYTES)
-    if getattr(command, "quiet", False):  # which has said nothing yet of a stop that was asked for
+    # A quiet command has said nothing yet of a stop that was asked for.
+    if getattr(command, "quiet", False):
         for number, known in _signals.EXIT_CODES.items():
             if code == known:
                 _signals.tell(number)

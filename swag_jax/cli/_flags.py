@@ -81,6 +81,7 @@ class Quiet:
 
 def changed(settings: Made, given: Changes) -> Made:
     """Return settings with what was given, each dataclass in them changed at once."""
+    # All at once: some values are checked against each other.
     own: dict[str, Any] = {path: value for path, value in given.items() if "." not in path}
     for name in dict.fromkeys(path.partition(".")[0] for path in given if "." in path):
         inner = {path.partition(".")[2]: value for path, value in given.items() if path.startswith(f"{name}.")}
@@ -263,7 +264,7 @@ def _number_or(names: tuple[str, ...]) -> Callable[[str], float | str]:
     return number
 
 
-def _several(item: type, options: dict[str, Any], *, words: bool) -> dict[str, Any]:
+def _several(item: Any, options: dict[str, Any], *, words: bool) -> dict[str, Any]:
     """Return how argparse reads a tuple: paths and words are separate arguments, other items have commas between."""
 
     def values(text: str) -> tuple:

@@ -110,7 +110,8 @@ class Folder(Generic[AnyTask]):
         self.records = _read(_files(self.path))
         if process is None:
             self.merge()
-        else:  # a line that was cut off when the last run was killed would spoil the one after it
+        else:
+            # A line that was cut off when the last run was killed would spoil the one after it.
             _write(self._path, _read([self._path]).values())
 
     def left(self, tasks: Iterable[AnyTask], *, retry_failed: bool) -> list[AnyTask]:
@@ -143,6 +144,7 @@ class Folder(Generic[AnyTask]):
 
         def submit(*args: Any, **more: Any) -> None:
             saving.append(pool.submit(self.save, *args, say=display.say, **more))
+            # Failures so far are raised here, not at the end.
             while saving and saving[0].done():
                 saving.popleft().result()
 
@@ -226,7 +228,8 @@ def _is_kept(path: Path, record: Mapping[str, object]) -> bool:
             return False
         if "sha256" in record:
             return path.stat().st_size == record.get("bytes") and file_sha256(path) == record["sha256"]
-        read_image(path)  # records of version 0.1.0 have no hash: a whole image is trusted
+        # Records of version 0.1.0 have no hash: a whole image is trusted.
+        read_image(path)
     except (OSError, UserError):
         return False
     return True

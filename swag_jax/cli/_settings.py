@@ -58,6 +58,7 @@ class PairFlags(SettingsFlags):
         settings = self.chosen()
         if self.init is None:
             return settings, None
+        # A word is the name of a start unless it has a suffix or there is such a file.
         if self.init in INITS or not (Path(self.init).suffix or (folder / self.init).exists()):
             return changed(settings, {"init": check_name(self.init, INITS, what="init")}), None
         return settings, folder / self.init

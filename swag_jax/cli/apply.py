@@ -147,11 +147,12 @@ def _tasks(command: Apply) -> list[Task]:
     contents = named(images_in(content, "CONTENT")) if content.is_dir() else {content.stem: content}
     if not any(style.is_dir() for style in styles):
         return unique([Task(name, path, styles) for name, path in contents.items()])
-    if len(styles) > 1:
+    folder, *others = styles
+    if others:
         raise error("a folder of styles must be given alone", got=f"{len(styles)} styles", cure="pass the folder only")
     if command.style_masks or command.content_masks:
         raise error("masks are for single styles", got="a folder of styles", cure="pass the styles one by one")
-    found = named(images_in(styles[0], "STYLE"))
+    found = named(images_in(folder, "STYLE"))
     return unique([Task(f"{a}_{b}", c, (s,)) for b, s in found.items() for a, c in contents.items()])
 
 
@@ -172,6 +173,7 @@ def _outcomes(
 ) -> Iterator[tuple[Task, Outcome]]:
     """Yield what becomes of every task; a style that cannot be read fails its own tasks only."""
     masks = tuple(map(read_mask, command.content_masks))
+    # Style by style, each of which is read once.
     for styles in dict.fromkeys(task.styles for task in tasks):
         own = [task for task in tasks if task.styles == styles]
         try:

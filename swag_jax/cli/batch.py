@@ -63,6 +63,7 @@ class Batch(ProcessFlags, PairFlags, Quiet):
         _check(folder, self)
         devices.keep_memory()
         folder.open(_facts(self), process=number if several else None)
+        # Every n-th job: each process gets some of every content.
         own = jobs[number::processes]
         left = folder.left(own, retry_failed=self.retry_failed)
         display = Display(self.output.name + (f" {number}" if several else ""), quiet=self.quiet)
@@ -102,6 +103,7 @@ def _check(folder: Folder[Job], command: Batch) -> None:
     read = filter(None, (command.contents, command.styles))
     folder.check(inputs, read=read, weights=weights, also=_other_files(command))
     reader = Reader()
+    # A seed changes nothing that could be refused: each network is loaded once.
     for settings in {replace(job.settings, seed=0) for job in folder.tasks}:
         reader.load(settings)
 

@@ -158,6 +158,7 @@ def _of_folder(folder: Path) -> list[Triple]:
 def _of_report(path: Path) -> Triple:
     try:
         report = json.loads(read_text(path))
+        # Anything else that is no such report fails at one of the keys.
         names = [report["output"], report["content"], *report["styles"]]
         if "\0" in "".join(names):
             raise ValueError("a NUL character in a file's name")

@@ -74,7 +74,7 @@ class Stats(Quiet):
 
     def run(self) -> ExitCode:
         """Check everything first, then measure, then write."""
-        smoothings = _smoothings(self)
+        smoothings, layers = _smoothings(self), self.layers
         specs, missing = available(read_specs(self.networks, self.weights))
         files = _files(self.images)
         starred = _starred(self, specs, smoothings)
@@ -91,7 +91,7 @@ class Stats(Quiet):
             found = activations.activation_statistics(
                 {name: functools.partial(read, each, size=self.size) for name, (read, each) in files.items()},
                 specs,
-                layers=self.layers[0] if self.layers in ((choice,) for choice in CHOICES) else self.layers,
+                layers=layers[0] if len(layers) == 1 and layers[0] in CHOICES else layers,
                 smoothings=smoothings,
                 seed=self.seed,
                 batch_size=self.batch_size,
@@ -113,8 +113,7 @@ class Stats(Quiet):
 def _smoothings(command: Stats) -> list[Smoothing]:
     """Return every softmax at every temperature, and the others once."""
     kinds = [Smoothing(kind) for kind in command.smoothing]
-    pairs = [(kind, t) for kind in kinds for t in (command.temperature if kind.axes else [1.0])]
-    return [kind.replace(temperature=t) for kind, t in pairs]
+    return [kind.replace(temperature=t) for kind in kinds for t in (command.temperature if kind.axes else (1.0,))]
 
 
 def _files(asked: Sequence[Path]) -> dict[str, tuple[Callable[..., AnyHostImage], Path | str]]:

@@ -37,6 +37,7 @@ class Train(ProcessFlags, Quiet):
         """Train; the same command resumes."""
         self.join()
         settings = recipe(self.recipe)
+        # Another encoder has other layers; layers that were given replace them.
         if (encoder := self.settings.get("encoder", settings.encoder)) != settings.encoder:
             settings = settings.for_encoder(encoder)
         settings, cadence = changed(settings, self.settings), changed(Cadence(), self.cadence)
@@ -47,7 +48,8 @@ class Train(ProcessFlags, Quiet):
         display = Display(self.output.name, quiet=quiet, opening=opening)
 
         def callback(progress: TrainProgress) -> None:
-            devices.keep_memory()  # not before the first step: the compiler's memory is free by then
+            # Not before the first step: the compiler's memory is free by then.
+            devices.keep_memory()
             for problem in progress.damaged:
                 display.say(f"left out: {problem}")
             display.show(steps_line(progress), progress.step, progress.steps)
