@@ -72,7 +72,7 @@ def check_apart(outputs: Iterable[tuple[str, Path]], inputs: Iterable[tuple[str,
             rule = f"{what} must not be one of the files that are read ({read[own]})"
             raise error(rule, got=path, cure="choose another name for the output")
         if own in written:
-            raise error(f"{what} and {written[own]} must be two files", got=path, cure="name one of them otherwise")
+            raise error(f"{what} and {written[own]} must be two files", got=path, cure="choose another name for one")
         written[own] = what
         folders[path.parent] = None
     for folder in folders:

@@ -4,7 +4,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import jax
 
@@ -14,16 +14,12 @@ Item = TypeVar("Item")
 Prepared = TypeVar("Prepared")
 Found = TypeVar("Found")
 
+# Threads that decode and resize; Pillow and JAX release Python's lock while they work.
 THREADS = 4
-"""Threads that decode and resize; Pillow and JAX release Python's lock while they work."""
 
 
 class OutOfMemoryError(UserError):
-    """The memory of the device does not hold the run.
-
-    Attributes:
-        fitting: How many items at once would fit, if that is known.
-    """
+    """The memory of the device does not hold the run; `fitting` items at once would fit, if that is known."""
 
     def __init__(self, message: str, *, fitting: int | None = None):
         super().__init__(message)
@@ -32,18 +28,59 @@ class OutOfMemoryError(UserError):
 
 @contextlib.contextmanager
 def memory_explained(rule: str, *, cure: str) -> Iterator[None]:
-    """Turn the failure of an allocation, on the device or the host, into an `OutOfMemoryError`.
-
-    Args:
-        rule: What must hold, as a clause without a full stop.
-        cure: What the user can do, likewise.
-    """
+    """Turn the failure of an allocation, on the device or the host, into an `OutOfMemoryError`, as `error` says it."""
     try:
         yield
     except (jax.errors.JaxRuntimeError, MemoryError) as failure:
         if not isinstance(failure, MemoryError) and "RESOURCE_EXHAUSTED" not in str(failure):
             raise
         raise OutOfMemoryError(str(error(rule, cure=cure))) from failure
+
+
+class _Buckets(Generic[Item, Prepared, Found]):
+    """Items that wait for others of their bucket, and how many of it fit into memory."""
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Prepared]], Sequence[Found | UserError]],
+        room: Callable[[Prepared], int],
+        unit: int,
+        over: Callable[[], bool],
+    ):
+        self._run, self._room, self._unit, self._over = run, room, unit, over
+        self.waiting: dict[Hashable, list[tuple[int, Item, Prepared]]] = {}
+        self._limits: dict[Hashable, int] = {}
+
+    def due(self, key: Hashable, *, most: int) -> list[Hashable]:
+        """Return what to work on after an item came: its bucket if it is a whole batch, the fullest if `most` wait."""
+        if len(self.waiting[key]) >= self._size(key):
+            return [key]
+        full = sum(map(len, self.waiting.values())) >= most
+        return [max(self.waiting, key=lambda each: len(self.waiting[each]))] if full else []
+
+    def _size(self, key: Hashable) -> int:
+        most = self._room(self.waiting[key][0][2])
+        return min(most, self._limits.get(key, most))
+
+    def work(self, key: Hashable) -> Iterator[tuple[int, Item, Found | UserError]]:
+        """Work on all items of a bucket."""
+        while self.waiting[key] and not self._over():
+            batch = self.waiting[key][: self._size(key)]
+            try:
+                results = self._run([prepared for *_, prepared in batch])
+            except OutOfMemoryError as failure:
+                # Only its text is kept: the traceback holds arrays.
+                if len(batch) > self._unit:
+                    most = failure.fitting or len(batch) // 2 // self._unit * self._unit
+                    self._limits[key] = max(min(most, len(batch) - 1), self._unit)
+                    continue
+                results = [OutOfMemoryError(str(failure))] * len(batch)
+            del self.waiting[key][: len(batch)]
+            # Not strict: there are no results once the work is over.
+            for (index, item, _), result in zip(batch, results, strict=False):
+                yield index, item, result
+        if not self.waiting[key]:
+            del self.waiting[key]
 
 
 def schedule(
@@ -58,7 +95,7 @@ def schedule(
     unit: int = 1,
     over: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[int, Item, Found | UserError]]:
-    """Work on items in batches of one bucket each.
+    """Work on items in batches of one bucket each; yield the number, item and result of each, as its batch ends.
 
     A batch is run when it is complete, or when too many items wait and its bucket is the fullest. One that does not
     fit into memory is cut in halves, and its bucket's next batches are as small.
@@ -74,34 +111,8 @@ def schedule(
         waiting: Items that may wait for others of their bucket.
         unit: Items that take no more memory together than one; their batch is not cut.
         over: Whether to stop before all items are done; asked after each batch.
-
-    Yields:
-        The number of each item, the item and its result as its batch ends, not in order.
     """
-    buckets: dict[Hashable, list[tuple[int, Item, Prepared]]] = {}
-    limits: dict[Hashable, int] = {}
-
-    def room_of(key: Hashable) -> int:
-        most = room(buckets[key][0][2])
-        return min(most, limits.get(key, most))
-
-    def work(key: Hashable) -> Iterator[tuple[int, Item, Found | UserError]]:
-        while buckets[key] and not over():
-            batch = buckets[key][: room_of(key)]
-            try:
-                results = run([prepared for *_, prepared in batch])
-            except OutOfMemoryError as failure:  # dropped here: its traceback keeps arrays alive
-                if len(batch) > unit:
-                    most = failure.fitting or len(batch) // 2 // unit * unit
-                    limits[key] = max(min(most, len(batch) - 1), unit)
-                    continue
-                results = [OutOfMemoryError(str(failure))] * len(batch)
-            del buckets[key][: len(batch)]
-            for (index, item, _), result in zip(batch, results, strict=False):
-                yield index, item, result
-        if not buckets[key]:
-            del buckets[key]
-
+    buckets = _Buckets[Item, Prepared, Found](run, room, unit, over)
     pool = ThreadPoolExecutor(THREADS)
     try:
         for index, item, found in _prepared_ahead(items, prepare, pool=pool, most=ahead):
@@ -109,15 +120,13 @@ def schedule(
                 yield index, item, found
                 continue
             key = bucket(found)
-            buckets.setdefault(key, []).append((index, item, found))
-            if len(buckets[key]) >= room_of(key):
-                yield from work(key)
-            elif sum(map(len, buckets.values())) >= waiting:
-                yield from work(max(buckets, key=lambda each: len(buckets[each])))
+            buckets.waiting.setdefault(key, []).append((index, item, found))
+            for due in buckets.due(key, most=waiting):
+                yield from buckets.work(due)
             if over():
                 return
-        for key in list(buckets):
-            yield from work(key)
+        for key in list(buckets.waiting):
+            yield from buckets.work(key)
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -30,8 +30,10 @@ class Settings:
 
     def __init_subclass__(cls):
         dataclasses.dataclass(frozen=True)(cls)
-        cls.__init__.__annotations__.clear()  # types are checked below, after conversion, whatever else checks them
+        # Types are checked below, after conversion; nothing else must check them before.
+        cls.__init__.__annotations__.clear()
 
+    # A type checker sees the parameters of each class, which at run time are any.
     if TYPE_CHECKING:
         replace = _Replace()
     else:
@@ -42,11 +44,7 @@ class Settings:
             return object.__new__(cls)
 
         def replace(self, **changes):
-            """Return a copy with attributes changed: `settings.replace(part=settings.part.replace(...))`.
-
-            Raises:
-                UserError: If an attribute is unknown or a value has the wrong type or is out of range.
-            """
+            """Return a copy with attributes changed: `settings.replace(part=settings.part.replace(...))`."""
             return dataclasses.replace(self, **changes)
 
     def __post_init__(self):

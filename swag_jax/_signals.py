@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+# 128 plus the signal's number, as in shells.
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
-"""128 plus the signal's number, as in shells."""
 
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 _SHOW_CURSOR = b"\x1b[?25h"
@@ -30,16 +30,13 @@ class Interrupted(KeyboardInterrupt):
 
 
 class _Ending:
-    """State of the process on its way to an end.
+    """State of the process on its way to an end."""
 
-    Attributes:
-        raised: Whether a signal has been raised, so that the next one ends the process at once.
-        told: Whether the one line is printed.
-        resending: Whether Python is handling a signal that arrived where nothing can be raised.
-    """
-
+    # A signal has been raised, so that the next one ends the process at once.
     raised: bool = False
+    # The one line is printed.
     told: bool = False
+    # Python is handling a signal that arrived at a moment when nothing can be raised.
     resending: bool = False
 
 
@@ -84,14 +81,7 @@ def interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def asked_first(say: Any) -> Iterator[list[signal.Signals]]:
-    """Let the first signal inside be a request; the second raises `Interrupted`.
-
-    Args:
-        say: Called without arguments at the first.
-
-    Yields:
-        A list that is empty until a stop is asked for, and then holds the signal.
-    """
+    """Let the first signal inside be a request, which calls `say()` and fills the list; the second is raised."""
     asked: list[signal.Signals] = []
 
     def ask(number: int, frame: Any) -> None:
@@ -109,11 +99,7 @@ def asked_first(say: Any) -> Iterator[list[signal.Signals]]:
 
 
 def interrupt(number: int, _frame: Any) -> None:
-    """Raise `Interrupted`; if that has been done, end the process.
-
-    Raises:
-        Interrupted: At the first call within `interruptible`.
-    """
+    """Raise `Interrupted`; if that has been done, end the process."""
     if _Ending.resending:
         return _send_later(number)
     if _Ending.raised:
@@ -132,7 +118,7 @@ def _leave(number: int) -> NoReturn:
 
 
 def _again(unraisable: Any) -> bool:
-    """Send a signal once more if it came where nothing can be raised, such as in a finalizer."""
+    """Send a signal once more if it came when nothing can be raised, such as in a finalizer."""
     found = unraisable.exc_value
     if not isinstance(found, Interrupted):
         return False

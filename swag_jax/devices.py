@@ -27,14 +27,10 @@ from swag_jax._checks import check_name, error
 from swag_jax._modes import is_jit_off
 
 __all__ = [
-    "count",
     "gather",
     "initialize",
     "keep_memory",
     "map_batch",
-    "pad",
-    "process_count",
-    "process_index",
     "replicate",
     "run_inline",
     "split",

@@ -1,8 +1,8 @@
-"""Named settings, each with its witness.
+"""Named settings, each with its source.
 
 `gatys` compares raw activations, `swag` smoothed ones. `paper` and `released` follow the SWAG paper's formulas and its
-released code, which differ from each other; where the paper's value is not known to us, it is marked as our choice.
-All of them keep the content's aspect ratio, where the released code squashes both images to 512 x 512.
+released code, which differ from each other; if the paper's value is not known to us, it is marked as our choice.
+All of them keep the content's aspect ratio; the released code squashes both images to 512 x 512.
 """
 
 from collections.abc import Mapping as _Mapping
@@ -31,14 +31,10 @@ gatys_vgg16 = gatys_vgg19.replace(backbone="vgg16")
 gatys_alexnet = gatys_vgg19.replace(backbone="alexnet")
 """`gatys_vgg19` with AlexNet, at its five ReLUs. Our choice."""
 
-gatys_resnet50 = gatys_vgg19.replace(backbone="resnet50")
-"""What SWAG sets out to repair: ResNet50 at SWAG's layers (conv1 and the end of every stage, content at conv4_6), raw.
-Its relative weights already balance the layers, so that it paints well: see `swag_resnet50`."""
-
 _EQUAL = (1.0, 1.0, 1.0, 1.0, 1.0)
 
+# The last two stages: what SWAG's released code smooths, whose author notes that only deep layers are peaky.
 _DEEP = ("conv4_6", "conv5_3")
-"""The last two stages: what SWAG's released code smooths, whose author notes that only deep layers are peaky."""
 
 swag_resnet50 = _StylizeSettings(
     backbone="resnet50",
@@ -53,8 +49,13 @@ swag_resnet50 = _StylizeSettings(
     spectral_decay=0.5,
 )
 """Our best setting for ResNet50: losses and smoothing of SWAG's first release (`swag_resnet50_first`). Content counts
-more, 2e-3 of a style layer where the code has 1e-17, so that it stays legible; weights, a little variation, coarse to
+more, 2e-3 of a style layer (the code: 1e-17), so that it stays legible; weights, a little variation, coarse to
 fine from 256 pixels, the basis and 200 steps are our choice, by eye, like those of `gatys_vgg19`."""
+
+
+gatys_resnet50 = gatys_vgg19.replace(backbone="resnet50")
+"""What SWAG sets out to repair: ResNet50 at SWAG's layers (conv1 and the end of every stage, content at conv4_6), raw.
+Its relative weights already balance the layers, so that it paints well: see `swag_resnet50`."""
 
 
 def _swag(backbone: str, smoothed: tuple[str, ...]) -> _StylizeSettings:
@@ -138,36 +139,15 @@ gatys_inception_v3 = gatys_vgg19.replace(backbone="inception_v3")
 PRESETS: _Mapping[str, _StylizeSettings] = {
     name.replace("_", "-"): value for name, value in list(globals().items()) if isinstance(value, _StylizeSettings)
 }
-"""Every preset by the name it has on the command line."""
-
-OF_BACKBONE: _Mapping[str, str] = {
-    "vgg19": "gatys-vgg19",
-    "vgg16": "gatys-vgg16",
-    "alexnet": "gatys-alexnet",
-    "resnet50": "swag-resnet50",
-    "wide_resnet50_2": "swag-wide-resnet50",
-    "googlenet": "swag-googlenet",
-    "inception_v3": "swag-inception-v3",
-}
-"""The preset that stands for a backbone if none is given."""
+"""Every preset by the name it has on the command line; the first of each network is its default."""
 
 
 def of_backbone(name: str) -> _StylizeSettings:
-    """Return the settings that stand for a backbone if no preset is given.
-
-    They are its preset or, for a residual network without one, `swag_resnet50` at its own layers.
-
-    Args:
-        name: A network of the zoo.
-
-    Raises:
-        UserError: If there is none of that name.
+    """Return a backbone's default settings: its preset or, if it has none, `swag_resnet50` at its own layers.
 
     Example:
         >>> of_backbone("resnet18").objective.smoothing.layers
         ('conv4_2', 'conv5_2')
     """
-    known = _entry(name)
-    if name in OF_BACKBONE:
-        return PRESETS[OF_BACKBONE[name]]
-    return _swag(name, known.style_layers[-2:])
+    layers = _entry(name).style_layers
+    return next((preset for preset in PRESETS.values() if preset.backbone == name), None) or _swag(name, layers[-2:])

@@ -10,7 +10,7 @@ from swag_jax import UserError, backbones, presets
 from swag_jax.backbones.zoo import entry, parameter_shapes
 from swag_jax.losses import Objective
 from swag_jax.optimize import LBFGS, Adam, StylizeSettings
-from swag_jax.presets import OF_BACKBONE, PRESETS, of_backbone
+from swag_jax.presets import PRESETS, of_backbone
 from swag_jax.smoothing import Smoothing
 
 RESNET_STYLE_LAYERS = ("conv1", "conv2_3", "conv3_4", "conv4_6", "conv5_3")
@@ -61,12 +61,12 @@ def test_every_backbone_has_settings_at_its_own_layers(backbone):
     assert settings.backbone == backbone
     assert settings.full_objective.style_layers == style_layers
     assert settings.objective.smoothing.layers in (None, style_layers[-2:])
-    assert (settings in PRESETS.values()) == (backbone in OF_BACKBONE)
+    assert (settings in PRESETS.values()) == (backbone in {preset.backbone for preset in PRESETS.values()})
 
 
 def test_networks_without_a_preset_are_as_resnet50():
     assert of_backbone("resnet50") is presets.swag_resnet50
-    for backbone in set(backbones.NAMES) - set(OF_BACKBONE):
+    for backbone in set(backbones.NAMES) - {preset.backbone for preset in PRESETS.values()}:
         assert moved(of_backbone(backbone), "resnet50", ("conv4_6", "conv5_3")) == presets.swag_resnet50
 
 
@@ -170,7 +170,7 @@ def test_replace_changes_the_parts_by_their_own_replace():
 
 def test_presets_have_no_other_public_names():
     names = {name for name in vars(presets) if not name.startswith("_")} - {"jaxtyping"}  # the tests' own
-    assert names == {name.replace("-", "_") for name in PRESETS} | {"PRESETS", "OF_BACKBONE", "of_backbone"}
+    assert names == {name.replace("-", "_") for name in PRESETS} | {"PRESETS", "of_backbone"}
 
 
 @pytest.mark.parametrize(

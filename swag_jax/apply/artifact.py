@@ -82,7 +82,7 @@ class Artifact:
         wanted = [(self.batch, *self.shape, 3), *((*shape, 3) for shape in self.style_shapes)]
         found = [np.shape(x) for x in (contents, *styles)]
         if found != wanted:
-            raise error(f"the artifact takes images of shapes {wanted}", got=found, cure="resize them, or export anew")
+            raise error(f"the artifact takes images of shapes {wanted}", got=found, cure="resize them, or export again")
         if strength != 1 and not self.mixed:
             raise error("the artifact paints at full strength", got=strength, cure="export one with a strength")
         shares = np.asarray(blend or [1.0] * max(len(wanted) - 1, 1), np.float32)
@@ -165,7 +165,7 @@ def load_artifact(path: Path | str) -> Artifact:
     except Exception as problem:
         got = " ".join(f"{type(problem).__name__}: {problem}"[:200].split())
         raise error(
-            f"{path} must be an artifact that save_artifact wrote", got=f"another file ({got})", cure="export it anew"
+            f"{path} must be an artifact that save_artifact wrote", got=f"another file ({got})", cure="export it again"
         ) from problem
 
 

@@ -136,7 +136,7 @@ def _recorded_weights(notes: Mapping[str, str], path: Path) -> str:
 def _recorded_seed(notes: Mapping[str, str], path: Path) -> int:
     seed = notes.get("encoder_seed") or "0"
     if not re.fullmatch(r"-?[0-9]{1,18}", seed):
-        raise error(f"{path} must say its encoder's seed as a number", got=repr(seed[:20]), cure="get it anew")
+        raise error(f"{path} must say its encoder's seed as a number", got=repr(seed[:20]), cure="get it again")
     return int(seed)
 
 

@@ -5,9 +5,6 @@ from swag_jax.backbones._layers import Precision as Precision
 from swag_jax.backbones._network import Backbone as Backbone
 from swag_jax.backbones.rescale import unit_mean as unit_mean
 from swag_jax.backbones.resnet import Architecture as Architecture
-from swag_jax.backbones.resnet import ResNet as ResNet
-from swag_jax.backbones.vgg import VGG16 as VGG16
-from swag_jax.backbones.vgg import VGG19 as VGG19
 from swag_jax.backbones.zoo import NAMES as NAMES
 from swag_jax.backbones.zoo import create as create
 from swag_jax.backbones.zoo import layer_names as layer_names

@@ -69,7 +69,7 @@ class Backbone(nnx.Module):
         """Return `layers` in the network's order; raise with near names if one is unknown, or none is given."""
         asked = set(layers)
         if not asked:
-            raise error("at least one layer must be named", cure=f"choose among {', '.join(self.layers)}")
+            raise error("at least one layer must be given", cure=f"choose among {', '.join(self.layers)}")
         for layer in asked:
             check_name(layer, self.layers, what="layer")
         return tuple(layer for layer in self.layers if layer in asked)

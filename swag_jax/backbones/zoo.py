@@ -14,6 +14,7 @@ from swag_jax.backbones import alexnet, inception, resnet, vgg
 from swag_jax.backbones._layers import Compute, Precision
 from swag_jax.backbones._network import Backbone
 from swag_jax.params import tree
+from swag_jax.params.resolve import load as read_weights
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ def load(
         network = create(name, seed=seed, **options)
     else:
         network = _abstract(name, **options)
-        network = tree.with_parameters(network, params.load(source, tree.shapes_of(network)))
+        network = tree.with_parameters(network, read_weights(source, tree.shapes_of(network)))
     return jax.jit(Backbone.frozen)(network) if frozen else network, source
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-from swag_jax import _signals, _versions, devices, params
+from swag_jax import _signals, _versions, devices
 from swag_jax._checks import UserError, one_line
 from swag_jax.cli._exit import ExitCode
 from swag_jax.cli._flags import Command, Group, Parser, add_group, build
@@ -20,6 +20,7 @@ from swag_jax.cli.stats import Stats
 from swag_jax.cli.stylize import Stylize
 from swag_jax.cli.train import TRAIN
 from swag_jax.cli.weights import WEIGHTS
+from swag_jax.params import store
 
 COMMANDS = Group(
     "Neural style transfer in JAX, with SWAG's activation smoothing.",
@@ -35,8 +36,8 @@ COMMANDS = Group(
     },
 )
 
+# Bytes of compiled programs that are kept on disk from run to run. Our choice: some hundreds of programs.
 CACHE_BYTES = 2**30
-"""Bytes of compiled programs that are kept on disk from run to run. Our choice: some hundreds of programs."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,17 +53,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     command = parse(arguments)
     kept = _cache_compilations()
-    devices.run_inline()
+    devices.run_inline()  # before JAX is first used
     try:
         code = command.run()
     except UserError as problem:
         print(f"swag-jax: {one_line(problem)}", file=sys.stderr)
         return ExitCode.BAD_INPUT
-    if kept is not None:
+    if kept is not None:  # this run may have added programs
         prune(kept, most=CACHE_BYTES)
-    if getattr(command, "quiet", False):  # which has said nothing yet of a stop that was asked for
-        for number in (number for number, known in _signals.EXIT_CODES.items() if known == code):
-            _signals.tell(number)
+    # A quiet command has said nothing yet of a stop that was asked for.
+    if getattr(command, "quiet", False):
+        for number, known in _signals.EXIT_CODES.items():
+            if code == known:
+                _signals.tell(number)
     return code
 
 
@@ -77,7 +80,7 @@ def parse(arguments: Sequence[str] | None = None) -> Command:
 
 def _cache_compilations() -> Path | None:
     """Keep compiled programs on disk, next to the weights, so that the second run starts at once; return where."""
-    folder = params.home() / "compiled"
+    folder = store.home() / "compiled"
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return None
     with contextlib.suppress(OSError):  # if nothing can be kept, everything still works
@@ -89,12 +92,10 @@ def _cache_compilations() -> Path | None:
     return None
 
 
+# JAX does so by itself with `jax_compilation_cache_max_size`, but only if it did so from the first file on: among
+# files without its records of their use (jax 0.10 to 0.12), it writes nothing any more.
 def prune(folder: Path, *, most: int) -> None:
-    """Remove the files of a folder that were not used longest, until those left take at most so many bytes.
-
-    JAX does so by itself with `jax_compilation_cache_max_size`, but only if it did so from the first file on: among
-    files without its records of their use (jax 0.10 to 0.12), it writes nothing any more.
-    """
+    """Remove the files of a folder that were not used longest, until those left take at most so many bytes."""
     found = []
     for path in list(folder.iterdir()) if folder.is_dir() else []:
         with contextlib.suppress(OSError):  # another process prunes, too

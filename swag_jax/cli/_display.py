@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
@@ -10,34 +11,29 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from swag_jax._checks import printable
 from swag_jax.optimize import Progress as StylizeProgress
+from swag_jax.params import Source
 from swag_jax.train import TrainProgress
 
+# Seconds between plain lines if the output goes to a file.
 SECONDS_BETWEEN_LINES = 10
-"""Pause between plain lines, when the output goes to a file."""
 
+# Columns for a table that no terminal shows, wide enough that nothing is cut.
 PIPE_WIDTH = 200
-"""Columns for a table that no terminal shows, wide enough that nothing is cut."""
 
-_TITLE_WIDTH = 20
-_BAR_WIDTH = 12
+_TITLE_WIDTH, _BAR_WIDTH = 20, 12
 
 _FAMILIES = ("total", "content", "style")
+
+# A narrow terminal drops the highest ranks first and always shows rank 0; other families of losses have rank 4.
 _RANKS = {"step": 0, "failed": 0, "network": 0, "left": 0, "total": 1, "style": 2, "rate": 3}
 _RANKS |= {"variation": 5, "size": 6, "waiting": 6}
-"""A narrow terminal drops the highest ranks first and always shows rank 0; other families of losses have rank 4."""
 
 
 class Display:
-    """Shows progress on standard error.
-
-    Nothing but the live line is shown before the first progress, so that bad input found until then ends in one line.
-
-    Attributes:
-        title: What is being made.
-        opening: Lines to print with the first progress.
-    """
+    """Shows progress on standard error; `opening` are lines that are printed with the first one."""
 
     def __init__(self, title: str, *, quiet: bool, opening: Sequence[str] = ()):
+        # Not printed at once, so that bad input found until then ends in one line.
         self.title, self.opening = printable(title), list(opening)
         self.console = Console(stderr=True, quiet=quiet, highlight=False)
         columns = (
@@ -47,17 +43,16 @@ class Display:
         )
         self._bar = Progress(*columns, console=self.console, disable=quiet or not self.console.is_terminal)
         short = self.title if len(self.title) <= _TITLE_WIDTH else self.title[: _TITLE_WIDTH - 1] + "…"
-        self._room = self.console.width - len(short) - _BAR_WIDTH - 2  # title and bar are each followed by a space
+        # The title and the bar are each followed by a space.
+        self._room = self.console.width - len(short) - _BAR_WIDTH - 2
         self._task = self._bar.add_task(short, total=None, line="compiling")
-        self._spoken = time.monotonic()
+        self._began = self._spoken = time.monotonic()
 
     def __enter__(self) -> "Display":
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None):
         if kind is not None:
             self._bar.update(self._task, visible=False)
         self._bar.stop()
@@ -76,6 +71,11 @@ class Display:
             self._spoken = time.monotonic()
             self.say(f"{self.title}: {fit(parts)}")
 
+    def count(self, done: int, total: int, noun: str) -> None:
+        """Show how many of many have ended, and the time for the others at the same pace."""
+        seconds_left = (time.monotonic() - self._began) / done * (total - done)
+        self.show(count_line(done, total, noun, seconds_left=seconds_left), done, total)
+
 
 def steps_line(progress: StylizeProgress | TrainProgress) -> dict[str, str]:
     """Say where a run of steps is, with its losses by family."""
@@ -83,14 +83,12 @@ def steps_line(progress: StylizeProgress | TrainProgress) -> dict[str, str]:
     names = {name: name.split("/")[0] for name in progress.losses if name != "update"}
     for name, family in names.items():
         families[family] = families.get(family, 0.0) + progress.losses[name]
-    size = f"{progress.width}x{progress.height}" if isinstance(progress, StylizeProgress) else ""
-    waiting = f"{progress.waiting:.0%} waiting for images" if isinstance(progress, TrainProgress) else ""
     return {
         "step": f"{progress.step}/{progress.steps}",
-        "size": size,
+        "size": f"{progress.width}x{progress.height}" if isinstance(progress, StylizeProgress) else "",
         **{family: f"{family} {value:.4g}" for family, value in families.items() if family in names.values()},
         "rate": f"{progress.rate:.3g} steps/s",
-        "waiting": waiting,
+        "waiting": f"{progress.waiting:.0%} waiting for images" if isinstance(progress, TrainProgress) else "",
         "left": f"{clock(progress.seconds_left)} left",
     }
 
@@ -118,17 +116,25 @@ def fit(parts: Mapping[str, str], width: int | None = None) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Write a duration as minutes and seconds, and hours if there are any.
-
-    Example:
-        >>> clock(83.4), clock(7384)
-        ('1:23', '2:03:04')
-    """
+    """Write a duration as minutes and seconds, and hours if there are any: `1:23`, `2:03:04`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def closing(line: str, *, failed: int, written: Iterable[Path | None]) -> str:
+    """Return the last line of a command with what failed and what it wrote."""
+    line += f", {failed} failed" if failed else ""
+    paths = [str(path) for path in written if path is not None]
+    return f"{line}, wrote {' and '.join(paths)}" if paths else line
+
+
 def table_console() -> Console:
     """Return a console for tables on standard output, which are never cut in a pipe."""
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+
+
+def weights_lines(what: str, source: Source) -> list[str]:
+    """Say which weights are used, and how to get better ones."""
+    advice = source.advice()
+    return [f"{what}{source.describe()}", *([f"         {advice}"] if advice else [])]

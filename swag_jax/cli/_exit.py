@@ -13,26 +13,18 @@ class ExitCode(IntEnum):
     """What the process of a command returns."""
 
     DONE = 0
+    # A training had a loss or an update that was not finite.
     DIVERGED = 1
-    """A training had a loss or an update that was not finite."""
+    # Bad usage or bad input; argparse uses the same code.
     BAD_INPUT = 2
-    """Bad usage or bad input; argparse uses the same code."""
+    # Some of many results could not be made.
     SOME_FAILED = 3
-    """Some of many results could not be made."""
     INTERRUPTED = _signals.EXIT_CODES[signal.SIGINT]
     TERMINATED = _signals.EXIT_CODES[signal.SIGTERM]
 
 
 def stoppable(say: Callable[[str], None], otherwise: str) -> contextlib.AbstractContextManager[list[Any]]:
-    """Turn the first Ctrl-C or SIGTERM into a request to stop and keep what there is; the second ends the program.
-
-    Args:
-        say: Tells the user.
-        otherwise: How a second Ctrl-C ends.
-
-    Returns:
-        A context with a list that is empty until a stop is asked for, and then holds the signal.
-    """
+    """Turn the first Ctrl-C or SIGTERM into a request to stop, which fills the list; the second ends the program."""
     return _signals.asked_first(lambda: say(f"stopping after these steps; Ctrl-C again to quit {otherwise}"))
 
 

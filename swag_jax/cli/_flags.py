@@ -1,9 +1,10 @@
-"""Commands are frozen dataclasses: a field is a flag, its type says what it takes, and the docstring is its help."""
+"""Commands are frozen dataclasses, and so are settings: a field is a flag, and its type says what it takes."""
 
 import argparse
 import dataclasses
 import functools
 import inspect
+import itertools
 import re
 import types
 import typing
@@ -15,14 +16,17 @@ from typing import Any, Literal, NoReturn, Protocol, TypeAlias, TypeVar
 from swag_jax._checks import UserError, check_name, near, one_line
 
 Made = TypeVar("Made")
+Names: TypeAlias = Iterable[str]
 
+# Settings that were given, by their path: `{"size": 256, "objective.smoothing.kind": "softmax"}`.
 Changes: TypeAlias = Mapping[str, Any]
-"""Settings that were given, by their path: `{"size": 256, "objective.smoothing.kind": "softmax"}`."""
 
+# Settings whose flag has another name than the attribute: the smoothing's, and a generator's strength.
 RENAMED = {"kind": "smoothing", "scale": "smoothing_scale", "layers": "smoothing_layers", "strength": "alpha"}
-"""Settings whose flag has another name than the attribute: the smoothing's, and a generator's strength."""
 
 _TITLES = {"cadence": "run", "objective": "losses", "config": "generator"}
+_NOTES = {"help": "", "short": "", "metavar": "", "names": (), "known": (), "positional": False}
+_METAVARS = {int: "N", float: "X", str: "NAME", Path: "FILE"}
 
 
 @typing.runtime_checkable
@@ -34,26 +38,9 @@ class Command(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Quiet:
-    """What most commands have.
-
-    Attributes:
-        quiet: Print nothing but errors.
-    """
-
-    quiet: bool = False
-
-
 @dataclass(frozen=True)
 class Group:
-    """Several commands that share their first word.
-
-    Attributes:
-        about: What they do.
-        commands: By name.
-        metavar: What a name stands for.
-    """
+    """Several commands that share their first word, by name, and what they do."""
 
     about: str
     commands: Mapping[str, "type[Command] | Group"]
@@ -61,45 +48,40 @@ class Group:
 
 
 def flag(
+    text: str = "",
     default: Any = MISSING,
     *,
-    short: str | None = None,
-    metavar: str | None = None,
-    names: Iterable[str] = (),
-    known: Iterable[str] = (),
+    short: str = "",
+    metavar: str = "",
+    names: Names = (),
+    known: Names = (),
 ) -> Any:
-    """Declare a flag whose type does not say all.
-
-    Args:
-        default: The value if it is not given; without one, it is required.
-        short: A short form.
-        metavar: What its value is called in the help.
-        names: The only values.
-        known: Values that the help lists.
-    """
-    notes = {"short": short, "metavar": metavar, "names": tuple(names), "known": tuple(known)}
+    """Declare a flag: its help, its default, its only values (`names`), or values that the help lists (`known`)."""
+    notes = {"help": text, "short": short, "metavar": metavar, "names": tuple(names), "known": tuple(known)}
     return dataclasses.field(default=default, metadata=notes)
 
 
-def word(metavar: str, default: Any = MISSING) -> Any:
+def word(metavar: str, text: str = "", default: Any = MISSING) -> Any:
     """Declare a value without a flag, or several if its type is a tuple."""
-    return dataclasses.field(default=default, metadata={"metavar": metavar, "positional": True})
+    return dataclasses.field(default=default, metadata={"help": text, "metavar": metavar, "positional": True})
 
 
-def changes(start: Any, *, shown: Callable[[Any, str], str] | None = None, without: Iterable[str] = ()) -> Any:
+def changes(start: Any, *, shown: Callable[[Any, str], str] | None = None, without: Names = ()) -> Any:
     """Declare a flag for every attribute of settings and of the dataclasses in them; the field is `Changes`."""
-    metadata = {"start": start, "shown": shown or _shown_attribute, "without": tuple(without)}
-    return dataclasses.field(default_factory=dict, metadata=metadata)
+    shown = shown or (lambda owner, name: shown_value(getattr(owner, name)))
+    return dataclasses.field(default_factory=dict, metadata={"start": start, "shown": shown, "without": set(without)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quiet:
+    """What most commands have."""
+
+    quiet: bool = flag("Print nothing but errors", False)
 
 
 def changed(settings: Made, given: Changes) -> Made:
-    """Return settings with what was given, each dataclass in them changed at once.
-
-    Example:
-        >>> from swag_jax.presets import gatys_vgg19
-        >>> changed(gatys_vgg19, {"size": 64, "objective.smoothing.kind": "softmax"}).objective.smoothing.kind
-        'softmax'
-    """
+    """Return settings with what was given, each dataclass in them changed at once."""
+    # All at once: some values are checked against each other.
     own: dict[str, Any] = {path: value for path, value in given.items() if "." not in path}
     for name in dict.fromkeys(path.partition(".")[0] for path in given if "." in path):
         inner = {path.partition(".")[2]: value for path, value in given.items() if path.startswith(f"{name}.")}
@@ -120,7 +102,7 @@ class Parser(argparse.ArgumentParser):
         return [text for action in self._actions for text in action.option_strings if text.startswith("--")]
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        """Return the value of a flag or of the words without one; argparse asks once each time that it meets one."""
+        # argparse asks for the value of a flag once each time that it meets one.
         if action.option_strings:
             flag = action.option_strings[0]
             if (before := self._given.get(action.dest)) is not None:
@@ -130,7 +112,7 @@ class Parser(argparse.ArgumentParser):
         return super()._get_values(action, arg_strings)  # pyright: ignore[reportAttributeAccessIssue]
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Parse; an unknown flag is an error here, where the flags that look like it are known."""
+        """Parse; an unknown flag is an error here already: the parser knows the flags that look like it."""
         self._given = {}
         namespace, unknown = super().parse_known_args(args, namespace)
         if unknown:
@@ -140,7 +122,7 @@ class Parser(argparse.ArgumentParser):
     def _explain(self, unknown: list[str]) -> str:
         flags = [word.partition("=")[0] for word in unknown if word.startswith("--")]
         if not flags:
-            return f"unexpected {' '.join(unknown)}: name all images together, before the flags"
+            return f"unexpected {' '.join(unknown)}: put all images together, before the flags"
         # An abbreviation is closest to what it abbreviates, whatever its length.
         close = [flag for flag in self.flags if flag.startswith(flags[0])] or self.flags
         return f"unknown flag {flags[0]}: {near(flags[0], close)}"
@@ -171,59 +153,58 @@ def description_of(command: type) -> str:
 
 
 def add_flags(parser: argparse.ArgumentParser, owner: type) -> None:
-    """Add the flags of a dataclass, those that it declares itself before the inherited ones."""
+    """Add the flags of a dataclass: those that it declares itself, the inherited ones, and those of settings."""
     hints, documented = typing.get_type_hints(owner), attribute_help(owner)
-    fields = sorted(dataclasses.fields(owner), key=lambda field: field.name not in owner.__annotations__)
-    for field in sorted(fields, key=lambda field: "start" in field.metadata):
-        notes = field.metadata
-        if "start" in notes:
-            _add_changes(parser, notes["start"], field.name, shown=notes["shown"], without=notes["without"])
-            continue
-        words = "positional" in notes
-        options = _options(hints[field.name], field.name, notes.get("names", ()), words=words)
-        if field.default is True:
-            options |= {"action": argparse.BooleanOptionalAction}
-        if notes.get("metavar"):
-            options["metavar"] = notes["metavar"]
-        text = documented[field.name]
-        if known := notes.get("known") or (notes.get("metavar") and notes.get("names")):
-            text += f"; known: {', '.join(known)}"
-        if field.default not in (MISSING, None, ()) and not isinstance(field.default, bool):
-            text += f" (default: {shown_value(field.default)})"
-        options["help"] = text.replace("%", "%%")
-        if words:
-            if "nargs" in options and field.default is not MISSING:
-                options |= {"nargs": "*", "default": field.default}
-            parser.add_argument(field.name, **options)
-            continue
-        flags = [*filter(None, [notes.get("short")]), f"--{field.name.replace('_', '-')}"]
-        parser.add_argument(*flags, dest=field.name, required=field.default is MISSING, **options)
+    found = dataclasses.fields(owner)
+    for field in sorted(found, key=lambda each: ("start" in each.metadata, each.name not in owner.__annotations__)):
+        if "start" in field.metadata:
+            _add_changes(parser, field.metadata["start"], field.name, field.metadata)
+        else:
+            text = field.metadata.get("help") or documented[field.name]
+            _add_flag(parser, field, hints[field.name], text)
 
 
-def _add_changes(
-    parser: argparse.ArgumentParser, start: Any, path: str, *, shown: Callable[[Any, str], str], without: Iterable[str]
-) -> None:
-    name = path.rpartition(".")[2]
-    group, inner = parser.add_argument_group(_TITLES.get(name, name)), []
+def _add_flag(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any, text: str) -> None:
+    notes, required = _NOTES | dict(field.metadata), field.default is MISSING
+    options = _options(hint, field.name, notes["names"], words=notes["positional"])
+    options |= {"action": argparse.BooleanOptionalAction} if field.default is True else {}
+    options |= {"metavar": notes["metavar"]} if notes["metavar"] else {}
+    # Names are listed if they do not stand in the metavar's place.
+    if known := notes["known"] or (notes["metavar"] and notes["names"]):
+        text += f"; known: {', '.join(known)}"
+    if not (field.default in (MISSING, None, ()) or isinstance(field.default, bool)):
+        text += f" (default: {shown_value(field.default)})"
+    options["help"] = text.replace("%", "%%")
+    if notes["positional"]:
+        optional = {} if required else {"nargs": "*", "default": field.default}
+        parser.add_argument(field.name, **options | optional)
+    else:
+        flags = [*filter(None, [notes["short"]]), f"--{field.name.replace('_', '-')}"]
+        parser.add_argument(*flags, dest=field.name, required=required, **options)
+
+
+def _add_changes(parser: argparse.ArgumentParser, start: Any, path: str, notes: Mapping[str, Any]) -> None:
+    title = path.rpartition(".")[2]
+    group, inner = parser.add_argument_group(_TITLES.get(title, title)), []
     hints, documented = typing.get_type_hints(type(start)), attribute_help(type(start))
-    for field in dataclasses.fields(start):
-        dest, flags = f"{path}.{field.name}", f"--{RENAMED.get(field.name, field.name).replace('_', '-')}"
-        if dataclasses.is_dataclass(getattr(start, field.name)):
-            inner.append(field.name)
+    for name in (field.name for field in dataclasses.fields(start)):
+        if dataclasses.is_dataclass(getattr(start, name)):
+            inner.append(name)
             continue
-        options = _options(hints[field.name], RENAMED.get(field.name, field.name), ())
-        if field.name in without or flags in parser._option_string_actions or not options:
+        shown, dest = RENAMED.get(name, name), f"{path}.{name}"
+        long, options = f"--{shown.replace('_', '-')}", _options(hints[name], shown, ())
+        if name in notes["without"] or long in parser._option_string_actions or not options:
             continue
-        if options.get("action") == "store_true":
-            options |= {"action": argparse.BooleanOptionalAction}
-        text = f"{documented[field.name]} (default: {shown(start, field.name)})"
-        group.add_argument(flags, dest=dest, help=text.replace("%", "%%"), **options)
-        if field.name == "colors":
+        if hints[name] is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        text = f"{documented[name]} (default: {notes['shown'](start, name)})"
+        group.add_argument(long, dest=dest, help=text.replace("%", "%%"), **options)
+        if name == "colors":
             text = "Keep the content's colors: short for --colors luminance"
             group.add_argument("--keep-colors", action="store_const", const="luminance", dest=dest, help=text)
     # What an objective and a generator both have, such as AdaAttN's similarity, is the objective's.
     for name in sorted(inner, key=lambda name: name == "config"):
-        _add_changes(parser, getattr(start, name), f"{path}.{name}", shown=shown, without=without)
+        _add_changes(parser, getattr(start, name), f"{path}.{name}", notes)
 
 
 def build(owner: type[Made], namespace: argparse.Namespace) -> Made:
@@ -231,8 +212,8 @@ def build(owner: type[Made], namespace: argparse.Namespace) -> Made:
     given, values = vars(namespace), {}
     for field in dataclasses.fields(typing.cast(Any, owner)):
         if "start" in field.metadata:
-            start = f"{field.name}."
-            values[field.name] = {dest[len(start) :]: value for dest, value in given.items() if dest.startswith(start)}
+            path = f"{field.name}."
+            values[field.name] = {dest.removeprefix(path): v for dest, v in given.items() if dest.startswith(path)}
         elif field.name in given:
             values[field.name] = tuple(found) if isinstance(found := given[field.name], list) else found
     return owner(**values)
@@ -242,24 +223,27 @@ def _options(hint: Any, name: str, names: tuple[str, ...], *, words: bool = Fals
     """Return how argparse reads values of a type, a tuple from several `words`; nothing if no words can say them."""
     if hint is bool:
         return {"action": "store_true"}
-    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    literals = [option for option in options if typing.get_origin(option) is Literal]
-    names += tuple(name for literal in literals for name in typing.get_args(literal))
-    kinds = [option for option in options if option is not type(None) and option not in literals]
-    kind = kinds[0] if kinds else str
+    kind, literals = _parts(hint)
+    names += literals
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
-        inner = _options(item, name, names)
-        if inner and not (item is Path or words):
-            numbers = inner["metavar"][0] in "XN"
-            return {"type": _listed(inner["type"], item), "metavar": "X,Y" if numbers else "A,B"}
-        return inner and {**inner, "nargs": "+"}
+        return _several(item, _options(item, name, names), words=words)
     if kind is float and names:
         return {"type": _number_or(names), "metavar": f"X|{'|'.join(names)}"}
     if kind is str and names:
         return {"type": _one_of(names, name.replace("_", " ")), "metavar": f"{{{','.join(names)}}}"}
-    known = {int: "N", float: "X", str: "NAME", Path: "FILE"}
-    return {"type": kind, "metavar": known[kind]} if kind in known else {}
+    return {"type": kind, "metavar": _METAVARS[kind]} if kind in _METAVARS else {}
+
+
+def _parts(hint: Any) -> tuple[Any, tuple[str, ...]]:
+    """Return the type of a value that may be absent or a name, and those names; only names are of type `str`."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    literals = [option for option in options if typing.get_origin(option) is Literal]
+    kinds = [option for option in options if option is not types.NoneType and option not in literals]
+    return next(iter(kinds), str), tuple(itertools.chain.from_iterable(map(typing.get_args, literals)))
+
+
+# The names of these functions are in argparse's messages: "invalid number or auto value: 'warm'".
 
 
 def _one_of(names: tuple[str, ...], what: str) -> Callable[[str], str]:
@@ -280,16 +264,16 @@ def _number_or(names: tuple[str, ...]) -> Callable[[str], float | str]:
     return number
 
 
-def _listed(read: Callable[[str], Any], item: Any) -> Callable[[str], tuple]:
+def _several(item: Any, options: dict[str, Any], *, words: bool) -> dict[str, Any]:
+    """Return how argparse reads a tuple: paths and words are separate arguments, other items have commas between."""
+
     def values(text: str) -> tuple:
-        return tuple(read(part.strip()) for part in text.split(",") if part.strip())
+        return tuple(options["type"](part.strip()) for part in text.split(",") if part.strip())
 
+    if not options or item is Path or words:
+        return options and {**options, "nargs": "+"}
     values.__name__ = "comma-separated names" if item is str else "comma-separated numbers"
-    return values
-
-
-def _shown_attribute(owner: Any, name: str) -> str:
-    return shown_value(getattr(owner, name))
+    return {"type": values, "metavar": "X,Y" if options["metavar"][0] in "XN" else "A,B"}
 
 
 def shown_value(value: Any) -> str:
@@ -300,7 +284,7 @@ def shown_value(value: Any) -> str:
 
 @functools.cache
 def attribute_help(owner: type) -> dict[str, str]:
-    """Return the text of each attribute in the `Attributes:` sections of a class and of those it inherits from."""
+    """Return the texts of the `Attributes:` sections of a class and of those it inherits from."""
     found = {}
     for base in reversed(owner.__mro__):
         section = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2]

@@ -6,36 +6,32 @@ import hashlib
 import json
 import stat
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from swag_jax._checks import UserError, error
 from swag_jax._files import append, make_folder, read_json_lines, real, replacing
 from swag_jax._types import AnyHostImage
-from swag_jax.cli._exit import ExitCode, stopped_code
-from swag_jax.cli._outputs import check_outputs, kept_alpha, write_result
+from swag_jax.cli._display import Display, clock
+from swag_jax.cli._exit import ExitCode, stoppable, stopped_code
+from swag_jax.cli._outputs import Files, check_outputs, kept_alpha, labeled, write_result
 from swag_jax.images import read_image
 from swag_jax.params._files import file_sha256
 
 DONE, FAILED = "done", "failed"
 
+# Threads that write images while the devices are at work.
 WRITERS = 4
-"""Threads that write images while the devices are at work."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One image to be made.
-
-    Attributes:
-        name: Name of the output without its suffix.
-        content: The content image.
-        styles: The style images.
-    """
+    """One image to be made; its name is the output's without the suffix."""
 
     name: str
     content: Path
@@ -46,6 +42,7 @@ class Task:
 
 
 AnyTask = TypeVar("AnyTask", bound=Task)
+Say: TypeAlias = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -70,66 +67,42 @@ def unique(tasks: Iterable[AnyTask], *, cure: str = "rename a file") -> list[Any
 
 
 class Folder(Generic[AnyTask]):
-    """The results of tasks; nothing is written before `open`.
+    """The results of all tasks of a command; nothing is written before `open`.
 
-    Attributes:
-        path: The folder.
-        tasks: All of the command.
-        records: The newest record of each name, from all files of records in the folder.
+    `records` has the newest record of each name, from all files of records in the folder.
     """
 
     def __init__(self, path: Path, tasks: Sequence[AnyTask], *, suffix: str):
         self.path, self.tasks, self._suffix = path, tasks, suffix
         self.records: dict[str, dict[str, Any]] = {}
         self._prints: dict[str, str] = {}
+        self._began = time.perf_counter()
 
     def output(self, task: AnyTask) -> Path:
         """Return the image's place."""
         return self.path / f"{task.name}.{self._suffix}"
 
-    def check(
-        self,
-        inputs: Iterable[tuple[str, Path | None]],
-        *,
-        read: Iterable[Path],
-        weights: Iterable[str],
-        also: Iterable[str] = (),
-    ) -> None:
-        """Check that no result would replace a file that is read.
+    def check(self, inputs: Files, *, read: Iterable[Path], weights: Iterable[str], also: Iterable[str] = ()) -> None:
+        """Check that no result, nor a file of the names in `also`, would replace a file that is read.
 
-        Args:
-            inputs: What each file that is read, apart from contents and styles, is called, and the file.
-            read: Folders of images that are read.
-            weights: What `--weights` was given.
-            also: Names of other files that will be written.
-
-        Raises:
-            UserError: If one would.
+        Contents, styles and the folders of images (`read`) are read anyway; `inputs` are other files.
         """
         if real(self.path) in map(real, read):
             raise error("the output must not be a folder that is read", got=self.path, cure="choose another -o")
         outputs = [(f"the result {task.name}", self.output(task)) for task in self.tasks]
         outputs += [(name, self.path / name) for name in ("results.jsonl", *also)]
         images = [(f"the content of {task.name}", task.content) for task in self.tasks]
-        images += [(f"a style of {task.name}", style) for task in self.tasks for style in task.styles]
+        for task in self.tasks:
+            images += labeled(f"a style of {task.name}", task.styles)
         check_outputs(outputs, [*inputs, *images], weights=weights)
 
     def open(
-        self,
-        facts: Callable[[AnyTask], Mapping[str, object]],
-        *,
-        also_read: Sequence[Path] = (),
-        process: int | None = None,
+        self, facts: Callable[[AnyTask], Any], *, also_read: Sequence[Path] = (), process: int | None = None
     ) -> None:
         """Make the folder, or read its records.
 
-        Args:
-            facts: What a task's image depends on apart from images, as JSON has it.
-            also_read: Images that all results depend on.
-            process: The number of this process, if there are several; each writes its own file of records.
-
-        Raises:
-            UserError: If it cannot be made.
+        An image depends on the `facts` of its task, as JSON has them, on its own images, and on those `also_read`. If
+        there are several processes, each writes its own file of records.
         """
         make_folder(self.path)
         self._facts, self._also_read, self._lock = facts, also_read, threading.Lock()
@@ -137,7 +110,8 @@ class Folder(Generic[AnyTask]):
         self.records = _read(_files(self.path))
         if process is None:
             self.merge()
-        else:  # a line that was cut off when the last run was killed would spoil the one after it
+        else:
+            # A line that was cut off when the last run was killed would spoil the one after it.
             _write(self._path, _read([self._path]).values())
 
     def left(self, tasks: Iterable[AnyTask], *, retry_failed: bool) -> list[AnyTask]:
@@ -147,46 +121,40 @@ class Folder(Generic[AnyTask]):
         return [task for task in tasks if not self._is_ended(task, retry_failed=retry_failed)]
 
     def _is_ended(self, task: AnyTask, *, retry_failed: bool) -> bool:
-        record = self.records.get(task.name)
-        if record is None or record.get("fingerprint") != self._prints[task.name]:
+        record = self.records.get(task.name, {})
+        if record.get("fingerprint") != self._prints[task.name]:
             return False
         if record.get("status") == FAILED:
             return not retry_failed
         return record.get("status") == DONE and _is_kept(self.output(task), record)
 
     def _fingerprint(self, task: AnyTask) -> str:
-        """Return what tells a task from others of its name: facts and the images' bytes."""
         images = [readable_sha256(path) for path in (task.content, *task.styles, *self._also_read)]
         known = {**self._facts(task), "images": images, "format": self._suffix}
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
     @contextlib.contextmanager
-    def writing(self, say: Callable[[str], None]) -> Iterator[Callable[..., None]]:
-        """Yield what writes an image and its record in another thread: a function with the arguments of `save`.
+    def working(self, display: Display) -> Iterator[tuple[list[Any], Callable[..., None]]]:
+        """Yield a list that is empty until a stop is asked for, and what saves an image and its record in a thread.
 
-        If records cannot be written, it raises at one of the next calls and not hours later.
+        The second is a function with the arguments of `save`. If records cannot be written, it raises at one of the
+        next calls and not hours later.
         """
         saving = deque[Future]()
 
-        def submit(*args: Any, **more: object) -> None:
-            saving.append(pool.submit(self.save, *args, say=say, **more))
+        def submit(*args: Any, **more: Any) -> None:
+            saving.append(pool.submit(self.save, *args, say=display.say, **more))
+            # Failures so far are raised here, not at the end.
             while saving and saving[0].done():
                 saving.popleft().result()
 
-        with ThreadPoolExecutor(WRITERS) as pool:
-            yield submit
-        for future in saving:
-            future.result()
+        with stoppable(display.say, "at once; what is done is kept") as asked, display:
+            with ThreadPoolExecutor(WRITERS) as pool:
+                yield asked, submit
+            for future in saving:
+                future.result()
 
-    def save(
-        self,
-        task: AnyTask,
-        image: AnyHostImage | None,
-        problem: UserError | None,
-        *,
-        say: Callable[[str], None],
-        **more: object,
-    ) -> None:
+    def save(self, task: AnyTask, image: AnyHostImage | None, problem: UserError | None, say: Say, **more: Any) -> None:
         """Write an image with its content's transparency, if there is one, and then the record."""
         path, kept = self.output(task), {}
         if image is not None:
@@ -229,24 +197,19 @@ class Folder(Generic[AnyTask]):
         """Return `DONE`, `FAILED`, or `None` if it has not ended."""
         return self.records.get(task.name, {}).get("status")
 
-    def ending(self, tasks: Sequence[AnyTask], asked: Sequence[Any], took: str) -> tuple[str, ExitCode]:
-        """Return the last line of a command and its exit code."""
+    def end(self, tasks: Sequence[AnyTask], asked: Sequence[Any], display: Display, *, extra: str = "") -> ExitCode:
+        """Print the last line of a command and return its exit code."""
         statuses = [self.status(task) for task in tasks]
         done, failed = statuses.count(DONE), statuses.count(FAILED)
         line = f"{done} of {len(tasks)} images in {self.path}"
         line += f", {failed} failed (see results.jsonl)" if failed else ""
-        line += f", {took}"
-        if asked:
-            return f"{line}; stopped: the same command resumes from here", stopped_code(asked)
-        return line, ExitCode.SOME_FAILED if failed else ExitCode.DONE
+        line += f", in {clock(time.perf_counter() - self._began)}{extra}"
+        display.say(f"{line}; stopped: the same command resumes from here" if asked else line)
+        return stopped_code(asked) or (ExitCode.SOME_FAILED if failed else ExitCode.DONE)
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """Return the newest record of each name in a folder that `batch` wrote, and touch nothing there.
-
-    Raises:
-        UserError: If there are none.
-    """
+    """Return the newest record of each name in a folder that `batch` wrote, and touch nothing there."""
     records = list(_read(_files(folder)).values())
     if not records:
         raise error(f"{folder} must hold results.jsonl, as `swag-jax batch` writes it", got="no records")
@@ -259,12 +222,13 @@ def _written(path: Path) -> dict[str, object]:
 
 
 def _is_kept(path: Path, record: Mapping[str, object]) -> bool:
-    """Tell whether a result is still what was written; by version 0.1.0's records, whether it is a whole image."""
+    """Tell whether a result is still what was written."""
     try:
         if not path.is_file():
             return False
         if "sha256" in record:
-            return path.stat().st_size == record.get("bytes") and _written(path)["sha256"] == record["sha256"]
+            return path.stat().st_size == record.get("bytes") and file_sha256(path) == record["sha256"]
+        # Records of version 0.1.0 have no hash: a whole image is trusted.
         read_image(path)
     except (OSError, UserError):
         return False
@@ -281,16 +245,12 @@ def _read(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
     return {line["name"]: line for line in lines if _is_record(line)}
 
 
-_TEXTS = ("name", "content", "output", "backbone", "status", "error", "fingerprint")
-"""What is text in a record, or `None`."""
-
-
 def _is_record(line: Mapping[str, Any]) -> bool:
     """Tell whether what a record says is of the right types; it need not say all of it."""
     styles = line.get("styles", [])
     listed = isinstance(styles, list) and all(map(_is_text, styles))
-    texts = all(_is_text(line.get(key, "")) or line[key] is None for key in _TEXTS)
-    return _is_text(line.get("name")) and listed and texts
+    texts = [line.get(key) for key in ("content", "output", "backbone", "status", "error", "fingerprint")]
+    return _is_text(line.get("name")) and listed and all(text is None or _is_text(text) for text in texts)
 
 
 def _is_text(value: object) -> bool:
@@ -311,6 +271,7 @@ def readable_sha256(path: Path) -> str | None:
         return None
 
 
+# Time and size are part of the key: a file that changes is read again.
 @functools.lru_cache(maxsize=4096)
 def _sha256(path: Path, _changed: int, _size: int) -> str:
     return file_sha256(path)

@@ -1,40 +1,49 @@
 """What commands write: never over what they read, never two things into one file."""
 
 import datetime
+import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 
-from swag_jax import _versions
-from swag_jax._files import check_apart, replacing
+from swag_jax import _versions, plots
+from swag_jax._files import check_apart, check_target, replacing
 from swag_jax._types import AnyHostImage, HostAlpha
 from swag_jax.images import read_alpha, resize, write_image
-from swag_jax.images.io import OUTPUT_FORMATS
+from swag_jax.images.io import OUTPUT_FORMATS, check_output
 from swag_jax.params.store import stored
 
+# Files with what errors call them; `None` for one that is not asked for.
+Files: TypeAlias = Iterable[tuple[str, Path | None]]
 
-def check_outputs(
-    outputs: Iterable[tuple[str, Path | None]],
-    inputs: Iterable[tuple[str, Path | None]],
-    *,
-    weights: Iterable[str] = (),
-) -> None:
-    """Check, before long work starts, that nothing which is written is also read, nor written twice.
+# What the files of these flags must be.
+_CHECKS: dict[str, Callable[[Path], None]] = {
+    **{what: functools.partial(check_target, what=what) for what in ("--json", "--report", "--export")},
+    "-o": check_output,
+    "--every": check_output,
+    "--plot": plots.check_output,
+}
 
-    Args:
-        outputs: What each file that will be written is called, and the file; `None` if it is not asked for.
-        inputs: What each file that is read is called, and the file.
-        weights: What `--weights` and the like were given: words, names and paths.
 
-    Raises:
-        UserError: If two of them are one file.
+def check_outputs(outputs: Files, inputs: Files, *, weights: Iterable[str] = ()) -> None:
+    """Check, before long work starts, that all outputs can be written, none over a file that is read, none twice.
+
+    `weights` are words, names and paths.
     """
+    written = [(what, path) for what, path in outputs if path is not None]
+    for what, path in written:
+        if what in _CHECKS:
+            _CHECKS[what](path)
     read = [*inputs, *(("--weights", Path(words)) for words in dict.fromkeys(weights))]
-    read += [(f"the stored weights {name}", path) for name, path in stored().items()]
-    check_apart([(what, path) for what, path in outputs if path is not None], read)
+    check_apart(written, [*read, *((f"the stored weights {name}", path) for name, path in stored().items())])
+
+
+def labeled(what: str, paths: Sequence[Path]) -> list[tuple[str, Path]]:
+    """Return paths that errors call the same."""
+    return [(what, path) for path in paths]
 
 
 def kept_alpha(output: Path, content: Path) -> HostAlpha | None:

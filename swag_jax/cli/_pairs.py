@@ -4,7 +4,7 @@ import csv
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -19,30 +19,22 @@ from swag_jax.images._decode import SUFFIXES, left_out
 from swag_jax.optimize import StylizeSettings
 
 Made = TypeVar("Made")
+Row = Mapping[str, Any]
 
 _OWN_KEYS = ("name", "content", "style")
-_RESERVED = re.compile(r"sheet(-\d+)?", re.IGNORECASE)
+_SHEET = re.compile(r"sheet(-\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Job(Task):
-    """One pair to be made.
-
-    Attributes:
-        settings: How it is made.
-        init: The image that it starts from, if one was given.
-    """
+    """One pair to be made, its settings, and the image that it starts from, if one was given."""
 
     settings: StylizeSettings
     init: Path | None
 
 
 def from_folders(contents: Path, styles: Path, given: PairFlags, *, zipped: bool = False) -> list[Job]:
-    """Return every combination of the images of two folders, or, `zipped`, the first with the first and so on.
-
-    Raises:
-        UserError: If a folder has no images, or those to be zipped differ in number.
-    """
+    """Return every combination of the images of two folders, or, `zipped`, the first with the first and so on."""
     settings, init = given.chosen_start()
     first, second = named(images_in(contents, "--contents")), named(images_in(styles, "--styles"))
     if zipped and len(first) != len(second):
@@ -53,11 +45,7 @@ def from_folders(contents: Path, styles: Path, given: PairFlags, *, zipped: bool
 
 
 def images_in(folder: Path, what: str) -> list[Path]:
-    """Return the images of a folder by name.
-
-    Raises:
-        UserError: If there are none, naming the argument `what`.
-    """
+    """Return the images of a folder by name; without any, the error calls it `what`."""
     if not folder.is_dir():
         got = what_is_missing(folder) or folder
         raise error(f"{what} must be a folder of images", got=got, cure="pass an existing folder")
@@ -78,29 +66,22 @@ def left_out_of(*folders: Path | None, deep: bool = False) -> list[str]:
     return [line for line in found if line is not None]
 
 
-def named(paths: list[Path]) -> dict[str, Path]:
+def named(paths: Sequence[Path]) -> dict[str, Path]:
     """Name images by their stems; those that share one by stem and suffix."""
     stems = [path.stem.lower() for path in paths]
     return {p.stem if stems.count(p.stem.lower()) == 1 else f"{p.stem}-{p.suffix[1:]}": p for p in paths}
 
 
 def from_file(path: Path, given: PairFlags) -> list[Job]:
-    """Return the pairs of a file: `content`, `style`, perhaps `name`, and options named like the flags.
-
-    A CSV file has a header; several styles stand in one cell, separated by semicolons, and an empty cell is not given.
-    A JSON line holds one object; `style` may be a list. Paths are relative to the file's folder.
-
-    Raises:
-        UserError: If the file cannot be read, or a line is wrong, naming the line.
-    """
+    """Return the pairs of a file: `content`, `style`, perhaps `name`, and options named like the flags."""
     return _checked(each_row(path, lambda row: _job(row, path.parent, given)))
 
 
-def each_row(path: Path, make: Callable[[Mapping[str, Any]], Made]) -> list[Made]:
-    """Make something of every line of a pairs file.
+def each_row(path: Path, make: Callable[[Row], Made]) -> list[Made]:
+    """Make something of every line of a pairs file; errors say which line it was.
 
-    Raises:
-        UserError: If the file cannot be read or has no lines, or if making raises one, naming the line.
+    A CSV file has a header; several styles stand in one cell, separated by semicolons, and an empty cell is not given.
+    A JSON line holds one object; `style` may be a list. Paths are relative to the file's folder.
     """
     readers = {".csv": _csv_rows, ".jsonl": _json_rows}
     if path.suffix.lower() not in readers:
@@ -109,57 +90,63 @@ def each_row(path: Path, make: Callable[[Mapping[str, Any]], Made]) -> list[Made
         text = read_text(path, encoding="utf-8-sig")
     except (OSError, ValueError) as problem:
         raise error(f"--pairs {path} must be a readable text file", got=problem) from problem
-    made = []
+    made, line = list[Made](), 1
     try:
-        for line, row in readers[path.suffix.lower()](text, path):
-            try:
-                made.append(make(row))
-            except UserError as problem:
-                raise UserError(f"{path}, line {line}: {problem}") from problem
+        for line, row in readers[path.suffix.lower()](text):  # noqa: B007, an error tells the line
+            made.append(make(row()))
+    except UserError as problem:
+        raise UserError(f"{path}, line {line}: {problem}") from problem
     except csv.Error as problem:
         raise error(f"--pairs {path} must be a table", got=problem, cure="give every pair a line") from problem
     if not made:
-        raise error("--pairs must name at least one pair", got=f"none in {path}")
+        raise error("--pairs must hold at least one pair", got=f"none in {path}")
     return made
 
 
-def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+# Rows are yielded unread, so that an error in one is told with its line.
+
+
+def _csv_rows(text: str) -> Iterator[tuple[int, Callable[[], Row]]]:
     reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
-    _check_once([name.strip() for name in reader.fieldnames or ()], f"{path}, line 1")
+    _unrepeated((name.strip(), None) for name in reader.fieldnames or ())
     for row in reader:
-        if None in row or None in row.values():
-            columns = len(reader.fieldnames or ())
-            rule = f"{path}, line {reader.line_num}: a line must have one cell for each of the {columns} columns"
-            raise error(rule, cure="quote cells with commas")
-        yield reader.line_num, {name.strip(): value.strip() for name, value in row.items() if value.strip()}
+        yield reader.line_num, functools.partial(_csv_row, row, columns=len(reader.fieldnames or ()))
 
 
-def _json_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _csv_row(row: Mapping[Any, Any], *, columns: int) -> Row:
+    if None in row or None in row.values():
+        rule = f"a line must have one cell for each of the {columns} columns"
+        raise error(rule, cure="quote cells with commas")
+    return {name.strip(): value.strip() for name, value in row.items() if value.strip()}
+
+
+def _json_rows(text: str) -> Iterator[tuple[int, Callable[[], Row]]]:
     for line, content in enumerate(text.splitlines(), start=1):
-        if not content.strip():
-            continue
-        try:
-            row = json.loads(content, object_pairs_hook=functools.partial(_once, where=f"{path}, line {line}"))
-        except UserError:
-            raise
-        except (ValueError, RecursionError) as problem:
-            raise error(f"{path}, line {line}: a line must be a JSON object", got=problem) from problem
-        if not isinstance(row, dict):
-            raise error(f"{path}, line {line}: a line must be a JSON object", got=type(row).__name__)
-        yield line, {name: value for name, value in row.items() if value is not None}
+        if content.strip():
+            yield line, functools.partial(_json_row, content)
 
 
-def _once(found: list[tuple[str, Any]], where: str) -> dict[str, Any]:
-    _check_once([name for name, _ in found], where)
-    return dict(found)
+def _json_row(content: str) -> Row:
+    try:
+        row = json.loads(content, object_pairs_hook=_unrepeated)
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as problem:
+        raise error("a line must be a JSON object", got=problem) from problem
+    if not isinstance(row, dict):
+        raise error("a line must be a JSON object", got=type(row).__name__)
+    return {name: value for name, value in row.items() if value is not None}
 
 
-def _check_once(names: list[str], where: str) -> None:
-    """Raise if a column or key is there twice, also by the two ways of writing one."""
-    spelled = [name.replace("_", "-") for name in names]
-    for name in spelled:
-        if spelled.count(name) > 1:
-            raise error(f"{where}: a column or key must be there once", got=f"{name!r} twice", cure="leave one out")
+def _unrepeated(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a dictionary; raise if a column or key is there twice, also by the two ways of writing one."""
+    found, spelled = dict[str, Any](), set[str]()
+    for name, value in pairs:
+        if (own := name.replace("_", "-")) in spelled:
+            raise error("a column or key must be there once", got=f"{own!r} twice", cure="leave one out")
+        spelled.add(own)
+        found[name] = value
+    return found
 
 
 class _RowParser(Parser):
@@ -170,7 +157,7 @@ class _RowParser(Parser):
         raise UserError(f"{message}.")
 
 
-def _job(row: Mapping[str, Any], folder: Path, given: PairFlags) -> Job:
+def _job(row: Row, folder: Path, given: PairFlags) -> Job:
     content, styles = paths_of(row, folder)
     name = str(row.get("name") or "_".join(path.stem for path in (content, *styles)))
     if name in (".", "..") or any(sign in name for sign in "/\\\0"):
@@ -178,12 +165,8 @@ def _job(row: Mapping[str, Any], folder: Path, given: PairFlags) -> Job:
     return Job(name, content, styles, *_settings(row, folder, given))
 
 
-def paths_of(row: Mapping[str, Any], folder: Path) -> tuple[Path, tuple[Path, ...]]:
-    """Return the content and the styles of a line.
-
-    Raises:
-        UserError: If one is missing.
-    """
+def paths_of(row: Row, folder: Path) -> tuple[Path, tuple[Path, ...]]:
+    """Return the content and the styles of a line."""
     for key in ("content", "style"):
         if not row.get(key):
             raise error(f"there must be a {key}", cure=f"add the column or key `{key}`")
@@ -191,18 +174,23 @@ def paths_of(row: Mapping[str, Any], folder: Path) -> tuple[Path, tuple[Path, ..
     return folder / str(row["content"]), tuple(folder / str(style) for style in styles if style)
 
 
-def _settings(row: Mapping[str, Any], folder: Path, given: PairFlags) -> tuple[StylizeSettings, Path | None]:
+def _settings(row: Row, folder: Path, given: PairFlags) -> tuple[StylizeSettings, Path | None]:
     """Return the command's settings, and where it starts, with those of a line over them."""
-    options = {name.replace("_", "-"): value for name, value in row.items() if name not in _OWN_KEYS}
-    parser = _row_parser()
-    known = [flag[2:] for flag in parser.flags]
-    for name in options:
-        if name not in known:
-            raise UserError(f"unknown option {name!r}: {near(name, [*_OWN_KEYS, *known])}")
-    own = build(PairFlags, parser.parse_args([f"--{name}={_text(value)}" for name, value in options.items()]))
+    own = build(PairFlags, _row_parser().parse_args(list(_words(row))))
     preset, settings = own.preset or given.preset, {**given.settings, **own.settings}
     both = PairFlags(preset=preset, settings=settings, init=own.init or given.init)
     return both.chosen_start(folder if own.init else Path())
+
+
+def _words(row: Row) -> Iterator[str]:
+    """Yield the options of a line as the command line would have them."""
+    known = [flag[2:] for flag in _row_parser().flags]
+    for name, value in row.items():
+        own = name.replace("_", "-")
+        if own in known:
+            yield f"--{own}={','.join(map(str, value)) if isinstance(value, list) else value}"
+        elif name not in _OWN_KEYS:
+            raise UserError(f"unknown option {own!r}: {near(own, [*_OWN_KEYS, *known])}")
 
 
 @functools.cache
@@ -212,14 +200,10 @@ def _row_parser() -> Parser:
     return parser
 
 
-def _text(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
 def _checked(jobs: Iterable[Job]) -> list[Job]:
     """Raise unless all names differ, and from the contact sheet's."""
     found = unique(jobs, cure="rename a file, or give a `name`")
     for job in found:
-        if _RESERVED.fullmatch(job.name):
-            raise error("no pair may have the name of the contact sheet", got=repr(job.name), cure="name it otherwise")
+        if _SHEET.fullmatch(job.name):
+            raise error("no pair may have the name of the contact sheet", got=repr(job.name), cure="choose another")
     return found

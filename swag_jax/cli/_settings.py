@@ -4,26 +4,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from swag_jax import devices
 from swag_jax._checks import check_name
 from swag_jax.cli._flags import Changes, changed, changes, flag, shown_value
 from swag_jax.optimize import StylizeSettings
 from swag_jax.optimize.settings import INITS
-from swag_jax.presets import OF_BACKBONE, PRESETS, of_backbone
+from swag_jax.presets import PRESETS, of_backbone
 
-_BACKBONE = StylizeSettings().backbone
+_DEFAULT = next(iter(PRESETS))
 
 
 def default_text(owner: Any, name: str) -> str:
-    """Say what a setting is if its flag is not given: what the default preset has, and whether others differ.
-
-    Example:
-        >>> default_text(StylizeSettings(), "size"), default_text(StylizeSettings().objective.smoothing, "kind")
-        ('512', 'by preset; gatys-vgg19: none')
-    """
+    """Say what a setting is if its flag is not given: what the default preset has, and whether others differ."""
     values = {preset: getattr(_part(settings, type(owner)), name) for preset, settings in PRESETS.items()}
-    value = values[OF_BACKBONE[_BACKBONE]]
-    same = name == "backbone" or all(other == value for other in values.values())
-    return shown_value(value) if same else f"by preset; {OF_BACKBONE[_BACKBONE]}: {shown_value(value)}"
+    shown = shown_value(values[_DEFAULT])
+    same = name == "backbone" or len(set(values.values())) == 1
+    return shown if same else f"by preset; {_DEFAULT}: {shown}"
 
 
 def _part(settings: StylizeSettings, owner: type) -> Any:
@@ -33,47 +29,36 @@ def _part(settings: StylizeSettings, owner: type) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class SettingsFlags:
-    """Settings of a stylization.
+    """Settings of a stylization: a preset, and what was given over it."""
 
-    Attributes:
-        preset: Named settings to start from; by default the backbone's first preset.
-        settings: What was given over the preset.
-    """
-
-    preset: str | None = flag(None, metavar="NAME", names=PRESETS)
+    preset: str | None = flag(
+        "Named settings to start from; by default the backbone's first preset", None, metavar="NAME", names=PRESETS
+    )
     settings: Changes = changes(StylizeSettings(), shown=default_text, without={"init"})
 
     def chosen(self) -> StylizeSettings:
-        """Return the preset's settings with the given flags over them.
-
-        A preset under another `--backbone` reads that backbone's default layers.
-
-        Raises:
-            UserError: If a name is unknown or a value out of range.
-        """
-        start = PRESETS[self.preset] if self.preset else of_backbone(self.settings.get("backbone", _BACKBONE))
+        """Return all settings; a preset under another `--backbone` reads that backbone's default layers."""
+        backbone = self.settings.get("backbone", StylizeSettings().backbone)
+        start = PRESETS[self.preset] if self.preset else of_backbone(backbone)
         return changed(start, self.settings)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairFlags(SettingsFlags):
-    """Settings of a stylization, and where it starts.
+    """Settings of a stylization, and where it starts."""
 
-    Attributes:
-        init: Where to start: content, statistics, noise, or an image's path; by default the preset's, content.
-    """
-
-    init: str | None = flag(None, metavar="INIT")
+    init: str | None = flag(
+        "Where to start: content, statistics, noise, or an image's path; by default the preset's, content",
+        None,
+        metavar="INIT",
+    )
 
     def chosen_start(self, folder: Path = Path()) -> tuple[StylizeSettings, Path | None]:
-        """Return the settings, and the path of the starting image if there is one.
-
-        Raises:
-            UserError: If a name is unknown or a value out of range; a missing image is told when it is read.
-        """
+        """Return the settings, and the path of the starting image if there is one; it need not exist."""
         settings = self.chosen()
         if self.init is None:
             return settings, None
+        # A word is the name of a start unless it has a suffix or there is such a file.
         if self.init in INITS or not (Path(self.init).suffix or (folder / self.init).exists()):
             return changed(settings, {"init": check_name(self.init, INITS, what="init")}), None
         return settings, folder / self.init
@@ -81,14 +66,12 @@ class PairFlags(SettingsFlags):
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessFlags:
-    """Several processes that share the work.
+    """Several processes that share the work."""
 
-    Attributes:
-        coordinator: Address of process 0, if there are several.
-        processes: How many processes there are.
-        process: The number of this one, from 0.
-    """
+    coordinator: str | None = flag("Address of process 0, if there are several", None, metavar="HOST:PORT")
+    processes: int | None = flag("How many processes there are", None)
+    process: int | None = flag("The number of this one, from 0", None)
 
-    coordinator: str | None = flag(None, metavar="HOST:PORT")
-    processes: int | None = None
-    process: int | None = None
+    def join(self) -> bool:
+        """Join the processes; tell whether there are several. Call this before anything else uses JAX."""
+        return devices.initialize(coordinator=self.coordinator, processes=self.processes, process=self.process)

@@ -8,33 +8,21 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from swag_jax import devices
+from swag_jax import apply, devices
 from swag_jax._checks import UserError, error
-from swag_jax._files import check_target
-from swag_jax._types import AnyHostImage, HostAlpha
-from swag_jax.apply import (
-    ApplySettings,
-    Content,
-    Outcome,
-    Style,
-    Stylizer,
-    load_stylizer,
-    repaint,
-    repaint_many,
-    save_artifact,
-)
+from swag_jax._types import AnyHostImage
+from swag_jax.apply import ApplySettings, Content, Outcome, Style, Stylizer
 from swag_jax.apply.drivers import style_shape
 from swag_jax.apply.stylizer import GENERATOR_FILE
 from swag_jax.attention import Similarity
 from swag_jax.backbones import Precision
-from swag_jax.cli._display import Display, clock, count_line
-from swag_jax.cli._exit import ExitCode, stoppable
+from swag_jax.cli._display import Display, clock
+from swag_jax.cli._exit import ExitCode
 from swag_jax.cli._flags import Changes, Quiet, changed, changes, flag, word
 from swag_jax.cli._folder import Folder, ImageFile, Task, readable_sha256, unique
-from swag_jax.cli._outputs import check_outputs, kept_alpha, write_result
+from swag_jax.cli._outputs import check_outputs, kept_alpha, labeled, write_result
 from swag_jax.cli._pairs import images_in, left_out_of, named
 from swag_jax.images import read_image, read_mask
-from swag_jax.images.io import check_output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,54 +32,43 @@ class Apply(Quiet):
     Paint the CONTENT image, or every image of that folder, by a trained generator, in the manner of one STYLE, of
     several mixed, or of each in a folder. Johnson's networks take no STYLE. A folder of frames is a video: the style
     is read once, with one seed. The same command again does what is left of a folder.
-
-    Attributes:
-        checkpoint: A generator, or a training run's folder.
-        content: The image to repaint, or a folder.
-        styles: A painting; several are mixed.
-        output: The result: .png, .jpg, .jpeg, .webp, .tif or .tiff; of folders, a folder.
-        content_masks: Where each style goes: white is all.
-        style_masks: The part of each style to use: white.
-        backbone: The encoder's network; by default as trained.
-        weights: The encoder's weights: a name or a file; by default as trained.
-        similarity: How AdaAttN compares; by default as trained.
-        precision: Of the networks.
-        batch_size: Images at once, at most; by default it depends on the device.
-        format: Of a folder's results.
-        retry_failed: Try again what failed before.
-        export: Also write a jax.export artifact for images of these sizes.
     """
 
     usage: ClassVar[str] = "swag-jax apply CHECKPOINT CONTENT [STYLE ...] -o OUT [flags]"
 
-    checkpoint: Path = word("CHECKPOINT")
-    content: Path = word("CONTENT")
-    styles: tuple[Path, ...] = word("STYLE", ())
-    output: Path = flag(short="-o", metavar="OUT")
-    content_masks: tuple[Path, ...] = ()
-    style_masks: tuple[Path, ...] = ()
-    backbone: str | None = None
-    weights: str | None = None
-    similarity: Similarity | None = None
-    precision: Precision = "float32"
-    batch_size: int | None = None
-    format: Literal["png", "jpg"] = "png"
-    retry_failed: bool = False
-    export: Path | None = None
+    checkpoint: Path = word("CHECKPOINT", "A generator, or a training run's folder")
+    content: Path = word("CONTENT", "The image to repaint, or a folder")
+    styles: tuple[Path, ...] = word("STYLE", "A painting; several are mixed", ())
+    output: Path = flag(
+        "The result: .png, .jpg, .jpeg, .webp, .tif or .tiff; of folders, a folder", short="-o", metavar="OUT"
+    )
+    content_masks: tuple[Path, ...] = flag("Where each style goes: white is all", ())
+    style_masks: tuple[Path, ...] = flag("The part of each style to use: white", ())
+    backbone: str | None = flag("The encoder's network; by default as trained", None)
+    weights: str | None = flag("The encoder's weights: a name or a file; by default as trained", None)
+    similarity: Similarity | None = flag("How AdaAttN compares; by default as trained", None)
+    precision: Precision = flag("Of the networks", "float32")
+    batch_size: int | None = flag("Images at once, at most; by default it depends on the device", None)
+    format: Literal["png", "jpg"] = flag("Of a folder's results", "png")
+    retry_failed: bool = flag("Try again what failed before", False)
+    export: Path | None = flag("Also write a jax.export artifact for images of these sizes", None)
     settings: Changes = changes(ApplySettings())
 
     def run(self) -> ExitCode:
         """Check everything first, then work."""
         settings = changed(ApplySettings(), self.settings)
-        many = self.content.is_dir() or any(style.is_dir() for style in self.styles)
-        if many:
+        if self.content.is_dir() or any(style.is_dir() for style in self.styles):
             return _run_many(self, settings)
-        _check_output(self)
-        stylizer = _load(self)
-        content, styles = ImageFile(self.content), _styles(self.styles, self)
-        masks = _masks(self.content_masks)
+        if self.export is not None and (self.content_masks or self.style_masks):
+            raise error("an artifact has no masks", cure="leave out the masks, or --export")
+        check_outputs(
+            [("-o", self.output), ("--export", self.export)],
+            [("CONTENT", self.content), *labeled("STYLE", self.styles), *_shared(self)],
+            weights=[self.weights or "auto"],
+        )
+        stylizer, styles, masks = _load(self), _styles(self.styles, self), tuple(map(read_mask, self.content_masks))
         began = time.perf_counter()
-        image = repaint(stylizer, Content(content, masks), styles, settings=settings)
+        image = apply.repaint(stylizer, Content(ImageFile(self.content), masks), styles, settings=settings)
         write_result(self.output, image, kept_alpha(self.output, self.content))
         if self.export is not None:
             _export(self.export, stylizer, settings, image, styles)
@@ -100,7 +77,7 @@ class Apply(Quiet):
 
 
 def _load(command: Apply) -> Stylizer:
-    return load_stylizer(
+    return apply.load_stylizer(
         command.checkpoint,
         backbone=command.backbone,
         weights=command.weights,
@@ -109,21 +86,9 @@ def _load(command: Apply) -> Stylizer:
     )
 
 
-def _check_output(command: Apply) -> None:
-    check_output(command.output)
-    if command.export is not None:
-        check_target(command.export, what="--export")
-        if command.content_masks or command.style_masks:
-            raise error("an artifact has no masks", cure="leave out the masks, or --export")
-    inputs = [("CONTENT", command.content), *(("STYLE", path) for path in command.styles), *_shared(command)]
-    outputs = [("-o", command.output), ("--export", command.export)]
-    check_outputs(outputs, inputs, weights=[command.weights or "auto"])
-
-
 def _shared(command: Apply) -> list[tuple[str, Path]]:
     """Return what is read for all images."""
-    masks = [*(("--content-masks", m) for m in command.content_masks)]
-    masks += [("--style-masks", m) for m in command.style_masks]
+    masks = [*labeled("--content-masks", command.content_masks), *labeled("--style-masks", command.style_masks)]
     return [("CHECKPOINT", _generator_file(command)), *masks]
 
 
@@ -132,28 +97,17 @@ def _generator_file(command: Apply) -> Path:
     return path / GENERATOR_FILE if path.is_dir() else path
 
 
-def _masks(paths: Sequence[Path]) -> tuple[HostAlpha, ...]:
-    """Read masks: the luminance of images, times their opacity."""
-    return tuple(read_mask(path) for path in paths)
-
-
 def _styles(paths: Sequence[Path], command: Apply) -> list[Style]:
-    regions = _masks(command.style_masks)
-    if regions and len(regions) != len(paths):
+    regions = list(map(read_mask, command.style_masks)) or [None] * len(paths)
+    if len(regions) != len(paths):
         rule = f"there must be one style mask per style ({len(paths)}), or none"
         raise error(rule, got=len(regions))
-    return [Style(read_image(p), r) for p, r in zip(paths, regions or (None,) * len(paths), strict=True)]
+    return [Style(read_image(path), region) for path, region in zip(paths, regions, strict=True)]
 
 
-def _export(
-    path: Path,
-    stylizer: Stylizer,
-    settings: ApplySettings,
-    image: AnyHostImage,
-    styles: Sequence[Style],
-) -> None:
+def _export(path: Path, stylizer: Stylizer, settings: ApplySettings, image: AnyHostImage, styles: Sequence[Style]):
     shapes = [np.shape(style.image)[:2] for style in styles]
-    save_artifact(
+    apply.save_artifact(
         path,
         stylizer,
         image.shape[:2],
@@ -166,7 +120,7 @@ def _export(
 def _run_many(command: Apply, settings: ApplySettings) -> ExitCode:
     if command.export is not None:
         raise error("--export is for one image", cure="apply the generator to one content and its styles")
-    began, tasks = time.perf_counter(), _tasks(command)
+    tasks = _tasks(command)
     folder = Folder(command.output, tasks, suffix=command.format)
     read = {path.parent for task in tasks for path in (task.content, *task.styles)}
     folder.check(_shared(command), read=read, weights=[command.weights or "auto"])
@@ -174,59 +128,52 @@ def _run_many(command: Apply, settings: ApplySettings) -> ExitCode:
     folder.open(lambda _: facts, also_read=[*command.content_masks, *command.style_masks])
     left = folder.left(tasks, retry_failed=command.retry_failed)
     devices.keep_memory()
-    display, started = Display(command.output.name, quiet=command.quiet), time.perf_counter()
+    display = Display(command.output.name, quiet=command.quiet)
     for line in left_out_of(command.content, *command.styles):
         display.say(line)
-    with stoppable(display.say, "at once; what is done is kept") as asked, display, folder.writing(display.say) as save:
+    with folder.working(display) as (asked, save):
         for done, (task, outcome) in enumerate(_outcomes(left, stylizer, settings, command), start=1):
             save(task, outcome.image, outcome.error)
-            expected = (time.perf_counter() - started) / done * (len(left) - done)
-            display.show(count_line(done, len(left), "images", seconds_left=expected), done, len(left))
+            display.count(done, len(left), "images")
             if asked:
                 break
     folder.merge()
-    line, code = folder.ending(tasks, asked, f"in {clock(time.perf_counter() - began)}")
-    display.say(line)
-    return code
+    return folder.end(tasks, asked, display)
 
 
 def _tasks(command: Apply) -> list[Task]:
-    """Return every content in every style, or in all styles mixed, contents of one style side by side."""
-    content = command.content
+    """Return every content in every style, or in all styles mixed; contents of one style follow each other."""
+    content, styles = command.content, command.styles
     contents = named(images_in(content, "CONTENT")) if content.is_dir() else {content.stem: content}
-    styles = command.styles
-    folders = [style for style in styles if style.is_dir()]
-    if not folders:
+    if not any(style.is_dir() for style in styles):
         return unique([Task(name, path, styles) for name, path in contents.items()])
-    if len(styles) > 1:
-        raise error("a folder of styles stands alone", got=f"{len(styles)} styles", cure="pass the folder only")
+    folder, *others = styles
+    if others:
+        raise error("a folder of styles must be given alone", got=f"{len(styles)} styles", cure="pass the folder only")
     if command.style_masks or command.content_masks:
-        raise error("masks are for named styles", got="a folder of styles", cure="pass the styles one by one")
-    found = named(images_in(folders[0], "STYLE"))
+        raise error("masks are for single styles", got="a folder of styles", cure="pass the styles one by one")
+    found = named(images_in(folder, "STYLE"))
     return unique([Task(f"{a}_{b}", c, (s,)) for b, s in found.items() for a, c in contents.items()])
 
 
 def _facts(command: Apply, settings: ApplySettings) -> dict[str, object]:
     """Return what all images depend on, apart from themselves."""
+    masks: list[object] = [len(command.content_masks), len(command.style_masks)]
     return {
         "settings": asdict(settings),
         "generator": readable_sha256(_generator_file(command)),
-        "masks": _masks_fact(command),
+        # Version 0.1.0 read masks without their opacity.
+        "masks": [*masks, "luminance times opacity"] if any(masks) else masks,
         "loading": [command.backbone, command.weights, command.similarity, command.precision],
     }
-
-
-def _masks_fact(command: Apply) -> list[object]:
-    """Return what images depend on by their masks, which version 0.1.0 read without their opacity."""
-    numbers: list[object] = [len(command.content_masks), len(command.style_masks)]
-    return [*numbers, "luminance times opacity"] if any(numbers) else numbers
 
 
 def _outcomes(
     tasks: Sequence[Task], stylizer: Stylizer, settings: ApplySettings, command: Apply
 ) -> Iterator[tuple[Task, Outcome]]:
     """Yield what becomes of every task; a style that cannot be read fails its own tasks only."""
-    masks = _masks(command.content_masks)
+    masks = tuple(map(read_mask, command.content_masks))
+    # Style by style, each of which is read once.
     for styles in dict.fromkeys(task.styles for task in tasks):
         own = [task for task in tasks if task.styles == styles]
         try:
@@ -237,6 +184,5 @@ def _outcomes(
             yield from ((task, Outcome(index, None, problem)) for index, task in enumerate(own))
             continue
         contents = [Content(ImageFile(task.content), masks) for task in own]
-        outcomes = repaint_many(stylizer, contents, images, settings=settings, batch_size=command.batch_size)
-        for outcome in outcomes:
+        for outcome in apply.repaint_many(stylizer, contents, images, settings=settings, batch_size=command.batch_size):
             yield own[outcome.index], outcome

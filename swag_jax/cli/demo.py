@@ -14,17 +14,16 @@ from swag_jax.cli._exit import ExitCode
 from swag_jax.cli._flags import Changes, Quiet, changes, flag
 from swag_jax.cli._outputs import check_outputs
 from swag_jax.cli._settings import SettingsFlags, default_text
-from swag_jax.cli.stylize import describe_weights
+from swag_jax.cli.stylize import settings_lines
 from swag_jax.images import sample, sheet, write_image
 from swag_jax.optimize import Progress, StylizeSettings, stylize
 
+# Two styles of each content, and every sample at least once.
 STYLES = {"astronaut": ("swirls", "mosaic"), "cat": ("embers", "woodcut"), "coffee": ("dots", "swirls")}
-"""The styles of each content: two everywhere, and every sample at least once."""
-
 PAIRS = tuple((content, style) for content, styles in STYLES.items() for style in styles)
 
+# What finishes all six images in under 100 seconds on two CPU cores; VGG19 takes twice as long.
 PRESET, SIZE, STEPS = "swag-resnet50", 256, 60
-"""What finishes all six images in under 100 seconds on two CPU cores; VGG19 takes twice as long."""
 
 
 def _shown(owner: Any, name: str) -> str:
@@ -36,14 +35,11 @@ class Demo(SettingsFlags, Quiet):
     """Stylize photographs that come with the package.
 
     Write six images in the manner of drawn styles, and a before/after sheet. Needs no files and no network.
-
-    Attributes:
-        output: Folder to write to.
     """
 
     usage: ClassVar[str] = "swag-jax demo [-o DIR] [flags]"
 
-    output: Path = flag(Path("swag-demo"), short="-o", metavar="DIR")
+    output: Path = flag("Folder to write to", Path("swag-demo"), short="-o", metavar="DIR")
     settings: Changes = changes(StylizeSettings(), shown=_shown, without={"init"})
 
     def run(self) -> ExitCode:
@@ -52,11 +48,11 @@ class Demo(SettingsFlags, Quiet):
         flags = SettingsFlags(preset=preset, settings={"size": SIZE, "steps": STEPS, **self.settings})
         settings, folder, began = flags.chosen(), self.output, time.perf_counter()
         shown = {name: sample(name, size=settings.size) for name in {name for pair in PAIRS for name in pair}}
-        outputs = {(content, style): folder / f"{content}_{style}.png" for content, style in PAIRS}
+        outputs = {pair: folder / f"{'_'.join(pair)}.png" for pair in PAIRS}
         sheet_path = folder / "sheet.png"
-        named = [(f"{content}_{style}", path) for (content, style), path in outputs.items()]
-        check_outputs([*named, ("the sheet", sheet_path)], [], weights=[settings.weights])
-        opening = describe_weights(settings)
+        written = [("_".join(pair), path) for pair, path in outputs.items()]
+        check_outputs([*written, ("the sheet", sheet_path)], [], weights=[settings.weights])
+        opening = settings_lines(settings)
         make_folder(folder)
         devices.keep_memory()
         results = {}
@@ -77,7 +73,7 @@ def _show(display: Display, progress: Progress) -> None:
 
 
 def _sheet(shown: dict[str, AnyHostImage], results: dict[tuple[str, str], AnyHostImage]) -> AnyHostImage:
-    """A row for each content, which begins it; then each of its styles, with the result to the right."""
+    """Return a row for each content: the content, then each of its styles, with the result to the right."""
     rows, captions = [], []
     for content, styles in STYLES.items():
         rows.append([shown[content], *(image for style in styles for image in (shown[style], results[content, style]))])

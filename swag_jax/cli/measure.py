@@ -12,55 +12,50 @@ from rich.table import Table
 
 from swag_jax import params
 from swag_jax._checks import UserError, check_name, check_range, error
-from swag_jax._files import check_target, read_text
+from swag_jax._files import read_text
 from swag_jax.backbones import NAMES, layer_names, load
 from swag_jax.backbones.zoo import entry
-from swag_jax.cli._display import Display, clock, count_line, table_console
+from swag_jax.cli._display import Display, clock, closing, table_console
 from swag_jax.cli._exit import ExitCode
-from swag_jax.cli._flags import Quiet, word
+from swag_jax.cli._flags import Quiet, flag, word
 from swag_jax.cli._folder import Task, read_records
-from swag_jax.cli._outputs import check_outputs, write_report
+from swag_jax.cli._outputs import check_outputs, labeled, write_report
 from swag_jax.cli._pairs import each_row, paths_of
 from swag_jax.images import read_image
-from swag_jax.measure import METRICS, Comparison, Estimate, Evaluator, load_inception, load_lpips
+from swag_jax.measure import METRICS, Estimate, Evaluator, load_inception, load_lpips
 from swag_jax.measure.aggregate import Aggregate, Estimates
 from swag_jax.measure.evaluator import CANDIDATES, CFSD_LAYER
 
+# A network with embedded weights, and not the one that most images are made with.
 DEFAULT_BACKBONE = "resnet50"
-"""A network with embedded weights, and not the one that most images are made with."""
 
+# The flags for what an evaluator reads from files.
 _FILES = {"lpips": "lpips_weights", "inception": "fid_weights"}
-"""The flags for what a judge reads from files."""
 
+# What a metric is made of, which is then measured too.
 _PARTS = {"artfid": ("lpips", "fid")}
-"""What a metric is made of, which is then measured too."""
 
+# What each network of an evaluator is for.
+_ROLES = {"network": "content and style", "vgg19": "cfsd", "lpips": "lpips", "inception": "fid"}
+
+# What a metric needs that no pair could give, apart from an image.
+_NEEDS = {
+    "identity": "needs a pair whose content is its style",
+    **dict.fromkeys(("fid", "artfid"), "needs at least 2 pairs"),
+}
+
+# Less is shown as 0: what float32 leaves of a style's distance to itself, relative and squared.
 _ROUNDING = 1e-12
-"""Less is shown as 0: what float32 leaves of a style's distance to itself, relative and squared."""
 
 _ROW_KEYS = ("name", "content", "style", "output", "backbone")
 
 
 @dataclass(frozen=True)
 class Triple(Task):
-    """One result to be measured.
-
-    Attributes:
-        output: The result; `None` if `batch` made none.
-        backbone: The network that made it, if known.
-    """
+    """A result to be measured, if `batch` made one, and the network that made it, if known."""
 
     output: Path | None
     backbone: str | None = None
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What became of a triple: its comparison, or what was wrong with it."""
-
-    triple: Triple
-    comparison: Comparison | None
-    problem: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,37 +65,32 @@ class Measure(Quiet):
     Measure how much of the content results keep and how near they come to the style, in a network that did not make
     them, next to the two trivial results: the unchanged content, and a copy of the style. Exit code 3 says that some
     results could not be measured.
-
-    Attributes:
-        paths: RESULTS: the folder of `batch`, or the report of `stylize`; or the images CONTENT STYLE OUT.
-        pairs: A .csv or .jsonl file with columns or keys content, style and output, perhaps name, and backbone: the
-            network that made it.
-        metrics: Which of the metrics.
-        backbone: The network for content and style, not the one that made the images.
-        weights: Its weights: auto, imagenet, embedded, random, or a path.
-        layers: Its layers for the style; by default the network's own.
-        content_layer: Its layer for the content; by default the network's own.
-        lpips_weights: Linear weights of LPIPS, such as alex.pth of the lpips package; they tell the trunk.
-        lpips_trunk: Weights of LPIPS's AlexNet or VGG16, like --weights.
-        fid_weights: Weights of FID's Inception v3, such as pt_inception-2015-12-05-6726825d.pth of pytorch-fid.
-        seed: Of random directions and weights.
-        json: Write all numbers here, those of every pair included.
     """
 
     usage: ClassVar[str] = "swag-jax measure RESULTS | CONTENT STYLE [STYLE ...] OUT | --pairs FILE [flags]"
 
-    paths: tuple[Path, ...] = word("PATH", ())
-    pairs: Path | None = None
-    metrics: tuple[str, ...] = tuple(METRICS)
-    backbone: str = DEFAULT_BACKBONE
-    weights: str = "auto"
-    layers: tuple[str, ...] = ()
-    content_layer: str | None = None
-    lpips_weights: Path | None = None
-    lpips_trunk: str = "imagenet"
-    fid_weights: Path | None = None
-    seed: int = 0
-    json: Path | None = None
+    paths: tuple[Path, ...] = word(
+        "PATH", "RESULTS: the folder of batch, or the report of stylize; or the images CONTENT STYLE OUT", ()
+    )
+    pairs: Path | None = flag(
+        "A .csv or .jsonl file with columns or keys content, style and output, perhaps name, and backbone: "
+        "the network that made it",
+        None,
+    )
+    metrics: tuple[str, ...] = flag("Which of the metrics", tuple(METRICS))
+    backbone: str = flag("The network for content and style, not the one that made the images", DEFAULT_BACKBONE)
+    weights: str = flag("Its weights: auto, imagenet, embedded, random, or a path", "auto")
+    layers: tuple[str, ...] = flag("Its layers for the style; by default the network's own", ())
+    content_layer: str | None = flag("Its layer for the content; by default the network's own", None)
+    lpips_weights: Path | None = flag(
+        "Linear weights of LPIPS, such as alex.pth of the lpips package; they tell the trunk", None
+    )
+    lpips_trunk: str = flag("Weights of LPIPS's AlexNet or VGG16, like --weights", "imagenet")
+    fid_weights: Path | None = flag(
+        "Weights of FID's Inception v3, such as pt_inception-2015-12-05-6726825d.pth of pytorch-fid", None
+    )
+    seed: int = flag("Of random directions and weights", 0)
+    json: Path | None = flag("Write all numbers here, those of every pair included", None)
 
     def run(self) -> ExitCode:
         """Check everything first, then measure, then write."""
@@ -108,27 +98,31 @@ class Measure(Quiet):
         triples = _triples(self)
         metrics, missing = _available(self)
         _check(self, triples)
-        evaluator, sources = _judge(metrics, self)
+        evaluator, sources = _evaluator(metrics, self)
         warning = _warning(triples, sources, self)
-        display = Display("measure", quiet=self.quiet, opening=_opening(sources, warning))
+        opening = [f"{_ROLES[role]}: {source.backbone}, {source.describe()}" for role, source in sources.items()]
+        opening += [f"warning: {warning}"] if warning else []
+        display = Display("measure", quiet=self.quiet, opening=opening)
         with display:
-            found, aggregate = _measure(triples, evaluator, display)
-        estimates = aggregate.estimates()
-        missing |= _impossible(metrics, estimates)
+            pairs, estimates = _measure(triples, evaluator, display)
+        missing |= {n: _NEEDS.get(n, "needs a pair that can be measured") for n in metrics if n not in estimates}
         if not self.quiet:
             _print(estimates, missing)
         if self.json is not None:
-            conditions = _conditions(evaluator, sources, warning, self.seed)
-            write_report(self.json, _report(found, estimates, missing) | conditions)
-        display.say(_closing(self, found, time.perf_counter() - began))
-        return ExitCode.SOME_FAILED if any(each.problem for each in found) else ExitCode.DONE
+            layers = {"content_layer": evaluator.content_layer, "style_layers": list(evaluator.style_layers)}
+            found = _report(pairs, estimates, missing, sources) | layers
+            write_report(self.json, {**found, "seed": self.seed, "warning": warning})
+        failed = sum(pair["error"] is not None for pair in pairs)
+        line = f"measured {len(pairs) - failed} of {len(pairs)} images in {clock(time.perf_counter() - began)}"
+        display.say(closing(line, failed=failed, written=[self.json]))
+        return ExitCode.SOME_FAILED if failed else ExitCode.DONE
 
 
 def _triples(command: Measure) -> list[Triple]:
     paths = command.paths
     if (pairs := command.pairs) is not None:
         if paths:
-            raise error("--pairs stands alone", cure="leave out the other paths")
+            raise error("--pairs must be given alone", cure="leave out the other paths")
         return each_row(pairs, lambda row: _of_row(row, pairs.parent))
     if len(paths) == 1:
         return _of_folder(paths[0]) if paths[0].is_dir() else [_of_report(paths[0])]
@@ -164,18 +158,15 @@ def _of_folder(folder: Path) -> list[Triple]:
 def _of_report(path: Path) -> Triple:
     try:
         report = json.loads(read_text(path))
-        output = _path(report["output"])
-        styles = tuple(map(_path, report["styles"]))
-        return Triple(output.stem, _path(report["content"]), styles, output, report["settings"]["backbone"])
+        # Anything else that is no such report fails at one of the keys.
+        names = [report["output"], report["content"], *report["styles"]]
+        if "\0" in "".join(names):
+            raise ValueError("a NUL character in a file's name")
+        output, content, *styles = map(Path, names)
+        return Triple(output.stem, content, tuple(styles), output, report["settings"]["backbone"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
         rule = f"{path} must be the folder of `swag-jax batch` or the report of `swag-jax stylize --report`"
-        raise error(rule, got=f"something else ({problem})", cure="or name CONTENT STYLE OUT") from problem
-
-
-def _path(name: str) -> Path:
-    if "\0" in name:
-        raise ValueError("a NUL character in a file's name")
-    return Path(name)
+        raise error(rule, got=f"something else ({problem})", cure="or pass CONTENT STYLE OUT") from problem
 
 
 def _available(command: Measure) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -183,13 +174,14 @@ def _available(command: Measure) -> tuple[tuple[str, ...], dict[str, str]]:
     asked = [check_name(name, METRICS, what="metric") for name in command.metrics]
     if not asked:
         raise error("there must be at least one metric", cure=f"choose among {', '.join(METRICS)}")
-    missing = {}
+    absent = {needed: flag for needed, flag in _FILES.items() if getattr(command, flag) is None}
+    wanted, missing = set[str](), {}
     for name in asked:
-        flags = [_FILES[needed] for needed in METRICS[name].reads if needed in _FILES]
-        absent = [f"--{flag.replace('_', '-')} FILE" for flag in flags if getattr(command, flag) is None]
-        if absent:
-            missing[name] = f"needs {' and '.join(absent)}"
-    wanted = {part for name in asked if name not in missing for part in (name, *_PARTS.get(name, ()))}
+        flags = [f"--{absent[x].replace('_', '-')} FILE" for x in METRICS[name].reads if x in absent]
+        if flags:
+            missing[name] = f"needs {' and '.join(flags)}"
+        else:
+            wanted |= {name, *_PARTS.get(name, ())}
     return tuple(name for name in METRICS if name in wanted), missing
 
 
@@ -199,47 +191,32 @@ def _check(command: Measure, triples: Sequence[Triple]) -> None:
     check_name(command.backbone, NAMES, what="backbone")
     for layer in (*command.layers, *filter(None, [command.content_layer])):
         check_name(layer, layer_names(command.backbone), what="layer")
-    if command.json is not None:
-        check_target(command.json, what="--json")
-    inputs: list[tuple[str, Path | None]] = [("--pairs", command.pairs), *(("PATH", p) for p in command.paths)]
+    inputs: list[tuple[str, Path | None]] = [("--pairs", command.pairs), *labeled("PATH", command.paths)]
     inputs += [("the records", file) for p in command.paths for file in p.glob("results*.jsonl")]
     inputs += [("--lpips-weights", command.lpips_weights), ("--fid-weights", command.fid_weights)]
     inputs += [(f"an image of {t.name}", path) for t in triples for path in (t.content, *t.styles, t.output)]
     check_outputs([("--json", command.json)], inputs, weights=[command.weights, command.lpips_trunk])
 
 
-def _judge(metrics: tuple[str, ...], command: Measure) -> tuple[Evaluator, dict[str, params.Source]]:
+def _evaluator(metrics: tuple[str, ...], command: Measure) -> tuple[Evaluator, dict[str, params.Source]]:
     """Load what the metrics read; return also where each network's weights came from."""
     needed = {attribute for name in metrics for attribute in METRICS[name].reads}
-    known = entry(command.backbone)
-    content_layer = command.content_layer or known.content_layer
-    style_layers = command.layers or known.style_layers
-    loaded: dict[str, Any] = {}
-    sources: dict[str, params.Source] = {}
-    if "network" in needed:
-        layers = (content_layer, *style_layers)
-        options = {"weights": command.weights, "seed": command.seed}
-        loaded["network"], sources["network"] = load(command.backbone, layers=layers, **options)
-    if "vgg19" in needed:
-        weights = command.weights if command.backbone == "vgg19" else "auto"
-        loaded["vgg19"], sources["vgg19"] = load("vgg19", weights=weights, layers=(CFSD_LAYER,), seed=command.seed)
-    if "lpips" in needed and command.lpips_weights is not None:
-        loaded["lpips"], sources["lpips"] = load_lpips(command.lpips_weights, trunk=command.lpips_trunk)
-    if "inception" in needed and command.fid_weights is not None:
-        loaded["inception"], sources["inception"] = load_inception(command.fid_weights)
-    key = jax.random.key(command.seed)
-    evaluator = Evaluator(metrics, content_layer=content_layer, style_layers=tuple(style_layers), key=key, **loaded)
-    return evaluator, sources
-
-
-_ROLES = {"network": "content and style", "vgg19": "cfsd", "lpips": "lpips", "inception": "fid"}
-"""What each network of a judge is for."""
-
-
-def _opening(sources: Mapping[str, params.Source], warning: str | None) -> list[str]:
-    """Say which networks measure what."""
-    lines = [f"{_ROLES[role]}: {source.backbone}, {source.describe()}" for role, source in sources.items()]
-    return [*lines, *([f"warning: {warning}"] if warning else [])]
+    known, seed = entry(command.backbone), command.seed
+    content_layer, style_layers = command.content_layer or known.content_layer, command.layers or known.style_layers
+    # CFSD's network has the weights asked for only if those are of a VGG19.
+    weights = command.weights if command.backbone == "vgg19" else "auto"
+    layers = (content_layer, *style_layers)
+    loaders = {
+        "network": lambda: load(command.backbone, weights=command.weights, layers=layers, seed=seed),
+        "vgg19": lambda: load("vgg19", weights=weights, layers=(CFSD_LAYER,), seed=seed),
+        "lpips": lambda: load_lpips(command.lpips_weights or Path(), trunk=command.lpips_trunk),
+        "inception": lambda: load_inception(command.fid_weights or Path()),
+    }
+    loaded = {role: make() for role, make in loaders.items() if role in needed}
+    networks: dict[str, Any] = {role: network for role, (network, _) in loaded.items()}
+    key = jax.random.key(seed)
+    evaluator = Evaluator(metrics, content_layer=content_layer, style_layers=tuple(style_layers), key=key, **networks)
+    return evaluator, {role: source for role, (_, source) in loaded.items()}
 
 
 def _warning(triples: Sequence[Triple], sources: Mapping[str, params.Source], command: Measure) -> str | None:
@@ -254,48 +231,34 @@ def _warning(triples: Sequence[Triple], sources: Mapping[str, params.Source], co
     )
 
 
-def _measure(triples: Sequence[Triple], evaluator: Evaluator, display: Display) -> tuple[list[Measured], Aggregate]:
-    """Measure all results; what is wrong with one of many is reported, and the others are measured."""
-    aggregate, found, began = Aggregate(), list[Measured](), time.perf_counter()
+def _measure(triples: Sequence[Triple], evaluator: Evaluator, display: Display) -> tuple[list[Any], Estimates]:
+    """Return what the report says of each result, and the means; what is wrong with one of many is reported."""
+    aggregate, pairs = Aggregate(), []
     for triple in triples:
+        values, problem, output = {}, None, triple.output
         try:
-            comparison, problem = _compare(triple, evaluator), None
+            if output is None:
+                raise error("there must be an image to measure", got="a pair that `batch` could not make")
+            image, content, *styles = map(read_image, (output, triple.content, *triple.styles))
+            comparison = evaluator.compare(image, content, styles)
             aggregate.add(comparison)
+            values = comparison.values
         except UserError as failure:
             if len(triples) == 1:
                 raise
-            comparison, problem = None, " ".join(str(failure).split())
-        found.append(Measured(triple, comparison, problem))
-        done, total = len(found), len(triples)
-        expected = (time.perf_counter() - began) / done * (total - done)
-        display.show(count_line(done, total, "pairs", seconds_left=expected), done, total)
+            problem = " ".join(str(failure).split())
+        pair = {"name": triple.name, "content": str(triple.content), "styles": list(map(str, triple.styles))}
+        pair |= {"output": None if output is None else str(output), "backbone": triple.backbone}
+        pairs.append({**pair, "values": values, "error": problem})
+        display.count(len(pairs), len(triples), "pairs")
         if problem is not None:
             display.say(f"failed: {triple.name}: {problem}")
-    return found, aggregate
-
-
-def _compare(triple: Triple, evaluator: Evaluator) -> Comparison:
-    if triple.output is None:
-        raise error("there must be an image to measure", got="a pair that `batch` could not make")
-    output, content, *styles = map(read_image, (triple.output, triple.content, *triple.styles))
-    return evaluator.compare(output, content, styles)
-
-
-def _impossible(metrics: Sequence[str], estimates: Estimates) -> dict[str, str]:
-    """Return what the metrics need that no pair could give."""
-    reasons = {
-        "identity": "needs a pair whose content is its style",
-        "fid": "needs at least 2 pairs",
-        "artfid": "needs at least 2 pairs",
-    }
-    return {name: reasons.get(name, "needs a pair that can be measured") for name in metrics if name not in estimates}
+    return pairs, aggregate.estimates()
 
 
 def _print(estimates: Estimates, missing: Mapping[str, str]) -> None:
     """Print a table: means and standard errors over pairs, for each candidate."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("metric")
-    table.add_column("better")
+    table = Table("metric", "better", box=None, pad_edge=False)
     for title in ("output", "output = content", "output = style", "pairs"):
         table.add_column(title, justify="right")
     for name in METRICS:
@@ -315,8 +278,10 @@ def _cell(estimate: Estimate) -> str:
     return f"{mean:.4g}" if estimate.standard_error is None else f"{mean:.4g} ± {error:.2g}"
 
 
-def _report(found: Sequence[Measured], estimates: Estimates, missing: Mapping[str, str]) -> dict[str, Any]:
-    """Return all numbers."""
+def _report(
+    pairs: Sequence[Any], estimates: Estimates, missing: Mapping[str, str], sources: Mapping[str, params.Source]
+) -> dict[str, Any]:
+    """Return all numbers, and where they are from."""
     return {
         "metrics": {
             name: {"better": METRICS[name].better, "against": METRICS[name].against}
@@ -324,38 +289,6 @@ def _report(found: Sequence[Measured], estimates: Estimates, missing: Mapping[st
             for name, by_candidate in estimates.items()
         },
         "not_measured": dict(missing),
-        "pairs": [_pair(each) for each in found],
-    }
-
-
-def _conditions(
-    evaluator: Evaluator, sources: Mapping[str, params.Source], warning: str | None, seed: int
-) -> dict[str, Any]:
-    """Return what is needed to understand and repeat the numbers."""
-    return {
+        "pairs": list(pairs),
         "networks": {role: {**asdict(source), "description": source.describe()} for role, source in sources.items()},
-        "content_layer": evaluator.content_layer,
-        "style_layers": list(evaluator.style_layers),
-        "seed": seed,
-        "warning": warning,
     }
-
-
-def _pair(measured: Measured) -> dict[str, Any]:
-    triple, comparison = measured.triple, measured.comparison
-    return {
-        "name": triple.name,
-        "content": str(triple.content),
-        "styles": [str(style) for style in triple.styles],
-        "output": None if triple.output is None else str(triple.output),
-        "backbone": triple.backbone,
-        "values": {} if comparison is None else comparison.values,
-        "error": measured.problem,
-    }
-
-
-def _closing(command: Measure, found: Sequence[Measured], seconds: float) -> str:
-    failed = sum(each.problem is not None for each in found)
-    line = f"measured {len(found) - failed} of {len(found)} images in {clock(seconds)}"
-    line += f", {failed} failed" if failed else ""
-    return line if command.json is None else f"{line}, wrote {command.json}"

@@ -23,6 +23,7 @@ from swag_jax.cli._display import table_console
 from swag_jax.cli._exit import ExitCode
 from swag_jax.cli._flags import Group, Quiet, flag, word
 from swag_jax.cli._networks import read_network
+from swag_jax.cli._outputs import labeled
 from swag_jax.generators.registry import PUBLISHED
 from swag_jax.images import CONTENTS, sample
 from swag_jax.images.crop import read_crop
@@ -40,8 +41,8 @@ from swag_jax.train.data import find_images
 
 _STORED = "store"
 
+# Side in pixels and largest number of the photographs that a VGG is rescaled on. Our choice.
 UNIT_MEAN_SIZE, UNIT_MEAN_IMAGES = 224, 256
-"""Side in pixels and largest number of the photographs that a VGG is rescaled on. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,88 +51,88 @@ class List:
 
     def run(self) -> ExitCode:
         """Print a table."""
-        table = Table(box=None, pad_edge=False)
+        table, known = Table(box=None, pad_edge=False), {entry.name: entry for entry in params.checkpoints()}
         for column in ("name", "backbone", "kind", "license", "size", "where"):
             table.add_column(column, overflow="fold")
-        for entry in params.checkpoints():
+        for name, entry in known.items():
             path = _path(entry)
-            table.add_row(entry.name, entry.backbone, entry.kind, entry.license, _size(path), _where(entry, path))
-        known = {entry.name for entry in params.checkpoints()}
+            table.add_row(name, entry.backbone, entry.kind, entry.license, _size(path), _where(entry, path))
         for name, path in store.stored().items():
             if name not in known:
-                backbone = read_metadata(path).get("backbone", "unknown")
-                table.add_row(*map(Text, (printable(name), printable(backbone))), "converted", "", _size(path), _STORED)
+                # As text: a file may call itself anything, and markup in its name is not followed.
+                texts = map(Text, (printable(name), printable(_backbone_of(path))))
+                table.add_row(*texts, "converted", "", _size(path), _STORED)
         table_console().print(table)
-        without = [name for name in backbones.NAMES if name not in {entry.backbone for entry in params.checkpoints()}]
+        without = [name for name in backbones.NAMES if name not in {entry.backbone for entry in known.values()}]
         print(f"no checkpoint known (random weights, or convert a file of yours): {', '.join(without)}")
-        print(printable(f"store: {params.home() / 'weights'}; package: {weights_folder()}"))
+        print(printable(f"store: {store.home() / 'weights'}; package: {weights_folder()}"))
         return ExitCode.DONE
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fetch(Quiet):
-    """Download, check, convert and store checkpoints.
+    """Download, check, convert and store checkpoints."""
 
-    Attributes:
-        names: A checkpoint, or a network for its default one.
-        quiet: Show no progress bar.
-    """
-
-    names: tuple[str, ...] = word("NAME|BACKBONE")
+    names: tuple[str, ...] = word("NAME|BACKBONE", "A checkpoint, or a network for its default one")
+    quiet: bool = flag("Show no progress bar", False)
 
     def run(self) -> ExitCode:
         """Fetch every checkpoint that is not here."""
-        entries = [_named(name) for name in self.names]
+        found = [(entry, _path(entry)) for entry in map(_named, self.names)]
+        for entry, path in found:
+            if path is not None:
+                print(printable(f"{entry.name}: already here, {path}"))
 
         def fetch(entry: Checkpoint) -> str:
             expected = parameter_shapes(entry.backbone)
             return f"{entry.name}: {params.fetch(entry, expected=expected, progress=not self.quiet)}"
 
-        return _each([entry for entry in entries if not _is_here(entry)], fetch)
+        return _each([entry for entry, path in found if path is None], fetch)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Convert:
-    """Convert a file (.pth, .pt, .safetensors) and store it.
+    """Convert a file (.pth, .pt, .safetensors) and store it."""
 
-    Attributes:
-        files: The checkpoint, all its files; nothing in them is run.
-        backbone: Its network; a ResNet with the stride on its first 1x1 convolutions, as published for Caffe, is
-            NAME:version=v1.
-        generator: A published generator.
-        layout: Of the file's tensors.
-        input: What the network reads: RGB by ImageNet's mean and deviation, or Caffe's BGR in 0..255 minus its mean;
-            auto goes by the layout, and knows the original VGGs, as jcjohnson's files, by their numbers.
-        output: Write a safetensors file here, not into the store; needed for a generator.
-        unit_mean: Rescale a VGG's filters to a mean activation of one, as Gatys et al. and AdaIN's authors did.
-        images: Photographs for --unit-mean; by default the package's own.
-    """
-
-    files: tuple[Path, ...] = word("FILE")
-    backbone: str | None = flag(None, metavar="NAME[:SWITCH=VALUE]", known=backbones.NAMES)
-    generator: str | None = flag(None, metavar="NAME", names=PUBLISHED)
-    layout: str = flag("auto", metavar="NAME", names=LAYOUT_NAMES)
-    input: Literal["auto", "imagenet", "caffe"] = "auto"
-    output: Path | None = flag(None, short="-o", metavar="OUT")
-    unit_mean: bool = False
-    images: Path | None = flag(None, metavar="DIR")
+    files: tuple[Path, ...] = word("FILE", "The checkpoint, all its files; nothing in them is run")
+    backbone: str | None = flag(
+        "Its network; a ResNet with the stride on its first 1x1 convolutions, as published for Caffe, is "
+        "NAME:version=v1",
+        None,
+        metavar="NAME[:SWITCH=VALUE]",
+        known=backbones.NAMES,
+    )
+    generator: str | None = flag("A published generator", None, metavar="NAME", names=PUBLISHED)
+    layout: str = flag("Of the file's tensors", "auto", metavar="NAME", names=LAYOUT_NAMES)
+    input: Literal["auto", "imagenet", "caffe"] = flag(
+        "What the network reads: RGB by ImageNet's mean and deviation, or Caffe's BGR in 0..255 minus its "
+        "mean; auto goes by the layout, and knows the original VGGs, as jcjohnson's files, by their numbers",
+        "auto",
+    )
+    output: Path | None = flag(
+        "Write a safetensors file here, not into the store; needed for a generator", None, short="-o", metavar="OUT"
+    )
+    unit_mean: bool = flag(
+        "Rescale a VGG's filters to a mean activation of one, as Gatys et al. and AdaIN's authors did", False
+    )
+    images: Path | None = flag("Photographs for --unit-mean; by default the package's own", None, metavar="DIR")
 
     def run(self) -> ExitCode:
         """Convert one file of a network, or all files of a generator."""
-        _check_apart(self)
+        if self.backbone is not None and self.generator is not None:
+            raise error("--backbone and --generator exclude each other", cure="leave one out")
+        if self.output is not None:
+            images = find_images(self.images, what="--images") if self.unit_mean and self.images else []
+            check_apart([("-o", self.output)], [*labeled("FILE", self.files), *labeled("--images", images)])
         print(printable(_convert(self) if self.generator is None else _convert_generator(self, self.generator)))
         return ExitCode.DONE
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verify:
-    """Check hashes, names, shapes and values of checkpoints here.
+    """Check hashes, names, shapes and values of checkpoints here."""
 
-    Attributes:
-        names: By default all stored and embedded ones.
-    """
-
-    names: tuple[str, ...] = word("NAME", ())
+    names: tuple[str, ...] = word("NAME", "By default all stored and embedded ones", ())
 
     def run(self) -> ExitCode:
         """Check stored and embedded checkpoints."""
@@ -143,8 +144,7 @@ class Verify:
             if name in embedded:
                 verify_embedded(embedded[name], parameter_shapes(embedded[name].backbone))
             else:
-                backbone = read_metadata(stored[name]).get("backbone", "unknown")
-                verify_stored(name, parameter_shapes(backbone))
+                verify_stored(name, parameter_shapes(_backbone_of(stored[name])))
             return f"{name}: sound"
 
         return _each([check_name(name, here, what="checkpoint here") for name in self.names] or here, verify)
@@ -166,30 +166,22 @@ def _convert(args: Convert) -> str:
     name, switches = read_network(args.backbone)
     if args.unit_mean and name not in ("vgg19", "vgg16"):
         raise error("only a VGG can be rescaled", got=name, cure="leave out --unit-mean")
-    expected = parameter_shapes(name, **switches)
-    converted = params.convert(
-        file, name, expected, layout=args.layout, architecture=switches or None, normalization=args.input
-    )
-    _check_setup(name, converted.metadata, file)
+    expected, options = parameter_shapes(name, **switches), {"layout": args.layout, "normalization": args.input}
+    converted = params.convert(file, name, expected, architecture=switches or None, **options)
+    facts = converted.metadata
+    _check_setup(name, facts, file)
     if args.unit_mean:
         converted = _rescaled(converted, args.images)
-    path = _write(converted, file, args.output, suffix="-unit-mean" if args.unit_mean else "")
-    facts = converted.metadata
+    if args.output is None:
+        path = _install(converted, file, suffix="-unit-mean" if args.unit_mean else "")
+    else:
+        path = args.output
+        write_safetensors(path, converted.tensors, converted.metadata)
     told_by = f" ({facts['told_by']})" if facts.get("told_by") else ""
     return (
         f"{path}: {facts['backbone']} down to {facts['deepest_layer']}, {facts['layout']} layout, "
         f"normalization {facts.get('normalization', 'by default')}{told_by}, padding {facts['padding']}"
     )
-
-
-def _check_apart(args: Convert) -> None:
-    """Raise if the output would replace a file that is read."""
-    if args.backbone is not None and args.generator is not None:
-        raise error("--backbone and --generator stand alone", cure="leave one out")
-    if args.output is not None:
-        images = find_images(args.images, what="--images") if args.unit_mean and args.images else []
-        inputs = [*(("FILE", file) for file in args.files), *(("--images", path) for path in images)]
-        check_apart([("-o", args.output)], inputs)
 
 
 def _check_setup(backbone: str, facts: Mapping[str, str], file: Path) -> None:
@@ -206,7 +198,7 @@ def _check_setup(backbone: str, facts: Mapping[str, str], file: Path) -> None:
         backbones.layer_names(backbone, **architecture, **asked)
     except (UserError, TypeError) as problem:  # TypeError: a switch of another type
         rule = f"{file} must say how its network is set up"
-        raise error(rule, got=f"what cannot be used ({str(problem).rstrip('.')})", cure="get it anew") from problem
+        raise error(rule, got=f"what cannot be used ({str(problem).rstrip('.')})", cure="get it again") from problem
 
 
 def _rescaled(converted: Converted, folder: Path | None) -> Converted:
@@ -274,18 +266,14 @@ def _named(name: str) -> Checkpoint:
     return entry
 
 
-def _is_here(entry: Checkpoint) -> bool:
-    path = _path(entry)
-    if path is not None:
-        print(printable(f"{entry.name}: already here, {path}"))
-    return path is not None
-
-
 def _path(entry: Checkpoint) -> Path | None:
     """Return where a known checkpoint lies on this machine, if it does."""
-    in_package = entry.file and weights_folder() / entry.file
-    path = in_package or stored_path(entry.name)
+    path = weights_folder() / entry.file if entry.file else stored_path(entry.name)
     return path if path.is_file() else None
+
+
+def _backbone_of(path: Path) -> str:
+    return read_metadata(path).get("backbone", "unknown")
 
 
 def _where(entry: Checkpoint, path: Path | None) -> str:
@@ -298,11 +286,8 @@ def _size(path: Path | None) -> str:
     return f"{path.stat().st_size / 1e6:.0f} MB" if path else ""
 
 
-def _write(converted: Converted, source: Path, output: Path | None, *, suffix: str) -> Path:
-    """Write a converted checkpoint to a file, or into the store under its known or its file's name and a suffix."""
-    if output is not None:
-        write_safetensors(output, converted.tensors, converted.metadata)
-        return output
+def _install(converted: Converted, source: Path, *, suffix: str) -> Path:
+    """Put a converted checkpoint into the store, under its known or its file's name and a suffix."""
     known = checkpoint_of_file(converted.metadata["source_sha256"])
     if known is not None and converted.metadata.get("normalization", known.normalization) != known.normalization:
         rule = f"the input of {known.name}, which {source} is, must stay {known.normalization} in the store"
@@ -315,4 +300,4 @@ def _write(converted: Converted, source: Path, output: Path | None, *, suffix: s
     if entry and known is None:
         raise error(f"{source} is not the published {name}: its sha256 differs", cure="rename it or pass -o OUT")
     check_apart([(f"the store's {name}", stored_path(name))], [("FILE", source)])
-    return params.install(name, converted)
+    return store.install(name, converted)

@@ -1,6 +1,5 @@
 """Images: files, sizes, the networks' normalization, and colors."""
 
-from swag_jax.images.color import luminance as luminance
 from swag_jax.images.color import match_color as match_color
 from swag_jax.images.color import transfer_luminance as transfer_luminance
 from swag_jax.images.io import read_alpha as read_alpha

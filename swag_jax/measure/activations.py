@@ -238,7 +238,7 @@ def activation_statistics(
     if batch_size is not None:
         check_range(batch_size, what="batch size", low=1)
     if not layers:
-        raise error("at least one layer must be named", cure=f"or {' or '.join(CHOICES)}")
+        raise error("at least one layer must be given", cure=f"or {' or '.join(CHOICES)}")
     began = time.perf_counter()
     specs = [NetworkSpec(each, each) if isinstance(each, str) else each for each in networks]
     names = [spec.name for spec in specs]

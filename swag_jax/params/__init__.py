@@ -4,7 +4,4 @@ from swag_jax.params.convert import convert as convert
 from swag_jax.params.fetch import fetch as fetch
 from swag_jax.params.manifest import checkpoints as checkpoints
 from swag_jax.params.resolve import Source as Source
-from swag_jax.params.resolve import load as load
 from swag_jax.params.resolve import resolve as resolve
-from swag_jax.params.store import home as home
-from swag_jax.params.store import install as install

@@ -210,7 +210,7 @@ def test_unknown_layer_offers_near_names(name):
     layer = network.layers[-2]
     with pytest.raises(UserError, match=f"unknown layer '{layer}x': did you mean .*{layer}"):
         network.check_layers([layer + "x"])
-    with pytest.raises(UserError, match="at least one layer must be named"):
+    with pytest.raises(UserError, match="at least one layer must be given"):
         network.check_layers([])
 
 

@@ -10,7 +10,8 @@ from flax import nnx
 
 from swag_jax import backbones
 from swag_jax._checks import UserError
-from swag_jax.backbones import Architecture, Compute, ResNet
+from swag_jax.backbones import Architecture, Compute
+from swag_jax.backbones.resnet import ResNet
 from swag_jax.backbones.zoo import parameter_shapes
 from swag_jax.params.tree import with_parameters
 

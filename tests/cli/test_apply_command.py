@@ -186,10 +186,10 @@ def test_frames_keep_their_names(command, folders, tmp_path):
         (("contents/none.png", "styles/dots.png", "-o", "out.png"), "none.png"),
         (("contents/one.png", "styles/dots.png", "-o", "out.png", "--alpha", "2"), "strength must be at least 0"),
         (("contents/one.png", "styles/dots.png", "-o", "out.png", "--alfa", "1"), "did you mean --alpha"),
-        (("contents", "styles", "styles/dots.png", "-o", "out"), "a folder of styles stands alone"),
+        (("contents", "styles", "styles/dots.png", "-o", "out"), "a folder of styles must be given alone"),
         (("contents", "styles/dots.png", "-o", "contents"), "must not be a folder that is read"),
         (("contents", "styles/none.png", "-o", "out"), "none.png"),
-        (("contents", "styles", "-o", "out", "--style-masks", "contents/one.png"), "masks are for named styles"),
+        (("contents", "styles", "-o", "out", "--style-masks", "contents/one.png"), "masks are for single styles"),
         (("contents", "styles/dots.png", "-o", "out", "--export", "a.swag"), "--export is for one image"),
         (
             *(("contents/one.png", "styles/dots.png", "-o", "out.png", "--style-masks", *["contents/one.png"] * 2),),

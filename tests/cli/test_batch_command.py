@@ -374,7 +374,7 @@ def test_pairs_of_a_json_file_have_their_own_settings(run, pairs, folders):
         ("content,style,name\na,b,x/y\n", ".csv", "line 2: a name must be usable as a file's name, got 'x/y'"),
         ("content,style,name\na,b,Sheet-2\n", ".csv", "no pair may have the name of the contact sheet, got 'Sheet-2'"),
         ("content,style\na,b\na.png,b.png\n", ".csv", "every result must have its own name, got a + b and a.png"),
-        ("content,style\n", ".csv", "--pairs must name at least one pair, got none in"),
+        ("content,style\n", ".csv", "--pairs must hold at least one pair, got none in"),
         ('{"content": "a"\n', ".jsonl", "line 1: a line must be a JSON object, got Expecting"),
         ('\n["a", "b"]\n', ".jsonl", "line 2: a line must be a JSON object, got list."),
         ("content,style\na,b\n", ".txt", "--pairs must end in .csv or .jsonl, got"),
@@ -389,7 +389,7 @@ def test_bad_pairs_are_refused_with_their_line(run, pairs, folders, unchecked, t
     ("flags", "message"),
     [
         (("--contents", "{c}"), "there must be --contents and --styles, or --pairs."),
-        (("--contents", "{c}", "--styles", "{s}", "--pairs", "x.csv"), "--pairs stands alone: leave out --contents"),
+        (("--contents", "{c}", "--styles", "{s}", "--pairs", "x.csv"), "--pairs must be given alone: leave out"),
         (("--contents", "{c}", "--styles", "{none}"), "--styles must be a folder of images, got"),
         (("--contents", "{c}", "--styles", "{empty}"), "--styles must hold images (.png, .jpg"),
         (("--contents", "{c}", "--styles", "{s}", "--zip"), "as many contents as styles, got 2 and 3: leave out --zip"),

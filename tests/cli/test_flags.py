@@ -60,7 +60,7 @@ class Sample:
     two: bool = False
     three: Literal["a", "b"] = "a"
     four: tuple[float | Literal["auto"], ...] = ()
-    words: tuple[str, ...] = word("WORD", ())
+    words: tuple[str, ...] = word("WORD", default=())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -189,7 +189,7 @@ def test_bad_values(parser, unchecked, line, message):
         ("--stlye-weight=3", "unknown flag --stlye-weight: did you mean --style-weight"),
         ("--siz 3", "unknown flag --siz: did you mean --size?"),
         ("--qqqq 3", "unknown flag --qqqq: known: "),
-        ("a b", "unexpected a b: name all images together"),
+        ("a b", "unexpected a b: put all images together"),
         ("--size big", "argument --size: invalid int value: 'big'"),
         ("--size", "argument --size: expected one argument"),
         ("--blend 1,x", "argument --blend: invalid comma-separated numbers value: '1,x'"),
@@ -247,7 +247,7 @@ def test_version(command):
         (("stylize", "a.png", "b.png"), "swag-jax stylize: error: the following arguments are required: -o/--output"),
         (("stylize", "a.png", "-o", "c.png"), "swag-jax stylize: error: the following arguments are required: STYLE"),
         (("stylize", "a", "b", "-o", "c.png", "--stye-weight", "3"), "swag-jax stylize: error: unknown flag --stye-w"),
-        (("stylize", "a", "b", "-o", "c.png", "d"), "swag-jax stylize: error: unexpected d: name all images"),
+        (("stylize", "a", "b", "-o", "c.png", "d"), "swag-jax stylize: error: unexpected d: put all images"),
         (("demo", "a"), "swag-jax demo: error: unexpected a"),
         (("demo", "--size", "48", "--size", "64"), "swag-jax demo: error: --size is given twice"),
         (("demo", "--size=48", "--steps=2", "--size=64"), "swag-jax demo: error: --size is given twice"),

@@ -258,7 +258,7 @@ def test_all_metrics_are_the_default():
         (("{folder}/out.png",), (), "must be the folder of `swag-jax batch` or the report of"),
         (("{folder}/none.json",), (), "must be the folder of `swag-jax batch` or the report of"),
         (("a.png", "b.png"), (), "there must be the folder or report of results, or CONTENT STYLE OUT, or --pairs."),
-        (("a.png", "--pairs", "x.csv"), (), "--pairs stands alone: leave out the other paths"),
+        (("a.png", "--pairs", "x.csv"), (), "--pairs must be given alone: leave out the other paths"),
         (("--pairs", "x.csv"), (), "--pairs x.csv must be a readable text file"),
         (("--pairs", "{folder}/no_output.csv"), (), "no_output.csv, line 2: there must be an output: add the column"),
         (("--pairs", "{folder}/odd.csv"), (), "odd.csv, line 2: unknown column or key 'outptu': did you mean output?"),

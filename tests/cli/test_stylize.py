@@ -14,7 +14,8 @@ import swag_jax
 from swag_jax import params, read_image
 from swag_jax.cli import main, prune
 from swag_jax.cli._display import Display, clock, fit, steps_line
-from swag_jax.images import luminance, read_alpha, resize
+from swag_jax.images import read_alpha, resize
+from swag_jax.images.color import luminance
 from swag_jax.optimize import Progress
 
 TERMS = {"total", "content/relu1_2", "style/relu1_1", "style/relu1_2"}

@@ -10,6 +10,7 @@ from swag_jax._checks import UserError
 from swag_jax.cli import parse, weights
 from swag_jax.images.crop import read_crop
 from swag_jax.params.manifest import checkpoint
+from swag_jax.params.resolve import load
 from swag_jax.params.safetensors_file import read_safetensors, write_safetensors
 from swag_jax.params.tree import flat_parameters
 
@@ -83,7 +84,7 @@ def test_convert_into_the_store(small, file, store, capsys):
     assert capsys.readouterr().out == (
         f"{path}: vgg19 down to conv1_2, torchvision layout, normalization imagenet, padding zeros\n"
     )
-    assert params.load(params.resolve("vgg19", weights="mine"), EXPECTED)["conv1_1.kernel"].shape == (3, 3, 3, 2)
+    assert load(params.resolve("vgg19", weights="mine"), EXPECTED)["conv1_1.kernel"].shape == (3, 3, 3, 2)
 
 
 def test_convert_to_a_file(small, file, store, tmp_path):
@@ -315,7 +316,7 @@ def test_convert_johnsons_network(tmp_path, capsys):
         (("--generator", "sanet", "-o", "out"), r"published sanet generator .*missing merge\."),
         (("second.pth", "--backbone", "vgg19"), "a network must be in one file, got 2"),
         ((), "there must be a --backbone or a --generator"),
-        (("--backbone", "vgg19", "--generator", "adain"), "--backbone and --generator stand alone: leave one out"),
+        (("--backbone", "vgg19", "--generator", "adain"), "--backbone and --generator exclude each other: leave"),
     ],
 )
 def test_convert_of_a_bad_generator_writes_nothing(words, message, decoder, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from swag_jax.images import luminance, match_color, transfer_luminance
+from swag_jax.images.color import luminance, match_color, transfer_luminance
 
 YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 

@@ -282,7 +282,7 @@ def test_progress_counts_images_of_all_networks(images):
         (["vgg19", "vgg19"], {}, "each with its own name, got vgg19, vgg19"),
         (["vgg19"], {"layers": "stage"}, "unknown choice of layers 'stage': did you mean stages"),
         (["vgg19"], {"layers": ("relu11",)}, "unknown layer 'relu11': did you mean relu1_1"),
-        (["vgg19"], {"layers": ()}, "at least one layer must be named"),
+        (["vgg19"], {"layers": ()}, "at least one layer must be given"),
         (["vgg19"], {"batch_size": 0}, "batch size must be at least 1, got 0"),
         ([NetworkSpec("net", "vgg19", "imagenet")], {}, "vgg19-imagenet is not in the local store"),
         (

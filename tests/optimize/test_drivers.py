@@ -11,7 +11,8 @@ from swag_jax import backbones, images
 from swag_jax._checks import UserError
 from swag_jax._programs import KEPT, Latest
 from swag_jax.backbones import create
-from swag_jax.images import luminance, resize, sample
+from swag_jax.images import resize, sample
+from swag_jax.images.color import luminance
 from swag_jax.losses import Objective
 from swag_jax.optimize import (
     LBFGS,

@@ -11,12 +11,12 @@ from swag_jax import backbones
 from swag_jax._checks import UserError
 from swag_jax.backbones.zoo import parameter_shapes
 from swag_jax.features import extract
-from swag_jax.params import install, originals, resolve
+from swag_jax.params import originals, resolve
 from swag_jax.params.convert import convert, inspect, read_parameters
 from swag_jax.params.originals import ORIGINALS, recognize
 from swag_jax.params.quantize import dequantize, quantize
 from swag_jax.params.safetensors_file import read_metadata, write_safetensors
-from swag_jax.params.store import verify_stored
+from swag_jax.params.store import install, verify_stored
 
 VGG19, VGG16 = ORIGINALS
 MEAN = np.float32([103.939, 116.779, 123.68])

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from swag_jax._checks import UserError
-from swag_jax.params import Source, checkpoints, convert, install, load, resolve
+from swag_jax.params import Source, checkpoints, convert, resolve
 from swag_jax.params.manifest import checkpoint, weights_folder
+from swag_jax.params.resolve import load
+from swag_jax.params.store import install
 from swag_jax.params.torch_file import read_torch
 from swag_jax.params.tree import depth_of
 

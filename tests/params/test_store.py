@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from swag_jax._checks import UserError
-from swag_jax.params import convert, home, install
+from swag_jax.params import convert
 from swag_jax.params.manifest import checkpoint, weights_folder
-from swag_jax.params.store import stored, stored_path, verify_embedded, verify_stored
+from swag_jax.params.store import home, install, stored, stored_path, verify_embedded, verify_stored
 
 
 @pytest.fixture
