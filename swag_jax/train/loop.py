@@ -274,12 +274,13 @@ class _Run:
         return contextlib.closing(journal)
 
     def _train(self, state: State, checkpoints: "Checkpoints", journal: Journal | None) -> State:
-        advance = make_step(self.settings, self.config)
+        warmup = self.settings.warmup
+        first, advance = (make_step(self.settings, self.config, warmup=early) for early in (True, False))
         encoder, state = devices.replicate_global((self.encoder, state))
         feed, watch, reports = Feed(self.batches), _Watch(), list[Report]()
         step, stops = int(state["step"]), False
         while step < self.settings.steps and not stops:
-            state, report = advance(encoder, self.style_targets, state, feed.take())
+            state, report = (first if step < warmup else advance)(encoder, self.style_targets, state, feed.take())
             reports.append(report)
             step += 1
             ends = step == self.settings.steps
@@ -287,7 +288,8 @@ class _Run:
                 feed.fetch()
             if len(reports) > 1:
                 jax.block_until_ready(reports[-2])  # at most two steps are under way, so that waiting is seen
-            reports_now = ends or step % self.cadence.log == 0 or step % self.cadence.save == 0
+            # The terms after the warm-up are others.
+            reports_now = ends or step == warmup or step % self.cadence.log == 0 or step % self.cadence.save == 0
             stops = self._stops(reports_now)
             if reports_now or stops or step == 1:
                 self._report(step, reports, *watch.lap(len(reports), feed.waited), journal, checkpoints)
