@@ -18,9 +18,11 @@ from swag_jax.apply import (
     Outcome,
     Style,
     Stylizer,
+    VideoProgress,
     load_stylizer,
     repaint,
     repaint_many,
+    repaint_video,
     save_artifact,
 )
 from swag_jax.apply.drivers import style_shape
@@ -28,28 +30,30 @@ from swag_jax.apply.stylizer import GENERATOR_FILE
 from swag_jax.attention import Similarity
 from swag_jax.backbones import Precision
 from swag_jax.cli._display import Display, clock, count_line
-from swag_jax.cli._exit import ExitCode, stoppable
+from swag_jax.cli._exit import ExitCode, stoppable, stopped_code
 from swag_jax.cli._flags import Changes, Quiet, changed, changes, flag, word
 from swag_jax.cli._folder import Folder, ImageFile, Task, readable_sha256, unique
 from swag_jax.cli._outputs import check_outputs, kept_alpha, write_result
 from swag_jax.cli._pairs import images_in, left_out_of, named
 from swag_jax.images import read_image, read_mask
 from swag_jax.images.io import check_output
+from swag_jax.images.video import check_video_output, is_video, open_video
 
 
 @dataclass(frozen=True, kw_only=True)
 class Apply(Quiet):
-    """A trained generator on an image or a folder.
+    """A trained generator on an image, a folder or a video.
 
     Paint the CONTENT image, or every image of that folder, by a trained generator, in the manner of one STYLE, of
-    several mixed, or of each in a folder. Johnson's networks take no STYLE. A folder of frames is a video: the style
-    is read once, with one seed. The same command again does what is left of a folder.
+    several mixed, or of each in a folder. Johnson's networks take no STYLE. Of a video, or a folder of frames, the
+    style is read once, with one seed. The same command again does what is left of a folder or a video.
 
     Attributes:
         checkpoint: A generator, or a training run's folder.
-        content: The image to repaint, or a folder.
+        content: The image to repaint, a folder or a video.
         styles: A painting; several are mixed.
-        output: The result: .png, .jpg, .jpeg, .webp, .tif or .tiff; of folders, a folder.
+        output: The result: .png, .jpg, .jpeg, .webp, .tif or .tiff; of folders, a folder; of a video, .mp4, .mov, .m4v,
+            .mkv or .webm.
         content_masks: Where each style goes: white is all.
         style_masks: The part of each style to use: white.
         backbone: The encoder's network; by default as trained.
@@ -83,6 +87,8 @@ class Apply(Quiet):
     def run(self) -> ExitCode:
         """Check everything first, then work."""
         settings = changed(ApplySettings(), self.settings)
+        if is_video(self.content) and not self.content.is_dir():
+            return _run_video(self, settings)
         many = self.content.is_dir() or any(style.is_dir() for style in self.styles)
         if many:
             return _run_many(self, settings)
@@ -161,6 +167,46 @@ def _export(
         mixed=settings.strength < 1,
         seed=settings.seed,
     )
+
+
+def _run_video(command: Apply, settings: ApplySettings) -> ExitCode:
+    for given, rule in (
+        (command.export is not None, "--export is for one image"),
+        (any(style.is_dir() for style in command.styles), "a folder of styles is for images"),
+    ):
+        if given:
+            raise error(rule, got="a video")
+    inputs = [("CONTENT", command.content), *(("STYLE", path) for path in command.styles), *_shared(command)]
+    check_outputs([("-o", command.output)], inputs, weights=[command.weights or "auto"])
+    check_target(command.output, what="-o")
+    check_video_output(command.output, open_video(command.content))
+    stylizer, styles = _load(command), _styles(command.styles, command)
+    devices.keep_memory()
+    display = Display(command.output.name, quiet=command.quiet)
+    began = time.perf_counter()
+
+    def show(progress: VideoProgress) -> None:
+        left = (progress.frames - progress.frame) / progress.rate if progress.frames else None
+        line = count_line(progress.frame, progress.frames or None, "frames", seconds_left=left)
+        display.show(line, progress.frame, progress.frames or None)
+
+    with stoppable(display.say, "at once; finished segments are kept") as asked, display:
+        result = repaint_video(
+            stylizer,
+            command.content,
+            styles,
+            command.output,
+            masks=_masks(command.content_masks),
+            settings=settings,
+            batch_size=command.batch_size,
+            callback=show,
+            interrupted=lambda: bool(asked),
+        )
+    if result.status == "stopped":
+        display.say(f"stopped: {result.frames} frames are kept; the same command resumes from here")
+        return stopped_code(asked)
+    display.say(f"wrote {command.output}: {result.frames} frames in {clock(time.perf_counter() - began)}")
+    return ExitCode.DONE
 
 
 def _run_many(command: Apply, settings: ApplySettings) -> ExitCode:
