@@ -98,6 +98,9 @@ def repaint_video(
         callback: Called with the progress after every frame.
         interrupted: Asked after every frame; a true answer ends the run.
 
+    Returns:
+        How it ended.
+
     Raises:
         UserError: If PyAV is missing, the file is no video or damaged, the output cannot hold its sound, or
             `repaint_many` would raise.
