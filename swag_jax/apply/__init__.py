@@ -11,3 +11,6 @@ from swag_jax.apply.drivers import repaint_many as repaint_many
 from swag_jax.apply.settings import ApplySettings as ApplySettings
 from swag_jax.apply.stylizer import Stylizer as Stylizer
 from swag_jax.apply.stylizer import load_stylizer as load_stylizer
+from swag_jax.apply.video import VideoProgress as VideoProgress
+from swag_jax.apply.video import VideoResult as VideoResult
+from swag_jax.apply.video import repaint_video as repaint_video

@@ -1,4 +1,4 @@
-"""`swag-jax apply`: a trained generator on an image, a folder, or the frames of a video."""
+"""`swag-jax apply`: a trained generator on an image, a folder or a video."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -10,37 +10,42 @@ import numpy as np
 
 from swag_jax import apply, devices
 from swag_jax._checks import UserError, error
+from swag_jax._files import check_apart, check_target
 from swag_jax._types import AnyHostImage
 from swag_jax.apply import ApplySettings, Content, Outcome, Style, Stylizer
 from swag_jax.apply.drivers import style_shape
 from swag_jax.apply.stylizer import GENERATOR_FILE
 from swag_jax.attention import Similarity
 from swag_jax.backbones import Precision
-from swag_jax.cli._display import Display, clock
-from swag_jax.cli._exit import ExitCode
+from swag_jax.cli._display import Display, clock, count_line
+from swag_jax.cli._exit import ExitCode, stoppable, stopped_code
 from swag_jax.cli._flags import Changes, Quiet, changed, changes, flag, word
 from swag_jax.cli._folder import Folder, ImageFile, Task, readable_sha256, unique
 from swag_jax.cli._outputs import check_outputs, kept_alpha, labeled, write_result
 from swag_jax.cli._pairs import images_in, left_out_of, named
 from swag_jax.images import read_image, read_mask
+from swag_jax.images.video import check_video_output, is_video, open_video
 
 
 @dataclass(frozen=True, kw_only=True)
 class Apply(Quiet):
-    """A trained generator on an image or a folder.
+    """A trained generator on an image, a folder or a video.
 
     Paint the CONTENT image, or every image of that folder, by a trained generator, in the manner of one STYLE, of
-    several mixed, or of each in a folder. Johnson's networks take no STYLE. A folder of frames is a video: the style
-    is read once, with one seed. The same command again does what is left of a folder.
+    several mixed, or of each in a folder. Johnson's networks take no STYLE. Of a video, or a folder of frames, the
+    style is read once, with one seed. The same command again does what is left of a folder or a video.
     """
 
     usage: ClassVar[str] = "swag-jax apply CHECKPOINT CONTENT [STYLE ...] -o OUT [flags]"
 
     checkpoint: Path = word("CHECKPOINT", "A generator, or a training run's folder")
-    content: Path = word("CONTENT", "The image to repaint, or a folder")
+    content: Path = word("CONTENT", "The image to repaint, a folder or a video")
     styles: tuple[Path, ...] = word("STYLE", "A painting; several are mixed", ())
     output: Path = flag(
-        "The result: .png, .jpg, .jpeg, .webp, .tif or .tiff; of folders, a folder", short="-o", metavar="OUT"
+        "The result: .png, .jpg, .jpeg, .webp, .tif or .tiff; of folders, a folder; of a video, .mp4, .mov, .m4v, .mkv or "
+        ".webm",
+        short="-o",
+        metavar="OUT",
     )
     content_masks: tuple[Path, ...] = flag("Where each style goes: white is all", ())
     style_masks: tuple[Path, ...] = flag("The part of each style to use: white", ())
@@ -57,6 +62,8 @@ class Apply(Quiet):
     def run(self) -> ExitCode:
         """Check everything first, then work."""
         settings = changed(ApplySettings(), self.settings)
+        if is_video(self.content) and not self.content.is_dir():
+            return _run_video(self, settings)
         if self.content.is_dir() or any(style.is_dir() for style in self.styles):
             return _run_many(self, settings)
         if self.export is not None and (self.content_masks or self.style_masks):
@@ -115,6 +122,48 @@ def _export(path: Path, stylizer: Stylizer, settings: ApplySettings, image: AnyH
         mixed=settings.strength < 1,
         seed=settings.seed,
     )
+
+
+def _run_video(command: Apply, settings: ApplySettings) -> ExitCode:
+    for given, rule in (
+        (command.export is not None, "--export is for one image"),
+        (any(style.is_dir() for style in command.styles), "a folder of styles is for images"),
+    ):
+        if given:
+            raise error(rule, got="a video")
+    check_video_output(command.output, open_video(command.content))
+    check_target(command.output, what="-o")
+    check_apart(
+        [("-o", command.output)],
+        [("CONTENT", command.content), *labeled("STYLE", command.styles), *_shared(command)],
+    )
+    stylizer, styles = _load(command), _styles(command.styles, command)
+    devices.keep_memory()
+    display = Display(command.output.name, quiet=command.quiet)
+    began = time.perf_counter()
+
+    def show(progress: apply.VideoProgress) -> None:
+        left = (progress.frames - progress.frame) / progress.rate if progress.frames else None
+        line = count_line(progress.frame, progress.frames or None, "frames", seconds_left=left)
+        display.show(line, progress.frame, progress.frames or None)
+
+    with stoppable(display.say, "at once; finished segments are kept") as asked, display:
+        result = apply.repaint_video(
+            stylizer,
+            command.content,
+            styles,
+            command.output,
+            masks=tuple(map(read_mask, command.content_masks)),
+            settings=settings,
+            batch_size=command.batch_size,
+            callback=show,
+            interrupted=lambda: bool(asked),
+        )
+    if result.status == "stopped":
+        display.say(f"stopped: {result.frames} frames are kept; the same command resumes from here")
+        return stopped_code(asked)
+    display.say(f"wrote {command.output}: {result.frames} frames in {clock(time.perf_counter() - began)}")
+    return ExitCode.DONE
 
 
 def _run_many(command: Apply, settings: ApplySettings) -> ExitCode:

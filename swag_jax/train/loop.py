@@ -266,18 +266,20 @@ class _Run:
         return contextlib.closing(journal)
 
     def _train(self, state: State, checkpoints: "Checkpoints", journal: Journal | None) -> State:
-        advance = make_step(self.settings, self.config)
+        warmup = self.settings.warmup
+        first, advance = (make_step(self.settings, self.config, warmup=early) for early in (True, False))
         encoder, state = devices.replicate_global((self.encoder, state))
         feed, watch, reports = Feed(self.batches), _Watch(), list[Report]()
         step, stops, cadence = int(state["step"]), False, self.cadence
         while step < self.settings.steps and not stops:
-            state, report = advance(encoder, self.style_targets, state, feed.take())
+            state, report = (first if step < warmup else advance)(encoder, self.style_targets, state, feed.take())
             reports.append(report)
             step += 1
             if step < self.settings.steps:
                 feed.fetch()
             jax.block_until_ready(reports[-2:-1])  # at most two steps are under way, so that waiting is seen
             logs, saves, draws = (self._due(step, every) for every in (cadence.log, cadence.save, cadence.sheet))
+            logs |= step == warmup  # the terms after it are others
             stops = self._stops(logs or saves)
             if logs or saves or stops or step == 1:
                 self._report(step, reports, *watch.lap(len(reports), feed.waited), journal, checkpoints)

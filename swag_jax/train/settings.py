@@ -26,6 +26,8 @@ class TrainSettings(Settings):
         init: Where the generator's parameters start: random (as its authors' code draws them), kaiming (our choice:
             likewise, but a decoder whose layers keep the scale) or the path of a checkpoint of such a generator.
         steps: Steps in all.
+        warmup: The first of these, in which the generator learns to give every image back in its own style, by the
+            difference of pixels (our choice): a third of a step's cost, and losses are balanced from the start.
         batch_size: Contents, and as many styles, of one step on all devices together.
         size: Shorter side in pixels that images are resized to before they are cropped.
         crop: Side in pixels of the square that is cropped at random.
@@ -47,6 +49,7 @@ class TrainSettings(Settings):
     padding: str = "auto"
     init: str = "random"
     steps: int = 160_000
+    warmup: int = 0
     batch_size: int = 8
     size: int = 512
     crop: int = 256
@@ -72,6 +75,7 @@ class TrainSettings(Settings):
             raise error("kaiming is for generators with a decoder", got=self.kind, cure=cure)
         for name in ("steps", "batch_size"):
             check_range(getattr(self, name), what=name.replace("_", " "), low=1)
+        check_range(self.warmup, what="warmup", low=0, high=self.steps)
         for name in ("crop", "style_size"):
             check_range(getattr(self, name), what=name.replace("_", " "), low=16)
         check_range(self.size, what="size", low=self.crop)

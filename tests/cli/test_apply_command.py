@@ -1,6 +1,7 @@
 """`swag-jax apply`: one image, folders that go on where they stopped, and what is refused."""
 
 import shutil
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from swag_jax.features import LayerSpec
 from swag_jax.generators.checkpoint import encoder_notes
 from swag_jax.generators.registry import parameter_shapes, with_parameters
 from swag_jax.images import read_alpha
+from swag_jax.images.video import Frame, open_video, write_segment
 
 
 def filled(path, config):
@@ -201,3 +203,39 @@ def test_bad_input_is_one_line(words, message, command, checkpoint, folders, mon
     monkeypatch.chdir(folders)
     assert message in command("apply", checkpoint, *words).problem
     assert not (folders / "out.png").exists()
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Three frames without sound."""
+    frames = [Frame(sample("coffee", size=32)[:, ::step], 40 * i) for i, step in enumerate((1, -1, 1))]
+    path = tmp_path / "clip.mp4"
+    write_segment(path, frames, suffix=".mp4", time_base=Fraction(1, 1000), rate=Fraction(25))
+    return path
+
+
+def test_a_video(command, checkpoint, folders, clip):
+    style, output = folders / "styles/dots.png", folders / "out.mp4"
+    ended = command("apply", checkpoint, clip, style, "-o", output, "--style-size", 24)
+    assert ended.code == 0, ended.err
+    assert f"wrote {output}: 3 frames in" in ended.err
+    assert open_video(output).frames == 3
+    assert not output.with_name("out.mp4.parts").exists()
+
+
+@pytest.mark.parametrize(
+    ("output", "flags", "rule"),
+    [
+        ("out.png", (), "a video must be one of .mp4, .mov, .m4v, .mkv, .webm, got out.png"),
+        ("out.mp4", ("--export", "made.swag"), "--export is for one image, got a video"),
+        ("clip.mp4", (), "-o"),
+        ("none/out.mp4", (), "-o must name a file in an existing, writable folder"),
+    ],
+)
+def test_what_is_refused_of_a_video(command, checkpoint, folders, clip, output, flags, rule):
+    before = clip.read_bytes()
+    ended = command("apply", checkpoint, clip, folders / "styles/dots.png", "-o", folders / output, *flags)
+    assert ended.code == 2
+    assert rule in ended.err
+    assert clip.read_bytes() == before
+    assert not (folders / "out.mp4.parts").exists()

@@ -91,6 +91,17 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(run, unbroken, tmp_pat
     assert_same(run().generator, whole.generator)  # there is nothing left to do
 
 
+def test_a_warm_up_comes_first_and_is_resumed(run, tmp_path):
+    asked = iter([False, True])
+    options = {"interrupted": lambda: next(asked)}
+    long = Cadence(log=100, save=100, sheet=0)
+    assert run(warmup=3, cadence=long, options=options).step == 2
+    resumed, unbroken = run(warmup=3, cadence=long), run("unbroken", warmup=3, cadence=long)
+    assert_same(resumed.generator, unbroken.generator)
+    terms = {line["step"]: set(line) & {"pixels", "content/relu1_2"} for line in losses_of(tmp_path / "unbroken")}
+    assert terms == {1: {"pixels"}, 3: {"pixels"}, 4: {"content/relu1_2"}}
+
+
 def test_more_steps_go_on_where_the_step_size_does_not_depend_on_them(run, unbroken):
     _, whole, _ = unbroken
     run(steps=2)

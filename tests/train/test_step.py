@@ -119,6 +119,32 @@ def test_eight_devices_take_one_step_on_the_whole_batch(small, encoder, batch):
         np.testing.assert_allclose(after["parameters"][name][sure], value[sure], atol=2e-6)
 
 
+def test_a_step_of_the_warm_up_gives_images_back(small, encoder, batch):
+    """Its loss is the difference between pixels of contents and styles and what is made of each in its own style."""
+    settings = small["adain"]
+    config, state, split = prepared(settings, encoder, batch)
+    generator = with_parameters(config, state["parameters"])
+    images = jax.numpy.asarray(np.concatenate([batch["content"], batch["style"]]), jax.numpy.float32) / 255
+    again = generator.stylize(encoder, images, images, key=None)
+    warm = steps.make_step(settings, config, warmup=True)
+    after, report = warm(encoder, None, state, split)
+    assert set(report) == {"total", "pixels", "update"}
+    assert float(report["pixels"]) == pytest.approx(float(np.mean((again - images) ** 2)), rel=1e-4)
+    assert float(warm(encoder, None, after, split)[1]["total"]) < float(report["total"])
+
+
+def test_johnsons_network_warms_up_on_contents(small, encoder, batch):
+    settings = small["johnson"]
+    config, state, _ = prepared(settings, encoder, batch)
+    generator = with_parameters(config, state["parameters"])
+    images = jax.numpy.asarray(batch["content"], jax.numpy.float32) / 255
+    again = generator.stylize(None, images, None, key=None)
+    _, report = steps.make_step(settings, config, warmup=True)(
+        encoder, None, state, devices.split({"content": batch["content"]})
+    )
+    assert float(report["total"]) == pytest.approx(float(np.mean((again - images) ** 2)), rel=1e-4)
+
+
 def test_the_encoder_is_no_constant_of_the_program(small, encoder, batch):
     settings = small["adain"]
     config, state, split = prepared(settings, encoder, batch)
