@@ -76,7 +76,8 @@ class Compute:
 
         Args:
             x: `batch height width channels_in`.
-            kernel: `height width channels_in channels_out`, or what `prepare` made of it.
+            kernel: `height width channels_in channels_out`, or what `prepare` made of it; with one channel in, each
+                channel of `x` is convolved separately.
             stride: Step in both directions.
             padding: Rows (above, below) and columns (left, right) beyond the edges.
             border: What they hold.

@@ -38,7 +38,7 @@ class Backbone(nnx.Module):
         Raises:
             UserError: If `until` is not a layer of this network.
         """
-        x = images.astype(self.compute.dtype)
+        x: Any = images.astype(self.compute.dtype)
         activations = {}
         for name in cut(self.layers, until):
             x = self._apply(name, x)
@@ -46,10 +46,10 @@ class Backbone(nnx.Module):
         return activations
 
     @abc.abstractmethod
-    def _apply(self, name: str, x: Activations) -> Activations:
-        """Return what layer `name` passes on, from what it is given."""
+    def _apply(self, name: str, x: Any) -> Any:
+        """Return what layer `name` passes on, from what it is given: activations, with what later layers need."""
 
-    def _read(self, x: Activations) -> Activations:
+    def _read(self, x: Any) -> Activations:
         """Return a layer's activations from what it passes on."""
         return x
 
