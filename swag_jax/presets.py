@@ -135,6 +135,16 @@ swag_inception_v3 = _swag("inception_v3", ("mixed6e", "mixed7c"))
 gatys_inception_v3 = gatys_vgg19.replace(backbone="inception_v3")
 """`gatys_vgg19` with Inception v3 at the layers of `swag_inception_v3`."""
 
+fast = gatys_vgg19.replace(
+    backbone="efficientnet-lite0",
+    objective=gatys_vgg19.objective.replace(style_weight=200.0, tv_weight=80.0),
+    steps=150,
+    spectral_decay=1.0,
+)
+"""A fifth of `gatys_vgg19`'s time: EfficientNet-Lite0, raw activations. Steps are those of a trial with this network;
+weights and the basis of natural frequencies, which keep single pixels' noise out of flat areas, are our choice, by eye
+on photographs and paintings at 256 and 512 pixels."""
+
 PRESETS: _Mapping[str, _StylizeSettings] = {
     name.replace("_", "-"): value for name, value in list(globals().items()) if isinstance(value, _StylizeSettings)
 }
@@ -148,6 +158,7 @@ OF_BACKBONE: _Mapping[str, str] = {
     "wide_resnet50_2": "swag-wide-resnet50",
     "googlenet": "swag-googlenet",
     "inception_v3": "swag-inception-v3",
+    "efficientnet-lite0": "fast",
 }
 """The preset that stands for a backbone if none is given."""
 

@@ -75,7 +75,7 @@ def test_list_shows_what_was_converted(small, file, capsys):
     run("convert", file, "--backbone", "vgg19")
     capsys.readouterr()
     run("list")
-    assert "mine                         vgg19            converted" in capsys.readouterr().out
+    assert "mine                           vgg19               converted" in capsys.readouterr().out
 
 
 def test_convert_into_the_store(small, file, store, capsys):
