@@ -141,7 +141,7 @@ fast = gatys_vgg19.replace(
     steps=150,
     spectral_decay=1.0,
 )
-"""A fifth of `gatys_vgg19`'s time: EfficientNet-Lite0, raw activations. Steps are those of a trial with this network;
+"""A step takes a sixth of `gatys_vgg19`'s: EfficientNet-Lite0, raw activations. Steps are those of a trial with this network;
 weights and the basis of natural frequencies, which keep single pixels' noise out of flat areas, are our choice, by eye
 on photographs and paintings at 256 and 512 pixels."""
 
