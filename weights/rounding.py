@@ -1,8 +1,8 @@
-"""ResNet50 in 8 bits, rounded layer by layer so that each layer makes up for the errors of those before it.
+"""Networks in 8 bits, rounded layer by layer so that each layer makes up for the errors of those before it.
 
-Rounding every weight to the nearest step costs 5 % of the deepest activations: 53 layers' errors add up. Here each
-kernel is chosen by what it does. With X the inputs that a layer sees in the coded network, and Y the outputs that it
-should have, on photographs,
+Rounding every weight to the nearest step costs 5 % of ResNet50's deepest activations: 53 layers' errors add up. Here
+each kernel is chosen by what it does. With X the inputs that a layer sees in the coded network, and Y the outputs that
+it should have, on photographs,
 
 1. the kernel is refitted, W' = argmin |X W' - Y|^2 + ridge |W' - W|^2, which takes back errors of its inputs;
 2. it is rounded weight by weight, and what each rounding changes is made up for by the weights still to come
@@ -14,16 +14,17 @@ The first layers are small, and what they get wrong goes through all others: the
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from flax import nnx
 from jax import lax
 
-from swag_jax.backbones import Compute
+from swag_jax.backbones import Compute, create, layer_names
 from swag_jax.params.quantize import dequantize, quantize
-from swag_jax.params.tree import Tensors
+from swag_jax.params.tree import Tensors, shapes_of, with_parameters
 
 FIRST_IMAGES, POSITIONS = 256, 36_000
 """Photographs, and positions in them, that a layer before the last stage is fitted on. The last stage is fitted on all
@@ -50,15 +51,20 @@ FIRST, LAST = Care(0.1, 0.01, by_tap=False), Care(3.0, 0.1, by_tap=True)
 """Before the last stage and in it: there kernels have the most inputs, and photographs the fewest positions."""
 
 IN_16_BITS = ("conv1", "conv2_", "conv3_1", "conv3_2", "conv3_3.conv1")
-"""Beginnings of the names of layers that are not rounded, as many as 38 MB for both embedded networks allow."""
+"""Beginnings of the names of layers that are not rounded, as many as 38 MB for VGG19 and ResNet50 allow."""
 
 LEAST_FACTOR = 0.05
 """Share of its layer's mean factor below which a channel cannot make up for what the carried branch lacks."""
 
+LITE_FIRST, LITE_LAST = "block11", "block15"
+"""The ends of EfficientNet-Lite0's parts. To the first, a quarter of its parameters, all layers stay in 16 bits, as do
+the last layer, for which no other can make up, and all depthwise convolutions, which are small."""
+
 BLOCK = 128
 """Weights that are rounded before the others are told: the GPTQ paper's."""
 
-EPSILON = 1e-5
+EPSILON, LITE_EPSILON = 1e-5, 1e-3
+"""What the batch norms of ResNet50 and of EfficientNet-Lite0 add to the variance."""
 
 
 class Pair(NamedTuple):
@@ -78,7 +84,7 @@ def rounded_resnet50(tensors: Tensors, images: np.ndarray) -> Tensors:
     Returns:
         Kernels as int8 and their steps (`swag_jax.params.quantize`), the first ones as float16, and batch norms.
     """
-    coder = _Coder(tensors)
+    coder = _Coder(tensors, in_16_bits=lambda name: name.startswith(IN_16_BITS))
     few = images[:FIRST_IMAGES]
     x = _pooled(_relu(coder.layer("conv1", Pair(few, few), size=7, stride=2, positions=POSITIONS)))
     for stage, depth in ((2, 3), (3, 4), (4, 6)):
@@ -89,11 +95,50 @@ def rounded_resnet50(tensors: Tensors, images: np.ndarray) -> Tensors:
     return coder.coded
 
 
+def rounded_efficientnet_lite0(tensors: Tensors, images: np.ndarray) -> Tensors:
+    """Return EfficientNet-Lite0 to its last block, with most 1x1 convolutions of its last four in 8 bits.
+
+    Args:
+        tensors: Its parameters by flat name, float32.
+        images: Normalized photographs, 224 x 224.
+    """
+    names = layer_names("efficientnet-lite0", until=LITE_LAST)
+    first = layer_names("efficientnet-lite0", until=LITE_FIRST)
+    kept = {key: value for key, value in tensors.items() if key.split(".")[0] in names}
+    in_16_bits = (*first, *(name for name in names if name.endswith("_depthwise")), LITE_LAST)
+    coder = _Coder(kept, in_16_bits=lambda name: name in in_16_bits, epsilon=LITE_EPSILON)
+    for name in first:
+        coder.store_16_bits(name)
+    code = functools.partial(coder.layer, positions=len(images) * 49)
+    x = Pair(*(_lite_inputs(images, side) for side in (coder.exact, coder.decoded)))
+    for i in range(12, 16):
+        y = _relu6(code(f"block{i}_expand", x))
+        y = _relu6(code(f"block{i}_depthwise", y, size=len(tensors[f"block{i}_depthwise.kernel"])))
+        if f"block{i}" != LITE_LAST:
+            y = code(f"block{i}", y, lacking=x.exact - x.coded)
+            x = Pair(x.exact + y.exact, x.coded + y.coded)
+        else:
+            coder.store_16_bits(LITE_LAST)
+    return coder.coded
+
+
+def _lite_inputs(images: np.ndarray, tensors: Tensors) -> np.ndarray:
+    """Return what EfficientNet-Lite0's twelfth block is given."""
+    skeleton = nnx.eval_shape(lambda: create("efficientnet-lite0", until=LITE_FIRST))
+    network = with_parameters(skeleton, {name: tensors[name] for name in shapes_of(skeleton)})
+    run = jax.jit(lambda n, x: n(x)[LITE_FIRST])
+    return np.concatenate([np.asarray(run(network, part)) for part in np.array_split(images, -(-len(images) // 16))])
+
+
+def _relu6(x: Pair) -> Pair:
+    return Pair(*(np.clip(each, 0, 6) for each in x))
+
+
 class _Coder:
     """What has been coded so far, and the way through the network."""
 
-    def __init__(self, tensors: Tensors):
-        self.exact = tensors
+    def __init__(self, tensors: Tensors, *, in_16_bits: Callable[[str], bool], epsilon: float = EPSILON):
+        self.exact, self.in_16_bits, self.epsilon = tensors, in_16_bits, epsilon
         self.decoded = dict(tensors)
         self.coded = {name: value for name, value in tensors.items() if not name.endswith(".kernel")}
         self.care = FIRST
@@ -134,18 +179,19 @@ class _Coder:
             lacking: What its normalized outputs should have in addition.
         """
         outputs = _convolve(x.exact, self.exact[f"{name}.kernel"], stride)
-        if name.startswith(IN_16_BITS):
-            self._store(name, {f"{name}.kernel": self.exact[f"{name}.kernel"].astype(np.float16)})
+        if self.in_16_bits(name):
+            self.store_16_bits(name)
         else:
             self._fit(name, outputs, *_windows(x.coded, size, stride, positions, self.random), lacking)
         coded = _convolve(x.coded, self.decoded[f"{name}.kernel"], stride)
-        return Pair(_normalized(outputs, name, self.exact), _normalized(coded, name, self.decoded))
+        sides = ((outputs, self.exact), (coded, self.decoded))
+        return Pair(*(_normalized(y, name, side, self.epsilon) for y, side in sides))
 
     def _fit(self, name: str, outputs: np.ndarray, inputs: np.ndarray, places: Any, lacking: np.ndarray | None) -> None:
         wanted = outputs[places].astype(np.float64)
         if lacking is not None:
             scale, variance = self.exact[f"{name}.norm.scale"], self.exact[f"{name}.norm.variance"]
-            factor = scale / np.sqrt(variance + EPSILON)
+            factor = scale / np.sqrt(variance + self.epsilon)
             steady = np.abs(factor) > LEAST_FACTOR * np.abs(factor).mean()
             wanted += np.where(steady, lacking[places] / np.where(steady, factor, 1), 0)
         self._store(name, _fitted(self.exact[f"{name}.kernel"], inputs, wanted, f"{name}.kernel", self.care))
@@ -153,6 +199,10 @@ class _Coder:
         rest = (wanted - inputs @ decoded.reshape(-1, decoded.shape[3])).mean(0)
         mean = (self.exact[f"{name}.norm.mean"] - rest).astype(np.float32)
         self.coded[f"{name}.norm.mean"] = self.decoded[f"{name}.norm.mean"] = mean
+
+    def store_16_bits(self, name: str) -> None:
+        """Keep a kernel in 16 bits."""
+        self._store(name, {f"{name}.kernel": self.exact[f"{name}.kernel"].astype(np.float16)})
 
     def _store(self, name: str, coded: Tensors) -> None:
         self.coded |= coded
@@ -230,9 +280,9 @@ def _unit(name: str, x: np.ndarray, side: Tensors, stride: int) -> np.ndarray:
     return _normalized(_convolve(x, side[f"{name}.kernel"], stride), name, side)
 
 
-def _normalized(x: np.ndarray, name: str, side: Tensors) -> np.ndarray:
+def _normalized(x: np.ndarray, name: str, side: Tensors, epsilon: float = EPSILON) -> np.ndarray:
     scale, bias, mean, variance = (side[f"{name}.norm.{part}"] for part in ("scale", "bias", "mean", "variance"))
-    return (x - mean) * (scale / np.sqrt(variance + EPSILON)) + bias
+    return (x - mean) * (scale / np.sqrt(variance + epsilon)) + bias
 
 
 def _convolve(x: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray:

@@ -74,7 +74,8 @@ class Compute:
     ) -> Activations:
         """Cross-correlate `batch height width channels` as PyTorch does; on the CPU bfloat16 is summed in float32.
 
-        Padding is rows (above, below) and columns (left, right) beyond the edges, and the border what they hold.
+        A kernel with one channel in convolves each channel separately. Padding is rows (above, below) and columns
+        (left, right) beyond the edges, and the border what they hold.
         """
         precision = _MATRIX_PRECISION[self.precision]
         options = {"stride": stride, "padding": padding, "border": border, "precision": precision}

@@ -43,7 +43,7 @@ class Backbone(nnx.Module):
 
     def __call__(self, images: Images, *, until: str | None = None) -> dict[str, Activations]:
         """Return every named activation of normalized images, shallow to deep, up to `until`; by default, all."""
-        x = images.astype(self.compute.dtype)
+        x: Any = images.astype(self.compute.dtype)
         activations = {}
         for name in cut(self.layers, until):
             x = self._apply(name, x)
@@ -51,10 +51,10 @@ class Backbone(nnx.Module):
         return activations
 
     @abc.abstractmethod
-    def _apply(self, name: str, x: Activations) -> Activations:
-        """Return what layer `name` passes on, from what it is given."""
+    def _apply(self, name: str, x: Any) -> Any:
+        """Return what layer `name` passes on, from what it is given: activations, with what later layers need."""
 
-    def _read(self, x: Activations) -> Activations:
+    def _read(self, x: Any) -> Activations:
         return x
 
     def frozen(self) -> "Backbone":

@@ -10,7 +10,7 @@ from flax import nnx
 
 from swag_jax import devices, params
 from swag_jax._checks import check_name, error
-from swag_jax.backbones import alexnet, inception, resnet, vgg
+from swag_jax.backbones import alexnet, efficientnet, inception, resnet, vgg
 from swag_jax.backbones._layers import Compute, Precision
 from swag_jax.backbones._network import Backbone
 from swag_jax.params import tree
@@ -71,6 +71,12 @@ _ALEXNET_TAPS = ("relu4", ("relu1", "relu2", "relu3", "relu4", "relu5"))
 _GOOGLENET_TAPS = ("inception4e", ("conv1", "conv3", "inception3b", "inception4e", "inception5b"))
 _INCEPTION_TAPS = ("mixed6e", ("conv2b", "conv4a", "mixed5d", "mixed6e", "mixed7c"))
 
+# The stem and the first activation at each resolution, where channels are many; content at a sixteenth: our choice, by
+# eye. A stage ends in a block's output, which is signed.
+_LITE_EXPANSIONS = tuple(f"block{i}_expand" for i in (1, 3, 5, 8, 12))
+_LITE_TAPS = ("block8_expand", ("stem", *_LITE_EXPANSIONS))
+_LITE_STAGES = ("stem", "block2", "block4", "block10", "block15")
+
 # SWAG, section 3 describes both pseudo networks as NoResNet and ResNet with VGG's basic blocks, pools and 3x3 stem;
 # depths and channels are not published: our choice.
 _PSEUDO = {"block": "basic", "downsampling": "pool", "stem": "3x3"}
@@ -90,6 +96,7 @@ _ZOO: Mapping[str, Entry] = {
     "preact_resnet50": _residual(pre_relu=True),
     "googlenet": Entry(inception.GoogLeNet, *_GOOGLENET_TAPS, ("init",)),
     "inception_v3": Entry(inception.InceptionV3, *_INCEPTION_TAPS, ("variant", "init")),
+    "efficientnet-lite0": Entry(efficientnet.EfficientNetLite0, *_LITE_TAPS, ("activation",), _LITE_STAGES),
 }
 
 NAMES: tuple[str, ...] = tuple(_ZOO)
@@ -113,7 +120,7 @@ def create(name: str, *, seed: int = 0, **options: Any) -> Backbone:
         seed: Equal seeds give equal weights.
         **options: The network's own arguments (`until`, `compute`, `normalization`; VGGs: `pooling`, `padding`,
             `keep_odd`; residual networks: what changes in their `Architecture`; GoogLeNet and Inception v3: `init`,
-            and the latter `variant`).
+            and the latter `variant`; EfficientNet-Lite0: `activation`).
 
     Returns:
         The network, with float32 parameters.

@@ -42,8 +42,8 @@ class Apply(Quiet):
     content: Path = word("CONTENT", "The image to repaint, a folder or a video")
     styles: tuple[Path, ...] = word("STYLE", "A painting; several are mixed", ())
     output: Path = flag(
-        "The result: .png, .jpg, .jpeg, .webp, .tif or .tiff; of folders, a folder; of a video, .mp4, .mov, .m4v, .mkv or "
-        ".webm",
+        "The result: .png, .jpg, .jpeg, .webp, .tif or .tiff; of folders, a folder; of a video, .mp4, .mov, .m4v, "
+        ".mkv or .webm",
         short="-o",
         metavar="OUT",
     )

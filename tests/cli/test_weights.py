@@ -55,6 +55,7 @@ def test_list_shows_every_known_checkpoint_uncut(capsys):
     assert set(rows) >= {entry.name for entry in params.checkpoints()}
     assert rows["vgg19-caffe"] == ["vgg19", "embedded", "CC-BY-4.0", "13", "MB", "package"]
     assert rows["resnet50-caffe"] == ["resnet50", "embedded", "MIT", "25", "MB", "package"]
+    assert rows["efficientnet-lite0-tensorflow"][:3] == ["efficientnet-lite0", "embedded", "Apache-2.0"]
     assert rows["resnet50-imagenet"] == [
         "resnet50",
         "imagenet",
@@ -75,7 +76,7 @@ def test_list_shows_what_was_converted(small, file, capsys):
     run("convert", file, "--backbone", "vgg19")
     capsys.readouterr()
     run("list")
-    assert "mine                         vgg19            converted" in capsys.readouterr().out
+    assert "mine                           vgg19               converted" in capsys.readouterr().out
 
 
 def test_convert_into_the_store(small, file, store, capsys):
@@ -223,7 +224,8 @@ def test_convert_of_bad_input_writes_nothing(words, message, file, store):
 
 def test_verify_everything_here(capsys):
     assert run("verify") == 0
-    assert capsys.readouterr().out == "vgg19-caffe: sound\nvgg19-caffe-unit-mean: sound\nresnet50-caffe: sound\n"
+    names = ("vgg19-caffe", "vgg19-caffe-unit-mean", "resnet50-caffe", "efficientnet-lite0-tensorflow")
+    assert capsys.readouterr().out == "".join(f"{name}: sound\n" for name in names)
 
 
 def test_verify_reports_every_failure_and_goes_on(small, file, store, capsys):

@@ -68,6 +68,32 @@ def test_what_inceptions_drop(inception):
     assert not any(map(layout.dropped, ("fc2.weight", "aux3.fc1.weight", "Mixed_8a.branch1x1.conv.weight")))
 
 
+LITE = {"_conv_stem.weight": (32, 3, 3, 3), "_blocks.0._depthwise_conv.weight": (32, 1, 3, 3)}
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("_conv_stem.weight", "stem.kernel"),
+        ("_bn0.running_var", "stem.norm.variance"),
+        ("_conv_head.weight", "head.kernel"),
+        ("_bn1.weight", "head.norm.scale"),
+        ("_blocks.12._expand_conv.weight", "block12_expand.kernel"),
+        ("_blocks.12._bn0.running_mean", "block12_expand.norm.mean"),
+        ("_blocks.0._depthwise_conv.weight", "block0_depthwise.kernel"),
+        ("_blocks.0._bn1.bias", "block0_depthwise.norm.bias"),
+        ("_blocks.15._project_conv.weight", "block15.kernel"),
+        ("_blocks.15._bn2.weight", "block15.norm.scale"),
+        ("_blocks.15._se_reduce.weight", None),
+        ("_fc.weight", None),
+    ],
+)
+def test_efficientnet_names(key, name):
+    layout = find_layout(LITE, backbone="efficientnet-lite0")
+    assert (layout.rename(key), layout.normalization) == (name, "lite")
+    assert all(map(layout.dropped, ("_fc.weight", "_fc.bias", "_blocks.1._bn2.num_batches_tracked")))
+
+
 def test_vgg_layouts_by_their_keys(vgg):
     shapes = shapes_of(vgg)
     timm = {**shapes, "pre_logits.fc1.weight": (9, 9, 7, 7)}
@@ -76,7 +102,7 @@ def test_vgg_layouts_by_their_keys(vgg):
     assert find_layout(timm, backbone="vgg19").name == "timm"
     assert find_layout(adain, backbone="vgg19").name == "adain"
     assert find_layout(vgg.expected, backbone="vgg19").name == "native"
-    assert LAYOUT_NAMES == ("auto", "timm", "torchvision", "gatys", "adain", "native")
+    assert LAYOUT_NAMES == ("auto", "timm", "torchvision", "gatys", "adain", "lukemelas", "native")
 
 
 @pytest.mark.parametrize(
@@ -155,6 +181,10 @@ def resnet_shapes(blocks, width):
         ({"conv1.kernel": (11, 11, 3, 64), "conv5.kernel": (3, 3, 256, 256)}, "alexnet"),
         ({"inception3a.branch1.kernel": (1, 1, 192, 64)}, "googlenet"),
         ({"mixed5b.branch1x1.kernel": (1, 1, 192, 64)}, "inception_v3"),
+        (LITE, "efficientnet-lite0"),
+        ({**LITE, "_blocks.0._se_reduce.weight": (8, 32, 1, 1)}, "efficientnet"),
+        ({**LITE, "_blocks.16._depthwise_conv.weight": (1152, 1, 5, 5)}, "efficientnet"),
+        ({"stem.kernel": (3, 3, 3, 32), "block0_depthwise.kernel": (3, 3, 1, 32)}, "efficientnet-lite0"),
         ({"conv2_1.conv2.kernel": (3, 3, 128, 128)}, None),
         ({"cls_token": (1, 1, 768)}, "vision transformer"),
         ({"something": (1,)}, None),

@@ -21,7 +21,7 @@ HEX40 = re.compile(r"[0-9a-f]{40}")
 
 def test_names_are_unique_and_each_network_has_one_default():
     names = [entry.name for entry in checkpoints()]
-    assert len(set(names)) == len(names) == 16
+    assert len(set(names)) == len(names) == 17
     defaults = {entry.backbone: entry.name for entry in checkpoints() if entry.default}
     residual = ("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2")
     known = ("vgg19", "vgg16", "alexnet", *residual, "googlenet", "inception_v3")
@@ -33,9 +33,10 @@ def test_names_are_unique_and_each_network_has_one_default():
 def test_every_entry_is_complete_and_pinned(entry):
     assert entry.layout in LAYOUT_NAMES[1:]
     inceptions = ("googlenet", "inception_v3")
-    fitting = ("inception",) if entry.backbone in inceptions else ("imagenet", "none", "caffe")
+    own = dict.fromkeys(inceptions, "inception") | {"efficientnet-lite0": "lite"}
+    fitting = (own[entry.backbone],) if entry.backbone in own else ("imagenet", "none", "caffe")
     assert entry.normalization in fitting
-    assert (entry.kind == "embedded") == (entry.normalization == "caffe")
+    assert (entry.kind == "embedded") == (entry.normalization in ("caffe", "lite"))
     assert entry.architecture == ({"version": "v1"} if entry.name == "resnet50-caffe" else {})
     assert entry.unit_mean == (entry.name == "vgg19-caffe-unit-mean")
     assert entry.padding in ("zeros", "reflect")
@@ -54,11 +55,18 @@ def test_every_entry_is_complete_and_pinned(entry):
         assert entry.hub is entry.url is None
 
 
-@pytest.mark.parametrize("backbone", ["vgg19", "resnet50"])
-def test_the_embedded_checkpoints_are_here_and_undamaged(backbone):
+@pytest.mark.parametrize(
+    ("backbone", "name"),
+    [
+        ("vgg19", "vgg19-caffe"),
+        ("resnet50", "resnet50-caffe"),
+        ("efficientnet-lite0", "efficientnet-lite0-tensorflow"),
+    ],
+)
+def test_the_embedded_checkpoints_are_here_and_undamaged(backbone, name):
     entry = embedded_checkpoint(backbone)
     assert entry is not None
-    assert (entry.name, entry.trained_on) == (f"{backbone}-caffe", "ImageNet-1k")
+    assert (entry.name, entry.trained_on) == (name, "ImageNet-1k")
     assert file_sha256(weights_folder() / str(entry.file)) == entry.sha256
 
 

