@@ -1,7 +1,8 @@
 """The networks by name: how each is built, which layers it is read at by default, and where its weights come from."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,7 +137,14 @@ def create(name: str, *, seed: int = 0, **options: Any) -> Backbone:
 
 
 def _abstract(name: str, **options: Any) -> Backbone:
-    return nnx.eval_shape(lambda: create(name, **options))
+    """Return a network without arrays, which all callers share and none changes."""
+    trace = _traced if all(isinstance(value, Hashable) for value in options.values()) else _traced.__wrapped__
+    return trace(name, tuple(sorted(options.items())))
+
+
+@functools.lru_cache(maxsize=64)  # tracing a residual network takes a quarter of a second, and `load` needs it thrice
+def _traced(name: str, options: tuple[tuple[str, Any], ...]) -> Backbone:
+    return nnx.eval_shape(lambda: create(name, **dict(options)))
 
 
 def parameter_shapes(name: str, **options: Any) -> dict[str, tuple[int, ...]]:
