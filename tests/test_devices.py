@@ -170,8 +170,8 @@ import jax, jax.numpy as jnp
 from swag_jax import devices
 
 devices.run_inline()
-program = jax.jit(lambda x: (jnp.sin(jnp.outer(x, x)) @ x)[0])  # 64 MiB of temporary memory
-x = jnp.arange(4096.0)
+program = jax.jit(lambda x: (jnp.sin(jnp.outer(x, x)) @ x)[0])  # 47 MiB of temporary memory
+x = jnp.arange(3500.0)
 
 
 def faults():
@@ -190,7 +190,8 @@ print(min(faults() for _ in range(4)))
 def test_memory_that_is_kept_is_not_asked_for_again():
     ended = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     given, kept = map(int, ended.stdout.split())
-    assert given >= 60 * 2**20 // resource.getpagesize()
+    # Each of glibc's arenas can keep a block of 47 MiB; one of 64 MiB, the first only.
+    assert given >= 45 * 2**20 // resource.getpagesize()
     assert kept < 1000
 
 

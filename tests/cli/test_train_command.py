@@ -66,8 +66,8 @@ def test_memory_is_kept_behind_the_first_step(run, monkeypatch):
     """The compiler's, which is free by then, need not be."""
     events, make_step = [], loop.make_step
 
-    def watched(*arguments):
-        step = make_step(*arguments)
+    def watched(*arguments, **options):
+        step = make_step(*arguments, **options)
         return lambda *state: (events.append("step"), step(*state))[1]
 
     monkeypatch.setattr(loop, "make_step", watched)

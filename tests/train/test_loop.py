@@ -153,8 +153,8 @@ def broken_step(monkeypatch):
     """Let the third step report a style loss that is not a number."""
     real = loop.make_step
 
-    def make_step(settings, config):
-        advance = real(settings, config)
+    def make_step(settings, config, **options):
+        advance = real(settings, config, **options)
 
         def step(encoder, targets, state, batch):
             third = int(state["step"]) == 2
