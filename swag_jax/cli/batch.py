@@ -7,6 +7,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from swag_jax import devices, params
 from swag_jax._checks import UserError, error
 from swag_jax._types import AnyHostImage
@@ -158,12 +160,19 @@ def _work(jobs: Sequence[Job], folder: Folder[Job], command: Batch, display: Dis
         for outcome in outcomes:
             job, result = jobs[outcome.index], outcome.result
             if result is None:
-                image, losses, seconds = None, {}, None
+                image, losses, fall, seconds = None, {}, None, None
             else:
                 image, seconds = result.image, round(sum(result.seconds.values()), 3)
                 losses = {name: float(values[-1]) for name, values in result.history.items()}
-            save(job, image, outcome.error, backbone=job.settings.backbone, losses=losses, seconds=seconds)
+                fall = _last_fall(result.history["total"])
+            save(job, image, outcome.error, backbone=job.settings.backbone, losses=losses, fall=fall, seconds=seconds)
     return asked, compiled
+
+
+def _last_fall(totals: np.ndarray) -> float:
+    """Return what share the last tenth of the steps took off the loss."""
+    before = float(totals[-1 - max(1, len(totals) // 10)]) if len(totals) > 1 else 0.0
+    return round(1 - float(totals[-1]) / before, 6) if before else 0.0
 
 
 def _pair(job: Job) -> Pair:

@@ -100,6 +100,7 @@ def test_every_combination_of_two_folders(run, folders):
     assert record.items() >= facts.items()
     assert set(record["losses"]) == {"total", "content/relu1_1", "style/relu1_1"}
     assert record["seconds"] > 0
+    assert 0 <= record["fall"] < 1
     assert "weights: random (not trained)" in ended.err
     assert f"6 of 6 images in {out}, in 0:" in ended.err
 
