@@ -23,12 +23,13 @@ from swag_jax.cli._flags import Changes, Quiet, changed, changes, flag, word
 from swag_jax.cli._folder import Folder, ImageFile, Task, readable_sha256, unique
 from swag_jax.cli._outputs import check_outputs, kept_alpha, labeled, write_result
 from swag_jax.cli._pairs import images_in, left_out_of, named
+from swag_jax.cli._settings import MaskFlags
 from swag_jax.images import read_image, read_mask
 from swag_jax.images.video import check_video_output, is_video, open_video
 
 
 @dataclass(frozen=True, kw_only=True)
-class Apply(Quiet):
+class Apply(MaskFlags, Quiet):
     """A trained generator on an image, a folder or a video.
 
     Paint the CONTENT image, or every image of that folder, by a trained generator, in the manner of one STYLE, of
@@ -47,8 +48,6 @@ class Apply(Quiet):
         short="-o",
         metavar="OUT",
     )
-    content_masks: tuple[Path, ...] = flag("Where each style goes: white is all", ())
-    style_masks: tuple[Path, ...] = flag("The part of each style to use: white", ())
     backbone: str | None = flag("The encoder's network; by default as trained", None)
     weights: str | None = flag("The encoder's weights: a name or a file; by default as trained", None)
     similarity: Similarity | None = flag("How AdaAttN compares; by default as trained", None)
@@ -95,8 +94,7 @@ def _load(command: Apply) -> Stylizer:
 
 def _shared(command: Apply) -> list[tuple[str, Path]]:
     """Return what is read for all images."""
-    masks = [*labeled("--content-masks", command.content_masks), *labeled("--style-masks", command.style_masks)]
-    return [("CHECKPOINT", _generator_file(command)), *masks]
+    return [("CHECKPOINT", _generator_file(command)), *command.mask_files()]
 
 
 def _generator_file(command: Apply) -> Path:

@@ -15,9 +15,10 @@ from swag_jax._types import AnyHostImage
 from swag_jax.cli._display import Display, count_line
 from swag_jax.cli._exit import ExitCode
 from swag_jax.cli._flags import Quiet, flag
-from swag_jax.cli._folder import DONE, Folder, ImageFile, readable_sha256
-from swag_jax.cli._pairs import Job, from_file, from_folders, left_out_of
-from swag_jax.cli._settings import PairFlags, ProcessFlags
+from swag_jax.cli._folder import DONE, Folder, ImageFile, MaskFile, readable_sha256
+from swag_jax.cli._outputs import labeled
+from swag_jax.cli._pairs import Job, Masks, from_file, from_folders, left_out_of
+from swag_jax.cli._settings import MaskedPairFlags, ProcessFlags
 from swag_jax.cli.stylize import settings_lines
 from swag_jax.images import read_image, sheet, write_image
 from swag_jax.optimize import BatchProgress, Pair, stylize_stream
@@ -28,7 +29,7 @@ CELL, ROWS, COLUMNS = 256, 12, 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch(ProcessFlags, PairFlags, Quiet):
+class Batch(ProcessFlags, MaskedPairFlags, Quiet):
     """Many images at once.
 
     Paint every content in the manner of every style, or the pairs of a file, many at once, on every device. The same
@@ -100,7 +101,10 @@ def _check(folder: Folder[Job], command: Batch) -> None:
     _, init = command.chosen_start()
     if init is not None:
         read_image(init)
-    inputs = [("--pairs", command.pairs), *((f"the start of {job.name}", job.init) for job in folder.tasks)]
+    inputs = [("--pairs", command.pairs), *command.mask_files()]
+    for job in folder.tasks:
+        inputs.append((f"the start of {job.name}", job.init))
+        inputs += labeled(f"a mask of {job.name}", [*job.masks.content, *job.masks.style])
     weights = [job.settings.weights for job in folder.tasks]
     read = filter(None, (command.contents, command.styles))
     folder.check(inputs, read=read, weights=weights, also=_other_files(command))
@@ -124,12 +128,15 @@ def _facts(command: Batch) -> Any:
 
     def facts(job: Job) -> dict[str, object]:
         found = source(job.settings.backbone, job.settings.weights)
-        return {
+        known = {
             "settings": asdict(job.settings),
             "weights": [found.name, found.sha256],
             "init": None if job.init is None else readable_sha256(job.init),
             "max_shapes": command.max_shapes,
         }
+        if job.masks != Masks():
+            known["masks"] = [list(map(readable_sha256, paths)) for paths in (job.masks.content, job.masks.style)]
+        return known
 
     return facts
 
@@ -176,8 +183,14 @@ def _last_fall(totals: np.ndarray) -> float:
 
 
 def _pair(job: Job) -> Pair:
-    init = None if job.init is None else ImageFile(job.init)
-    return Pair(ImageFile(job.content), tuple(map(ImageFile, job.styles)), job.settings, init=init)
+    return Pair(
+        ImageFile(job.content),
+        tuple(map(ImageFile, job.styles)),
+        job.settings,
+        init=None if job.init is None else ImageFile(job.init),
+        content_masks=tuple(map(MaskFile, job.masks.content)),
+        style_masks=tuple(map(MaskFile, job.masks.style)),
+    )
 
 
 def _write_sheets(folder: Folder[Job]) -> None:

@@ -10,13 +10,13 @@ from swag_jax.cli._display import Display, clock, steps_line, weights_lines
 from swag_jax.cli._exit import ExitCode, stoppable, stopped_code
 from swag_jax.cli._flags import Quiet, flag, word
 from swag_jax.cli._outputs import check_outputs, kept_alpha, labeled, write_report, write_result
-from swag_jax.cli._settings import PairFlags
-from swag_jax.images import read_image
+from swag_jax.cli._settings import MaskedPairFlags
+from swag_jax.images import read_image, read_mask
 from swag_jax.optimize import Progress, Result, StylizeSettings, stylize
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stylize(PairFlags, Quiet):
+class Stylize(MaskedPairFlags, Quiet):
     """One image by optimization.
 
     Paint the CONTENT image in the manner of one or more STYLE images. Ctrl-C and SIGTERM stop early and keep the image
@@ -37,6 +37,7 @@ class Stylize(PairFlags, Quiet):
         _check(self, settings, init)
         content, *styles = map(read_image, (self.content, *self.styles))
         start = None if init is None else read_image(init)
+        content_masks, style_masks = (list(map(read_mask, paths)) for paths in (self.content_masks, self.style_masks))
         display = Display(self.output.name, quiet=self.quiet, opening=settings_lines(settings))
         alpha = kept_alpha(self.output, self.content)
         devices.keep_memory()
@@ -49,7 +50,16 @@ class Stylize(PairFlags, Quiet):
                 return bool(asked)
 
             with display:
-                result = stylize(content, styles, settings=settings, init=start, callback=callback, every=self.every)
+                result = stylize(
+                    content,
+                    styles,
+                    settings=settings,
+                    init=start,
+                    content_masks=content_masks,
+                    style_masks=style_masks,
+                    callback=callback,
+                    every=self.every,
+                )
             write_result(self.output, result.image, alpha)
         if self.report is not None:
             write_report(self.report, _report(self, result))
@@ -73,7 +83,7 @@ def _check(command: Stylize, settings: StylizeSettings, init: Path | None) -> No
     snapshots = [_snapshot(output, step) for step in range(every, settings.steps, every)] if every else []
     check_outputs(
         [("-o", output), ("--report", command.report), *labeled("--every", snapshots)],
-        [("CONTENT", command.content), *labeled("STYLE", command.styles), ("--init", init)],
+        [("CONTENT", command.content), *labeled("STYLE", command.styles), ("--init", init), *command.mask_files()],
         weights=[settings.weights],
     )
 
@@ -88,6 +98,8 @@ def _report(command: Stylize, result: Result) -> dict[str, Any]:
         "content": str(command.content),
         "styles": [str(path) for path in command.styles],
         "init": command.init or result.settings.init,
+        "content_masks": [str(path) for path in command.content_masks],
+        "style_masks": [str(path) for path in command.style_masks],
         "output": str(command.output),
         "status": result.status,
         "settings": asdict(result.settings),
