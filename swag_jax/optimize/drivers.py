@@ -205,7 +205,9 @@ def stylize_batch(
     Example:
         >>> import numpy as np
         >>> content, *styles = np.random.default_rng(0).random((3, 32, 48, 3))
-        >>> found = stylize_batch(content, styles, settings=StylizeSettings(size=48, steps=4))
+        >>> objective = Objective(content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1"))
+        >>> settings = StylizeSettings(size=48, steps=4, objective=objective)
+        >>> found = stylize_batch(content, styles, settings=settings)
         >>> [image.shape for image in found.images], found.failed
         ([(32, 48, 3), (32, 48, 3)], [])
     """
@@ -258,7 +260,8 @@ def stylize_stream(
     Example:
         >>> import numpy as np
         >>> images = np.random.default_rng(0).random((3, 32, 48, 3))
-        >>> settings = StylizeSettings(size=48, steps=4)
+        >>> objective = Objective(content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1"))
+        >>> settings = StylizeSettings(size=48, steps=4, objective=objective)
         >>> outcomes = stylize_stream([Pair(images[0], style, settings) for style in images[1:]])
         >>> sorted((outcome.index, outcome.result.image.shape) for outcome in outcomes)
         [(0, (32, 48, 3)), (1, (32, 48, 3))]

@@ -487,10 +487,8 @@ def test_two_processes_share_the_pairs(run, folders):
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     flags = ("--coordinator", f"127.0.0.1:{port}", "--processes", "2")
-    both = [
-        start(folders, "out", *flags, "--process", number, XLA_FLAGS="--xla_force_host_platform_device_count=2")
-        for number in range(2)
-    ]
+    two = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    both = [start(folders, "out", *flags, "--process", number, XLA_FLAGS=two) for number in range(2)]
     printed = [process.communicate(timeout=240)[1] for process in both]
     assert [process.returncode for process in both] == [3, 3], printed
     assert run(output="alone").code == 3
