@@ -9,7 +9,7 @@ import pytest
 
 import swag_jax
 from swag_jax import params
-from swag_jax.params.manifest import weights_folder
+from swag_jax.params.manifest import packaged_generators, weights_folder
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -21,6 +21,9 @@ LARGEST = 30_000_000
 LARGEST_WEIGHTS = 43_000_000
 """Bytes that all embedded checkpoints may have together: 38 MB for VGG19 and ResNet50, and 4.8 MB for the small one."""
 
+LARGEST_GENERATORS = 16_000_000
+"""Bytes that all generators of the package may have together: an AdaIN has 3.7 MB, a SANet about 6."""
+
 
 def test_the_wheel_ships_the_weights_where_the_package_looks():
     shipped = BUILD["wheel"]["force-include"]
@@ -28,7 +31,7 @@ def test_the_wheel_ships_the_weights_where_the_package_looks():
     # `weights_folder` prefers `_weights` next to the modules, where the wheel puts them.
     assert all(inside == f"swag_jax/_weights/{Path(source).name}" for source, inside in shipped.items())
     assert {(ROOT / source).parent for source in shipped} == {weights_folder()}
-    embedded = {entry.file for entry in params.checkpoints() if entry.file}
+    embedded = {entry.file for entry in (*params.checkpoints(), *packaged_generators().values()) if entry.file}
     assert {Path(source).name for source in shipped} == {"README.md", "manifest.json", *embedded}
     assert all((ROOT / source).is_file() for source in shipped)
 
@@ -36,6 +39,7 @@ def test_the_wheel_ships_the_weights_where_the_package_looks():
 def test_the_embedded_checkpoints_stay_small():
     files = {weights_folder() / entry.file for entry in params.checkpoints() if entry.file}
     assert sum(file.stat().st_size for file in files) <= LARGEST_WEIGHTS
+    assert sum(entry.path.stat().st_size for entry in packaged_generators().values()) <= LARGEST_GENERATORS
 
 
 def test_the_package_says_that_it_is_typed():

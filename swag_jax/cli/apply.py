@@ -14,7 +14,6 @@ from swag_jax._files import check_apart, check_target
 from swag_jax._types import AnyHostImage
 from swag_jax.apply import ApplySettings, Content, Outcome, Style, Stylizer
 from swag_jax.apply.drivers import style_shape
-from swag_jax.apply.stylizer import GENERATOR_FILE
 from swag_jax.attention import Similarity
 from swag_jax.backbones import Precision
 from swag_jax.cli._display import Display, clock, count_line
@@ -23,6 +22,7 @@ from swag_jax.cli._flags import Changes, Quiet, changed, changes, flag, word
 from swag_jax.cli._folder import Folder, ImageFile, Task, readable_sha256, unique
 from swag_jax.cli._outputs import check_outputs, kept_alpha, labeled, write_result
 from swag_jax.cli._pairs import images_in, left_out_of, named
+from swag_jax.generators.checkpoint import find_generator
 from swag_jax.images import read_image, read_mask
 from swag_jax.images.video import check_video_output, is_video, open_video
 
@@ -36,9 +36,9 @@ class Apply(Quiet):
     style is read once, with one seed. The same command again does what is left of a folder or a video.
     """
 
-    usage: ClassVar[str] = "swag-jax apply CHECKPOINT CONTENT [STYLE ...] -o OUT [flags]"
+    usage: ClassVar[str] = "swag-jax apply GENERATOR CONTENT [STYLE ...] -o OUT [flags]"
 
-    checkpoint: Path = word("CHECKPOINT", "A generator, or a training run's folder")
+    checkpoint: Path = word("GENERATOR", "A checkpoint, a training run's folder, or the name of one in the package")
     content: Path = word("CONTENT", "The image to repaint, a folder or a video")
     styles: tuple[Path, ...] = word("STYLE", "A painting; several are mixed", ())
     output: Path = flag(
@@ -96,12 +96,7 @@ def _load(command: Apply) -> Stylizer:
 def _shared(command: Apply) -> list[tuple[str, Path]]:
     """Return what is read for all images."""
     masks = [*labeled("--content-masks", command.content_masks), *labeled("--style-masks", command.style_masks)]
-    return [("CHECKPOINT", _generator_file(command)), *masks]
-
-
-def _generator_file(command: Apply) -> Path:
-    path = command.checkpoint
-    return path / GENERATOR_FILE if path.is_dir() else path
+    return [("GENERATOR", find_generator(command.checkpoint)), *masks]
 
 
 def _styles(paths: Sequence[Path], command: Apply) -> list[Style]:
@@ -210,7 +205,7 @@ def _facts(command: Apply, settings: ApplySettings) -> dict[str, object]:
     masks: list[object] = [len(command.content_masks), len(command.style_masks)]
     return {
         "settings": asdict(settings),
-        "generator": readable_sha256(_generator_file(command)),
+        "generator": readable_sha256(find_generator(command.checkpoint)),
         # Version 0.1.0 read masks without their opacity.
         "masks": [*masks, "luminance times opacity"] if any(masks) else masks,
         "loading": [command.backbone, command.weights, command.similarity, command.precision],
