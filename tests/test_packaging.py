@@ -2,6 +2,8 @@
 
 import importlib
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -84,3 +86,27 @@ def test_files_are_small():
     folders = ("swag_jax", "weights", "tests", "benchmarks")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
     assert [path for path in files if path.stat().st_size >= LARGEST] == []
+
+
+def modules_after(statement):
+    """The modules that are loaded after a statement in a new process."""
+    code = f"import sys\n{statement}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_a_start_imports_little():
+    assert "jax" not in modules_after("import swag_jax")
+    loaded = modules_after("from swag_jax import cli; cli.parse(['apply', 'adain', 'a.png', 'b.png', '-o', 'c.png'])")
+    assert "swag_jax.apply.drivers" in loaded
+    others = {"swag_jax.optimize", "swag_jax.train", "swag_jax.measure", "swag_jax.presets", "swag_jax.plots"}
+    assert loaded & {*others, "swag_jax.cli.train", "orbax.checkpoint", "matplotlib", "gradio", "av"} == set()
+
+
+def test_every_name_of_the_package_is_found_when_it_is_asked_for():
+    names = [name for name in dir(swag_jax) if not name.startswith("_")]
+    assert {"stylize", "gram", "presets", "UserError"} <= set(names)
+    assert all(hasattr(swag_jax, name) for name in names)
+    assert set(swag_jax.__all__) <= {*names, "__version__", "_signals"}
+    with pytest.raises(AttributeError, match="module 'swag_jax' has no attribute 'stylise'"):
+        getattr(swag_jax, "stylise")  # noqa: B009

@@ -20,8 +20,8 @@ from swag_jax.cli._display import Display, clock, count_line
 from swag_jax.cli._exit import ExitCode, stoppable, stopped_code
 from swag_jax.cli._flags import Changes, Quiet, changed, changes, flag, word
 from swag_jax.cli._folder import Folder, ImageFile, Task, readable_sha256, unique
+from swag_jax.cli._images import images_in, left_out_of, named
 from swag_jax.cli._outputs import check_outputs, kept_alpha, labeled, write_result
-from swag_jax.cli._pairs import images_in, left_out_of, named
 from swag_jax.generators.checkpoint import find_generator
 from swag_jax.images import read_image, read_mask
 from swag_jax.images.video import check_video_output, is_video, open_video
