@@ -25,6 +25,7 @@ COMMANDS = Group(
         "stats": "swag_jax.cli.stats:Stats",
         "measure": "swag_jax.cli.measure:Measure",
         "weights": "swag_jax.cli.weights:WEIGHTS",
+        "ui": "swag_jax.cli.ui:Ui",
     },
 )
 
