@@ -40,8 +40,7 @@ _POLICY = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"
 
 _CSS = """
 .gradio-container { width: min(1180px, 100%) !important; max-width: none !important; margin: 0 auto !important; }
-.gradio-container main { width: 100% !important; max-width: none !important; padding: 18px 20px !important; }
-.gradio-container, .gradio-container > .wrap { padding-inline: 0 !important; }
+.gradio-container > .main { max-width: none !important; margin: 0 !important; padding: 18px 24px !important; }
 #title h1 { font-size: 20px; font-weight: 650; margin: 0; }
 #title p { margin: 2px 0 0; opacity: .65; font-size: 13px; }
 #photo .wrap, #painting .wrap { font-size: 13px; line-height: 1.35; }
@@ -197,7 +196,7 @@ def status(text: str, *, done: float | None = None, problem: bool = False) -> st
     """Return a line for the page, and a bar if it is known how much is done."""
     kind = ' class="problem" role="alert"' if problem else ' role="status"'
     bar = "" if done is None else f'<progress max="1" value="{done:.4f}"></progress>'
-    return f"<p{kind}>{html.escape(text)}</p>{bar}"
+    return f"<p{kind}>{html.escape(text).replace('  ', ' · ')}</p>{bar}"
 
 
 def busy(notes: Sequence[str]) -> dict[str, Any]:
@@ -251,7 +250,9 @@ def build(generators: Sequence[str], folder: Path) -> gr.Blocks:
         given, changed = [*inputs, method, size, steps, strength, colors], list(page.parts.values())
         go.click(page.run, given, changed, show_progress="hidden", concurrency_limit=1, api_name="stylize")
         stop.click(page.cancel, None, None, queue=False, api_name="cancel")
-        method.change(_fitting, method, [steps, strength], show_progress="hidden", queue=False, api_name=False)
+        method.change(
+            _fitting, method, [steps, strength], show_progress="hidden", queue=False, api_visibility="private"
+        )
     return blocks
 
 
