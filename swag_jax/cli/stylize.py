@@ -33,8 +33,9 @@ class Stylize(PairFlags, Quiet):
     report: Path | None = flag("Write settings, weights, losses, seconds and versions here", None, metavar="FILE.json")
 
     def run(self) -> ExitCode:
-        """Stylize, and show how far it is."""
-        settings, _ = self.chosen_start()
+        """Check everything first, then work, then write."""
+        settings, init = self.chosen_start()
+        _check(self, settings, init)
         display = Display(self.output.name, quiet=self.quiet, opening=settings_lines(settings))
         with stoppable(display.say, "without an image") as asked:
 
@@ -52,9 +53,8 @@ class Stylize(PairFlags, Quiet):
         return stopped_code(asked)
 
     def make(self, callback: Callable[[Progress], bool]) -> Result:
-        """Check everything first, then work, then write all files; a true answer of `callback` stops it early."""
+        """Stylize, and write all files; a true answer of `callback` stops it early."""
         settings, init = self.chosen_start()
-        _check(self, settings, init)
         content, *styles = map(read_image, (self.content, *self.styles))
         start = None if init is None else read_image(init)
         alpha = kept_alpha(self.output, self.content)

@@ -21,8 +21,8 @@ from swag_jax.params.manifest import packaged_generators
 class Ui(Quiet):
     """A page in the browser: a photograph, a painting, the result.
 
-    Listens on this machine only, unless --host says otherwise, and uses no network. Needs the extra `ui`:
-    pip install 'swag-jax[ui]'. Ctrl-C ends it.
+    Listens on this machine only, unless --host says otherwise, and uses no network. Needs gradio: pip install
+    'swag-jax[ui]'. Ctrl-C ends it.
     """
 
     usage: ClassVar[str] = "swag-jax ui [GENERATOR ...] [flags]"

@@ -94,7 +94,7 @@ def test_an_image_develops_and_is_saved_with_its_settings(client, folder, monkey
     final = last(job)
     seen = [named(each)["status"] for each in job.outputs()]
     assert any("starting" in line for line in seen)
-    assert any("/12  " in line and "<progress" in line for line in seen)
+    assert any("/12 · " in line and "<progress" in line for line in seen)
     assert "12 steps in 0:" in final["status"]
     assert "64x48" in final["status"]
     assert swag.read_image(saved(final["image"])).shape == (48, 64, 3)
