@@ -60,7 +60,7 @@ def near(name: str, known: Iterable[str], *, limit: int = 3) -> str:
     """Name the known names that look like `name`, or all of them when none does."""
     names = list(known)
     lowered = {candidate.lower(): candidate for candidate in names}
-    close = difflib.get_close_matches(name.lower(), lowered, n=limit, cutoff=0.6)
+    close = difflib.get_close_matches(str(name).lower(), lowered, n=limit, cutoff=0.6)
     if close:
         return f"did you mean {' or '.join(lowered[match] for match in close)}?"
     return f"known: {', '.join(names)}"

@@ -62,6 +62,15 @@ ChannelMoments: TypeAlias = tuple[Float[Array, " channels"], Float[Array, " chan
 Mask: TypeAlias = Bool[Array, "rows columns"]
 """Which positions, or pixels, belong to a region."""
 
+AnyMask: TypeAlias = Float[Array, "_ _"]
+"""How much each pixel, or position, of one of several images counts: in [0, 1]."""
+
+AnyHostMask: TypeAlias = Float[np.ndarray, "_ _"]
+"""An `AnyMask` in host memory: float32."""
+
+Masks: TypeAlias = Float[Array, "styles height width"]
+"""How much each style counts at each pixel of the content, in [0, 1]."""
+
 Scalar: TypeAlias = Float[Array, ""]
 
 Flag: TypeAlias = Bool[Array, ""]

@@ -18,7 +18,7 @@ DEVIATION_EPSILON = 1e-5
 GlebSBrykin/SANET and Huage001/AdaAttN."""
 
 
-def gram(features: Features) -> Gram:
+def gram(features: Features, *, mask: Float[Array, "rows columns"] | None = None) -> Gram:
     r"""Return the mean over positions of the outer products of the channels: `channels channels`, symmetric.
 
     .. math:: G_{ij} = \frac{1}{M} \sum_k F_{ik} F_{jk}, \quad M = \text{height} \cdot \text{width}
@@ -26,14 +26,24 @@ def gram(features: Features) -> Gram:
     Eq. 1 of the SWAG paper sums over positions; the mean makes it independent of the image's size, and the
     losses put the paper's factors back (`swag_jax.losses.style`). Positions are summed in float32 at least.
 
+    Args:
+        mask: How much each position counts, at least 0; the mean is weighted by it. The guided Gram matrix of Gatys et
+            al., CVPR 2017, with the square of the guidance channel as the mask. If it is 0 everywhere, so is the
+            matrix. Default: all count alike.
+
     Example:
         >>> gram(jnp.array([[[1.0, 2.0]], [[3.0, 0.0]]])).tolist()
         [[5.0, 1.0], [1.0, 2.0]]
     """
     rows, columns, channels = features.shape
+    count = float(rows * columns)
+    if mask is not None:
+        total = mask.sum()
+        shares = jnp.where(total > 0, mask / jnp.where(total > 0, total, 1.0), 0.0)
+        features, count = features * jnp.sqrt(shares)[..., None], 1.0
     flat = features.reshape(rows * columns, channels)
     products = _products if rows * columns > channels else _plain_products
-    return products(flat) / (rows * columns)
+    return products(flat) / count
 
 
 def _plain_products(flat: Float[Array, "positions channels"]) -> Gram:

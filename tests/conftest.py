@@ -1,4 +1,7 @@
-"""Every test runs on 8 simulated CPU devices, with shapes checked at run time and no silent rank broadcasts."""
+"""Every test runs on 8 simulated CPU devices, without silent rank broadcasts.
+
+With SWAG_JAX_CHECK_SHAPES=1 every call's shapes and types are checked, too, which takes a quarter longer.
+"""
 
 import ctypes
 import gc
@@ -21,7 +24,8 @@ if jax.__version_info__ < (0, 11):  # XLA's older code generator compiles twice 
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
-jaxtyping.install_import_hook("swag_jax", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+if os.environ.get("SWAG_JAX_CHECK_SHAPES") == "1":  # before any import of the package
+    jaxtyping.install_import_hook("swag_jax", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 
 def pytest_configure(config):
@@ -31,6 +35,7 @@ def pytest_configure(config):
         config.add_cleanup(folder.cleanup)
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 
@@ -42,24 +47,35 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
 
 
+def drop_all_programs():
+    """Drop all programs, and give their memory back to the system."""
+    jax.clear_caches()
+    gc.collect()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)  # else what is freed stays with the process
+
+
 @pytest.fixture(scope="session")
 def drop_programs():
-    """Return what drops all programs, and gives their memory back to the system."""
-
-    def drop():
-        jax.clear_caches()
-        gc.collect()
-        if platform.libc_ver()[0] == "glibc":
-            ctypes.CDLL(None).malloc_trim(0)  # else what is freed stays with the process
-
-    return drop
+    """Return what drops all programs, for a test that takes much memory itself."""
+    return drop_all_programs
 
 
-@pytest.fixture(autouse=True, scope="module")
-def few_programs(drop_programs):
-    """Drop a module's programs after it: some thousands take gigabytes, and about five memory maps each."""
-    yield
-    drop_programs()
+def memory():
+    """The bytes of this process that are in memory; endless if the system does not say."""
+    pages = Path("/proc/self/statm")
+    return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if pages.exists() else float("inf")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Drop programs once they are many: some thousands take gigabytes, and about five memory maps each.
+
+    Within a module they are kept longer, as its tests share them; a test may need one more gigabyte.
+    """
+    same = nextitem is not None and nextitem.path == item.path
+    if memory() > (1.9e9 if same else 1.2e9):
+        drop_all_programs()
 
 
 @pytest.fixture

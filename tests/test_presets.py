@@ -141,7 +141,7 @@ def test_released_witness(backbone, release, smoothing):
 
 def check_released_solver(settings):
     """512 pixels, one scale, about 1000 evaluations of L-BFGS with history 100, from the content."""
-    assert (settings.size, settings.smallest_size, settings.style_scale) == (512, 512, 1.0)
+    assert (settings.size, settings.smallest_size, settings.style_scale) == (512, 512, (1.0,))
     assert (settings.solver, settings.steps, settings.init, settings.colors) == ("lbfgs", 1000, "content", "style")
     assert settings.method == LBFGS(memory=100, spectral_decay=0.0)
 
@@ -235,6 +235,7 @@ def test_equal_settings_are_equal_keys():
         ({"scale_ratio": math.nan}, "scale ratio must be at least 1.1, got nan."),
         ({"style_scale": 0.0}, "style scale must be at least 0.05 and at most 20, got 0.0."),
         ({"style_scale": 21.0}, "style scale must be at least 0.05 and at most 20, got 21.0."),
+        ({"style_scale": ()}, "there must be at least one style scale, got none."),
         ({"blend": (1.0, -0.5)}, "a blend weight must be at least 0, got -0.5."),
         ({"blend": (math.inf,)}, "a blend weight must be at least 0, got inf."),
         ({"blend": (0.0, 0.0)}, "at least one blend weight must be greater than 0, got (0.0, 0.0)."),

@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import jax
 import pytest
 
 from swag_jax.cli import parse
@@ -81,7 +82,10 @@ def test_the_readme_is_one_page():
 
 
 def test_python_runs(tmp_path, monkeypatch):
-    """The README's blocks, then those of the guide, which go on with the same names."""
+    """The README's blocks, then those of the guide, which go on with the same names, on a machine of one device."""
+    alone = jax.local_devices()[:1]
+    monkeypatch.setattr(jax, "local_devices", lambda: alone)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
     monkeypatch.setenv("SWAG_JAX_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     namespace = {}

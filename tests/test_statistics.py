@@ -49,6 +49,16 @@ def test_gram_of_bfloat16_is_summed_in_float32():
     np.testing.assert_allclose(gram(low), gram(low.astype(jnp.float32)), rtol=1e-5, atol=1e-6)
 
 
+def test_a_masked_gram_is_that_of_the_masked_positions():
+    mask = jnp.zeros((6, 7)).at[:, :3].set(1)
+    np.testing.assert_allclose(gram(FEATURES, mask=mask), gram(FEATURES[:, :3]), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gram(FEATURES, mask=jnp.full((6, 7), 0.3)), gram(FEATURES), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(gram(FEATURES, mask=jnp.zeros((6, 7))), np.zeros((5, 5)))
+    weights = jax.random.uniform(jax.random.key(3), (6, 7))
+    expected = np.einsum("ij,ijc,ijd->cd", weights, FEATURES, FEATURES) / np.sum(weights)
+    np.testing.assert_allclose(gram(FEATURES, mask=weights), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_gram_of_a_batch_is_that_of_each_image():
     batch = jax.random.normal(jax.random.key(2), (3, 6, 7, 5))
     np.testing.assert_allclose(jax.vmap(gram)(batch), [gram(x) for x in batch], rtol=1e-5, atol=1e-6)

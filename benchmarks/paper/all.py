@@ -9,7 +9,16 @@ from pathlib import Path
 
 from experiment import parse
 
-SCRIPTS = ("architectures", "networks", "reconstruction", "textures", "smoothings", "reweighting", "robustness")
+SCRIPTS = (
+    "architectures",
+    "reweighting",
+    "presets",
+    "networks",
+    "smoothings",
+    "reconstruction",
+    "textures",
+    "robustness",
+)
 
 STATISTICS = ("resnet50", "no_resnet50", "pseudo_vgg", "pseudo_resvgg", "preact_resnet50", "vgg19")
 """The random networks of the paper's figure 3, and two more."""

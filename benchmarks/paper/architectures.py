@@ -1,55 +1,39 @@
-"""Figure 2 of the paper: images made with one Gram-matrix loss in each architecture, random (r-) and trained (p-).
+"""Figure 2 of the paper: one Gram-matrix loss in every architecture, random (r-) or trained (p-); an asterisk is SWAG.
 
 Twice: in the units and weights of the released code, where a layer counts by the fourth power of its activations, and
-in relative units, where all layers count alike. SWAG's losses are marked by an asterisk, as in the paper.
+in relative units, where all layers count alike.
 
 Run: `python benchmarks/paper/architectures.py`.
 """
 
-from collections.abc import Iterator
+from experiment import Experiment, parse, run
+from methods import method
 
-from experiment import Experiment, Flags, parse, run
-
-RELEASED: Flags = {
-    "normalization": "released",
-    "style-weight": 1e17,
-    "style-layer-weights": "1,1,1,1,1",
-    "tv-weight": 0,
-}
-"""Content weight 1, and 1e17 for the style at each of five layers: peiwang062/swag, resnet_swag.py."""
-
-NETWORKS = {
-    "p-VGG19": ("vgg19", "embedded"),
-    "r-VGG19": ("vgg19", "random"),
-    "p-ResNet50": ("resnet50", "embedded"),
-    "r-ResNet50": ("resnet50", "random"),
-    "r-NoResNet50": ("no_resnet50", "random"),
-    "r-pseudo-VGG": ("pseudo_vgg", "random"),
-    "r-pseudo-ResVGG": ("pseudo_resvgg", "random"),
-    "r-pre-ReLU": ("preact_resnet50", "random"),
-}
-"""Those of the paper, in its order."""
-
-SMOOTHED = ("p-ResNet50", "r-ResNet50", "r-pseudo-ResVGG")
+PLAIN = (
+    "p-VGG19",
+    "p-ResNet50",
+    "p-EfficientNet",
+    "r-VGG19",
+    "r-ResNet50",
+    "r-NoResNet50",
+    "r-pseudo-VGG",
+    "r-pseudo-ResVGG",
+    "r-pre-ReLU",
+)
+SMOOTHED = ("p-VGG19", "p-ResNet50", "p-EfficientNet", "r-ResNet50", "r-pseudo-ResVGG")
+RELATIVE = ("p-VGG19", "p-ResNet50", "p-EfficientNet", "r-ResNet50", "r-NoResNet50")
 
 
-def methods(units: Flags) -> Iterator[tuple[str, Flags]]:
-    """Yield a label and flags for every network, plain and then smoothed."""
-    for label, (network, weights) in NETWORKS.items():
-        preset = "gatys-vgg19" if network == "vgg19" else "gatys-resnet50"
-        yield label, {"preset": preset, "backbone": network, "weights": weights, **units}
-    for label in SMOOTHED:
-        network, weights = NETWORKS[label]
-        yield f"{label}*", {"preset": "swag-resnet50", "backbone": network, "weights": weights, **units}
+def figure(name: str, title: str, units: str, plain: tuple[str, ...], smoothed: tuple[str, ...]) -> Experiment:
+    """Return the experiment in the given units."""
+    made = {label: method(label, units) for label in plain}
+    stars = {f"{label}*": method(label, units, "SWAG") for label in smoothed}
+    return Experiment(name, title, made | stars, references={f"{label}*": label for label in smoothed})
 
-
-STARRED = {f"{label}*": label for label in SMOOTHED}
 
 EXPERIMENTS = (
-    Experiment(
-        "architectures", "Architectures in the released code's units", dict(methods(RELEASED)), references=STARRED
-    ),
-    Experiment("architectures_relative", "Architectures in relative units", dict(methods({})), references=STARRED),
+    figure("architectures", "Architectures in the released code's units", "released", PLAIN, SMOOTHED),
+    figure("architectures_relative", "Architectures in relative units", "relative", RELATIVE, RELATIVE[:4]),
 )
 
 if __name__ == "__main__":

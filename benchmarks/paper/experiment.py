@@ -1,11 +1,13 @@
 """The common part of the figures: methods times pairs, stylized by `swag-jax batch`, laid out with labels, measured.
 
-An experiment is a table of methods, each a mapping of the command's flags. Its images and records are in a folder
-next to its results, where the same command finds them again: an interrupted run resumes, and a changed method is
-repeated. By default the pairs are samples of the package, so that anybody can make the same sheet.
+An experiment is a table of methods, each a mapping of the command's flags. Images and records of all experiments are in
+one folder, `cells`, next to the results, by flags and pair: what two figures share is made once, an interrupted run
+resumes, and a changed method is repeated. By default the pairs are samples of the package, so that anybody can make the
+same sheet.
 """
 
 import argparse
+import hashlib
 import json
 import sys
 import time
@@ -13,19 +15,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import numpy as np
 import table
+from methods import Flags
 
 import swag_jax as swag
 from swag_jax.__main__ import main as command
 from swag_jax._files import replacing
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "paper"
-
-Flags: TypeAlias = Mapping[str, str | int | float]
 
 PAIRS = tuple(
     zip(
@@ -45,6 +46,9 @@ ANOTHER = "another image"
 
 SHEET_QUALITY = 80
 """Of JPEG: sheets of noise are large files."""
+
+SETTLED = 0.02
+"""The loss has settled if the last tenth of the steps took less than this share off it. Our choice."""
 
 
 @dataclass(frozen=True)
@@ -79,43 +83,40 @@ class Pair:
         return "_".join(dict.fromkeys((self.content.stem, self.style.stem)))
 
 
-def parse(
-    title: str, *, size: int = 128, steps: int = 60, pairs: int = 4, rows: int = 4, networks: Sequence[str] = ()
-) -> argparse.Namespace:
+def parse(title: str, *, rows: int = 4, networks: Sequence[str] = (), weights: bool = False) -> argparse.Namespace:
     """Read the options of all experiments.
 
     Args:
         title: The experiment's description.
-        size: Longer side of the images by default, in pixels.
-        steps: Steps by default.
-        pairs: How many of `PAIRS` to take by default.
-        rows: How many of them to show by default.
+        rows: How many pairs to show by default.
         networks: The labels of networks to choose from, if there is a choice.
+        weights: Whether there is a choice of weights.
     """
     parser = argparse.ArgumentParser(description=title)
     if networks:
         parser.add_argument("--networks", nargs="+", choices=networks, default=networks, help="default: all")
-    text = f"names of samples or files, may be repeated; default: {pairs} pairs of samples"
+    if weights:
+        parser.add_argument("--weights", default="random", help="random, or fetched ones (default: random)")
+    text = f"names of samples or files, may be repeated; default: {len(PAIRS)} pairs of samples"
     parser.add_argument("--pair", nargs=2, action="append", metavar=("CONTENT", "STYLE"), help=text)
-    parser.add_argument("--size", type=int, default=size, help=f"longer side in pixels (default: {size})")
-    parser.add_argument("--steps", type=int, default=steps, help=f"default: {steps}")
+    parser.add_argument("--size", type=int, default=256, help="longer side in pixels (default: 256)")
+    parser.add_argument("--steps", type=int, default=200, help="default: 200")
     parser.add_argument(
         "--rows", type=int, default=rows, help=f"pairs on the sheet (default: {rows}); all are measured"
     )
     parser.add_argument("-o", "--output", type=Path, default=RESULTS, help="default: benchmarks/results/paper")
     arguments = parser.parse_args()
-    arguments.pair = arguments.pair or PAIRS[:pairs]
+    arguments.pair = arguments.pair or PAIRS
     return arguments
 
 
 def run(experiment: Experiment, arguments: argparse.Namespace) -> dict[str, Any]:
     """Stylize, lay out and record one experiment; return the report, which is also written as JSON."""
-    folder = arguments.output / f"{experiment.name}.cells"
-    pairs = chosen_pairs(arguments, experiment.name, only=experiment.pairs)
-    records = painted(experiment, pairs, folder, arguments)
-    shown = pairs[: arguments.rows]
-    image = sheet(experiment, shown, records)
-    swag.write_image(arguments.output / f"{experiment.name}.jpg", image, quality=SHEET_QUALITY)
+    pairs = chosen_pairs(arguments, only=experiment.pairs)
+    records = painted(experiment, pairs, arguments)
+    if shown := pairs[: arguments.rows]:
+        image = sheet(experiment, shown, records)
+        swag.write_image(arguments.output / f"{experiment.name}.jpg", image, quality=SHEET_QUALITY)
     rows = [row(label, pair, records[label, pair.name]) for label in experiment.methods for pair in pairs]
     failed = Counter(one["method"] for one in rows if one["error"] is not None)
     found = measured(experiment, pairs, records)
@@ -131,6 +132,7 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> dict[str, Any]
         "methods": dict(experiment.methods),
         "backbones": {label: backbone_of(flags) for label, flags in experiment.methods.items()},
         "failed": failed,
+        "settled": {label: settled(rows, label) for label in experiment.methods},
         "seconds": round(sum(one["seconds"] or 0 for one in rows), 1),
         "table": found,
         "differences": table.differences(found, experiment.references),
@@ -141,14 +143,14 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> dict[str, Any]
     return report
 
 
-def chosen_pairs(arguments: argparse.Namespace, name: str, *, only: str = "all") -> list[Pair]:
-    """Return the chosen pairs, after writing samples to files.
+def settled(rows: Sequence[Mapping[str, Any]], label: str) -> int:
+    """Return at how many pairs the loss of a method has settled."""
+    return sum(one["method"] == label and one["fall"] is not None and one["fall"] < SETTLED for one in rows)
 
-    Args:
-        name: The experiment's.
-        only: `contents` or `styles`: pairs of each with itself, once.
-    """
-    folder = arguments.output / f"{name}.cells" / "images"
+
+def chosen_pairs(arguments: argparse.Namespace, *, only: str = "all") -> list[Pair]:
+    """Return the chosen pairs, after writing samples to files; `contents` or `styles` alone: each with itself, once."""
+    folder = arguments.output / "cells" / "images"
     pairs = [Pair(*(file_of(name, arguments.size, folder) for name in names)) for names in arguments.pair]
     if only == "contents":
         pairs = [Pair(pair.content, pair.content) for pair in pairs]
@@ -175,29 +177,38 @@ def squared(image: np.ndarray) -> np.ndarray:
     return image[top : top + side, left : left + side]
 
 
-def slug(label: str) -> str:
-    """Return a label as a part of a file's name."""
-    return "".join(sign if sign.isalnum() or sign in ".-" else "-" for sign in label.lower())
+def cell(flags: Flags, pair: Pair, arguments: argparse.Namespace) -> str:
+    """Return the name of an image; equal for equal flags, so that experiments share it."""
+    said = json.dumps([sorted(flags.items()), arguments.size, arguments.steps])
+    network = "-".join(str(flags[key]) for key in ("backbone", "weights") if key in flags) or flags["preset"]
+    return f"{network}-{hashlib.sha256(said.encode()).hexdigest()[:10]}_{pair.name}"
 
 
 def painted(
-    experiment: Experiment, pairs: Sequence[Pair], folder: Path, arguments: argparse.Namespace
+    experiment: Experiment, pairs: Sequence[Pair], arguments: argparse.Namespace
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """Stylize every pair with every method, except finished ones; return the records by label and pair."""
-    names = {(label, pair.name): f"{slug(label)}_{pair.name}" for label in experiment.methods for pair in pairs}
-    lines = [
-        {"name": names[label, pair.name], "content": str(pair.content), "style": str(pair.style), **flags}
+    folder = arguments.output / "cells"
+    names = {
+        (label, pair.name): cell(flags, pair, arguments)
         for label, flags in experiment.methods.items()
         for pair in pairs
-    ]
+    }
+    lines = {
+        names[label, pair.name]: {"content": str(pair.content), "style": str(pair.style), **flags}
+        for label, flags in experiment.methods.items()
+        for pair in pairs
+    }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = "".join(json.dumps({"name": name, **line}) + "\n" for name, line in lines.items())
+    path = folder / f"{experiment.name}.jsonl"
+    path.write_text(text)
     size, steps = str(arguments.size), str(arguments.steps)
     options = ["--size", size, "--smallest-size", size, "--steps", steps, "--no-sheet", "--retry-failed"]
-    code = command(["batch", "--pairs", str(folder / "pairs.jsonl"), "-o", str(folder / "painted"), *options])
+    code = command(["batch", "--pairs", str(path), "-o", str(folder), *options])
     if code not in (0, 3):
         sys.exit(code)
-    found = map(json.loads, (folder / "painted" / "results.jsonl").read_text().splitlines())
+    found = map(json.loads, (folder / "results.jsonl").read_text().splitlines())
     records = {record["name"]: record for record in found}
     return {key: records[name] for key, name in names.items()}
 
@@ -226,7 +237,7 @@ def measured(
 def backbone_of(flags: Flags) -> str:
     """Return the trained network that a method optimizes through; none if its weights are random."""
     preset = swag.presets.PRESETS[str(flags["preset"])]
-    return str(flags.get("backbone", preset.backbone)) if flags["weights"] != "random" else ""
+    return str(flags.get("backbone", preset.backbone)) if flags.get("weights") != "random" else ""
 
 
 def sheet(
@@ -264,7 +275,7 @@ def small(path: str | Path | None) -> np.ndarray | None:
 
 def row(label: str, pair: Pair, record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record of one image for the report."""
-    kept = ("status", "error", "losses", "seconds")
+    kept = ("status", "error", "losses", "fall", "seconds")
     return {"method": label, "pair": pair.name, **{name: record[name] for name in kept}}
 
 

@@ -1,32 +1,32 @@
-"""Figure 6 of the paper: ResNet, WideResNet and Inception with SWAG's smoothing (*) and without it.
+"""Figure 6 of the paper: WideResNet and Inception with SWAG's smoothing (*) and without it.
 
-The paper does not say which Inception it shows: here are GoogLeNet and Inception v3.
+The paper does not say which Inception it shows: here are GoogLeNet and Inception v3. Their weights are random, as long
+as no others were fetched (`swag-jax weights fetch`).
 
-Run: `python benchmarks/paper/networks.py`.
+Run: `python benchmarks/paper/networks.py [--weights imagenet]`.
 """
 
 from experiment import Experiment, parse, run
+from methods import method
 
-NETWORKS = {
-    "p-VGG19": ("vgg19", "embedded"),
-    "p-ResNet50": ("resnet50", "embedded"),
-    "r-ResNet50": ("resnet50", "random"),
-    "r-WideResNet50-2": ("wide-resnet50", "random"),
-    "r-GoogLeNet": ("googlenet", "random"),
-    "r-Inception v3": ("inception-v3", "random"),
-}
-"""The suffix of the presets' names and the weights, by label; only the first two have embedded weights."""
+NETWORKS = ("r-WideResNet50-2", "r-GoogLeNet", "r-Inception v3")
 
-EXPERIMENT = Experiment(
-    name="networks",
-    title="Other networks with and without SWAG",
-    methods={
-        f"{label}{star}": {"preset": f"{kind}-{preset}", "weights": weights}
-        for label, (preset, weights) in NETWORKS.items()
-        for kind, star in {"gatys": "", "swag": "*"}.items()
-    },
-    references={f"{label}*": label for label in NETWORKS},
-)
+
+def experiment(weights: str) -> Experiment:
+    """Return the experiment with random or other weights."""
+    names = {label: label if weights == "random" else f"p{label[1:]}" for label in NETWORKS}
+    methods = {
+        f"{name}{star}": method(label, smoothing=smoothing, weights=weights)
+        for label, name in names.items()
+        for star, smoothing in {"": "raw", "*": "SWAG"}.items()
+    }
+    references = {f"{name}*": name for name in names.values()}
+    title = f"Other networks with and without SWAG, {weights} weights"
+    return Experiment(
+        "networks" if weights == "random" else f"networks-{weights}", title, methods, references=references
+    )
+
 
 if __name__ == "__main__":
-    run(EXPERIMENT, parse(EXPERIMENT.title))
+    arguments = parse("Other networks with and without SWAG", weights=True)
+    run(experiment(arguments.weights), arguments)

@@ -1,11 +1,9 @@
 """How much of SWAG is re-weighting: smoothed losses compared with raw ones whose layers have the weights of smoothing.
 
 A factor alpha on a layer multiplies its Gram loss by alpha^4 and its content loss by alpha^2. So the released code's
-alpha = 0.001 must make exactly the image of raw activations with these weights: `alpha` and `alpha as weights`. A
+alpha = 0.001 must make exactly the image of raw activations with these weights: `factor` and `factor as weights`. A
 softmax changes more than weights. The part that weights can do is `re-weighted`: raw losses, with each layer weighted
-so that its gradient at the image has, on average, the same length as after the softmax. Both in relative units, where
-the layers count alike at first, and in the released code's, where a layer counts by the fourth power of its
-activations.
+so that its gradient at the image has, on average, the same length as after the softmax.
 
 Run: `python benchmarks/paper/reweighting.py`.
 """
@@ -17,8 +15,8 @@ from collections.abc import Iterable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from architectures import RELEASED
-from experiment import Experiment, Flags, Pair, chosen_pairs, parse, run
+from experiment import Experiment, Pair, chosen_pairs, parse, run
+from methods import NETWORKS, Flags, method
 
 import swag_jax as swag
 from swag_jax import optimize
@@ -27,13 +25,7 @@ from swag_jax.backbones.zoo import entry
 ALPHA = 1e-3
 """Of peiwang062/swag, resnet_swag.py, applied to layer3 and layer4."""
 
-SCALED: Flags = {"preset": "swag-resnet50-released"}
-AS_WEIGHTS: Flags = {
-    **SCALED,
-    "smoothing": "none",
-    "style-layer-weights": f"1,1,1,{ALPHA**4},{ALPHA**4}",
-    "content-weight": ALPHA**2,
-}
+COMPARED = (("p-ResNet50", "released"), ("p-ResNet50", "relative"), ("p-VGG19", "released"), ("r-ResNet50", "released"))
 
 
 def gradient_lengths(settings: swag.StylizeSettings, content: np.ndarray, style: np.ndarray) -> dict[str, float]:
@@ -59,69 +51,76 @@ def _lengths(network, content, style, image, *, objective):
     return {name: jnp.linalg.norm(pullback({**zeros, name: jnp.float32(1)})[0]) for name in objective.terms}
 
 
-def reweighted(network: str, weights: str, pairs: list[Pair], size: int, *, released: bool = False) -> Flags:
-    """Return the flags of raw losses, with the weights of a softmax on the last two style layers.
+def reweighted(network: str, units: str, pairs: list[Pair], size: int) -> Flags:
+    """Return the flags of raw losses with the weights of SWAG's softmax on the last two style layers.
 
     Args:
+        network: A label of `methods.NETWORKS`.
+        units: From `methods.UNITS`.
         pairs: Gradients are averaged over them.
-        released: Whether to use the released code's units.
 
     Returns:
         The flags; none if a raw gradient is zero or not finite in float32, since then no weights fit.
     """
-    deep = entry(network).style_layers[-2:]
-    own = swag.presets.swag_resnet50.replace(backbone=network, weights=weights)
-    objective = own.objective.replace(normalization="released" if released else own.objective.normalization)
-    smoothed, raw = (
-        own.replace(objective=objective.replace(smoothing=smoothing))
-        for smoothing in (objective.smoothing.replace(layers=deep), swag.Smoothing.none())
-    )
+    backbone, weights = NETWORKS[network]
+    raw = method(network, units)
+    relative = units == "relative"
+    shares = () if relative else (1.0,) * len(entry(backbone).style_layers)
+    plain = swag.losses.Objective(
+        content_weight=float(raw["content-weight"]),
+        style_weight=float(raw["style-weight"]),
+        normalization="relative" if relative else "released",
+        style_layer_weights=shares,
+    ).for_backbone(backbone)
+    softmax = swag.Smoothing.softmax(temperature=1.0, over="channels", layers=entry(backbone).style_layers[-2:])
+    settings = swag.StylizeSettings(backbone=backbone, weights=weights)
+    objectives = [plain.replace(smoothing=smoothing) for smoothing in (softmax, swag.Smoothing.none())]
     ratios = []
     for pair in pairs:
         images = [swag.read_image(path, size=size) for path in (pair.content, pair.style)]
-        above, below = (gradient_lengths(settings, *images) for settings in (smoothed, raw))
+        above, below = (gradient_lengths(settings.replace(objective=one), *images) for one in objectives)
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratios.append([np.log(above[name]) - np.log(below[name]) for name in above if name != "variation"])
+            ratios.append([np.log(above[name]) - np.log(below[name]) for name in above])
     content, *layers = np.exp(np.mean(ratios, axis=0))
     if not np.isfinite([content, *layers]).all():
         print(f"left out: {network}, re-weighted: its raw gradients are zero or not finite in float32", file=sys.stderr)
         return {}
     # In relative units weights sum to one: each of five style layers has a fifth.
-    whole = 1 if released else len(layers)
-    shares = ",".join(f"{weight / whole:.4g}" for weight in layers)
-    chosen = {"content-weight": float(f"{content:.4g}"), "style-layer-weights": shares}
-    base: Flags = {"preset": "gatys-resnet50", "backbone": network, "weights": weights}
-    layers = ",".join(deep)  # those of the preset are ResNet50's
-    return {**base, "smoothing-layers": layers, **(RELEASED if released else {}), **chosen}
+    whole = len(layers) if relative else 1
+    shares = ",".join(f"{weight / whole:.3g}" for weight in layers)
+    return method(network, units, content_weight=float(f"{content:.3g}"), style_layer_weights=shares)
 
 
 def methods(pairs: list[Pair], size: int) -> dict[str, Flags]:
-    """Return all methods, with the trained (p-) and with a random (r-) network."""
+    """Return all methods by label: `NETWORK, UNITS: KIND`."""
     found = dict[str, Flags]()
-    for letter, weights in {"p": "embedded", "r": "random"}.items():
-        own: Flags = {"weights": weights}
-        found[f"{letter}: raw"] = {"preset": "gatys-resnet50", **own}
-        found[f"{letter}: SWAG"] = {"preset": "swag-resnet50", **own}
-        found[f"{letter}: re-weighted"] = reweighted("resnet50", weights, pairs, size)
-        found[f"{letter}: raw, released units"] = {"preset": "gatys-resnet50", **own, **RELEASED}
-        found[f"{letter}: SWAG, released units"] = {"preset": "swag-resnet50", **own, **RELEASED}
-        found[f"{letter}: re-weighted, released units"] = reweighted("resnet50", weights, pairs, size, released=True)
-        found[f"{letter}: alpha"] = {**SCALED, **own}
-        found[f"{letter}: alpha as weights"] = {**AS_WEIGHTS, **own}
+    for network, units in COMPARED:
+        found[f"{network}, {units}: raw"] = method(network, units)
+        found[f"{network}, {units}: SWAG"] = method(network, units, "SWAG")
+        found[f"{network}, {units}: re-weighted"] = reweighted(network, units, pairs, size)
+    for network in ("p-ResNet50", "r-ResNet50"):
+        group = f"{network}, released"
+        as_weights = f"1,1,1,{ALPHA**4:g},{ALPHA**4:g}"
+        found[f"{group}: factor"] = method(network, smoothing="factor")
+        found[f"{group}: factor as weights"] = method(network, style_layer_weights=as_weights, content_weight=ALPHA**2)
     return {label: flags for label, flags in found.items() if flags}
 
 
+OTHERS = {"SWAG": "raw", "re-weighted": "SWAG", "factor": "raw", "factor as weights": "factor"}
+"""What a kind is compared with, pair by pair."""
+
+
 def compared(labels: Iterable[str]) -> dict[str, str]:
-    """Return the reference of each method: raw losses for SWAG, SWAG for re-weighting, alpha for weights."""
-    others = {": SWAG": ": raw", ": re-weighted": ": SWAG", ": alpha as weights": ": alpha"}
-    return {label: label.replace(old, new) for label in labels for old, new in others.items() if old in label}
+    """Return the reference of each method `GROUP: KIND`."""
+    split = {label: label.rsplit(": ", 1) for label in labels}
+    return {label: f"{group}: {OTHERS[kind]}" for label, (group, kind) in split.items() if kind in OTHERS}
 
 
 def main() -> None:
     """Find the weights first, then stylize."""
-    title = "SWAG and plain ResNet50, re-weighted"
-    arguments = parse(title)
-    pairs = chosen_pairs(arguments, "reweighting")
+    title = "SWAG and plain losses, re-weighted"
+    arguments = parse(title, rows=2)
+    pairs = chosen_pairs(arguments)
     found = methods(pairs, arguments.size)
     run(Experiment("reweighting", title, found, references=compared(found)), arguments)
 

@@ -1,71 +1,46 @@
 """The robustness table: networks x smoothings x metrics, mean and standard error over the pairs.
 
-For each network, random (r-) or trained (p-), the same objective with raw activations, after each softmax, and raw
-but re-weighted like the softmax (`reweighting.py`), all in relative units; and in the released code's units, where a
-scale is a weight: raw, scaled, after the softmax and re-weighted. The last two stages are smoothed, in VGG19 the last
-two blocks.
+For each network, random (r-) or trained (p-): raw losses, the paper's softmax, SWAG's, its factor, and raw losses
+re-weighted like SWAG's (`reweighting.py`). Trained networks also in relative units, where a factor plays no part.
 
 Run: `python benchmarks/paper/robustness.py`.
 """
 
-from collections.abc import Collection
+from experiment import Experiment, Pair, chosen_pairs, parse, run
+from methods import Flags, method
+from reweighting import compared, reweighted
 
-from architectures import RELEASED
-from experiment import Experiment, Flags, Pair, chosen_pairs, parse, run
-from reweighting import reweighted
-
-from swag_jax.backbones.zoo import entry
-
-NETWORKS = {
-    "p-VGG19": ("vgg19", "embedded"),
-    "r-VGG19": ("vgg19", "random"),
-    "p-ResNet50": ("resnet50", "embedded"),
-    "r-ResNet50": ("resnet50", "random"),
-    "r-WideResNet50-2": ("wide_resnet50_2", "random"),
-    "r-GoogLeNet": ("googlenet", "random"),
-    "r-Inception v3": ("inception_v3", "random"),
-}
+TRAINED = ("p-VGG19", "p-ResNet50", "p-EfficientNet")
+RANDOM = ("r-VGG19", "r-ResNet50", "r-WideResNet50-2", "r-GoogLeNet", "r-Inception v3")
 
 
-def methods(network: str, weights: str, pairs: list[Pair], size: int) -> dict[str, Flags]:
-    """Return the flags of every smoothing for one network."""
-    deep = ",".join(entry(network).style_layers[-2:])
-    base: Flags = {"preset": "swag-resnet50", "backbone": network, "weights": weights, "smoothing-layers": deep}
-    return {
-        "none": {**base, "smoothing": "none"},
-        "softmax": {**base, "smoothing": "softmax"},
-        "channel-softmax": {**base, "smoothing": "channel-softmax"},
-        "spatial-softmax": {**base, "smoothing": "spatial-softmax"},
-        "re-weighted": reweighted(network, weights, pairs, size),
-        "none, released units": {**base, **RELEASED, "smoothing": "none"},
-        "scale, released units": {**base, **RELEASED, "smoothing": "scale"},
-        "softmax, released units": {**base, **RELEASED, "smoothing": "softmax"},
-        "re-weighted, released units": reweighted(network, weights, pairs, size, released=True),
+def methods(network: str, pairs: list[Pair], size: int) -> dict[str, Flags]:
+    """Return the methods of one network by label."""
+    found = {
+        "raw": method(network),
+        "SWAG": method(network, smoothing="SWAG"),
+        "re-weighted": reweighted(network, "released", pairs, size),
     }
-
-
-def compared(labels: Collection[str]) -> dict[str, str]:
-    """Return the reference of each method: the softmax for re-weighting, raw activations for the rest."""
-    found = {}
-    for label in labels:
-        network, _, kind = label.partition(": ")
-        kind, comma, units = kind.partition(", ")
-        other = {"none": None, "re-weighted": "softmax"}.get(kind, "none")
-        if other is not None:
-            found[label] = f"{network}: {other}{comma}{units}"
-    return found
+    if network in TRAINED:
+        found["softmax"] = method(network, smoothing="softmax")
+        found["factor"] = method(network, smoothing="factor")
+    made = {f"{network}, released: {kind}": flags for kind, flags in found.items()}
+    if network in TRAINED:
+        made[f"{network}, relative: raw"] = method(network, "relative")
+        made[f"{network}, relative: SWAG"] = method(network, "relative", "SWAG")
+        made[f"{network}, relative: re-weighted"] = reweighted(network, "relative", pairs, size)
+    return {label: flags for label, flags in made.items() if flags}
 
 
 def main() -> None:
     """Stylize, measure, and print the table."""
     title = "Robustness: networks and smoothings by every metric"
-    arguments = parse(title, size=96, steps=40, pairs=8, rows=2, networks=tuple(NETWORKS))
-    pairs = chosen_pairs(arguments, "robustness")
+    arguments = parse(title, rows=1, networks=(*TRAINED, *RANDOM))
+    pairs = chosen_pairs(arguments)
     found = {
-        f"{label}: {smoothing}": flags
-        for label in arguments.networks
-        for smoothing, flags in methods(*NETWORKS[label], pairs, arguments.size).items()
-        if flags
+        label: flags
+        for network in arguments.networks
+        for label, flags in methods(network, pairs, arguments.size).items()
     }
     run(Experiment("robustness", title, found, references=compared(found)), arguments)
 

@@ -1,31 +1,39 @@
-"""Every smoothing and several temperatures, with a random and the trained ResNet50.
+"""Every smoothing, several temperatures, and the paper's units, with the trained and a random ResNet50.
 
 Run: `python benchmarks/paper/smoothings.py`.
 """
 
 from collections.abc import Iterator
 
-from experiment import Experiment, Flags, parse, run
+from experiment import Experiment, parse, run
+from methods import PAPER_SOFTMAX_WEIGHT, Flags, all_layers, method
 
 
-def smoothings(weights: str) -> Iterator[tuple[str, Flags]]:
-    """Yield a label and flags for each smoothing; all but the first two smooth the last two stages."""
-    base: Flags = {"preset": "swag-resnet50", "weights": weights}
-    letter = {"random": "r", "embedded": "p"}[weights]
-    yield f"{letter}: none", {**base, "smoothing": "none"}
-    yield f"{letter}: softmax, all layers", {**base, "smoothing-layers": "conv1,conv2_3,conv3_4,conv4_6,conv5_3"}
-    for temperature in ("auto", 0.3, 1, 10):
-        yield f"{letter}: softmax, T={temperature}", {**base, "temperature": temperature}
-    for kind in ("channel-softmax", "spatial-softmax"):
-        yield f"{letter}: {kind}", {**base, "smoothing": kind}
-        yield f"{letter}: {kind}, T=1", {**base, "smoothing": kind, "temperature": 1}
-    yield f"{letter}: scale", {**base, "smoothing": "scale"}
+def smoothings(network: str) -> Iterator[tuple[str, Flags]]:
+    """Yield a label and flags for each smoothing; on the last two stages, if not all layers are named."""
+    letter, every = network[0], all_layers(network)
+    yield f"{letter}: raw", method(network)
+    yield f"{letter}: softmax", method(network, smoothing="softmax")
+    yield f"{letter}: softmax, all layers", method(network, smoothing="softmax", layers=every)
+    for temperature in (0.3, 1, 10, "auto"):
+        yield f"{letter}: channels, T={temperature}", method(network, smoothing="SWAG", temperature=temperature)
+    yield f"{letter}: spatial softmax", method(network, smoothing="spatial softmax")
+    yield f"{letter}: factor", method(network, smoothing="factor")
+    yield f"{letter}: raw, paper's units", method(network, "paper")
+    as_printed = method(network, "paper", "softmax", layers=every, style_weight=PAPER_SOFTMAX_WEIGHT)
+    yield f"{letter}: softmax, all layers, paper's units", as_printed
 
 
 EXPERIMENT = Experiment(
     name="smoothings",
     title="Every smoothing and temperature through ResNet50",
-    methods={**dict(smoothings("embedded")), **dict(smoothings("random"))},
+    methods={**dict(smoothings("p-ResNet50")), **dict(smoothings("r-ResNet50"))},
+    references={
+        label: f"{label[0]}: raw"
+        for network in ("p-ResNet50", "r-ResNet50")
+        for label, _ in smoothings(network)
+        if not label.endswith(("raw", "units"))
+    },
 )
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Numbers for an experiment: every metric of every image in two networks, means and standard errors over the pairs.
+"""Numbers for an experiment: every metric of every image in three networks, means and standard errors over the pairs.
 
-Both networks have the embedded weights. An image always matches its style best in the network that it was optimized
+The networks have the embedded weights. An image always matches its style best in the network that it was optimized
 through; such numbers are marked by an asterisk and say little. All methods stylize the same pairs, so that two can be
 compared pair by pair: the mean of the differences has a smaller standard error than the difference of the means.
 
@@ -20,23 +20,31 @@ from swag_jax.measure import Evaluator
 from swag_jax.measure.aggregate import estimate
 from swag_jax.measure.evaluator import Candidate, Comparison
 
-JUDGES = ("vgg19", "resnet50")
+JUDGES = ("vgg19", "resnet50", "efficientnet-lite0")
 IN_NETWORK = ("content", "gram", "moments", "sliced-wasserstein")
-ALONE = ("ssim", "color", "cfsd")
+ALONE = ("ssim", "noise", "color", "cfsd")
 """Metrics of pixels, and the one that is defined in VGG19."""
 
-OF_CONTENTS = {"ssim": "SSIM ↑", "content/vgg19": "content, VGG19 ↓", "content/resnet50": "content, ResNet50 ↓"}
+OF_CONTENTS = {
+    "ssim": "SSIM ↑",
+    "content/vgg19": "content, VGG19 ↓",
+    "content/resnet50": "content, ResNet50 ↓",
+    "content/efficientnet-lite0": "content, EfficientNet ↓",
+    "noise": "noise ↓",
+}
 OF_STYLES = {
     "gram/vgg19": "Gram, VGG19 ↓",
-    "sliced-wasserstein/vgg19": "sliced W., VGG19 ↓",
     "gram/resnet50": "Gram, ResNet50 ↓",
-    "sliced-wasserstein/resnet50": "sliced W., ResNet50 ↓",
+    "gram/efficientnet-lite0": "Gram, EfficientNet ↓",
     "color": "color ↓",
 }
 SHOWN = {"all": OF_CONTENTS | OF_STYLES, "contents": OF_CONTENTS, "styles": OF_STYLES}
 """The columns of the printed table, by the kind of the experiment's pairs; the JSON has all metrics."""
 
 BASELINES: Mapping[str, Candidate] = {"output = content": "content", "output = style": "style"}
+
+DIGITS = {"noise": 3}
+"""Decimals of a metric; two of others."""
 
 NONE = "-"
 """The cell of a missing method, or of one that failed for every pair."""
@@ -120,8 +128,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     for label in (*[row for row in rows if row not in report["methods"]], *report["methods"]):
         failed, optimized = report["failed"].get(label, 0), report["backbones"].get(label, "")
         name = f"{label} ({failed} of {len(report['pairs'])} failed)" if failed else label
-        cells = [_cell(rows[label][m], own=m.endswith(f"/{optimized}")) if label in rows else NONE for m in shown]
-        lines.append([name, *cells])
+        lines.append([name, *(_cell(rows.get(label), metric, optimized) for metric in shown)])
     return _set(lines)
 
 
@@ -129,7 +136,7 @@ def markdown_differences(report: Mapping[str, Any]) -> str:
     """Format the table of differences; differences above two standard errors are bold."""
     shown = SHOWN[report["kind"]]
     lines = [["difference, pair by pair", *shown.values()], ["---"] * (1 + len(shown))]
-    lines += [[label, *(_signed(each[name]) for name in shown)] for label, each in report["differences"].items()]
+    lines += [[label, *(_signed(each[m], m) for m in shown)] for label, each in report["differences"].items()]
     return _set(lines)
 
 
@@ -139,12 +146,11 @@ def matrix(report: Mapping[str, Any], metric: str) -> str:
     groups, kinds = (list(dict.fromkeys(names)) for names in zip(*split.values(), strict=True))
     lines = [[SHOWN[report["kind"]][metric], *kinds], ["---"] * (1 + len(kinds))]
     for label in BASELINES:
-        lines.append([label, *([_cell(report["table"][label][metric], own=False)] + [""] * (len(kinds) - 1))])
+        lines.append([label, *([_cell(report["table"][label], metric, "")] + [""] * (len(kinds) - 1))])
     for group in groups:
         labels = [f"{group}: {kind}" for kind in kinds]
-        own = [metric.endswith(f"/{report['backbones'].get(label, '')}") for label in labels]
-        found = [report["table"].get(label) for label in labels]
-        lines.append([group, *(_cell(f[metric], own=o) if f else NONE for f, o in zip(found, own, strict=True))])
+        cells = [_cell(report["table"].get(one), metric, report["backbones"].get(one, "")) for one in labels]
+        lines.append([group, *cells])
     return _set(lines)
 
 
@@ -152,18 +158,23 @@ def _set(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(number: Mapping[str, Any], *, own: bool) -> str:
-    mean, error = number["mean"], number["error"]
-    text = f"{mean:.2f}" if error is None else f"{mean:.2f} ± {error:.2f}"
-    return f"{text}*" if own else text
+def _cell(numbers_of: Numbers | None, metric: str, optimized: str) -> str:
+    # An asterisk marks what was measured in the network that the image was optimized through.
+    if numbers_of is None:
+        return NONE
+    text = _with_error(numbers_of[metric], metric)
+    return f"{text}*" if metric.endswith(f"/{optimized}") else text
 
 
-def _signed(number: Mapping[str, Any]) -> str:
-    mean, error = number["mean"], number["error"]
-    if error is None:
-        return f"{mean:+.2f}"
-    text = f"{mean:+.2f} ± {error:.2f}"
-    return f"**{text}**" if abs(mean) > 2 * error else text
+def _signed(number: Mapping[str, Any], metric: str) -> str:
+    text, error = _with_error(number, metric, sign="+"), number["error"]
+    return f"**{text}**" if error is not None and abs(number["mean"]) > 2 * error else text
+
+
+def _with_error(number: Mapping[str, Any], metric: str, *, sign: str = "") -> str:
+    mean, error, digits = number["mean"], number["error"], DIGITS.get(metric, 2)
+    text = f"{mean:{sign}.{digits}f}"
+    return text if error is None else f"{text} ± {error:.{digits}f}"
 
 
 def main() -> None:

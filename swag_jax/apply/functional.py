@@ -18,11 +18,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from swag_jax._pytree import pytree_dataclass
-from swag_jax._types import AnyImage, ChannelMoments, Features, Image, Key, Mask, Scalar
+from swag_jax._types import AnyImage, ChannelMoments, Features, Image, Key, Mask, Masks, Scalar
 from swag_jax.apply.stylizer import Stylizer
-
-Masks: TypeAlias = Float[Array, "styles height width"]
-"""How much each style counts at each pixel of the content, in [0, 1]."""
 
 Moments: TypeAlias = Mapping[str, ChannelMoments]
 """Mean and deviation of a whole image at each norm."""

@@ -16,11 +16,11 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from swag_jax._checks import UserError, error
 from swag_jax._files import append, make_folder, read_json_lines, real, replacing
-from swag_jax._types import AnyHostImage
+from swag_jax._types import AnyHostImage, HostAlpha
 from swag_jax.cli._display import Display, clock
 from swag_jax.cli._exit import ExitCode, stoppable, stopped_code
 from swag_jax.cli._outputs import Files, check_outputs, kept_alpha, labeled, write_result
-from swag_jax.images import read_image
+from swag_jax.images import read_image, read_mask
 from swag_jax.params._files import file_sha256
 
 DONE, FAILED = "done", "failed"
@@ -53,6 +53,16 @@ class ImageFile:
 
     def __call__(self) -> AnyHostImage:
         return read_image(self.path)
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """Reads a mask when it is called; equal for equal paths."""
+
+    path: Path
+
+    def __call__(self) -> HostAlpha:
+        return read_mask(self.path)
 
 
 def unique(tasks: Iterable[AnyTask], *, cure: str = "rename a file") -> list[AnyTask]:

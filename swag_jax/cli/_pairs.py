@@ -15,25 +15,34 @@ from swag_jax._files import read_text
 from swag_jax.cli._flags import Parser, add_flags, build
 from swag_jax.cli._folder import Task, unique
 from swag_jax.cli._images import images_in, named
-from swag_jax.cli._settings import PairFlags
+from swag_jax.cli._settings import MaskedPairFlags, PairFlags
 from swag_jax.optimize import StylizeSettings
 
 Made = TypeVar("Made")
 Row = Mapping[str, Any]
 
-_OWN_KEYS = ("name", "content", "style")
+_OWN_KEYS = ("name", "content", "style", "content-masks", "style-masks")
 _SHEET = re.compile(r"sheet(-\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
+class Masks:
+    """The files of a pair's masks: one for each style, or none."""
+
+    content: tuple[Path, ...] = ()
+    style: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
 class Job(Task):
-    """One pair to be made, its settings, and the image that it starts from, if one was given."""
+    """One pair to be made, its settings, the image that it starts from, if one was given, and masks."""
 
     settings: StylizeSettings
     init: Path | None
+    masks: Masks
 
 
-def from_folders(contents: Path, styles: Path, given: PairFlags, *, zipped: bool = False) -> list[Job]:
+def from_folders(contents: Path, styles: Path, given: MaskedPairFlags, *, zipped: bool = False) -> list[Job]:
     """Return every combination of the images of two folders, or, `zipped`, the first with the first and so on."""
     settings, init = given.chosen_start()
     first, second = named(images_in(contents, "--contents")), named(images_in(styles, "--styles"))
@@ -41,10 +50,11 @@ def from_folders(contents: Path, styles: Path, given: PairFlags, *, zipped: bool
         rule = "with --zip, there must be as many contents as styles"
         raise error(rule, got=f"{len(first)} and {len(second)}", cure="leave out --zip for every combination")
     pairs = zip(first.items(), second.items(), strict=True) if zipped else product(first.items(), second.items())
-    return _checked(Job(f"{a}_{b}", c, (s,), settings, init) for (a, c), (b, s) in pairs)
+    masks = Masks(given.content_masks, given.style_masks)
+    return _checked(Job(f"{a}_{b}", c, (s,), settings, init, masks) for (a, c), (b, s) in pairs)
 
 
-def from_file(path: Path, given: PairFlags) -> list[Job]:
+def from_file(path: Path, given: MaskedPairFlags) -> list[Job]:
     """Return the pairs of a file: `content`, `style`, perhaps `name`, and options named like the flags."""
     return _checked(each_row(path, lambda row: _job(row, path.parent, given)))
 
@@ -129,12 +139,17 @@ class _RowParser(Parser):
         raise UserError(f"{message}.")
 
 
-def _job(row: Row, folder: Path, given: PairFlags) -> Job:
+def _job(row: Row, folder: Path, given: MaskedPairFlags) -> Job:
     content, styles = paths_of(row, folder)
     name = str(row.get("name") or "_".join(path.stem for path in (content, *styles)))
     if name in (".", "..") or any(sign in name for sign in "/\\\0"):
         raise error("a name must be usable as a file's name", got=repr(name), cure="leave out / and \\")
-    return Job(name, content, styles, *_settings(row, folder, given))
+    row = {key.replace("_", "-"): value for key, value in row.items()}
+    masks = Masks(
+        _paths(row.get("content-masks", ""), folder) or given.content_masks,
+        _paths(row.get("style-masks", ""), folder) or given.style_masks,
+    )
+    return Job(name, content, styles, *_settings(row, folder, given), masks)
 
 
 def paths_of(row: Row, folder: Path) -> tuple[Path, tuple[Path, ...]]:
@@ -142,8 +157,13 @@ def paths_of(row: Row, folder: Path) -> tuple[Path, tuple[Path, ...]]:
     for key in ("content", "style"):
         if not row.get(key):
             raise error(f"there must be a {key}", cure=f"add the column or key `{key}`")
-    styles = row["style"] if isinstance(row["style"], list) else [s.strip() for s in str(row["style"]).split(";")]
-    return folder / str(row["content"]), tuple(folder / str(style) for style in styles if style)
+    return folder / str(row["content"]), _paths(row["style"], folder)
+
+
+def _paths(value: Any, folder: Path) -> tuple[Path, ...]:
+    """Return the paths of a list, or of a cell with semicolons between them."""
+    values = value if isinstance(value, list) else [part.strip() for part in str(value).split(";")]
+    return tuple(folder / str(each) for each in values if each)
 
 
 def _settings(row: Row, folder: Path, given: PairFlags) -> tuple[StylizeSettings, Path | None]:
@@ -161,7 +181,7 @@ def _words(row: Row) -> Iterator[str]:
         own = name.replace("_", "-")
         if own in known:
             yield f"--{own}={','.join(map(str, value)) if isinstance(value, list) else value}"
-        elif name not in _OWN_KEYS:
+        elif own not in _OWN_KEYS:
             raise UserError(f"unknown option {own!r}: {near(own, [*_OWN_KEYS, *known])}")
 
 

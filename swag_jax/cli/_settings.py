@@ -7,6 +7,7 @@ from typing import Any
 from swag_jax import devices
 from swag_jax._checks import check_name
 from swag_jax.cli._flags import Changes, changed, changes, flag, shown_value
+from swag_jax.cli._masks import MaskFlags
 from swag_jax.optimize import StylizeSettings
 from swag_jax.optimize.settings import INITS
 from swag_jax.presets import PRESETS, of_backbone
@@ -62,6 +63,11 @@ class PairFlags(SettingsFlags):
         if self.init in INITS or not (Path(self.init).suffix or (folder / self.init).exists()):
             return changed(settings, {"init": check_name(self.init, INITS, what="init")}), None
         return settings, folder / self.init
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedPairFlags(PairFlags, MaskFlags):
+    """Settings of a stylization, where it starts, and masks."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from swag_jax.cli._exit import ExitCode, stoppable, stopped_code
 from swag_jax.cli._flags import Changes, Quiet, changed, changes, flag, word
 from swag_jax.cli._folder import Folder, ImageFile, Task, readable_sha256, unique
 from swag_jax.cli._images import images_in, left_out_of, named
+from swag_jax.cli._masks import MaskFlags
 from swag_jax.cli._outputs import check_outputs, kept_alpha, labeled, write_report, write_result
 from swag_jax.generators.checkpoint import find_generator
 from swag_jax.images import read_image, read_mask
@@ -29,7 +30,7 @@ from swag_jax.params.safetensors_file import read_metadata
 
 
 @dataclass(frozen=True, kw_only=True)
-class Apply(Quiet):
+class Apply(MaskFlags, Quiet):
     """A trained generator on an image, a folder or a video.
 
     Paint the CONTENT image, or every image of that folder, by a trained generator, in the manner of one STYLE, of
@@ -48,8 +49,6 @@ class Apply(Quiet):
         short="-o",
         metavar="OUT",
     )
-    content_masks: tuple[Path, ...] = flag("Where each style goes: white is all", ())
-    style_masks: tuple[Path, ...] = flag("The part of each style to use: white", ())
     backbone: str | None = flag("The encoder's network; by default as trained", None)
     weights: str | None = flag("The encoder's weights: a name or a file; by default as trained", None)
     similarity: Similarity | None = flag("How AdaAttN compares; by default as trained", None)
@@ -120,8 +119,7 @@ def _report(command: Apply, settings: ApplySettings, image: AnyHostImage, second
 
 def _shared(command: Apply) -> list[tuple[str, Path]]:
     """Return what is read for all images."""
-    masks = [*labeled("--content-masks", command.content_masks), *labeled("--style-masks", command.style_masks)]
-    return [("GENERATOR", find_generator(command.checkpoint)), *masks]
+    return [("GENERATOR", find_generator(command.checkpoint)), *command.mask_files()]
 
 
 def _styles(paths: Sequence[Path], command: Apply) -> list[Style]:

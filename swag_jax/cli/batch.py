@@ -7,16 +7,19 @@ from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from swag_jax import devices, params
 from swag_jax._checks import UserError, error
 from swag_jax._types import AnyHostImage
 from swag_jax.cli._display import Display, count_line
 from swag_jax.cli._exit import ExitCode
 from swag_jax.cli._flags import Quiet, flag
-from swag_jax.cli._folder import DONE, Folder, ImageFile, readable_sha256
+from swag_jax.cli._folder import DONE, Folder, ImageFile, MaskFile, readable_sha256
 from swag_jax.cli._images import left_out_of
-from swag_jax.cli._pairs import Job, from_file, from_folders
-from swag_jax.cli._settings import PairFlags, ProcessFlags
+from swag_jax.cli._outputs import labeled
+from swag_jax.cli._pairs import Job, Masks, from_file, from_folders
+from swag_jax.cli._settings import MaskedPairFlags, ProcessFlags
 from swag_jax.cli.stylize import settings_lines
 from swag_jax.images import read_image, sheet, write_image
 from swag_jax.optimize import BatchProgress, Pair, stylize_stream
@@ -27,7 +30,7 @@ CELL, ROWS, COLUMNS = 256, 12, 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch(ProcessFlags, PairFlags, Quiet):
+class Batch(ProcessFlags, MaskedPairFlags, Quiet):
     """Many images at once.
 
     Paint every content in the manner of every style, or the pairs of a file, many at once, on every device. The same
@@ -99,7 +102,10 @@ def _check(folder: Folder[Job], command: Batch) -> None:
     _, init = command.chosen_start()
     if init is not None:
         read_image(init)
-    inputs = [("--pairs", command.pairs), *((f"the start of {job.name}", job.init) for job in folder.tasks)]
+    inputs = [("--pairs", command.pairs), *command.mask_files()]
+    for job in folder.tasks:
+        inputs.append((f"the start of {job.name}", job.init))
+        inputs += labeled(f"a mask of {job.name}", [*job.masks.content, *job.masks.style])
     weights = [job.settings.weights for job in folder.tasks]
     read = filter(None, (command.contents, command.styles))
     folder.check(inputs, read=read, weights=weights, also=_other_files(command))
@@ -123,12 +129,15 @@ def _facts(command: Batch) -> Any:
 
     def facts(job: Job) -> dict[str, object]:
         found = source(job.settings.backbone, job.settings.weights)
-        return {
+        known = {
             "settings": asdict(job.settings),
             "weights": [found.name, found.sha256],
             "init": None if job.init is None else readable_sha256(job.init),
             "max_shapes": command.max_shapes,
         }
+        if job.masks != Masks():
+            known["masks"] = [list(map(readable_sha256, paths)) for paths in (job.masks.content, job.masks.style)]
+        return known
 
     return facts
 
@@ -159,17 +168,30 @@ def _work(jobs: Sequence[Job], folder: Folder[Job], command: Batch, display: Dis
         for outcome in outcomes:
             job, result = jobs[outcome.index], outcome.result
             if result is None:
-                image, losses, seconds = None, {}, None
+                image, losses, fall, seconds = None, {}, None, None
             else:
                 image, seconds = result.image, round(sum(result.seconds.values()), 3)
                 losses = {name: float(values[-1]) for name, values in result.history.items()}
-            save(job, image, outcome.error, backbone=job.settings.backbone, losses=losses, seconds=seconds)
+                fall = _last_fall(result.history["total"])
+            save(job, image, outcome.error, backbone=job.settings.backbone, losses=losses, fall=fall, seconds=seconds)
     return asked, compiled
 
 
+def _last_fall(totals: np.ndarray) -> float:
+    """Return what share the last tenth of the steps took off the loss."""
+    before = float(totals[-1 - max(1, len(totals) // 10)]) if len(totals) > 1 else 0.0
+    return round(1 - float(totals[-1]) / before, 6) if before else 0.0
+
+
 def _pair(job: Job) -> Pair:
-    init = None if job.init is None else ImageFile(job.init)
-    return Pair(ImageFile(job.content), tuple(map(ImageFile, job.styles)), job.settings, init=init)
+    return Pair(
+        ImageFile(job.content),
+        tuple(map(ImageFile, job.styles)),
+        job.settings,
+        init=None if job.init is None else ImageFile(job.init),
+        content_masks=tuple(map(MaskFile, job.masks.content)),
+        style_masks=tuple(map(MaskFile, job.masks.style)),
+    )
 
 
 def _write_sheets(folder: Folder[Job]) -> None:

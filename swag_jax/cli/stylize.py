@@ -11,13 +11,13 @@ from swag_jax.cli._display import Display, clock, steps_line, weights_lines
 from swag_jax.cli._exit import ExitCode, stoppable, stopped_code
 from swag_jax.cli._flags import Quiet, flag, word
 from swag_jax.cli._outputs import check_outputs, kept_alpha, labeled, write_report, write_result
-from swag_jax.cli._settings import PairFlags
-from swag_jax.images import read_image
+from swag_jax.cli._settings import MaskedPairFlags
+from swag_jax.images import read_image, read_mask
 from swag_jax.optimize import Progress, Result, StylizeSettings, stylize
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stylize(PairFlags, Quiet):
+class Stylize(MaskedPairFlags, Quiet):
     """One image by optimization.
 
     Paint the CONTENT image in the manner of one or more STYLE images. Ctrl-C and SIGTERM stop early and keep the image
@@ -57,6 +57,7 @@ class Stylize(PairFlags, Quiet):
         settings, init = self.chosen_start()
         content, *styles = map(read_image, (self.content, *self.styles))
         start = None if init is None else read_image(init)
+        content_masks, style_masks = (list(map(read_mask, paths)) for paths in (self.content_masks, self.style_masks))
         alpha = kept_alpha(self.output, self.content)
         devices.keep_memory()
 
@@ -66,7 +67,16 @@ class Stylize(PairFlags, Quiet):
                 write_result(_snapshot(self.output, progress.step), progress.image(), alpha)
             return stops
 
-        result = stylize(content, styles, settings=settings, init=start, callback=tell, every=self.every)
+        result = stylize(
+            content,
+            styles,
+            settings=settings,
+            init=start,
+            content_masks=content_masks,
+            style_masks=style_masks,
+            callback=tell,
+            every=self.every,
+        )
         write_result(self.output, result.image, alpha)
         if self.report is not None:
             write_report(self.report, _report(self, result))
@@ -85,7 +95,7 @@ def _check(command: Stylize, settings: StylizeSettings, init: Path | None) -> No
     snapshots = [_snapshot(output, step) for step in range(every, settings.steps, every)] if every else []
     check_outputs(
         [("-o", output), ("--report", command.report), *labeled("--every", snapshots)],
-        [("CONTENT", command.content), *labeled("STYLE", command.styles), ("--init", init)],
+        [("CONTENT", command.content), *labeled("STYLE", command.styles), ("--init", init), *command.mask_files()],
         weights=[settings.weights],
     )
 
@@ -100,6 +110,8 @@ def _report(command: Stylize, result: Result) -> dict[str, Any]:
         "content": str(command.content),
         "styles": [str(path) for path in command.styles],
         "init": command.init or result.settings.init,
+        "content_masks": [str(path) for path in command.content_masks],
+        "style_masks": [str(path) for path in command.style_masks],
         "output": str(command.output),
         "status": result.status,
         "settings": asdict(result.settings),

@@ -16,6 +16,8 @@ from swag_jax._numerics import widen
 from swag_jax._types import HostAlpha, HostImage, Image
 
 ImageSource: TypeAlias = ArrayLike | Callable[[], ArrayLike]
+
+MaskSource: TypeAlias = ArrayLike | Callable[[], ArrayLike]
 """An image, or a function that reads one. Of several pairs, functions that compare equal are called once."""
 
 NEAR = (-0.5, 1.5)
@@ -138,11 +140,11 @@ def _checked(found: Any, name: str, *, limits: tuple[float, float] = (0, 1)) -> 
     raise error(f"{name} must lie in [0, 1]", got=f"[{least:g}, {most:g}]", cure=cure)
 
 
-def called(read: Callable[[], ArrayLike], what: str) -> ArrayLike:
+def called(read: Callable[[], ArrayLike], what: str, kind: str = "image") -> ArrayLike:
     """Return what `read` returns; whatever fails in it becomes a `UserError`."""
     try:
         return read()
     except UserError:
         raise
     except Exception as problem:
-        raise error(f"the {what} image must be readable", got=f"{type(problem).__name__}: {problem}") from problem
+        raise error(f"the {what} {kind} must be readable", got=f"{type(problem).__name__}: {problem}") from problem

@@ -2,22 +2,25 @@ r"""The objective: weighted content, style and variation terms, with every term 
 
 .. math:: L(x) = \alpha \sum_l v_l L^l_\text{content}(x) + \beta \sum_l w_l L^l_\text{style}(x) + \gamma L_\text{TV}(x)
 
-Content and style terms compare smoothed features (SWAG eqs. 12 and 13; `swag_jax.smoothing`). What depends on the
-content and the style images alone is computed once, as `Targets`. Everything is written for one image and is a pure
-function: `jax.vmap` over image and targets makes the batch.
+Content and style terms compare smoothed features (SWAG eqs. 12 and 13; `swag_jax.smoothing`). If every style has a
+region of the image, given by a mask, a layer's style loss is the mean over the styles, by their blend, of the losses of
+the Gram matrices in their regions: the guided Gram matrices of Gatys et al., "Controlling Perceptual Factors in Neural
+Style Transfer", CVPR 2017. What depends on the content and the style images alone is computed once, as `Targets`.
+Everything is written for one image and is a pure function: `jax.vmap` over image and targets makes the batch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from swag_jax._checks import check_range, error
 from swag_jax._pytree import pytree_dataclass
 from swag_jax._settings import Settings, converted
-from swag_jax._types import AnyFeatures, AnyImage, Features, Gram, Image, LayerFeatures, Scalar
+from swag_jax._types import AnyFeatures, AnyImage, AnyMask, Features, Gram, Image, LayerFeatures, Masks, Scalar
 from swag_jax.backbones import Backbone
 from swag_jax.backbones.zoo import entry
 from swag_jax.features import extract
@@ -104,17 +107,32 @@ class Objective(Settings):
 class Target:
     """What one layer is compared with."""
 
-    value: Features | Gram  # smoothed: features (content) or their Gram matrix (style)
+    value: Features | Gram | Float[Array, "styles channels channels"]  # smoothed: features, or Gram matrices
     temperature: Scalar  # of the softmax that both sides of the comparison use
 
 
 @pytree_dataclass
 @dataclass(frozen=True)
+class Regions:
+    """Where each style goes."""
+
+    masks: Masks  # of the size that is optimized
+    shares: Float[Array, " styles"]  # how much each region counts; they sum to 1
+
+
+@pytree_dataclass
+@dataclass(frozen=True)
 class Targets:
-    """Everything the objective needs of the content and the style images, by layer."""
+    """Everything the objective needs of the content and the style images, by layer.
+
+    Attributes:
+        style: If there are regions, with a Gram matrix for each style.
+        regions: Where each style goes; default: they are mixed everywhere.
+    """
 
     content: dict[str, Target]
     style: dict[str, Target]
+    regions: Regions | None = None
 
 
 def content_targets(network: Backbone, image: Image, *, objective: Objective) -> dict[str, Target]:
@@ -130,7 +148,13 @@ def content_targets(network: Backbone, image: Image, *, objective: Objective) ->
 
 
 def style_targets(
-    network: Backbone, images: Sequence[AnyImage], *, objective: Objective, blend: Float[Array, " styles"]
+    network: Backbone,
+    images: Sequence[AnyImage],
+    *,
+    objective: Objective,
+    blend: Float[Array, " styles"],
+    masks: Sequence[AnyMask | None] = (),
+    apart: bool = False,
 ) -> dict[str, Target]:
     """Return the blended Gram matrix of the style images by style layer.
 
@@ -140,22 +164,26 @@ def style_targets(
     Args:
         images: Of any sizes.
         blend: A non-negative weight per style image; only their ratios matter.
+        masks: How much each pixel of each style counts, of its image's size; `None`, or none at all: all of them alike.
+        apart: Whether each style keeps its own Gram matrix, for a region of its own.
     """
     if not objective.style_weight:
         return {}
-    weights = blend / blend.sum()
+    weights, masks = blend / blend.sum(), masks or [None] * len(images)
     features = [extract(network, image, layers=objective.style_layers) for image in images]
-    return {
-        layer: _style_target([f[layer] for f in features], weights, objective.smoothing.at(layer))
-        for layer in features[0]
-    }
+    found = {}
+    for layer in features[0]:
+        smoothing, of_layer = objective.smoothing.at(layer), [f[layer] for f in features]
+        temperature = jnp.exp(jnp.stack([jnp.log(find_temperature(f, smoothing)) for f in of_layer]) @ weights)
+        smoothed = [smooth(f, smoothing, temperature=temperature) for f in of_layer]
+        grams = jnp.stack([gram(f, mask=fitted_mask(mask, f)) for f, mask in zip(smoothed, masks, strict=True)])
+        found[layer] = Target(grams if apart else jnp.tensordot(weights, grams, axes=1), temperature)
+    return found
 
 
-def _style_target(features: list[AnyFeatures], weights: Float[Array, " styles"], smoothing: Smoothing) -> Target:
-    logs = jnp.stack([jnp.log(find_temperature(f, smoothing)) for f in features])
-    temperature = jnp.exp(logs @ weights)
-    grams = jnp.stack([gram(smooth(f, smoothing, temperature=temperature)) for f in features])
-    return Target(jnp.tensordot(weights, grams, axes=1), temperature)
+def fitted_mask(mask: AnyMask | None, features: AnyFeatures) -> AnyMask | None:
+    """Return a mask, if there is one, at a layer's positions: the mean of what each covers."""
+    return None if mask is None else jax.image.resize(mask, features.shape[:2], "linear")
 
 
 def evaluate(network: Backbone, image: Image, targets: Targets, *, objective: Objective) -> tuple[Scalar, Terms]:
@@ -166,30 +194,43 @@ def evaluate(network: Backbone, image: Image, targets: Targets, *, objective: Ob
     """
     image = as_image(image, "evaluated", values=False)
     features = extract(network, image, layers=objective.layers)
-    terms = _layer_terms("content", features, targets.content, objective)
-    terms |= _layer_terms("style", features, targets.style, objective)
+    terms = _layer_terms("content", features, targets, objective)
+    terms |= _layer_terms("style", features, targets, objective)
     if objective.tv_weight:
         terms["variation"] = objective.tv_weight * total_variation(image)
     return jnp.stack(list(terms.values())).sum(), terms
 
 
 def _layer_terms(
-    kind: Literal["content", "style"], features: LayerFeatures, targets: Mapping[str, Target], objective: Objective
+    kind: Literal["content", "style"], features: LayerFeatures, targets: Targets, objective: Objective
 ) -> Terms:
     layers, weight = getattr(objective, f"{kind}_layers"), getattr(objective, f"{kind}_weight")
     shares = getattr(objective, f"{kind}_layer_weights") or tuple(1 / len(layers) for _ in layers)
     normalization, terms = objective.normalization, {}
     for layer, share in zip(layers, shares, strict=True) if weight else ():
-        smoothing, target = objective.smoothing.at(layer), targets[layer]
+        smoothing, target = objective.smoothing.at(layer), getattr(targets, kind)[layer]
         smoothed = smooth(features[layer], smoothing, temperature=target.temperature)
         # Published losses see a softmax that sums to one; relative ones do not depend on the unit.
         scale = 1.0 if normalization == "relative" else unit(smoothed, smoothing)
         if kind == "content":
             distance, scale = _CONTENT[normalization](smoothed, target.value), scale**2
         else:
-            distance, scale = _STYLE[normalization](gram(smoothed), target.value), scale**4
+            distance, scale = _style_distance(smoothed, target, targets, _STYLE[normalization]), scale**4
         terms[f"{kind}/{layer}"] = weight * share * scale * distance
     return terms
+
+
+def _style_distance(
+    smoothed: AnyFeatures, target: Target, targets: Targets, distance: Callable[[Gram, Gram], Scalar]
+) -> Scalar:
+    regions = targets.regions
+    if regions is None:
+        return distance(gram(smoothed), target.value)
+
+    def of_region(mask: AnyMask, wanted: Gram) -> Scalar:
+        return distance(gram(smoothed, mask=fitted_mask(mask, smoothed)), wanted)
+
+    return jax.vmap(of_region)(regions.masks, target.value) @ regions.shares
 
 
 def _check_weights(weights: tuple[float, ...], layers: tuple[str, ...], family: str) -> None:

@@ -15,6 +15,7 @@ from swag_jax.measure.perceptual import load_lpips as load_lpips
 from swag_jax.measure.perceptual import lpips as lpips
 from swag_jax.measure.structure import cfsd as cfsd
 from swag_jax.measure.structure import content_distance as content_distance
+from swag_jax.measure.structure import noise as noise
 from swag_jax.measure.structure import ssim as ssim
 from swag_jax.measure.style import color_distance as color_distance
 from swag_jax.measure.style import gram_distance as gram_distance

@@ -28,7 +28,7 @@ from swag_jax.images._arrays import check_sides, host_image
 from swag_jax.measure.identity import rms_difference
 from swag_jax.measure.inception import fid_features
 from swag_jax.measure.perceptual import LPIPS, lpips
-from swag_jax.measure.structure import cfsd, content_distance, ssim
+from swag_jax.measure.structure import cfsd, content_distance, noise, ssim
 from swag_jax.measure.style import color_distance, gram_distance, moment_distance, sliced_wasserstein
 
 Candidate: TypeAlias = Literal["output", "content", "style"]
@@ -57,6 +57,7 @@ METRICS: Mapping[str, Metric] = {
     "lpips": Metric("lower", "content", ("lpips",)),
     "content": Metric("lower", "content", ("network",)),
     "cfsd": Metric("lower", "content", ("vgg19",)),
+    "noise": Metric("lower", "content"),
     "identity": Metric("lower", "content"),
     "gram": Metric("lower", "style", ("network",)),
     "moments": Metric("lower", "style", ("network",)),
@@ -233,7 +234,8 @@ def _common_size(outputs: Sequence[HostImage]) -> tuple[int, int]:
 
 
 _extract, _fid_features = jax.jit(extract, static_argnames="layers"), jax.jit(fid_features)
-_ssim, _content, _cfsd, _rms_difference, _lpips = map(jax.jit, (ssim, content_distance, cfsd, rms_difference, lpips))
+_ssim, _noise, _content, _cfsd = map(jax.jit, (ssim, noise, content_distance, cfsd))
+_rms_difference, _lpips = map(jax.jit, (rms_difference, lpips))
 _gram, _moments, _sliced, _color = map(jax.jit, (gram_distance, moment_distance, sliced_wasserstein, color_distance))
 
 _FORMULAS: Mapping[str, Callable[[Evaluator, _View, _View], Scalar]] = {
@@ -241,6 +243,7 @@ _FORMULAS: Mapping[str, Callable[[Evaluator, _View, _View], Scalar]] = {
     "lpips": lambda evaluator, x, y: _lpips(x["lpips"], y["lpips"], evaluator.lpips.weights),  # pyright: ignore[reportOptionalMemberAccess]
     "content": lambda evaluator, x, y: _content(x.content, y.content),
     "cfsd": lambda evaluator, x, y: _cfsd(x["vgg19"][CFSD_LAYER], y["vgg19"][CFSD_LAYER]),
+    "noise": lambda evaluator, x, y: _noise(x.image, y.image),
     "gram": lambda evaluator, x, y: _gram(x.style, y.style),
     "moments": lambda evaluator, x, y: _moments(x.style, y.style),
     "sliced-wasserstein": lambda evaluator, x, y: _sliced(evaluator.key, x.style, y.style),

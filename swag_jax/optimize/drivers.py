@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
 from swag_jax import devices
 from swag_jax._checks import UserError, check_name, check_range, error
 from swag_jax._scheduler import OutOfMemoryError, schedule
-from swag_jax._types import AnyImage, Image, Key, Keys
+from swag_jax._types import AnyImage, Image, Key, Keys, Masks
 from swag_jax.backbones import Backbone
 from swag_jax.images._arrays import ImageSource, as_image
 from swag_jax.losses import Objective
@@ -51,6 +50,7 @@ def solve(
     solver: Solver,
     steps: int,
     init: Image | None = None,
+    regions: Masks | None = None,
 ) -> tuple[Image, History]:
     """Stylize one image at one scale, as a pure function to be jitted, vmapped or sharded.
 
@@ -60,6 +60,7 @@ def solve(
         solver: `LBFGS()` or `Adam()`.
         steps: Each is one evaluation of loss and gradient.
         init: Where to start; default: the content.
+        regions: Where each style goes: its weight at each pixel of the content; default: they are mixed everywhere.
 
     Returns:
         The image in [0, 1], and the loss (`total`) and every weighted term by step.
@@ -82,7 +83,7 @@ def solve(
     network = network.frozen()
     content, styles = as_image(content, "content"), [as_image(style, "style") for style in styles]
     init = content if init is None else as_image(init, "init")
-    targets = make_targets(network, content, styles, objective=objective, blend=jnp.ones(len(styles), jnp.float32))
+    targets = make_targets(network, content, styles, objective=objective, regions=regions)
     state = solver.init(init, objective.terms)
     state, history = run(objective_with_gradient(network, targets, objective), solver, state, steps=steps)
     return solver.image(state), history
@@ -96,6 +97,8 @@ def stylize(
     settings: StylizeSettings | None = None,
     key: Key | None = None,
     init: ArrayLike | None = None,
+    content_masks: Sequence[ArrayLike] = (),
+    style_masks: Sequence[ArrayLike] = (),
     callback: Callback | None = None,
     every: int | None = None,
 ) -> Result:
@@ -107,6 +110,9 @@ def stylize(
         settings: Network, losses, solver and sizes; see `swag_jax.presets`.
         key: Randomness of the initial noise; default: from `settings.seed`.
         init: An image to start from, instead of what `settings.init` says.
+        content_masks: Where each style goes: how much it counts at each pixel, `height width` in [0, 1], one mask for
+            each style. Where all are 0, no style is asked for. Empty: the styles are mixed everywhere.
+        style_masks: The part of each style to use, likewise; empty: all of it.
         callback: Called with a `Progress` between chunks of steps; returning True stops the run.
         every: Call it at every multiple of this many steps, and at the end of each scale; default: after every 5 steps
             on the CPU, 20 elsewhere.
@@ -132,7 +138,9 @@ def stylize(
         return callback is not None and callback(_progress(run, rate=steps / seconds)) is True
 
     styles: Any = tuple(style) if isinstance(style, (list, tuple)) else style
-    pair = Pair(content, styles, settings, key, init=init)
+    pair = Pair(
+        content, styles, settings, key, init=init, content_masks=tuple(content_masks), style_masks=tuple(style_masks)
+    )
     prepared = Reader().prepare(pair, check=lambda problem: check_memory(programs, problem, every=every))
     engine = Run(programs, [prepared], tell, every=every)
     engine.seconds["compile"] = programs.seconds
@@ -173,6 +181,8 @@ def stylize_batch(
 ) -> BatchResult:
     """Stylize many pairs in compiled batches on every device; each comes out as from `stylize`.
 
+    For masks, pass `Pair`s to `stylize_stream`.
+
     Args:
         contents: One content image per pair, `height width 3` in [0, 1]: an array of them or a list, whose sizes may
             differ, or one for all pairs. Instead of an image, a function that reads it.
@@ -195,7 +205,9 @@ def stylize_batch(
     Example:
         >>> import numpy as np
         >>> content, *styles = np.random.default_rng(0).random((3, 32, 48, 3))
-        >>> found = stylize_batch(content, styles, settings=StylizeSettings(size=48, steps=4))
+        >>> objective = Objective(content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1"))
+        >>> settings = StylizeSettings(size=48, steps=4, objective=objective)
+        >>> found = stylize_batch(content, styles, settings=settings)
         >>> [image.shape for image in found.images], found.failed
         ([(32, 48, 3), (32, 48, 3)], [])
     """
@@ -248,7 +260,8 @@ def stylize_stream(
     Example:
         >>> import numpy as np
         >>> images = np.random.default_rng(0).random((3, 32, 48, 3))
-        >>> settings = StylizeSettings(size=48, steps=4)
+        >>> objective = Objective(content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1"))
+        >>> settings = StylizeSettings(size=48, steps=4, objective=objective)
         >>> outcomes = stylize_stream([Pair(images[0], style, settings) for style in images[1:]])
         >>> sorted((outcome.index, outcome.result.image.shape) for outcome in outcomes)
         [(0, (32, 48, 3)), (1, (32, 48, 3))]

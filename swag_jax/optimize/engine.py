@@ -7,8 +7,9 @@ would alone.
 
 import functools
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -19,10 +20,10 @@ from jaxtyping import ArrayLike
 from swag_jax import devices
 from swag_jax._checks import UserError
 from swag_jax._programs import KEPT, Latest, Program, Recent, compiled
-from swag_jax._types import AnyHostImage, AnyImage, HostImage, Image
+from swag_jax._types import AnyHostImage, AnyImage, AnyMask, HostImage, Image, Masks
 from swag_jax.backbones import Backbone
 from swag_jax.images import resize, transfer_luminance
-from swag_jax.losses import Objective, Targets, content_targets, evaluate, style_targets
+from swag_jax.losses import Objective, Regions, Targets, content_targets, evaluate, style_targets
 from swag_jax.optimize import memory
 from swag_jax.optimize.pairs import REMEMBERED, PreparedPair, Problem
 from swag_jax.optimize.pyramid import Scale
@@ -49,6 +50,8 @@ def make_targets(
     *,
     objective: Objective,
     blend: ArrayLike | Sequence[float] | None = None,
+    regions: Masks | None = None,
+    style_masks: Sequence[AnyMask | None] = (),
 ) -> Targets:
     """Return everything the objective needs of the content and the style images, by layer. Pure.
 
@@ -56,11 +59,15 @@ def make_targets(
         content: At the size that is optimized.
         styles: Of any sizes.
         blend: A non-negative weight per style image; `None`: equal weights.
+        regions: Where each style goes, of the content's size; `None`: they are mixed everywhere.
+        style_masks: What counts of each style, of its size; `None`, or none at all: all of it.
     """
     weights = jnp.ones(len(styles), jnp.float32) if blend is None else jnp.asarray(blend, jnp.float32)
+    apart = regions is not None
     return Targets(
         content=content_targets(network, content, objective=objective),
-        style=style_targets(network, styles, objective=objective, blend=weights),
+        style=style_targets(network, styles, objective=objective, blend=weights, masks=style_masks, apart=apart),
+        regions=None if regions is None else Regions(regions, weights / weights.sum()),
     )
 
 
@@ -74,7 +81,7 @@ def take_steps(
 _chunk = Recent(take_steps, static_argnames=("objective", "solver", "steps"), donate_argnames=("state",))
 _targets = Recent(make_targets, static_argnames=("objective",))
 _content_targets = Recent(content_targets, static_argnames=("objective",))
-_style_targets = Recent(style_targets, static_argnames=("objective",))
+_style_targets = Recent(style_targets, static_argnames=("objective", "apart"))
 _initialized = Recent(lambda image, *, solver, terms: solver.init(image, terms), static_argnames=("solver", "terms"))
 _resized = Recent(
     lambda state, *, solver, height, width: solver.resized(state, height, width),
@@ -113,8 +120,11 @@ class Programs:
 
         def make() -> Program:
             # Shapes and types alone are needed: nothing is computed before memory is checked.
-            key, blend = _recent_key(problem), jax.ShapeDtypeStruct((1,), jnp.float32)
-            targets = _targets.of(key).eval_shape(network, image, [image], objective=objective, blend=blend)
+            key, (blend, regions) = _recent_key(problem), _abstract_regions(problem, scale)
+            images = [image] * blend.shape[0]
+            targets = _targets.of(key).eval_shape(
+                network, image, images, objective=objective, blend=blend, regions=regions
+            )
             state = _initialized.of(key).eval_shape(image, solver=solver, terms=objective.terms)
             options = {"objective": objective, "solver": solver, "steps": steps}
             if self.mapping is None:
@@ -124,7 +134,7 @@ class Programs:
             )
             return compiled(mapped, self.network(problem), *devices.abstract_batch((targets, state), size=size))
 
-        key = (problem.loaded.structure, objective, solver, image.shape, steps, size)
+        key = (problem.loaded.structure, objective, solver, image.shape, problem.regions, steps, size)
         return self._get(self._of_size(problem), key, make)
 
     def start(self, problem: Problem, images: Any) -> Any:
@@ -143,6 +153,8 @@ class Programs:
         """Return the targets of a pair at one of its scales; in a batch, in host memory."""
         problem, content, styles = pair.problem, pair.contents[place], pair.styles[place]
         shapes, made = tuple(style.shape for style in styles), (problem.loaded.key, problem.objective)
+        blend = jnp.asarray(pair.settings.blend or [1.0] * len(styles), jnp.float32)
+        apart = bool(problem.regions)
 
         def of_content() -> Any:
             function = _content_targets.of(_recent_key(problem))
@@ -150,18 +162,21 @@ class Programs:
 
         def of_styles() -> Any:
             function = _style_targets.of((_recent_key(problem), shapes))
-            images = [jnp.asarray(style) for style in styles]
-            blend = jnp.asarray(pair.settings.blend or [1.0] * len(styles), jnp.float32)
-            return self._compute(function, self._of_styles, problem, images, blend=blend)
+            images, masks = jax.tree.map(jnp.asarray, ([*styles], [*pair.style_masks[place]]))
+            static = {"apart": apart}
+            return self._compute(function, self._of_styles, problem, images, static, blend=blend, masks=masks)
 
         if self.mapping is None:
-            return Targets(content=of_content(), style=of_styles())
-        # What several pairs have in common is computed once.
-        keys = (*made, pair.content_key, content.shape), (*made, pair.style_key, shapes, pair.settings.blend)
-        return Targets(
-            content=self._targets.get(keys[0], lambda: jax.device_get(of_content())),
-            style=self._targets.get(keys[1], lambda: jax.device_get(of_styles())),
-        )
+            content_targets, style_targets = of_content(), of_styles()
+        else:
+            # What several pairs have in common is computed once.
+            keys = (*made, pair.content_key, content.shape), (*made, pair.style_key, shapes, pair.settings.blend, apart)
+            content_targets = self._targets.get(keys[0], lambda: jax.device_get(of_content()))
+            style_targets = self._targets.get(keys[1], lambda: jax.device_get(of_styles()))
+        if not apart:
+            return Targets(content_targets, style_targets)
+        regions = Regions(jnp.asarray(pair.regions[place]), blend / blend.sum())
+        return Targets(content_targets, style_targets, regions if self.mapping is None else jax.device_get(regions))
 
     def put(self, trees: Sequence[Any], *, size: int) -> Any:
         """Return what pairs have each, on the devices; those missing from a full batch are copies of the last."""
@@ -175,14 +190,22 @@ class Programs:
             return jax.tree.map(lambda x: np.asarray(x)[None], jax.device_get(tree))
         return devices.gather(tree, length=length)
 
-    def _compute(self, function: Any, kept: Latest[Program], problem: Problem, images: Any, **options: Any) -> Any:
+    def _compute(
+        self,
+        function: Any,
+        kept: Latest[Program],
+        problem: Problem,
+        images: Any,
+        static: Mapping[str, Hashable] = MappingProxyType({}),
+        **options: Any,
+    ) -> Any:
         """Apply a function of a network and of images of one pair."""
-        network, objective = problem.loaded.network, problem.objective
+        network, static = problem.loaded.network, {"objective": problem.objective, **static}
         if self.mapping is None:
-            return function(network, images, objective=objective, **options)
-        shapes = tuple(image.shape for image in jax.tree.leaves(images))
-        make = functools.partial(compiled, function, network, images, objective=objective, **options)
-        key = ("targets", problem.loaded.structure, objective, shapes)
+            return function(network, images, **static, **options)
+        leaves, structure = jax.tree.flatten((images, options))
+        make = functools.partial(compiled, function, network, images, **static, **options)
+        key = ("targets", problem.loaded.structure, *static.values(), structure, *(leaf.shape for leaf in leaves))
         return self._get(kept, key, make)(network, images, **options)
 
     def _call(self, recent: Recent, problem: Problem, argument: Any, **options: Any) -> Any:
@@ -207,6 +230,13 @@ class Programs:
             return program
 
         return kept.get(key, timed)
+
+
+def _abstract_regions(problem: Problem, scale: Scale) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct | None]:
+    """Return the shapes of the blend and of the regions, if there are any."""
+    number = problem.regions
+    regions = jax.ShapeDtypeStruct((number, scale.height, scale.width), jnp.float32) if number else None
+    return jax.ShapeDtypeStruct((number or 1,), jnp.float32), regions
 
 
 def _recent_key(problem: Problem) -> Hashable:

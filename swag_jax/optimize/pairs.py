@@ -3,7 +3,7 @@
 import hashlib
 import math
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,11 +14,11 @@ import numpy as np
 from swag_jax import params
 from swag_jax._checks import check_name, error
 from swag_jax._programs import Latest
-from swag_jax._types import AnyHostImage, Key
+from swag_jax._types import AnyHostImage, AnyHostMask, Key
 from swag_jax.backbones import Backbone, layer_names, load
 from swag_jax.backbones.zoo import padding_option
 from swag_jax.images import fitted, match_color, resize
-from swag_jax.images._arrays import ImageSource, called, host_image
+from swag_jax.images._arrays import ImageSource, MaskSource, as_mask, called, host_image
 from swag_jax.losses import Objective
 from swag_jax.optimize.pyramid import Scale, plan
 from swag_jax.optimize.settings import StylizeSettings
@@ -37,6 +37,9 @@ class Pair:
         styles: The style image, or several to be mixed, each as `content`.
         key: Randomness of the initial noise; default: from `settings.seed`.
         init: The image to start from, as `content`; default: what `settings.init` says.
+        content_masks: Where each style goes: how much it counts at each pixel of the content, `height width` in [0, 1],
+            or functions that read it. One for each style; empty: the styles are mixed everywhere.
+        style_masks: The part of each style to use, likewise; empty: all of it.
     """
 
     content: ImageSource
@@ -45,6 +48,8 @@ class Pair:
     key: Key | None = None
     name: str = ""
     init: ImageSource | None = None
+    content_masks: Sequence[MaskSource] = ()
+    style_masks: Sequence[MaskSource] = ()
 
 
 class Loaded(NamedTuple):
@@ -64,11 +69,12 @@ class Problem:
     objective: Objective
     solver: Solver
     scales: tuple[Scale, ...]  # coarse to fine
+    regions: int = 0  # of the image, each with a style; 0: the styles are mixed everywhere
 
     @property
     def key(self) -> Hashable:
         """What tells it from other problems."""
-        return self.loaded.key, self.objective, self.solver, self.scales
+        return self.loaded.key, self.objective, self.solver, self.scales, self.regions
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
@@ -90,6 +96,8 @@ class PreparedPair:
     shape: tuple[int, int]  # of the result; those of the finest scale, unless shapes are snapped
     contents: tuple[AnyHostImage, ...]  # at each scale
     styles: tuple[tuple[AnyHostImage, ...], ...]  # at each scale
+    regions: tuple[tuple[AnyHostMask, ...], ...]  # where each style goes, at each scale
+    style_masks: tuple[tuple[AnyHostMask, ...], ...]  # what counts of each style, at each scale
     start: AnyHostImage  # of the first scale
     content_key: Hashable  # what tells its content image from others
     style_key: Hashable  # what tells its style images from others
@@ -120,42 +128,47 @@ class Reader:
         content = self._image(pair.content, "content")
         styles = [self._image(style, "style") for style in readers]
         init = None if pair.init is None else self._image(pair.init, "init")
-        if not styles:
-            raise error("there must be at least one style image", got=0)
-        if settings.blend and len(settings.blend) != len(styles):
-            raise error(f"there must be one blend weight per style image ({len(styles)})", got=len(settings.blend))
+        regions, style_masks = self._masks(pair.content_masks, "content"), self._masks(pair.style_masks, "style")
+        _check_numbers(pair, len(styles))
         loaded, objective = self.load(settings), settings.full_objective
         minimum = loaded.network.minimum_size(objective.layers)
         scales = plan(self._working(content), settings, minimum_size=minimum)
-        problem = Problem(loaded, objective, settings.method, scales)
+        problem = Problem(loaded, objective, settings.method, scales, len(regions))
         if check is not None:
             paused = time.perf_counter()
             check(problem)
             began += time.perf_counter() - paused
 
         content_key, style_keys = identity(pair.content), tuple(identity(style) for style in readers)
-        style_key = (style_keys, content_key if settings.colors == "match" else None)
+        style_key = (style_keys, tuple(map(identity, pair.style_masks)))
         if settings.colors == "match":
-            reference = jnp.asarray(content)
+            reference, style_key = jnp.asarray(content), (*style_key, content_key)
             styles = [np.asarray(match_color(jnp.asarray(style), reference)) for style in styles]
-
-        def style_at_scales(place: int, style: AnyHostImage) -> list[AnyHostImage]:
-            height, width = self._working(style)
-            least = math.ceil(minimum * max(height, width) / min(height, width))  # for the deepest layer
-            sizes = [max(round(scale.size * settings.style_scale), least) for scale in scales]
-            return [self._resized(style, (style_key, place), fitted(height, width, size)) for size in sizes]
-
+        shapes = [self._style_shapes(style, scales, each, minimum) for style, each in _scaled(styles, settings)]
+        at_scales = range(len(scales))
         return PreparedPair(
             problem=problem,
             settings=settings,
             shape=fitted(content.shape[0], content.shape[1], settings.size),
             contents=tuple(self._resized(content, content_key, shape) for shape in problem.shapes),
-            styles=tuple(zip(*(style_at_scales(*numbered) for numbered in enumerate(styles)), strict=True)),
+            styles=tuple(
+                tuple(self._resized(x, (style_key, i), shapes[i][at]) for i, x in enumerate(styles)) for at in at_scales
+            ),
+            regions=tuple(tuple(resize(mask, *shape) for mask in regions) for shape in problem.shapes),
+            style_masks=tuple(tuple(resize(x, *shapes[i][at]) for i, x in enumerate(style_masks)) for at in at_scales),
             start=_start(pair, content, styles[0], init, problem.shapes[0]),
             content_key=content_key,
             style_key=style_key,
             seconds=time.perf_counter() - began,
         )
+
+    def _style_shapes(
+        self, style: AnyHostImage, scales: Sequence[Scale], style_scale: float, minimum: int
+    ) -> list[tuple[int, int]]:
+        """Return a style's height and width at each scale."""
+        height, width = self._working(style)
+        least = math.ceil(minimum * max(height, width) / min(height, width))  # for the deepest layer
+        return [fitted(height, width, max(round(scale.size * style_scale), least)) for scale in scales]
 
     def _working(self, image: AnyHostImage) -> tuple[int, int]:
         """Return the height and width whose aspect ratio an image is worked at."""
@@ -168,8 +181,36 @@ class Reader:
             return host_image(image, what)
         return self._images.get((what, image), lambda: host_image(called(image, what), what))
 
+    def _masks(self, masks: Sequence[MaskSource], what: str) -> list[AnyHostMask]:
+        found = [as_mask(called(mask, what, "mask") if callable(mask) else mask, what) for mask in masks]
+        for mask in found:
+            if not mask.any():
+                raise error(
+                    f"a {what} mask must leave a part of its image", got="0 everywhere", cure="paint that white"
+                )
+        return found
+
     def _resized(self, image: AnyHostImage, key: Hashable, shape: tuple[int, int]) -> AnyHostImage:
         return self._images.get((key, shape), lambda: resize(image, *shape))
+
+
+def _check_numbers(pair: Pair, styles: int) -> None:
+    """Raise unless what there is one of for each style has their number."""
+    if not styles:
+        raise error("there must be at least one style image", got=0)
+    for name, found in {
+        "blend weight": pair.settings.blend,
+        "content mask": pair.content_masks,
+        "style mask": pair.style_masks,
+        "style scale": pair.settings.style_scale if len(pair.settings.style_scale) > 1 else (),
+    }.items():
+        if found and len(found) != styles:
+            raise error(f"there must be one {name} per style image ({styles})", got=len(found))
+
+
+def _scaled(styles: Sequence[AnyHostImage], settings: StylizeSettings) -> Iterator[tuple[AnyHostImage, float]]:
+    scales = settings.style_scale if len(settings.style_scale) > 1 else settings.style_scale * len(styles)
+    return zip(styles, scales, strict=True)
 
 
 def _load(settings: StylizeSettings) -> tuple[Backbone, params.Source]:

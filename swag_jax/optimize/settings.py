@@ -1,10 +1,12 @@
 """Settings of a stylization; presets are values of `StylizeSettings`, flags and their help are its attributes."""
 
 from dataclasses import field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
 
 from swag_jax._checks import check_name, check_range, error
-from swag_jax._settings import Settings
+from swag_jax._settings import Settings, converted
 from swag_jax.backbones import Precision
 from swag_jax.backbones.vgg import PADDINGS, POOLINGS
 from swag_jax.losses import Objective
@@ -18,6 +20,10 @@ Init: TypeAlias = Literal["content", "statistics", "noise"]
 SOLVERS: tuple[SolverName, ...] = ("lbfgs", "adam")
 COLORS: tuple[Colors, ...] = ("style", "luminance", "match")
 INITS: tuple[Init, ...] = ("content", "statistics", "noise")
+
+
+def _as_tuple(value: Any) -> tuple[float, ...]:
+    return (float(value),) if isinstance(value, int | float | np.number) else value
 
 
 class StylizeSettings(Settings):
@@ -42,7 +48,8 @@ class StylizeSettings(Settings):
         spectral_decay: Basis of L-BFGS: 0 pixels; 1 frequencies weighted like those of natural images, so that large
             strokes come before fine noise; or between.
         init: Where to start: content, statistics (noise with the mean and deviation of the style's colors) or noise.
-        style_scale: Longer side of the style image as a multiple of size: larger gives larger strokes.
+        style_scale: Longer side of the style image as a multiple of size: larger gives larger strokes. One for all, or
+            one for each style.
         blend: Weight of each style image; empty: equal weights.
         colors: Whose colors the result has: style; luminance (the content's chroma under the result's luminance); or
             match (the style is first recolored to the content's mean and covariance).
@@ -70,7 +77,7 @@ class StylizeSettings(Settings):
     memory: int = 20
     spectral_decay: float = 0.75
     init: str = "content"
-    style_scale: float = 1.0
+    style_scale: tuple[float, ...] = converted(default=(1.0,), converter=_as_tuple)
     blend: tuple[float, ...] = ()
     colors: Colors = "style"
     seed: int = 0
@@ -85,7 +92,10 @@ class StylizeSettings(Settings):
             check_range(getattr(self, name), what=name.replace("_", " "), low=1)
         check_range(self.seed, what="seed", low=0, high=2**32 - 1)
         check_range(self.scale_ratio, what="scale ratio", low=1.1)
-        check_range(self.style_scale, what="style scale", low=0.05, high=20)
+        for scale in self.style_scale:
+            check_range(scale, what="style scale", low=0.05, high=20)
+        if not self.style_scale:
+            raise error("there must be at least one style scale", got="none")
         for weight in self.blend:
             check_range(weight, what="a blend weight", low=0)
         if self.blend and not sum(self.blend):

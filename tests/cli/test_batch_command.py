@@ -100,6 +100,7 @@ def test_every_combination_of_two_folders(run, folders):
     assert record.items() >= facts.items()
     assert set(record["losses"]) == {"total", "content/relu1_1", "style/relu1_1"}
     assert record["seconds"] > 0
+    assert 0 <= record["fall"] < 1
     assert "weights: random (not trained)" in ended.err
     assert f"6 of 6 images in {out}, in 0:" in ended.err
 
@@ -486,10 +487,8 @@ def test_two_processes_share_the_pairs(run, folders):
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     flags = ("--coordinator", f"127.0.0.1:{port}", "--processes", "2")
-    both = [
-        start(folders, "out", *flags, "--process", number, XLA_FLAGS="--xla_force_host_platform_device_count=2")
-        for number in range(2)
-    ]
+    two = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    both = [start(folders, "out", *flags, "--process", number, XLA_FLAGS=two) for number in range(2)]
     printed = [process.communicate(timeout=240)[1] for process in both]
     assert [process.returncode for process in both] == [3, 3], printed
     assert run(output="alone").code == 3
@@ -601,3 +600,36 @@ def test_all_devices_are_used(run, monkeypatch):
     assert run().code == 0
     assert jax.tree.leaves(seen)
     assert all(len(array.devices()) == jax.device_count() for array in jax.tree.leaves(seen))
+
+
+def test_masks_of_all_pairs_and_of_one(run, folders):
+    """A changed mask makes its pairs again, and only them; a bad one fails only its pair."""
+    for name, columns in {"left": slice(0, 16), "right": slice(16, 32)}.items():
+        pixels = np.zeros((24, 32), np.float32)
+        pixels[:, columns] = 1
+        write_image(folders / f"{name}.png", np.repeat(pixels[..., None], 3, -1))
+    lines = [
+        {"name": "plain", "content": "contents/cat.png", "style": "styles/dots.png"},
+        {"name": "left", "content": "contents/cat.png", "style": "styles/dots.png", "content-masks": "left.png"},
+        {
+            "name": "both",
+            "content": "contents/cat.png",
+            "style": ["styles/dots.png", "styles/mosaic.png"],
+            "content_masks": ["left.png", "right.png"],
+            "style-masks": "left.png; right.png",
+        },
+        {"name": "bad", "content": "contents/cat.png", "style": "styles/dots.png", "style-masks": "missing.png"},
+    ]
+    pairs = folders / "pairs.jsonl"
+    pairs.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    ended = run("--steps", "4", source=("--pairs", pairs))
+    assert ended.code == 3
+    assert "failed: bad:" in ended.err
+    found = {path.stem: path.read_bytes() for path in (folders / "out").glob("*.png") if path.stem != "sheet"}
+    assert set(found) == {"plain", "left", "both"}
+    assert len(set(found.values())) == 3
+    (folders / "left.png").write_bytes((folders / "right.png").read_bytes())
+    ended = run("--steps", "4", source=("--pairs", pairs))
+    assert {name for name, was in found.items() if (folders / "out" / f"{name}.png").read_bytes() != was} == {
+        "left", "both",
+    }  # fmt: skip

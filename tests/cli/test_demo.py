@@ -66,7 +66,10 @@ def _holds(sheet, image):
     return any(np.abs(windows[y, x] - image).max() < 2 / 255 for y, x in corners)
 
 
-def test_quiet(command, tmp_path):
+def test_quiet(command, tmp_path, monkeypatch):
+    content, style = demo.PAIRS[0]
+    monkeypatch.setattr(demo, "STYLES", {content: (style,)})
+    monkeypatch.setattr(demo, "PAIRS", demo.PAIRS[:1])
     ended = command("demo", "-o", tmp_path, "--quiet", *SMALL)
     assert (ended.code, ended.out, ended.err) == (0, "", "")
 

@@ -167,6 +167,30 @@ def test_style_scale_and_precision(stylize, tmp_path):
     assert losses("--precision", "bfloat16") == pytest.approx(usual, rel=0.1)
 
 
+def test_masks(stylize, images, tmp_path):
+    """Each style in its half; the report names the masks, and a mask is not overwritten."""
+    halves = [tmp_path / "left.png", tmp_path / "right.png"]
+    for half, start in zip(halves, (0, 16), strict=True):
+        pixels = np.zeros((24, 32), np.uint8)
+        pixels[:, start : start + 16] = 255
+        Image.fromarray(pixels).save(half)
+    both = [images / "style.png", images / "content.png"]
+    report = tmp_path / "r.json"
+    ended = stylize("--report", report, "--content-masks", *halves, styles=both)
+    assert ended.code == 0, ended.err
+    assert json.loads(report.read_text())["content_masks"] == list(map(str, halves))
+    assert json.loads(report.read_text())["style_masks"] == []
+    plain = read_image(tmp_path / "out.png")
+    assert stylize("--content-masks", *halves, "--style-masks", *halves, styles=both).code == 0
+    assert np.abs(read_image(tmp_path / "out.png") - plain).max() > 0.01
+    ended = stylize("--content-masks", halves[0], styles=both)
+    assert ended.code == 2
+    assert "there must be one content mask per style image (2), got 1." in ended.err
+    before = halves[0].read_bytes()
+    assert stylize("--content-masks", *halves, styles=both, output=halves[0]).code == 2
+    assert halves[0].read_bytes() == before
+
+
 @pytest.fixture
 def interrupting(monkeypatch):
     """Press Ctrl-C `presses` times at the first progress, or send another signal."""

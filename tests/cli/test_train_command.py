@@ -206,7 +206,7 @@ def test_two_processes_train_one_generator(run, folders):
         "--processes",
         "2",
     )
-    two = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    two = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"}
 
     def train():
         both = [start(folders, *flags, "--process", number, environment=two) for number in range(2)]

@@ -84,6 +84,7 @@ def test_values_are_of_the_right_images_and_layers(found, networks):
         "lpips": judging._lpips(*(lpips.read(image) for image in (made, content)), lpips.weights),
         "content": judging._content(seen(made)["relu2"], seen(content)["relu2"]),
         "cfsd": judging._cfsd(likeness(made), likeness(content)),
+        "noise": judging._noise(made, content),
         "gram": judging._gram(seen(made), seen(style)),
         "moments": judging._moments(seen(made), seen(style)),
         "sliced-wasserstein": judging._sliced(KEY, seen(made), seen(style)),

@@ -17,7 +17,9 @@ RANDOM = np.random.default_rng(0).random((2, 48, 48, 3), dtype=np.float32)
 FLAT = 0.9 + 1e-3 * RANDOM
 COFFEE, SWIRLS, ASTRONAUT = (sample(name, size=64)[:48, :48] for name in ("coffee", "swirls", "astronaut"))
 
-ssim, cfsd, content_distance = map(jax.jit, (measure.ssim, measure.cfsd, measure.content_distance))
+ssim, cfsd, content_distance, noise = map(
+    jax.jit, (measure.ssim, measure.cfsd, measure.content_distance, measure.noise)
+)
 
 FEATURES = jax.random.normal(jax.random.key(0), (3, 5, 7, 4))
 
@@ -50,6 +52,26 @@ def test_ssim_laws():
 def test_ssim_needs_a_window():
     with pytest.raises(UserError, match="both sides must be at least 11 px for SSIM, got 10 x 40"):
         measure.ssim(jnp.ones((10, 40, 3)), jnp.ones((10, 40, 3)))
+
+
+@pytest.mark.parametrize("deviation", [0.01, 0.05])
+def test_noise_is_the_deviation_of_white_noise(deviation):
+    """Added to a content that is flat on the left and rough on the right, alike in all colors; edges add nothing."""
+    rng = np.random.default_rng(0)
+    content = np.full((128, 128, 3), 0.5, np.float32)
+    content[:, 64:] += 0.2 * rng.standard_normal((128, 64, 1)).astype(np.float32)
+    white = deviation * rng.standard_normal((128, 128, 1)).astype(np.float32)
+    white[:, 64:] *= 10  # what is added to the rough half plays no part
+    noisy = content + white
+    assert float(noise(jnp.asarray(noisy), jnp.asarray(content))) == pytest.approx(deviation, rel=0.03)
+    noisy[:, 20:] += 0.3  # an edge
+    assert float(noise(jnp.asarray(noisy), jnp.asarray(content))) == pytest.approx(deviation, rel=0.03)
+    assert float(noise(jnp.asarray(content), jnp.asarray(content))) == 0
+
+
+def test_noise_needs_a_window():
+    with pytest.raises(UserError, match="both sides must be at least 11 px for the noise, got 10 x 40"):
+        measure.noise(jnp.ones((10, 40, 3)), jnp.ones((10, 40, 3)))
 
 
 @pytest.mark.parametrize(("shape", "scale"), [((5, 7, 4), 1), ((1, 9, 32), 1e-12), ((8, 3, 2), 1e15)])

@@ -6,6 +6,7 @@ position, it did not. The bounds of peaks held on each of two images with each o
 are what was found there.
 """
 
+import jax
 import pytest
 
 from swag_jax import sample
@@ -23,7 +24,11 @@ STAGES = list(range(5))
 @pytest.fixture(scope="module")
 def networks():
     images = {"cat": sample("cat", size=86)[:64, 11:75], "embers": sample("embers", size=64)}  # one shape: one program
-    return activation_statistics(images, [*RESIDUAL, *PLAIN]).networks
+    alone = jax.local_devices()[:1]  # on eight, two images would be filled up to eight
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "local_devices", lambda: alone)
+        patch.setattr(jax, "local_device_count", lambda: 1)
+        return activation_statistics(images, [*RESIDUAL, *PLAIN]).networks
 
 
 @pytest.mark.parametrize("name", [*RESIDUAL, *PLAIN])

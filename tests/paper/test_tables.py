@@ -4,12 +4,21 @@ import dataclasses
 import json
 import sys
 
+import architectures
+import networks
 import numpy as np
+import presets
 import pytest
+import reconstruction
 import reweighting
-import robustness
+import smoothings
 import table
-from experiment import Experiment, parse, run
+import textures
+from experiment import Experiment, cell, chosen_pairs, parse, run
+from methods import method
+
+from swag_jax.cli._pairs import from_file
+from swag_jax.cli._settings import PairFlags
 
 SHOWN = table.SHOWN["contents"]
 
@@ -53,21 +62,21 @@ def test_differences_are_taken_pair_by_pair():
 
 def test_markdown_says_what_failed_and_who_judged_itself():
     assert table.markdown(report()).splitlines() == [
-        "| method | SSIM ↑ | content, VGG19 ↓ | content, ResNet50 ↓ |",
-        "| --- | --- | --- | --- |",
-        "| another image | 4.00 ± 1.00 | 4.00 ± 1.00 | 4.00 ± 1.00 |",
-        "| p: raw | 1.50 ± 0.50 | 1.50 ± 0.50* | 1.50 ± 0.50 |",
-        "| p: SWAG | 2.05 ± 0.55 | 2.05 ± 0.55* | 2.05 ± 0.55 |",
-        "| r: raw (1 of 2 failed) | 1.00 | 1.00 | 1.00 |",
-        "| r: SWAG (2 of 2 failed) | - | - | - |",
+        "| method | SSIM ↑ | content, VGG19 ↓ | content, ResNet50 ↓ | content, EfficientNet ↓ | noise ↓ |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| another image | 4.00 ± 1.00 | 4.00 ± 1.00 | 4.00 ± 1.00 | 4.00 ± 1.00 | 4.000 ± 1.000 |",
+        "| p: raw | 1.50 ± 0.50 | 1.50 ± 0.50* | 1.50 ± 0.50 | 1.50 ± 0.50 | 1.500 ± 0.500 |",
+        "| p: SWAG | 2.05 ± 0.55 | 2.05 ± 0.55* | 2.05 ± 0.55 | 2.05 ± 0.55 | 2.050 ± 0.550 |",
+        "| r: raw (1 of 2 failed) | 1.00 | 1.00 | 1.00 | 1.00 | 1.000 |",
+        "| r: SWAG (2 of 2 failed) | - | - | - | - | - |",
     ]
 
 
 def test_differences_beyond_two_standard_errors_are_bold():
     lines = table.markdown_differences(report()).splitlines()
     assert lines[2:] == [
-        "| p: SWAG - p: raw | **+0.55 ± 0.05** | **+0.55 ± 0.05** | **+0.55 ± 0.05** |",
-        "| r: raw - p: raw | +0.00 | +0.00 | +0.00 |",
+        f"| p: SWAG - p: raw |{' **+0.55 ± 0.05** |' * 4} **+0.550 ± 0.050** |",
+        f"| r: raw - p: raw |{' +0.00 |' * 4} +0.000 |",
     ]
 
 
@@ -85,15 +94,73 @@ def test_a_matrix_has_groups_and_kinds():
 
 
 def test_what_is_compared_with_what():
-    labels = ["p-VGG19: none", "p-VGG19: softmax, released units", "p-VGG19: re-weighted, released units"]
-    assert robustness.compared(labels) == {
-        labels[1]: "p-VGG19: none, released units",
-        labels[2]: "p-VGG19: softmax, released units",
+    labels = ["p, released: raw", "p, released: SWAG", "p, relative: re-weighted", "r, released: factor as weights"]
+    assert reweighting.compared(labels) == {
+        labels[1]: labels[0],
+        labels[2]: "p, relative: SWAG",
+        labels[3]: "r, released: factor",
     }
-    assert reweighting.compared(["r: raw", "r: SWAG, released units", "r: alpha", "r: alpha as weights"]) == {
-        "r: SWAG, released units": "r: raw, released units",
-        "r: alpha as weights": "r: alpha",
+
+
+def test_a_method_says_all_that_the_paper_leaves_to_a_preset():
+    """Of no preset but its layers: pixels, no variation, published weights; smoothed on the last two stages."""
+    assert method("p-ResNet50", smoothing="SWAG") == {
+        "preset": "gatys-resnet50",
+        "backbone": "resnet50",
+        "weights": "embedded",
+        "tv-weight": 0,
+        "spectral-decay": 0,
+        "normalization": "released",
+        "content-weight": 1,
+        "style-weight": 1e17,
+        "style-layer-weights": "1,1,1,1,1",
+        "smoothing": "channel-softmax",
+        "temperature": 1,
+        "smoothing-layers": "conv4_6,conv5_3",
     }
+    plain = method("r-VGG19", "relative", init="noise")
+    assert (plain["weights"], plain["smoothing"], plain["init"]) == ("random", "none", "noise")
+    assert "style-layer-weights" not in plain
+
+
+SCRIPTS = [
+    *architectures.EXPERIMENTS,
+    networks.experiment("imagenet"),
+    presets.experiment(60),
+    reconstruction.EXPERIMENT,
+    smoothings.EXPERIMENT,
+    textures.EXPERIMENT,
+]
+
+
+@pytest.mark.parametrize("experiment", SCRIPTS, ids=lambda experiment: experiment.name)
+def test_every_flag_of_every_figure_is_understood(experiment, tmp_path):
+    lines = [json.dumps({"content": "a.png", "style": "b.png", "name": label.replace("/", "-"), **flags})
+             for label, flags in experiment.methods.items()]  # fmt: skip
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(lines))
+    jobs = from_file(path, PairFlags())
+    assert len(jobs) == len(experiment.methods)
+    assert set(experiment.references) <= set(experiment.methods) >= set(experiment.references.values())
+
+
+def test_methods_that_two_figures_share_are_one_image(tiny):
+    shared = set(map(frozenset, map(dict.items, architectures.EXPERIMENTS[0].methods.values())))
+    both = {frozenset(flags.items()) for flags in smoothings.EXPERIMENT.methods.values()} & shared
+    assert len(both) == 4  # raw and SWAG, trained and random
+    pair = chosen_pairs(tiny)[0]
+    names = {cell(flags, pair, tiny) for flags in smoothings.EXPERIMENT.methods.values()}
+    assert len(names) == len(smoothings.EXPERIMENT.methods)
+
+
+def test_weights_that_no_reading_can_change_are_those_of_the_softmax(tiny):
+    """Re-weighted raw losses have the softmax's gradient lengths, on average over the pairs."""
+    pairs = chosen_pairs(tiny)
+    flags = reweighting.reweighted("r-ResNet50", "released", pairs, 64)
+    assert flags["smoothing"] == "none"
+    weights = [float(x) for x in flags["style-layer-weights"].split(",")]
+    assert weights[:3] == [1, 1, 1]  # what is not smoothed keeps its weight
+    assert all(weight != 1 for weight in [*weights[3:], flags["content-weight"]])
 
 
 @pytest.fixture
@@ -112,6 +179,7 @@ def test_an_experiment_is_painted_measured_and_found_again(tiny, capsys):
     assert made["failed"] == {}
     assert list(made["table"]) == [*table.BASELINES, *methods]
     assert made["table"]["output = content"]["ssim"]["values"] == [1.0, 1.0]
+    assert made["settled"] == dict.fromkeys(methods, 2)  # one step takes nothing off
     assert made["seconds"] == pytest.approx(sum(one["seconds"] for one in made["rows"]), abs=0.1)
     capsys.readouterr()
     assert run(experiment, tiny)["rows"] == made["rows"]  # the seconds too

@@ -1,5 +1,7 @@
 """XLA's operations and our forms of them for the CPU, compared."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,10 +13,12 @@ XLA, CPU = Compute(kernels="xla"), Compute(kernels="cpu")
 
 def compare(function, *arguments, tolerance=2e-5):
     """Compare value and gradients of `function(compute, *arguments)` under both kinds of kernels."""
-    results = []
-    for compute in (XLA, CPU):
-        value, pull = jax.vjp(lambda *xs, o=compute: function(o, *xs), *arguments)
-        cotangent = jax.random.normal(jax.random.key(9), value.shape)
-        results.append((value, *pull(cotangent)))
+    cotangent_key = jax.random.key(9)
+
+    def pulled(compute, *arguments):
+        value, pull = jax.vjp(lambda *xs: function(compute, *xs), *arguments)
+        return value, *pull(jax.random.normal(cotangent_key, value.shape))
+
+    results = [jax.jit(functools.partial(pulled, compute))(*arguments) for compute in (XLA, CPU)]
     for xla, cpu in zip(*results, strict=True):
         np.testing.assert_allclose(cpu, xla, rtol=tolerance, atol=tolerance * float(jnp.abs(xla).max()))
