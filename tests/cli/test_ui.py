@@ -1,6 +1,8 @@
 """`swag-jax ui`: the page's functions against a server on this machine, and how the command starts and ends."""
 
+import asyncio
 import contextlib
+import gc
 import inspect
 import json
 import os
@@ -33,6 +35,15 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def closed_loops():
+    """Close the event loops that gradio leaves open, whose warnings would come in other tests."""
+    yield
+    for loop in [each for each in gc.get_objects() if isinstance(each, asyncio.BaseEventLoop)]:
+        if not loop.is_running():
+            loop.close()
 
 
 @pytest.fixture(scope="module")
