@@ -43,10 +43,24 @@ TABLE = "| name | generator | size | trained on | license | 8 bits cost |\n|---|
 
 
 def packed(tensors: Tensors) -> Tensors:
-    """Return a generator's tensors with large kernels in 8 bits, small ones in 16, and all others in float32."""
-    small = {key for key, value in tensors.items() if value.ndim == 4 and value.size < WHOLE}
-    coded = quantize({key: value for key, value in tensors.items() if key not in small}, channel_axis=3)
-    return coded | {key: tensors[key].astype(np.float16) for key in small}
+    """Return a generator's tensors with large kernels in 8 bits, small ones in 16, and all others in float32.
+
+    An 8-bit kernel has a step for each position in it and output channel: half the error of one for each channel.
+    """
+    coded: Tensors = {}
+    for key, value in tensors.items():
+        if value.ndim < 4:
+            coded[key] = value
+        elif value.size < WHOLE:
+            coded[key] = value.astype(np.float16)
+        else:
+            height, width, inputs, outputs = value.shape
+            # Positions and output channels on one axis.
+            flat = quantize({key: value.transpose(2, 0, 1, 3).reshape(inputs, 1, 1, -1)}, channel_axis=3)
+            codes, steps = flat.values()
+            coded[key] = codes.reshape(inputs, height, width, outputs).transpose(1, 2, 0, 3)
+            coded[f"{key}.step"] = steps.reshape(height, width, 1, outputs)
+    return coded
 
 
 def pixel_error(exact: Stylizer, other: Stylizer, *, size: int = SIZE) -> float:
