@@ -70,13 +70,19 @@ def definitions(module: str) -> dict[str, str | None]:
     return found
 
 
+def listing(module: str) -> list[ast.stmt]:
+    """The statements of a contents page that say what is on it."""
+    _, *body = parsed(module).body
+    return next((node.body for node in body if isinstance(node, ast.If)), body)
+
+
 def exports(module: str) -> list[tuple[str, str]]:
     """The public names of a page, each with the module that has it: what a package imports, or a module's `__all__`."""
     if not is_package(module):
         found = definitions(module)
         names = ast.literal_eval(str(found.get("__all__", "``")).strip("`") or "None") or found
         return [(name, module) for name in names if not name.startswith("_")]
-    imports = [node for node in parsed(module).body if isinstance(node, ast.ImportFrom)]
+    imports = [node for node in listing(module) if isinstance(node, ast.ImportFrom)]
     names = [(alias.name, node.module) for node in imports for alias in node.names if alias.asname == alias.name]
     return [(name, home) for name, home in names if not (name.startswith("_") or is_module(f"{home}.{name}"))]
 

@@ -2,6 +2,8 @@
 
 import importlib
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 import swag_jax
 from swag_jax import params
-from swag_jax.params.manifest import weights_folder
+from swag_jax.params.manifest import packaged_generators, weights_folder
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -21,6 +23,9 @@ LARGEST = 30_000_000
 LARGEST_WEIGHTS = 43_000_000
 """Bytes that all embedded checkpoints may have together: 38 MB for VGG19 and ResNet50, and 4.8 MB for the small one."""
 
+LARGEST_GENERATORS = 16_000_000
+"""Bytes that all generators of the package may have together: an AdaIN has 3.7 MB, a SANet about 6."""
+
 
 def test_the_wheel_ships_the_weights_where_the_package_looks():
     shipped = BUILD["wheel"]["force-include"]
@@ -28,7 +33,7 @@ def test_the_wheel_ships_the_weights_where_the_package_looks():
     # `weights_folder` prefers `_weights` next to the modules, where the wheel puts them.
     assert all(inside == f"swag_jax/_weights/{Path(source).name}" for source, inside in shipped.items())
     assert {(ROOT / source).parent for source in shipped} == {weights_folder()}
-    embedded = {entry.file for entry in params.checkpoints() if entry.file}
+    embedded = {entry.file for entry in (*params.checkpoints(), *packaged_generators().values()) if entry.file}
     assert {Path(source).name for source in shipped} == {"README.md", "manifest.json", *embedded}
     assert all((ROOT / source).is_file() for source in shipped)
 
@@ -36,6 +41,7 @@ def test_the_wheel_ships_the_weights_where_the_package_looks():
 def test_the_embedded_checkpoints_stay_small():
     files = {weights_folder() / entry.file for entry in params.checkpoints() if entry.file}
     assert sum(file.stat().st_size for file in files) <= LARGEST_WEIGHTS
+    assert sum(entry.path.stat().st_size for entry in packaged_generators().values()) <= LARGEST_GENERATORS
 
 
 def test_the_package_says_that_it_is_typed():
@@ -80,3 +86,27 @@ def test_files_are_small():
     folders = ("swag_jax", "weights", "tests", "benchmarks")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
     assert [path for path in files if path.stat().st_size >= LARGEST] == []
+
+
+def modules_after(statement):
+    """The modules that are loaded after a statement in a new process."""
+    code = f"import sys\n{statement}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_a_start_imports_little():
+    assert "jax" not in modules_after("import swag_jax")
+    loaded = modules_after("from swag_jax import cli; cli.parse(['apply', 'adain', 'a.png', 'b.png', '-o', 'c.png'])")
+    assert "swag_jax.apply.drivers" in loaded
+    others = {"swag_jax.optimize", "swag_jax.train", "swag_jax.measure", "swag_jax.presets", "swag_jax.plots"}
+    assert loaded & {*others, "swag_jax.cli.train", "orbax.checkpoint", "matplotlib", "gradio", "av"} == set()
+
+
+def test_every_name_of_the_package_is_found_when_it_is_asked_for():
+    names = [name for name in dir(swag_jax) if not name.startswith("_")]
+    assert {"stylize", "gram", "presets", "UserError"} <= set(names)
+    assert all(hasattr(swag_jax, name) for name in names)
+    assert set(swag_jax.__all__) <= {*names, "__version__", "_signals"}
+    with pytest.raises(AttributeError, match="module 'swag_jax' has no attribute 'stylise'"):
+        getattr(swag_jax, "stylise")  # noqa: B009

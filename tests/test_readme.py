@@ -28,7 +28,7 @@ SHOWN = (README, GUIDE, SPEED, PAPER)
 MOST_LINES = 220
 """Lines that the README may have."""
 
-COMMANDS = {"apply", "batch", "demo", "measure", "stats", "stylize", "train", "weights"}
+COMMANDS = {"apply", "batch", "demo", "measure", "stats", "stylize", "train", "ui", "weights"}
 
 DEMO = "python3 -m venv .venv && .venv/bin/python -m pip install . && .venv/bin/swag-jax demo"
 TEST = "python3 -m venv .venv && .venv/bin/python -m pip install -e '.[test]' && .venv/bin/python -m pytest -n 2"
@@ -135,7 +135,7 @@ def test_the_readme_says_where_each_command_explains_itself():
 
 @pytest.mark.parametrize("page", [README, GUIDE])
 def test_flags_in_the_text_exist(page, capsys):
-    for command in ("stylize", "batch", "measure", "stats", "apply", "train adain", "weights convert"):
+    for command in ("stylize", "batch", "measure", "stats", "apply", "train adain", "ui", "weights convert"):
         with pytest.raises(SystemExit):
             parse([*command.split(), "--help"])
     known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))

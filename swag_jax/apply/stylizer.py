@@ -13,13 +13,11 @@ from swag_jax.backbones import Backbone, Compute, Precision
 from swag_jax.backbones.zoo import padding_option
 from swag_jax.features import taps
 from swag_jax.generators import Generator, load_generator
+from swag_jax.generators.checkpoint import find_generator
 from swag_jax.generators.registry import method_of, with_parameters
 from swag_jax.params.safetensors_file import read_metadata
 from swag_jax.params.store import stored
 from swag_jax.params.tree import flat_parameters
-
-GENERATOR_FILE = "generator.safetensors"
-"""What a training run's folder calls its generator."""
 
 
 @pytree_dataclass
@@ -72,7 +70,8 @@ def load_stylizer(
     """Open a generator's checkpoint, with the encoder that it was trained with.
 
     Args:
-        path: A checkpoint that `save_generator` or `swag-jax weights convert` wrote, or a training run's folder.
+        path: A checkpoint that `save_generator` or `swag-jax weights convert` wrote, a training run's folder, or the
+            name of a generator that comes with the package (`swag-jax weights list`).
         backbone: The encoder's network; default: the one that the checkpoint names.
         weights: The encoder's weights, as `swag_jax.backbones.load` takes them; default: those that the checkpoint
             names, which must be at hand and of the same hash.
@@ -85,7 +84,7 @@ def load_stylizer(
     Raises:
         UserError: If the checkpoint cannot be read, or its encoder's weights are not here.
     """
-    path = Path(path) / GENERATOR_FILE if Path(path).is_dir() else Path(path)
+    path = find_generator(path)
     generator = load_generator(path, compute=Compute(precision=precision))
     if similarity is not None:
         generator = _compared_by(generator, similarity)

@@ -12,27 +12,20 @@ from swag_jax import _signals, _versions, devices
 from swag_jax._checks import UserError, one_line
 from swag_jax.cli._exit import ExitCode
 from swag_jax.cli._flags import Command, Group, Parser, add_group, build
-from swag_jax.cli.apply import Apply
-from swag_jax.cli.batch import Batch
-from swag_jax.cli.demo import Demo
-from swag_jax.cli.measure import Measure
-from swag_jax.cli.stats import Stats
-from swag_jax.cli.stylize import Stylize
-from swag_jax.cli.train import TRAIN
-from swag_jax.cli.weights import WEIGHTS
 from swag_jax.params import store
 
 COMMANDS = Group(
     "Neural style transfer in JAX, with SWAG's activation smoothing.",
     {
-        "demo": Demo,
-        "stylize": Stylize,
-        "batch": Batch,
-        "train": TRAIN,
-        "apply": Apply,
-        "stats": Stats,
-        "measure": Measure,
-        "weights": WEIGHTS,
+        "demo": "swag_jax.cli.demo:Demo",
+        "stylize": "swag_jax.cli.stylize:Stylize",
+        "batch": "swag_jax.cli.batch:Batch",
+        "train": "swag_jax.cli.train:TRAIN",
+        "apply": "swag_jax.cli.apply:Apply",
+        "stats": "swag_jax.cli.stats:Stats",
+        "measure": "swag_jax.cli.measure:Measure",
+        "weights": "swag_jax.cli.weights:WEIGHTS",
+        "ui": "swag_jax.cli.ui:Ui",
     },
 )
 
@@ -73,8 +66,10 @@ def parse(arguments: Sequence[str] | None = None) -> Command:
     """Return the command with its flags, which can be run."""
     parser = Parser(prog="swag-jax", description=COMMANDS.about)
     parser.add_argument("--version", action="version", version=f"swag-jax {_versions.installed()['swag-jax']}")
-    add_group(parser, COMMANDS)
-    namespace = parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    # The others are imported only if their names are needed: for help, or to correct a name.
+    add_group(parser, COMMANDS, only=words[0] if words and words[0] in COMMANDS.commands else None)
+    namespace = parser.parse_args(words)
     return build(namespace.command, namespace)
 
 

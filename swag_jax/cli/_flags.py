@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import functools
+import importlib
 import inspect
 import itertools
 import re
@@ -40,11 +41,23 @@ class Command(Protocol):
 
 @dataclass(frozen=True)
 class Group:
-    """Several commands that share their first word, by name, and what they do."""
+    """Several commands that share their first word, by name, and what they do.
+
+    Attributes:
+        commands: Commands and groups, or `module:attribute` of one that is imported when it is asked for.
+    """
 
     about: str
-    commands: Mapping[str, "type[Command] | Group"]
+    commands: Mapping[str, "type[Command] | Group | str"]
     metavar: str = "COMMAND"
+
+    def command(self, name: str) -> "type[Command] | Group":
+        """Return a command, or the group of that name."""
+        found = self.commands[name]
+        if isinstance(found, str):
+            module, _, attribute = found.partition(":")
+            found = getattr(importlib.import_module(module), attribute)
+        return found
 
 
 def flag(
@@ -132,10 +145,11 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")
 
 
-def add_group(parser: argparse.ArgumentParser, group: Group) -> None:
-    """Add all commands of a group."""
+def add_group(parser: argparse.ArgumentParser, group: Group, *, only: str | None = None) -> None:
+    """Add all commands of a group, or only one."""
     subparsers = parser.add_subparsers(required=True, metavar=group.metavar)
-    for name, command in group.commands.items():
+    for name in group.commands if only is None else [only]:
+        command = group.command(name)
         if isinstance(command, Group):
             add_group(subparsers.add_parser(name, help=command.about, description=command.about), command)
             continue

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import jax
 
-from swag_jax import _versions, plots
+from swag_jax import _versions
 from swag_jax._files import check_apart, check_target, replacing
 from swag_jax._types import AnyHostImage, HostAlpha
 from swag_jax.images import read_alpha, resize, write_image
@@ -19,12 +19,19 @@ from swag_jax.params.store import stored
 # Files with what errors call them; `None` for one that is not asked for.
 Files: TypeAlias = Iterable[tuple[str, Path | None]]
 
+
+def _check_plot(path: Path) -> None:
+    from swag_jax import plots  # with all that it measures, for one command
+
+    plots.check_output(path)
+
+
 # What the files of these flags must be.
 _CHECKS: dict[str, Callable[[Path], None]] = {
     **{what: functools.partial(check_target, what=what) for what in ("--json", "--report", "--export")},
     "-o": check_output,
     "--every": check_output,
-    "--plot": plots.check_output,
+    "--plot": _check_plot,
 }
 
 

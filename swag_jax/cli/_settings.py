@@ -7,7 +7,7 @@ from typing import Any
 from swag_jax import devices
 from swag_jax._checks import check_name
 from swag_jax.cli._flags import Changes, changed, changes, flag, shown_value
-from swag_jax.cli._outputs import labeled
+from swag_jax.cli._masks import MaskFlags
 from swag_jax.optimize import StylizeSettings
 from swag_jax.optimize.settings import INITS
 from swag_jax.presets import PRESETS, of_backbone
@@ -63,18 +63,6 @@ class PairFlags(SettingsFlags):
         if self.init in INITS or not (Path(self.init).suffix or (folder / self.init).exists()):
             return changed(settings, {"init": check_name(self.init, INITS, what="init")}), None
         return settings, folder / self.init
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskFlags:
-    """Where styles go, and what of them is used."""
-
-    content_masks: tuple[Path, ...] = flag("Where each style goes: white is all", ())
-    style_masks: tuple[Path, ...] = flag("The part of each style to use: white", ())
-
-    def mask_files(self) -> list[tuple[str, Path]]:
-        """Return all masks with the names of their flags."""
-        return [*labeled("--content-masks", self.content_masks), *labeled("--style-masks", self.style_masks)]
 
 
 @dataclass(frozen=True, kw_only=True)

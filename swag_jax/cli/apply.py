@@ -14,18 +14,19 @@ from swag_jax._files import check_apart, check_target
 from swag_jax._types import AnyHostImage
 from swag_jax.apply import ApplySettings, Content, Outcome, Style, Stylizer
 from swag_jax.apply.drivers import style_shape
-from swag_jax.apply.stylizer import GENERATOR_FILE
 from swag_jax.attention import Similarity
 from swag_jax.backbones import Precision
 from swag_jax.cli._display import Display, clock, count_line
 from swag_jax.cli._exit import ExitCode, stoppable, stopped_code
 from swag_jax.cli._flags import Changes, Quiet, changed, changes, flag, word
 from swag_jax.cli._folder import Folder, ImageFile, Task, readable_sha256, unique
-from swag_jax.cli._outputs import check_outputs, kept_alpha, labeled, write_result
-from swag_jax.cli._pairs import images_in, left_out_of, named
-from swag_jax.cli._settings import MaskFlags
+from swag_jax.cli._images import images_in, left_out_of, named
+from swag_jax.cli._masks import MaskFlags
+from swag_jax.cli._outputs import check_outputs, kept_alpha, labeled, write_report, write_result
+from swag_jax.generators.checkpoint import find_generator
 from swag_jax.images import read_image, read_mask
 from swag_jax.images.video import check_video_output, is_video, open_video
+from swag_jax.params.safetensors_file import read_metadata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +38,9 @@ class Apply(MaskFlags, Quiet):
     style is read once, with one seed. The same command again does what is left of a folder or a video.
     """
 
-    usage: ClassVar[str] = "swag-jax apply CHECKPOINT CONTENT [STYLE ...] -o OUT [flags]"
+    usage: ClassVar[str] = "swag-jax apply GENERATOR CONTENT [STYLE ...] -o OUT [flags]"
 
-    checkpoint: Path = word("CHECKPOINT", "A generator, or a training run's folder")
+    checkpoint: Path = word("GENERATOR", "A checkpoint, a training run's folder, or the name of one in the package")
     content: Path = word("CONTENT", "The image to repaint, a folder or a video")
     styles: tuple[Path, ...] = word("STYLE", "A painting; several are mixed", ())
     output: Path = flag(
@@ -56,6 +57,7 @@ class Apply(MaskFlags, Quiet):
     format: Literal["png", "jpg"] = flag("Of a folder's results", "png")
     retry_failed: bool = flag("Try again what failed before", False)
     export: Path | None = flag("Also write a jax.export artifact for images of these sizes", None)
+    report: Path | None = flag("Write settings, generator, seconds and versions here", None, metavar="FILE.json")
     settings: Changes = changes(ApplySettings())
 
     def run(self) -> ExitCode:
@@ -65,10 +67,17 @@ class Apply(MaskFlags, Quiet):
             return _run_video(self, settings)
         if self.content.is_dir() or any(style.is_dir() for style in self.styles):
             return _run_many(self, settings)
+        seconds = self.make()
+        Display("", quiet=self.quiet).say(f"wrote {self.output} in {clock(seconds)}")
+        return ExitCode.DONE
+
+    def make(self) -> float:
+        """Check everything first, then paint one image, then write all files; return the seconds of painting."""
+        settings = changed(ApplySettings(), self.settings)
         if self.export is not None and (self.content_masks or self.style_masks):
             raise error("an artifact has no masks", cure="leave out the masks, or --export")
         check_outputs(
-            [("-o", self.output), ("--export", self.export)],
+            [("-o", self.output), ("--export", self.export), ("--report", self.report)],
             [("CONTENT", self.content), *labeled("STYLE", self.styles), *_shared(self)],
             weights=[self.weights or "auto"],
         )
@@ -78,8 +87,10 @@ class Apply(MaskFlags, Quiet):
         write_result(self.output, image, kept_alpha(self.output, self.content))
         if self.export is not None:
             _export(self.export, stylizer, settings, image, styles)
-        Display("", quiet=self.quiet).say(f"wrote {self.output} in {clock(time.perf_counter() - began)}")
-        return ExitCode.DONE
+        seconds = time.perf_counter() - began
+        if self.report is not None:
+            write_report(self.report, _report(self, settings, image, seconds))
+        return seconds
 
 
 def _load(command: Apply) -> Stylizer:
@@ -92,14 +103,23 @@ def _load(command: Apply) -> Stylizer:
     )
 
 
+def _report(command: Apply, settings: ApplySettings, image: AnyHostImage, seconds: float) -> dict[str, object]:
+    """Return what is needed to understand and repeat a run."""
+    file = find_generator(command.checkpoint)
+    return {
+        "content": str(command.content),
+        "styles": [str(path) for path in command.styles],
+        "output": str(command.output),
+        "generator": {"name": str(command.checkpoint), "sha256": readable_sha256(file), **read_metadata(file)},
+        "settings": asdict(settings),
+        "size": {"height": image.shape[0], "width": image.shape[1]},
+        "seconds": seconds,
+    }
+
+
 def _shared(command: Apply) -> list[tuple[str, Path]]:
     """Return what is read for all images."""
-    return [("CHECKPOINT", _generator_file(command)), *command.mask_files()]
-
-
-def _generator_file(command: Apply) -> Path:
-    path = command.checkpoint
-    return path / GENERATOR_FILE if path.is_dir() else path
+    return [("GENERATOR", find_generator(command.checkpoint)), *command.mask_files()]
 
 
 def _styles(paths: Sequence[Path], command: Apply) -> list[Style]:
@@ -125,6 +145,7 @@ def _export(path: Path, stylizer: Stylizer, settings: ApplySettings, image: AnyH
 def _run_video(command: Apply, settings: ApplySettings) -> ExitCode:
     for given, rule in (
         (command.export is not None, "--export is for one image"),
+        (command.report is not None, "--report is for one image"),
         (any(style.is_dir() for style in command.styles), "a folder of styles is for images"),
     ):
         if given:
@@ -165,8 +186,9 @@ def _run_video(command: Apply, settings: ApplySettings) -> ExitCode:
 
 
 def _run_many(command: Apply, settings: ApplySettings) -> ExitCode:
-    if command.export is not None:
-        raise error("--export is for one image", cure="apply the generator to one content and its styles")
+    for option, file in (("--export", command.export), ("--report", command.report)):
+        if file is not None:
+            raise error(f"{option} is for one image", cure="apply the generator to one content and its styles")
     tasks = _tasks(command)
     folder = Folder(command.output, tasks, suffix=command.format)
     read = {path.parent for task in tasks for path in (task.content, *task.styles)}
@@ -208,7 +230,7 @@ def _facts(command: Apply, settings: ApplySettings) -> dict[str, object]:
     masks: list[object] = [len(command.content_masks), len(command.style_masks)]
     return {
         "settings": asdict(settings),
-        "generator": readable_sha256(_generator_file(command)),
+        "generator": readable_sha256(find_generator(command.checkpoint)),
         # Version 0.1.0 read masks without their opacity.
         "masks": [*masks, "luminance times opacity"] if any(masks) else masks,
         "loading": [command.backbone, command.weights, command.similarity, command.precision],

@@ -17,8 +17,9 @@ from swag_jax.cli._display import Display, count_line
 from swag_jax.cli._exit import ExitCode
 from swag_jax.cli._flags import Quiet, flag
 from swag_jax.cli._folder import DONE, Folder, ImageFile, MaskFile, readable_sha256
+from swag_jax.cli._images import left_out_of
 from swag_jax.cli._outputs import labeled
-from swag_jax.cli._pairs import Job, Masks, from_file, from_folders, left_out_of
+from swag_jax.cli._pairs import Job, Masks, from_file, from_folders
 from swag_jax.cli._settings import MaskedPairFlags, ProcessFlags
 from swag_jax.cli.stylize import settings_lines
 from swag_jax.images import read_image, sheet, write_image

@@ -16,9 +16,9 @@ from swag_jax.backbones import NAMES
 from swag_jax.cli._display import Display, clock, closing, count_line, table_console
 from swag_jax.cli._exit import ExitCode
 from swag_jax.cli._flags import Quiet, flag
+from swag_jax.cli._images import images_in, left_out_of
 from swag_jax.cli._networks import available, read_specs
 from swag_jax.cli._outputs import check_outputs, labeled, write_report
-from swag_jax.cli._pairs import images_in, left_out_of
 from swag_jax.images import CONTENTS, STYLES, read_image, sample
 from swag_jax.measure import activations
 from swag_jax.measure.activations import ActivationStatistics, NetworkStatistics, StatisticsProgress, label

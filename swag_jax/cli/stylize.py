@@ -1,5 +1,6 @@
 """`swag-jax stylize`: one image by optimization."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,40 +36,51 @@ class Stylize(MaskedPairFlags, Quiet):
         """Check everything first, then work, then write."""
         settings, init = self.chosen_start()
         _check(self, settings, init)
-        content, *styles = map(read_image, (self.content, *self.styles))
-        start = None if init is None else read_image(init)
-        content_masks, style_masks = (list(map(read_mask, paths)) for paths in (self.content_masks, self.style_masks))
         display = Display(self.output.name, quiet=self.quiet, opening=settings_lines(settings))
-        alpha = kept_alpha(self.output, self.content)
-        devices.keep_memory()
         with stoppable(display.say, "without an image") as asked:
 
             def callback(progress: Progress) -> bool:
                 display.show(steps_line(progress), progress.step, progress.steps)
-                if self.every and progress.step % self.every == 0 and progress.step < progress.steps:
-                    write_result(_snapshot(self.output, progress.step), progress.image(), alpha)
                 return bool(asked)
 
             with display:
-                result = stylize(
-                    content,
-                    styles,
-                    settings=settings,
-                    init=start,
-                    content_masks=content_masks,
-                    style_masks=style_masks,
-                    callback=callback,
-                    every=self.every,
-                )
-            write_result(self.output, result.image, alpha)
-        if self.report is not None:
-            write_report(self.report, _report(self, result))
+                result = self.make(callback)
         line = f"wrote {self.output} in {clock(sum(result.seconds.values()))}"
         if result.status == "stopped":
             height, width = result.image.shape[:2]
             line += f", stopped at step {sum(result.steps)} of {result.settings.steps} ({width}x{height})"
         display.say(line)
         return stopped_code(asked)
+
+    def make(self, callback: Callable[[Progress], bool]) -> Result:
+        """Stylize, and write all files; a true answer of `callback` stops it early."""
+        settings, init = self.chosen_start()
+        content, *styles = map(read_image, (self.content, *self.styles))
+        start = None if init is None else read_image(init)
+        content_masks, style_masks = (list(map(read_mask, paths)) for paths in (self.content_masks, self.style_masks))
+        alpha = kept_alpha(self.output, self.content)
+        devices.keep_memory()
+
+        def tell(progress: Progress) -> bool:
+            stops = callback(progress)
+            if self.every and progress.step % self.every == 0 and progress.step < progress.steps:
+                write_result(_snapshot(self.output, progress.step), progress.image(), alpha)
+            return stops
+
+        result = stylize(
+            content,
+            styles,
+            settings=settings,
+            init=start,
+            content_masks=content_masks,
+            style_masks=style_masks,
+            callback=tell,
+            every=self.every,
+        )
+        write_result(self.output, result.image, alpha)
+        if self.report is not None:
+            write_report(self.report, _report(self, result))
+        return result
 
 
 def settings_lines(settings: StylizeSettings) -> list[str]:

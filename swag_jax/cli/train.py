@@ -11,7 +11,7 @@ from swag_jax._checks import one_line
 from swag_jax.cli._display import Display, steps_line, weights_lines
 from swag_jax.cli._exit import ExitCode, stoppable, stopped_code
 from swag_jax.cli._flags import Changes, Group, Quiet, changed, changes, description_of, flag
-from swag_jax.cli._pairs import left_out_of
+from swag_jax.cli._images import left_out_of
 from swag_jax.cli._settings import ProcessFlags
 from swag_jax.generators import METHODS, Recipe
 from swag_jax.train import Cadence, NonFiniteStepError, TrainProgress, recipe, train_generator

@@ -29,17 +29,25 @@ from swag_jax.images import CONTENTS, sample
 from swag_jax.images.crop import read_crop
 from swag_jax.images.normalize import NORMALIZATIONS, normalize
 from swag_jax.params import store
+from swag_jax.params._files import file_sha256
 from swag_jax.params.checkpoint_file import tensors_sha256
 from swag_jax.params.convert import Converted, architecture_of
 from swag_jax.params.layouts import LAYOUT_NAMES
-from swag_jax.params.manifest import Checkpoint, checkpoint, checkpoint_of_file, default_checkpoint, weights_folder
+from swag_jax.params.manifest import (
+    Checkpoint,
+    checkpoint,
+    checkpoint_of_file,
+    default_checkpoint,
+    packaged_generators,
+    weights_folder,
+)
 from swag_jax.params.rescale import divided
 from swag_jax.params.safetensors_file import read_metadata, write_safetensors
-from swag_jax.params.store import stored_path, verify_embedded, verify_stored
+from swag_jax.params.store import check_hash, stored_path, verify_embedded, verify_stored
 from swag_jax.params.tree import with_parameters
 from swag_jax.train.data import find_images
 
-_STORED = "store"
+_STORED, _PACKAGE = "store", "package"
 
 # Side in pixels and largest number of the photographs that a VGG is rescaled on. Our choice.
 UNIT_MEAN_SIZE, UNIT_MEAN_IMAGES = 224, 256
@@ -47,7 +55,7 @@ UNIT_MEAN_SIZE, UNIT_MEAN_IMAGES = 224, 256
 
 @dataclass(frozen=True, kw_only=True)
 class List:
-    """Show known and stored checkpoints."""
+    """Show known and stored checkpoints, and the generators of the package."""
 
     def run(self) -> ExitCode:
         """Print a table."""
@@ -57,6 +65,9 @@ class List:
         for name, entry in known.items():
             path = _path(entry)
             table.add_row(name, entry.backbone, entry.kind, entry.license, _size(path), _where(entry, path))
+        for name, entry in packaged_generators().items():
+            network = known[entry.encoder].backbone if entry.encoder else ""
+            table.add_row(name, network, f"{entry.method} generator", entry.license, _size(entry.path), _PACKAGE)
         for name, path in store.stored().items():
             if name not in known:
                 # As text: a file may call itself anything, and markup in its name is not followed.
@@ -135,14 +146,18 @@ class Verify:
     names: tuple[str, ...] = word("NAME", "By default all stored and embedded ones", ())
 
     def run(self) -> ExitCode:
-        """Check stored and embedded checkpoints."""
+        """Check stored and embedded checkpoints, and the generators of the package."""
         embedded = {entry.name: entry for entry in params.checkpoints() if entry.kind == "embedded"}
-        stored = store.stored()
-        here = list(dict.fromkeys([*embedded, *stored]))
+        stored, packaged = store.stored(), packaged_generators()
+        here = list(dict.fromkeys([*embedded, *packaged, *stored]))
 
         def verify(name: str) -> str:
             if name in embedded:
                 verify_embedded(embedded[name], parameter_shapes(embedded[name].backbone))
+            elif name in packaged:
+                path = packaged[name].path
+                check_hash(path, file_sha256(path), packaged[name].sha256)
+                generators.load_generator(path)
             else:
                 verify_stored(name, parameter_shapes(_backbone_of(stored[name])))
             return f"{name}: sound"
@@ -278,7 +293,7 @@ def _backbone_of(path: Path) -> str:
 
 def _where(entry: Checkpoint, path: Path | None) -> str:
     if path is not None:
-        return "package" if entry.kind == "embedded" else _STORED
+        return _PACKAGE if entry.kind == "embedded" else _STORED
     return "not here; yours to convert" if entry.kind == "manual" else "not here; fetch it"
 
 

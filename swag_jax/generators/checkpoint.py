@@ -1,11 +1,13 @@
 """Checkpoints of generators: one safetensors file each, which knows what it is a checkpoint of.
 
 Its tensors have our flat names, its metadata the kind of generator and its configuration, so that the file is all that
-is needed. Published checkpoints (`Method.published`) are converted into such a file, strict both ways.
+is needed. Published checkpoints (`Method.published`) are converted into such a file, strict both ways. Generators that
+come with the package are such files too, with kernels in 8 bits (`weights/generators.py`).
 """
 
 import dataclasses
 import json
+import os
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from swag_jax import devices, params
-from swag_jax._checks import check_name, error
+from swag_jax._checks import UserError, check_name, error, near
 from swag_jax._files import check_apart
 from swag_jax._limits import read_json
 from swag_jax.backbones import Compute
@@ -25,9 +27,12 @@ from swag_jax.params._files import file_sha256
 from swag_jax.params.checkpoint_file import is_safetensors, tensors_sha256
 from swag_jax.params.convert import CONVERTER_VERSION, open_part, read_fitting
 from swag_jax.params.layouts import Layout
-from swag_jax.params.manifest import checkpoint
+from swag_jax.params.manifest import checkpoint, packaged_generators
 from swag_jax.params.safetensors_file import read_metadata, read_safetensors, write_safetensors
 from swag_jax.params.tree import flat_parameters
+
+GENERATOR_FILE = "generator.safetensors"
+"""What a training run's folder calls its generator."""
 
 _OURS = Layout("native", lambda key: key, axes=(0, 1, 2, 3))
 
@@ -54,23 +59,52 @@ def save_generator(path: Path | str, generator: Generator, *, notes: Mapping[str
         2
     """
     tensors = {name: np.asarray(array) for name, array in flat_parameters(generator).items()}
-    _write(Path(path), generator.config, tensors, notes or {})
+    write_generator(Path(path), generator.config, tensors, notes or {})
 
 
 @devices.moves_arrays
 def load_generator(path: Path | str, *, compute: Compute | None = None) -> Generator:
     """Return a generator that `save_generator` or `swag-jax weights convert` wrote, of the file's configuration.
 
+    Args:
+        path: The file, a training run's folder, or the name of a generator that comes with the package.
+
     Raises:
-        UserError: If the file is no generator's, is damaged, holds other numbers than were written, or does not fit
-            its own configuration; one line for every misfit.
+        UserError: If the name is unknown, or the file is no generator's, is damaged, holds other numbers than were
+            written, or does not fit its own configuration; one line for every misfit.
     """
-    path = Path(path)
+    path = find_generator(path)
     config = _read_config(path)
     rule = f"{path} must fit the {method_of(config).name} generator that it describes"
     tensors = read_fitting([open_part(path, bool)], _OURS, parameter_shapes(config), rule=rule)
     _check_hash(path, tensors)
     return with_parameters(config, tensors, compute=compute)
+
+
+def find_generator(path: Path | str, *, words: Sequence[str] = ()) -> Path:
+    """Return the file of a generator: a path, that of a training run's folder, or the name of one in the package.
+
+    What lies at the path counts before the name.
+
+    Args:
+        words: What else may stand there, for the error.
+    """
+    path = Path(path)
+    file = path / GENERATOR_FILE if path.is_dir() else path
+    packaged, name = packaged_generators(), str(path)
+    if name in packaged and not file.exists():
+        return packaged[name].path
+    # A word without a folder or a suffix is a misspelled name rather than a path.
+    if path.parent == Path() and not path.suffix and not os.path.lexists(path):
+        raise _unknown(name, [*words, *packaged])
+    return file
+
+
+def _unknown(name: str, names: Sequence[str]) -> UserError:
+    cure = "pass a checkpoint's path or a training run's folder"
+    if not names:
+        return error(f"no generator comes with this installation, so none is called {name!r}", cure=cure)
+    return UserError(f"unknown generator {name!r}: {near(name, names)} Or {cure}.")
 
 
 def encoder_notes(source: params.Source, *, seed: int = 0, padding: str = "auto") -> dict[str, str]:
@@ -111,8 +145,18 @@ def convert_generator(sources: Sequence[Path], kind: str, output: Path) -> Confi
     if published.reads is not None:
         known = checkpoint(published.reads)
         notes |= encoder_notes(params.Source("file", known.name, known.backbone, sha256=known.sha256))
-    _write(output, published.config, tensors, notes | {"converter_version": CONVERTER_VERSION})
+    write_generator(output, published.config, tensors, notes | {"converter_version": CONVERTER_VERSION})
     return published.config
+
+
+def write_generator(path: Path, config: Config, tensors: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> None:
+    """Write a generator's tensors, which may be in 8 bits, with its configuration and `notes` as metadata."""
+    own = {
+        "generator": method_of(config).name,
+        "config": json.dumps(dataclasses.asdict(config)),
+        "tensors_sha256": tensors_sha256(tensors),
+    }
+    write_safetensors(path, tensors, {**notes, **own})
 
 
 def _check_hash(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
@@ -121,15 +165,6 @@ def _check_hash(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     if noted is not None and noted not in map(tensors_sha256, (tensors, read_safetensors(path))):
         cure = "bring back a copy, or convert it again"
         raise error(f"{path} must hold the numbers that were written", got="others: it is damaged", cure=cure)
-
-
-def _write(path: Path, config: Config, tensors: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> None:
-    own = {
-        "generator": method_of(config).name,
-        "config": json.dumps(dataclasses.asdict(config)),
-        "tensors_sha256": tensors_sha256(tensors),
-    }
-    write_safetensors(path, tensors, {**notes, **own})
 
 
 def _read_config(path: Path) -> Config:

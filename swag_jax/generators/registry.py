@@ -1,5 +1,6 @@
 """The methods by name, and how their generators are built."""
 
+import functools
 from collections.abc import Collection, Mapping
 
 import jax
@@ -58,13 +59,19 @@ def create(config: Config, *, seed: int = 0, compute: Compute | None = None) -> 
     return method_of(config).network(config, compute=compute, rngs=nnx.Rngs(seed))
 
 
+@functools.lru_cache(maxsize=16)  # tracing one takes a fifth of a second, and loading a checkpoint needs it twice
+def _outline(config: Config, compute: Compute) -> Generator:
+    # Without arrays; all callers share it and none changes it.
+    return nnx.eval_shape(lambda: create(config, compute=compute))
+
+
 def parameter_shapes(config: Config) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter by its flat name, without allocating any."""
-    return tree.shapes_of(nnx.eval_shape(lambda: create(config)))
+    return tree.shapes_of(_outline(config, Compute()))
 
 
 def with_parameters(
     config: Config, arrays: Mapping[str, np.ndarray | jax.Array], *, compute: Compute | None = None
 ) -> Generator:
     """Return a generator made of an array for each of its flat names, or raise with a line for every misfit."""
-    return tree.with_parameters(nnx.eval_shape(lambda: create(config, compute=compute)), arrays)
+    return tree.with_parameters(_outline(config, compute or Compute()), arrays)

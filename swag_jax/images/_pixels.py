@@ -52,7 +52,7 @@ def colors(image: Pillow.Image) -> HostImage:
 def over_white(image: Pillow.Image) -> Pillow.Image:
     """Return the sRGB colors of an image in 8 bits, over white where it is transparent."""
     if image.mode in DEEP_MODES:
-        return Pillow.fromarray(np.uint8(np.floor(colors(image) * 255 + 0.5)))
+        return Pillow.fromarray(np.floor(colors(image) * 255 + 0.5).astype(np.uint8))
     color = _to_srgb(_without_alpha(image), image.info.get("icc_profile"))
     if not image.has_transparency_data:
         return color

@@ -1,6 +1,7 @@
 """The checkpoints this package knows: what they are, where they are, their terms and their hashes.
 
-The list is `weights/manifest.json`, next to the checkpoints that come with the package.
+The list is `weights/manifest.json`, next to the checkpoints that come with the package: networks under `checkpoints`,
+trained generators under `generators`.
 """
 
 import functools
@@ -65,6 +66,35 @@ class Checkpoint:
     default: bool
 
 
+@dataclass(frozen=True)
+class PackagedGenerator:
+    """A trained generator that comes with the package; its file also says what it is made of and trained by.
+
+    Attributes:
+        method: The kind of generator, such as `adain`.
+        encoder: The checkpoint whose activations it reads; `None` if it reads images.
+        file: In the package's weights folder.
+        sha256: Of the file.
+        largest_error: What its 8 bits cost: the largest difference of an output pixel, as a share of the largest value.
+    """
+
+    name: str
+    method: str
+    encoder: str | None
+    file: str
+    sha256: str
+    source: str
+    trained_on: str
+    license: str
+    terms: str
+    largest_error: float
+
+    @property
+    def path(self) -> Path:
+        """Where the file is, if it is here."""
+        return weights_folder() / self.file
+
+
 def weights_folder() -> Path:
     """Return the folder of the manifest and the embedded checkpoints: `swag_jax/_weights`, in a checkout `weights`."""
     package = Path(__file__).parents[1]
@@ -74,14 +104,23 @@ def weights_folder() -> Path:
 
 def checkpoints() -> tuple[Checkpoint, ...]:
     """Return every checkpoint of the manifest, in its order; a `UserError` if it is missing or damaged."""
-    return _read(weights_folder() / "manifest.json")
+    return _read(weights_folder() / "manifest.json")[0]
+
+
+def packaged_generators() -> dict[str, PackagedGenerator]:
+    """Return the generators of the manifest whose files are here, by name."""
+    entries = _read(weights_folder() / "manifest.json")[1]
+    return {entry.name: entry for entry in entries if entry.path.is_file()}
 
 
 @functools.cache
-def _read(path: Path) -> tuple[Checkpoint, ...]:
+def _read(path: Path) -> tuple[tuple[Checkpoint, ...], tuple[PackagedGenerator, ...]]:
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["checkpoints"]
-        return tuple(Checkpoint(**{**entry, "hub": entry["hub"] and Hub(**entry["hub"])}) for entry in entries)
+        found = json.loads(path.read_text(encoding="utf-8"))
+        networks = (
+            Checkpoint(**{**entry, "hub": entry["hub"] and Hub(**entry["hub"])}) for entry in found["checkpoints"]
+        )
+        return tuple(networks), tuple(PackagedGenerator(**entry) for entry in found["generators"])
     except (OSError, ValueError, KeyError, TypeError) as problem:
         rule, got = f"{path} must be this package's list of checkpoints", f"something else ({problem})"
         raise error(rule, got=got, cure="install swag_jax again") from problem

@@ -56,16 +56,17 @@ def verify_stored(name: str, expected: Shapes) -> None:
     recorded = "imagenet" if metadata.get("normalization") == "imagenet" else "auto"
     backbone = metadata.get("backbone", "")
     tensors = read_parameters(path, backbone, expected, layout=NATIVE.name, normalization=recorded)
-    _check_hash(path, tensors_sha256(tensors), metadata.get("tensors_sha256"))
+    check_hash(path, tensors_sha256(tensors), metadata.get("tensors_sha256"))
 
 
 def verify_embedded(entry: Checkpoint, expected: Shapes) -> None:
     """Check that an embedded checkpoint is undamaged and fits its network."""
     path = weights_folder() / str(entry.file)
     convert(path, entry.backbone, expected, layout=entry.layout)
-    _check_hash(path, file_sha256(path), entry.sha256)
+    check_hash(path, file_sha256(path), entry.sha256)
 
 
-def _check_hash(path: Path, found: str, recorded: str | None) -> None:
+def check_hash(path: Path, found: str, recorded: str | None) -> None:
+    """Raise unless a hash is the one that is recorded of a file or its tensors."""
     if found != recorded:
         raise error(f"{path} must have the recorded sha256 {recorded}", got=found, cure="fetch or convert it again")

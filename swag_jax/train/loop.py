@@ -18,15 +18,15 @@ from swag_jax import _versions, devices, generators
 from swag_jax._checks import UserError, check_range, error
 from swag_jax._files import check_apart, make_folder, tells_of_no_room
 from swag_jax.generators import Generator
-from swag_jax.generators.checkpoint import encoder_notes
+from swag_jax.generators.checkpoint import GENERATOR_FILE, encoder_notes, find_generator
 from swag_jax.generators.registry import with_parameters
 from swag_jax.images import read_image, write_image
 from swag_jax.params import Source
 from swag_jax.params.checkpoint_file import tensors_sha256
 from swag_jax.train.data import Feed, SkippedFiles, batches, find_images
 from swag_jax.train.journal import Journal, find_event_writer
-from swag_jax.train.record import FILE, GENERATOR, check_settings, fingerprint, write_settings
-from swag_jax.train.settings import TrainSettings
+from swag_jax.train.record import FILE, check_settings, fingerprint, write_settings
+from swag_jax.train.settings import DRAWN, TrainSettings
 from swag_jax.train.sheets import Samples
 from swag_jax.train.state import State, initial_state, load_encoder
 from swag_jax.train.step import Report, make_step
@@ -196,8 +196,7 @@ class _Run:
         self.encoder, self.source = load_encoder(settings)
         self.config = settings.fitted_config(self.encoder)
         self.first = initial_state(settings, self.config)
-        named = settings.init in ("random", "kaiming")
-        self.init = settings.init if named else tensors_sha256(self.first["parameters"])
+        self.init = settings.init if settings.init in DRAWN else tensors_sha256(self.first["parameters"])
         self.style_targets = None if reads_styles else self._style_targets()
         shown = {"settings": settings, "config": self.config, "shown": cadence.shown, "damage": self.damage}
         self.samples = Samples(self.contents, self.styles, **shown) if cadence.sheet else None
@@ -206,8 +205,9 @@ class _Run:
     def _check_files(self) -> None:
         # A run must not write over what it reads, or remove it.
         inputs = [*(("the contents", path) for path in self.contents), *(("the styles", path) for path in self.styles)]
-        inputs += [("init", Path(self.settings.init)), ("weights", Path(self.settings.weights))]
-        own = [self.folder / name for name in (FILE, "losses.jsonl", GENERATOR)]
+        inputs += [("weights", Path(self.settings.weights))]
+        inputs += [] if self.settings.init in DRAWN else [("init", find_generator(self.settings.init, words=DRAWN))]
+        own = [self.folder / name for name in (FILE, "losses.jsonl", GENERATOR_FILE)]
         own += [*self.folder.glob("generator-*.safetensors"), *self.folder.glob(f"{SAMPLES}/*")]
         check_apart([(f"the run's {path.name}", path) for path in own], inputs)
 
@@ -254,7 +254,7 @@ class _Run:
     @property
     def path(self) -> Path:
         """The checkpoint for use."""
-        return self.folder / GENERATOR
+        return self.folder / GENERATOR_FILE
 
     def _journal(self, step: int) -> contextlib.AbstractContextManager[Journal | None]:
         # The first process writes it for all.

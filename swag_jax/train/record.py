@@ -9,9 +9,10 @@ from typing import Any
 
 from swag_jax._checks import error, printable
 from swag_jax._files import replacing
+from swag_jax.generators.checkpoint import GENERATOR_FILE
 from swag_jax.params.safetensors_file import read_metadata
 
-FILE, GENERATOR = "settings.json", "generator.safetensors"
+FILE = "settings.json"
 
 _SHOWN, _WIDTH = 5, 200
 """Settings that differ which an error names, and characters of each value."""
@@ -57,7 +58,7 @@ def _recorded(folder: Path, say: Callable[[str], object]) -> dict[str, Any] | No
     found, problem = _read(file.read_bytes) if file.is_file() or not file.exists() else (None, "no file")
     if found is not None:
         return found
-    for path in [folder / GENERATOR, *sorted(folder.glob("generator-*.safetensors"), reverse=True)]:
+    for path in [folder / GENERATOR_FILE, *sorted(folder.glob("generator-*.safetensors"), reverse=True)]:
         found, _ = _read(lambda path=path: read_metadata(path)["training"])
         if found is not None:
             say(f"the settings of the run are those that {path} was trained with; of {file}: {problem}")

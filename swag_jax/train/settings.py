@@ -11,6 +11,9 @@ from swag_jax.generators import METHODS, AdaINConfig, AdaINObjective, Method
 from swag_jax.generators.method import Config, TrainObjective
 from swag_jax.generators.registry import method_of
 
+DRAWN = ("random", "kaiming")
+"""Starts of a generator that need no checkpoint."""
+
 
 class TrainSettings(Settings):
     """How a generator is trained; without arguments, an AdaIN generator.
@@ -24,7 +27,8 @@ class TrainSettings(Settings):
         padding: A VGG encoder's: auto (as the weights were trained), zeros, replicate (first convolution) or reflect
             (all, as in AdaIN's encoder: zeros mark the border in deep layers, and a generator learns to paint frames).
         init: Where the generator's parameters start: random (as its authors' code draws them), kaiming (our choice:
-            likewise, but a decoder whose layers keep the scale) or the path of a checkpoint of such a generator.
+            likewise, but a decoder whose layers keep the scale), or such a generator: the path of its checkpoint, or
+            its name if it comes with the package.
         steps: Steps in all.
         warmup: The first of these, in which the generator learns to give every image back in its own style, by the
             difference of pixels (our choice): a third of a step's cost, and losses are balanced from the start.

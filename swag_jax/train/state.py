@@ -15,11 +15,12 @@ from swag_jax import backbones, generators
 from swag_jax._checks import error
 from swag_jax.backbones import Backbone
 from swag_jax.backbones.zoo import padding_option
+from swag_jax.generators.checkpoint import find_generator
 from swag_jax.generators.method import Config
 from swag_jax.generators.registry import parameter_shapes, with_parameters
 from swag_jax.params import Source
 from swag_jax.params.tree import flat_parameters
-from swag_jax.train.settings import TrainSettings
+from swag_jax.train.settings import DRAWN, TrainSettings
 
 START = "choose another checkpoint, or the layers and flags that it was trained with"
 
@@ -86,10 +87,10 @@ def step_key(state: State) -> Any:
 
 
 def _first_generator(settings: TrainSettings, config: Config) -> generators.Generator:
-    if settings.init in ("random", "kaiming"):
+    if settings.init in DRAWN:
         drawn = generators.create(config, seed=settings.seed)
         return drawn if settings.init == "random" else _scale_kept(drawn, seed=settings.seed)
-    found = generators.load_generator(settings.init)
+    found = generators.load_generator(find_generator(settings.init, words=DRAWN))
     if parameter_shapes(found.config) != parameter_shapes(config):
         raise error(f"{settings.init} must have the parameters of {config}", got=found.config, cure=START)
     return found

@@ -193,6 +193,7 @@ def test_frames_keep_their_names(command, folders, tmp_path):
         (("contents", "styles/none.png", "-o", "out"), "none.png"),
         (("contents", "styles", "-o", "out", "--style-masks", "contents/one.png"), "masks are for single styles"),
         (("contents", "styles/dots.png", "-o", "out", "--export", "a.swag"), "--export is for one image"),
+        (("contents", "styles/dots.png", "-o", "out", "--report", "a.json"), "--report is for one image"),
         (
             *(("contents/one.png", "styles/dots.png", "-o", "out.png", "--style-masks", *["contents/one.png"] * 2),),
             "one style mask per style (1)",
@@ -228,6 +229,7 @@ def test_a_video(command, checkpoint, folders, clip):
     [
         ("out.png", (), "a video must be one of .mp4, .mov, .m4v, .mkv, .webm, got out.png"),
         ("out.mp4", ("--export", "made.swag"), "--export is for one image, got a video"),
+        ("out.mp4", ("--report", "made.json"), "--report is for one image, got a video"),
         ("clip.mp4", (), "-o"),
         ("none/out.mp4", (), "-o must name a file in an existing, writable folder"),
     ],

@@ -212,7 +212,8 @@ def test_bad_usage(parser, line, message, capsys):
 
 
 def names_of(group, *before):
-    for name, command in group.commands.items():
+    for name in group.commands:
+        command = group.command(name)
         yield (*before, name)
         yield from names_of(command, *before, name) if isinstance(command, Group) else ()
 

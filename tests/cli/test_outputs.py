@@ -60,11 +60,11 @@ REFUSED = [
     ((*BATCH,), "the result mine", "the content of mine"),
     ((*BATCH[:2], "results.jsonl", *BATCH[3:]), "results.jsonl", "--pairs"),
     ((*APPLY, "-o", "mine.png"), "-o", "CONTENT"),
-    ((*APPLY, "-o", "o.png", "--export", "adain.safetensors"), "--export", "CHECKPOINT"),
+    ((*APPLY, "-o", "o.png", "--export", "adain.safetensors"), "--export", "GENERATOR"),
     (
         ("apply", "run", "mine.png", "style.png", "-o", "o.png", "--export", "run/generator.safetensors"),
         "--export",
-        "CH",
+        "GEN",
     ),
     ((*APPLY, "-o", "o.png", "--export", "style.png"), "--export", "STYLE"),
     ((*APPLY, "-o", "o.png", "--export", "sub/../o.png"), "--export", "-o"),

@@ -13,7 +13,6 @@ import pytest
 import rounding
 
 from swag_jax._checks import UserError
-from swag_jax.params.manifest import weights_folder
 from swag_jax.params.quantize import dequantize
 
 PARTS = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -155,7 +154,3 @@ def test_windows_are_what_a_convolution_sees():
         expected = rounding._convolve(x, kernel, stride)
         assert len(inputs) == expected[..., 0].size
         np.testing.assert_allclose(inputs @ kernel.reshape(-1, 5), expected[places], rtol=1e-4, atol=1e-4)
-
-
-def test_the_embedded_files_together():
-    assert sum(path.stat().st_size for path in weights_folder().glob("*.safetensors")) <= 43e6
