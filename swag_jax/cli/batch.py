@@ -1,6 +1,7 @@
 """`swag-jax batch`: many pairs by optimization, on every device and in several processes; resumable."""
 
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -168,19 +169,20 @@ def _work(jobs: Sequence[Job], folder: Folder[Job], command: Batch, display: Dis
         for outcome in outcomes:
             job, result = jobs[outcome.index], outcome.result
             if result is None:
-                image, losses, fall, seconds = None, {}, None, None
+                image, losses, last_tenth, seconds = None, {}, None, None
             else:
                 image, seconds = result.image, round(sum(result.seconds.values()), 3)
                 losses = {name: float(values[-1]) for name, values in result.history.items()}
-                fall = _last_fall(result.history["total"])
-            save(job, image, outcome.error, backbone=job.settings.backbone, losses=losses, fall=fall, seconds=seconds)
+                last_tenth = _last_tenth(result.history["total"][-result.steps[-1] :])
+            more = {"losses": losses, "last_tenth": last_tenth, "seconds": seconds}
+            save(job, image, outcome.error, backbone=job.settings.backbone, **more)
     return asked, compiled
 
 
-def _last_fall(totals: np.ndarray) -> float:
-    """Return what share the last tenth of the steps took off the loss."""
-    before = float(totals[-1 - max(1, len(totals) // 10)]) if len(totals) > 1 else 0.0
-    return round(1 - float(totals[-1]) / before, 6) if before else 0.0
+def _last_tenth(totals: np.ndarray) -> float:
+    """Return what share of a loss's fall, in orders of magnitude, its last tenth of steps made."""
+    first, before, last = (float(totals[place]) for place in (0, -1 - len(totals) // 10, -1))
+    return round(math.log(before / last) / math.log(first / last), 6) if first > last > 0 else 0.0
 
 
 def _pair(job: Job) -> Pair:

@@ -100,7 +100,7 @@ def test_every_combination_of_two_folders(run, folders):
     assert record.items() >= facts.items()
     assert set(record["losses"]) == {"total", "content/relu1_1", "style/relu1_1"}
     assert record["seconds"] > 0
-    assert 0 <= record["fall"] < 1
+    assert record["last_tenth"] == 0  # of two steps
     assert "weights: random (not trained)" in ended.err
     assert f"6 of 6 images in {out}, in 0:" in ended.err
 
@@ -633,3 +633,11 @@ def test_masks_of_all_pairs_and_of_one(run, folders):
     assert {name for name, was in found.items() if (folders / "out" / f"{name}.png").read_bytes() != was} == {
         "left", "both",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("totals", "expected"),
+    [([5.0], 0), ([5.0, 6.0], 0), ([16.0, *[3.0] * 8, 2.0, 1.0], 1 / 4), ([1.0] * 30, 0), ([1.0, 0.0], 0)],
+)
+def test_the_share_of_the_last_tenth(totals, expected):
+    assert batch_command._last_tenth(np.array(totals, np.float32)) == pytest.approx(expected, abs=1e-6)

@@ -206,18 +206,25 @@ def test_lbfgs_carries_its_memory_upward():
 
 
 @pytest.mark.usefixtures("optimized")
-def test_lbfgs_against_torch_and_optax(transfer):
-    """At every budget of evaluations the loss is no higher than torch's best, nor than optax's by over 1 %.
+def test_lbfgs_against_torch(transfer):
+    """At every budget of evaluations the loss is no higher than torch's best."""
+    _, _, name, losses = transfer
+    for budget in reference.BUDGETS:
+        for memory in (10, 100):
+            best = TORCH[f"lbfgs_history_{memory}/{name}/float32"]["best"][str(budget)]
+            assert float(losses[budget - 1]) <= best
+
+
+@pytest.mark.usefixtures("optimized")
+def test_lbfgs_against_optax(transfer):
+    """At every budget the loss is no higher than that of optax's line search by over 1 %.
 
     The paths are chaotic: among L-BFGS variants on this problem final losses differ by 1 %.
     """
-    evaluate, start, name, losses = transfer
+    evaluate, start, _, losses = transfer
     line_search = _optax_losses(evaluate, start)
     for budget in reference.BUDGETS:
-        ours = float(losses[budget - 1])
-        for memory in (10, 100):
-            assert ours <= TORCH[f"lbfgs_history_{memory}/{name}/float32"]["best"][str(budget)]
-        assert ours <= 1.01 * line_search[budget]
+        assert float(losses[budget - 1]) <= 1.01 * line_search[budget]
 
 
 def _optax_losses(evaluate, start) -> dict[int, float]:
