@@ -1,6 +1,7 @@
 """What is shipped: the weights and their list, types, one version, a command that starts."""
 
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -101,6 +102,14 @@ def test_a_start_imports_little():
     assert "swag_jax.apply.drivers" in loaded
     others = {"swag_jax.optimize", "swag_jax.train", "swag_jax.measure", "swag_jax.presets", "swag_jax.plots"}
     assert loaded & {*others, "swag_jax.cli.train", "orbax.checkpoint", "matplotlib", "gradio", "av"} == set()
+
+
+def test_the_garbage_collector_runs_once_all_is_imported(tmp_path):
+    code = "import gc, sys; sys.argv = ['swag-jax']; import swag_jax.__main__ as program; print(gc.isenabled()); "
+    code += "program.main(['weights', 'list']); print(gc.isenabled())"
+    words, home = [sys.executable, "-c", code], {**os.environ, "SWAG_JAX_HOME": str(tmp_path)}
+    first, *_, last = subprocess.run(words, capture_output=True, text=True, check=True, env=home).stdout.splitlines()
+    assert (first, last) == ("False", "True")
 
 
 def test_every_name_of_the_package_is_found_when_it_is_asked_for():

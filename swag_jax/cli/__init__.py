@@ -1,6 +1,7 @@
 """The command line: one file per command; bad input ends in one clear line and exit code 2."""
 
 import contextlib
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -45,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     command = parse(arguments)
+    if not gc.isenabled():  # see `__main__`: what was imported stays, and is not looked through again
+        gc.freeze()
+        gc.enable()
     kept = _cache_compilations()
     devices.run_inline()  # before JAX is first used
     try:
