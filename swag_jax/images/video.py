@@ -81,11 +81,12 @@ def open_video(path: Path) -> Video:
         if frame is None:
             raise error(f"{path} must hold frames", got="none", cure="pass a video that plays")
         height, width = _upright(frame).shape[:2]
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        length = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / 10**6
+        rate = _fraction(stream.average_rate or stream.guessed_rate or Fraction(25))
+        time_base = _fraction(stream.time_base)
+        length = stream.duration * time_base if stream.duration else (container.duration or 0) / 10**6
         sound = tuple(track.codec_context.name for track in container.streams.audio)
         frames = stream.frames or round(length * rate)
-        return Video(path, height, width, frames, rate, stream.time_base, sound)
+        return Video(path, height, width, frames, rate, time_base, sound)
 
 
 def read_frames(video: Video, *, start: int = 0) -> Iterator[Frame]:
@@ -197,7 +198,7 @@ def _heard(container: Any, tracks: dict[int, Any]) -> Iterator[Any]:
 
 
 def _seconds(packet: Any) -> float:
-    return float(packet.dts * packet.time_base)
+    return float(packet.dts * _fraction(packet.time_base))
 
 
 @contextlib.contextmanager
@@ -246,3 +247,8 @@ def _av() -> Any:
         cure = "pip install 'swag-jax[video]'"
         raise error("videos are read with PyAV", got="no such package", cure=cure) from problem
     return av
+
+
+def _fraction(value: Any) -> Fraction:
+    """Return a rational number of PyAV, which has a type of its own in some versions, as a fraction."""
+    return Fraction(value.numerator, value.denominator)

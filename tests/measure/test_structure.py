@@ -111,7 +111,7 @@ def test_cfsd_in_float64_by_its_definition():
     expected = np.sum(p * np.log(p / q))
     assert 1e-6 < expected < 1e-5
     found = float(cfsd(*jnp.asarray(features, jnp.float32)))
-    assert found == pytest.approx(expected, rel=2e-3)
+    assert found == pytest.approx(expected, rel=5e-3)
     with jax.enable_x64(True):
         assert float(measure.cfsd(*jnp.asarray(features))) == pytest.approx(expected, rel=1e-9)
 
