@@ -18,7 +18,7 @@ from experiment import Experiment, cell, chosen_pairs, parse, run
 from methods import method
 
 from swag_jax.cli._pairs import from_file
-from swag_jax.cli._settings import PairFlags
+from swag_jax.cli._settings import MaskedPairFlags
 
 SHOWN = table.SHOWN["contents"]
 
@@ -139,7 +139,7 @@ def test_every_flag_of_every_figure_is_understood(experiment, tmp_path):
              for label, flags in experiment.methods.items()]  # fmt: skip
     path = tmp_path / "pairs.jsonl"
     path.write_text("\n".join(lines))
-    jobs = from_file(path, PairFlags())
+    jobs = from_file(path, MaskedPairFlags())
     assert len(jobs) == len(experiment.methods)
     assert set(experiment.references) <= set(experiment.methods) >= set(experiment.references.values())
 
