@@ -17,14 +17,13 @@ import gradio
 import gradio_client
 import numpy as np
 import pytest
+from words import save_page_inputs
 
 import swag_jax as swag
-from swag_jax import backbones, generators
+from swag_jax import generators
 from swag_jax.cli import _page
 from swag_jax.cli.apply import Apply
 from swag_jax.cli.stylize import Stylize
-from swag_jax.features import taps
-from swag_jax.generators.checkpoint import encoder_notes
 from swag_jax.presets import PRESETS
 
 PRESET = "gatys-vgg19"
@@ -48,15 +47,7 @@ def closed_loops():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two images, a broken one, and a small generator."""
-    folder = tmp_path_factory.mktemp("ui")
-    for name, sample in (("photo", "coffee"), ("painting", "swirls")):
-        swag.write_image(folder / f"{name}.png", swag.sample(sample, size=96))
-    (folder / "broken.png").write_bytes((folder / "photo.png").read_bytes()[:200])
-    encoder, source = backbones.load("vgg19", layers=("relu1_1",))
-    generator = generators.create(generators.AdaINConfig(taps(encoder, layers=["relu1_1"])))
-    swag.save_generator(folder / "mine.safetensors", generator, notes=encoder_notes(source))
-    return folder
+    return save_page_inputs(tmp_path_factory.mktemp("ui"), size=96)
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from words import save_page_inputs
 
 import swag_jax as swag
-from swag_jax import backbones, generators
-from swag_jax.features import taps
-from swag_jax.generators.checkpoint import encoder_notes
 
 pytestmark = pytest.mark.browser
 
@@ -20,15 +18,7 @@ PATIENCE = 120_000  # milliseconds: a first stylization compiles
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two images, a broken one, and a small generator."""
-    folder = tmp_path_factory.mktemp("browser")
-    for name, sample in (("photo", "coffee"), ("painting", "swirls")):
-        swag.write_image(folder / f"{name}.png", swag.sample(sample, size=256))
-    (folder / "broken.png").write_bytes((folder / "photo.png").read_bytes()[:200])
-    encoder, source = backbones.load("vgg19", layers=("relu1_1",))
-    generator = generators.create(generators.AdaINConfig(taps(encoder, layers=["relu1_1"])))
-    swag.save_generator(folder / "mine.safetensors", generator, notes=encoder_notes(source))
-    return folder
+    return save_page_inputs(tmp_path_factory.mktemp("browser"), size=256)
 
 
 @pytest.fixture(scope="module")
