@@ -23,15 +23,23 @@ SCRIPTS = (
 STATISTICS = ("resnet50", "no_resnet50", "pseudo_vgg", "pseudo_resvgg", "preact_resnet50", "vgg19")
 """The random networks of the paper's figure 3, and two more."""
 
+TRAINED = ("resnet50", "vgg19", "efficientnet-lite0")
+"""Networks measured trained and random."""
+
 
 def commands(options: list[str], folder: Path, size: int) -> list[list[str]]:
     """Return the commands to run, with the options for each script; activations are measured first."""
     here, python = Path(__file__).resolve().parent, sys.executable
     scripts = [[python, str(here / f"{name}.py"), *options] for name in SCRIPTS]
-    outputs = ["--json", str(folder / "statistics.json"), "--plot", str(folder / "statistics.png")]
-    statistics = ["stats", "--networks", ",".join(STATISTICS), "--weights", "random", *outputs]
+    stats = [python, "-m", "swag_jax", "stats", "--peaks"]
+    outputs = {name: folder / f"statistics-{name}" for name in ("random", "trained")}
+    random, trained = (["--json", f"{path}.json", "--plot", f"{path}.png"] for path in outputs.values())
+    statistics = [
+        [*stats, "--networks", ",".join(STATISTICS), "--weights", "random", *random],
+        [*stats, "--networks", ",".join(TRAINED), "--weights", "embedded,random", *trained],
+    ]
     ablations = [str(here / "ablations.py"), "--size", str(size), "-o", str(folder)]
-    return [[python, "-m", "swag_jax", *statistics], [python, *ablations], *scripts]
+    return [*statistics, [python, *ablations], *scripts]
 
 
 def main() -> int:

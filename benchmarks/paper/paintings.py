@@ -5,7 +5,7 @@ Run: `python benchmarks/paper/paintings.py --pair photo.jpg painting.jpg [--pair
 
 from experiment import Experiment, chosen_pairs, parse, run
 from methods import method
-from reweighting import compared, reweighted
+from reweighting import COMPARED, compared, reweighted
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     pairs = chosen_pairs(arguments)
     found = {
         f"{network}, {units}: {kind}": flags
-        for network, units in (("p-ResNet50", "released"), ("p-VGG19", "released"), ("p-ResNet50", "relative"))
+        for network, units in COMPARED[:3]
         for kind, flags in {
             "raw": method(network, units),
             "SWAG": method(network, units, "SWAG"),

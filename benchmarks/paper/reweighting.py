@@ -21,11 +21,17 @@ from methods import NETWORKS, Flags, method
 import swag_jax as swag
 from swag_jax import optimize
 from swag_jax.backbones.zoo import entry
+from swag_jax.losses.objective import Normalization
 
 ALPHA = 1e-3
 """Of peiwang062/swag, resnet_swag.py, applied to layer3 and layer4."""
 
-COMPARED = (("p-ResNet50", "released"), ("p-ResNet50", "relative"), ("p-VGG19", "released"), ("r-ResNet50", "released"))
+COMPARED: tuple[tuple[str, Normalization], ...] = (
+    ("p-ResNet50", "released"),
+    ("p-ResNet50", "relative"),
+    ("p-VGG19", "released"),
+    ("r-ResNet50", "released"),
+)
 
 
 def gradient_lengths(settings: swag.StylizeSettings, content: np.ndarray, style: np.ndarray) -> dict[str, float]:
@@ -51,7 +57,7 @@ def _lengths(network, content, style, image, *, objective):
     return {name: jnp.linalg.norm(pullback({**zeros, name: jnp.float32(1)})[0]) for name in objective.terms}
 
 
-def reweighted(network: str, units: str, pairs: list[Pair], size: int) -> Flags:
+def reweighted(network: str, units: Normalization, pairs: list[Pair], size: int) -> Flags:
     """Return the flags of raw losses with the weights of SWAG's softmax on the last two style layers.
 
     Args:
@@ -69,7 +75,7 @@ def reweighted(network: str, units: str, pairs: list[Pair], size: int) -> Flags:
     plain = swag.losses.Objective(
         content_weight=float(raw["content-weight"]),
         style_weight=float(raw["style-weight"]),
-        normalization="relative" if relative else "released",
+        normalization=units,
         style_layer_weights=shares,
     ).for_backbone(backbone)
     softmax = swag.Smoothing.softmax(temperature=1.0, over="channels", layers=entry(backbone).style_layers[-2:])

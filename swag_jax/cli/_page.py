@@ -140,6 +140,8 @@ class Page:
         except Exception:
             traceback.print_exc(file=sys.stderr)
             yield self._failed("a failure inside the program; its terminal shows more")
+        finally:
+            self.jobs.pop(request.session_hash, None)
 
     def command(self, photo: Path, painting: Path, method: str, settings: Mapping[str, Any]) -> Stylize | Apply:
         """Return what the command line would run, with the result in a new folder."""

@@ -182,7 +182,7 @@ def _work(jobs: Sequence[Job], folder: Folder[Job], command: Batch, display: Dis
 def _last_tenth(totals: np.ndarray) -> float:
     """Return what share of a loss's fall, in orders of magnitude, its last tenth of steps made."""
     first, before, last = (float(totals[place]) for place in (0, -1 - len(totals) // 10, -1))
-    return round(math.log(before / last) / math.log(first / last), 6) if first > last > 0 else 0.0
+    return round(math.log(before / last) / math.log(first / last), 6) if first > last and min(before, last) > 0 else 0.0
 
 
 def _pair(job: Job) -> Pair:

@@ -2,7 +2,7 @@
 
 Its tensors have our flat names, its metadata the kind of generator and its configuration, so that the file is all that
 is needed. Published checkpoints (`Method.published`) are converted into such a file, strict both ways. Generators that
-come with the package are such files too, with kernels in 8 bits (`weights/generators.py`).
+come with the package are such files too, with kernels in 8 bits (`weights/pack_generator.py`).
 """
 
 import dataclasses

@@ -16,9 +16,10 @@ from swag_jax._numerics import widen
 from swag_jax._types import HostAlpha, HostImage, Image
 
 ImageSource: TypeAlias = ArrayLike | Callable[[], ArrayLike]
+"""An image, or a function that reads one. Of several pairs, functions that compare equal are called once."""
 
 MaskSource: TypeAlias = ArrayLike | Callable[[], ArrayLike]
-"""An image, or a function that reads one. Of several pairs, functions that compare equal are called once."""
+"""A mask, or a function that reads one."""
 
 NEAR = (-0.5, 1.5)
 """Values that functions of arrays accept: computed images overshoot a little. Beyond, the range is a wrong one."""

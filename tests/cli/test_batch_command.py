@@ -637,7 +637,14 @@ def test_masks_of_all_pairs_and_of_one(run, folders):
 
 @pytest.mark.parametrize(
     ("totals", "expected"),
-    [([5.0], 0), ([5.0, 6.0], 0), ([16.0, *[3.0] * 8, 2.0, 1.0], 1 / 4), ([1.0] * 30, 0), ([1.0, 0.0], 0)],
+    [
+        ([5.0], 0),
+        ([5.0, 6.0], 0),
+        ([16.0, *[3.0] * 8, 2.0, 1.0], 1 / 4),
+        ([1.0] * 30, 0),
+        ([1.0, 0.0], 0),
+        ([2.0, *[1.0] * 7, 0.0, 1.0], 0),
+    ],
 )
 def test_the_share_of_the_last_tenth(totals, expected):
     assert batch_command._last_tenth(np.array(totals, np.float32)) == pytest.approx(expected, abs=1e-6)

@@ -21,11 +21,15 @@ def run(styles, **options):
     return stylize(CONTENT, styles, settings=options.pop("settings", FAST), **options)
 
 
-def test_a_white_mask_is_no_mask():
-    white = np.ones((HEIGHT, WIDTH), np.float32)
-    plain = run(SWIRLS)
+SOFTMAX = OBJECTIVE.replace(smoothing="softmax", normalization="released", style_weight=1e20)
+
+
+@pytest.mark.parametrize("objective", [OBJECTIVE, SOFTMAX], ids=["relative", "softmax, released"])
+def test_a_white_mask_is_no_mask(objective):
+    white, settings = np.ones((HEIGHT, WIDTH), np.float32), FAST.replace(objective=objective)
+    plain = run(SWIRLS, settings=settings)
     for masks in ({"content_masks": [white]}, {"style_masks": [np.ones((5, 9))]}):
-        masked = run(SWIRLS, **masks)
+        masked = run(SWIRLS, settings=settings, **masks)
         np.testing.assert_allclose(masked.history["total"], plain.history["total"], rtol=1e-4)
         np.testing.assert_allclose(masked.image, plain.image, atol=1e-3)
 
