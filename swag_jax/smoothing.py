@@ -30,7 +30,7 @@ sense of perplexity.
 import functools
 import math
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +54,11 @@ divergence is s²/2 with s = standard deviation / T, so 0.1 puts T at 2.2 standa
 
 # Safeguarded Newton steps of the temperature search; 6 to 9 reach float32 precision on the activations of random and
 # trained networks, the rest is for distributions with one extreme entry.
-_SEARCH_STEPS = 16
+SEARCH_STEPS = 16
+
+SEARCH_START = (1e-4, 1.0, 1e4)
+"""Bounds of beta, the deviation over T, and where the search begins. For Gaussian features the answer is sqrt(2 kappa);
+no spread of activations seen is 1e4 times off."""
 
 
 class Smoothing(Settings):
@@ -186,22 +190,24 @@ def auto_temperature(features: Features, *, axes: tuple[int, ...]) -> Scalar:
     x = widen(features)
     spread = x.std()
     x = (x - x.max(axes, keepdims=True)) / jnp.where(spread > 0, spread, 1.0)
-    goal = math.sqrt(2 * AUTO_DIVERGENCE)
 
     def newton(_, bracket):
-        low, beta, high = bracket
-        divergence, slope = _divergence(x, axes, beta)
-        root = jnp.sqrt(2 * divergence)
-        low, high = jnp.where(root < goal, beta, low), jnp.where(root < goal, high, beta)
-        step = beta + (goal - root) * root / jnp.maximum(slope, 1e-12)
-        # At the root the step is an edge of the bracket; a bisection would leave it again.
-        inside = (low <= step) & (step <= high)
-        return low, jnp.where(inside, step, jnp.sqrt(low * high)), high
+        return newton_step(bracket, *_divergence(x, axes, bracket[1]))
 
-    # For Gaussian features the answer is sqrt(2 kappa); no spread of activations seen is 1e4 times off.
-    start = tuple(jnp.asarray(beta, x.dtype) for beta in (1e-4, 1.0, 1e4))
-    _, beta, _ = lax.fori_loop(0, _SEARCH_STEPS, newton, start)
+    start = jax.tree.map(lambda beta: jnp.asarray(beta, x.dtype), SEARCH_START)
+    _, beta, _ = lax.fori_loop(0, SEARCH_STEPS, newton, start)
     return jnp.where(spread > 0, spread / beta, 1.0)
+
+
+def newton_step(bracket: tuple[Any, Any, Any], divergence: Any, slope: Any) -> tuple[Any, Any, Any]:
+    """Return the next (low, beta, high), given the divergence at beta and its derivative: a step toward the goal."""
+    low, beta, high = bracket
+    goal, root = math.sqrt(2 * AUTO_DIVERGENCE), jnp.sqrt(2 * divergence)
+    low, high = jnp.where(root < goal, beta, low), jnp.where(root < goal, high, beta)
+    step = beta + (goal - root) * root / jnp.maximum(slope, 1e-12)
+    # At the root the step is an edge of the bracket; a bisection would leave it again.
+    inside = (low <= step) & (step <= high)
+    return low, jnp.where(inside, step, jnp.sqrt(low * high)), high
 
 
 def _divergence(x: Features, axes: tuple[int, ...], beta: Scalar) -> tuple[Scalar, Scalar]:

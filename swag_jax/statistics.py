@@ -35,15 +35,19 @@ def gram(features: Features, *, mask: Float[Array, "rows columns"] | None = None
         >>> gram(jnp.array([[[1.0, 2.0]], [[3.0, 0.0]]])).tolist()
         [[5.0, 1.0], [1.0, 2.0]]
     """
-    rows, columns, channels = features.shape
-    count = float(rows * columns)
+    count = float(features.shape[0] * features.shape[1])
     if mask is not None:
         total = mask.sum()
         shares = jnp.where(total > 0, mask / jnp.where(total > 0, total, 1.0), 0.0)
         features, count = features * jnp.sqrt(shares)[..., None], 1.0
-    flat = features.reshape(rows * columns, channels)
+    return outer_products(features) / count
+
+
+def outer_products(features: Features) -> Gram:
+    """Return the sum over positions of the outer products of the channels, in float32 at least."""
+    rows, columns, channels = features.shape
     products = _products if rows * columns > channels else _plain_products
-    return products(flat) / count
+    return products(features.reshape(rows * columns, channels))
 
 
 def _plain_products(flat: Float[Array, "positions channels"]) -> Gram:

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike
+from jaxtyping import Array, ArrayLike, Float
 
 from swag_jax import devices
 from swag_jax._checks import UserError
@@ -24,6 +24,7 @@ from swag_jax._types import AnyHostImage, AnyImage, AnyMask, HostImage, Image, M
 from swag_jax.backbones import Backbone
 from swag_jax.images import resize, transfer_luminance
 from swag_jax.losses import Objective, Regions, Targets, content_targets, evaluate, style_targets
+from swag_jax.losses.objective import Target
 from swag_jax.optimize import memory
 from swag_jax.optimize.pairs import REMEMBERED, PreparedPair, Problem
 from swag_jax.optimize.pyramid import Scale
@@ -110,6 +111,10 @@ class Programs:
             return problem.loaded.network
         return self._networks.get(problem.loaded.key, lambda: devices.replicate(problem.loaded.network))
 
+    def longest(self, scale: Scale) -> int:
+        """Return the most steps of a chunk at a scale."""
+        return scale.steps
+
     def chunk(self, problem: Problem, scale: Scale, *, steps: int, size: int) -> Program:
         """Return the program that takes `steps` at one scale with `size` pairs per device.
 
@@ -153,30 +158,33 @@ class Programs:
         """Return the targets of a pair at one of its scales; in a batch, in host memory."""
         problem, content, styles = pair.problem, pair.contents[place], pair.styles[place]
         shapes, made = tuple(style.shape for style in styles), (problem.loaded.key, problem.objective)
-        blend = jnp.asarray(pair.settings.blend or [1.0] * len(styles), jnp.float32)
         apart = bool(problem.regions)
 
         def of_content() -> Any:
             function = _content_targets.of(_recent_key(problem))
             return self._compute(function, self._of_size(problem), problem, jnp.asarray(content))
 
-        def of_styles() -> Any:
-            function = _style_targets.of((_recent_key(problem), shapes))
-            images, masks = jax.tree.map(jnp.asarray, ([*styles], [*pair.style_masks[place]]))
-            static = {"apart": apart}
-            return self._compute(function, self._of_styles, problem, images, static, blend=blend, masks=masks)
-
         if self.mapping is None:
-            content_targets, style_targets = of_content(), of_styles()
+            content_targets, style_targets = of_content(), self.style_targets(pair, place)
         else:
             # What several pairs have in common is computed once.
             keys = (*made, pair.content_key, content.shape), (*made, pair.style_key, shapes, pair.settings.blend, apart)
             content_targets = self._targets.get(keys[0], lambda: jax.device_get(of_content()))
-            style_targets = self._targets.get(keys[1], lambda: jax.device_get(of_styles()))
+            style_targets = self._targets.get(keys[1], lambda: jax.device_get(self.style_targets(pair, place)))
         if not apart:
             return Targets(content_targets, style_targets)
+        blend = blend_of(pair)
         regions = Regions(jnp.asarray(pair.regions[place]), blend / blend.sum())
         return Targets(content_targets, style_targets, regions if self.mapping is None else jax.device_get(regions))
+
+    def style_targets(self, pair: PreparedPair, place: int) -> dict[str, Target]:
+        """Return the style targets of a pair at one of its scales."""
+        problem, styles = pair.problem, pair.styles[place]
+        blend, shapes = blend_of(pair), tuple(style.shape for style in styles)
+        function = _style_targets.of((_recent_key(problem), shapes))
+        images, masks = jax.tree.map(jnp.asarray, ([*styles], [*pair.style_masks[place]]))
+        static = {"apart": bool(problem.regions)}
+        return self._compute(function, self._of_styles, problem, images, static, blend=blend, masks=masks)
 
     def put(self, trees: Sequence[Any], *, size: int) -> Any:
         """Return what pairs have each, on the devices; those missing from a full batch are copies of the last."""
@@ -230,6 +238,11 @@ class Programs:
             return program
 
         return kept.get(key, timed)
+
+
+def blend_of(pair: PreparedPair) -> Float[Array, " styles"]:
+    """Return the weight of each style of a pair."""
+    return jnp.asarray(pair.settings.blend or [1.0] * len(pair.styles[0]), jnp.float32)
 
 
 def _abstract_regions(problem: Problem, scale: Scale) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct | None]:
@@ -349,7 +362,8 @@ class Run:
             self.stopped = self.tell(self, length, took) and self.step < sum(s.steps for s in self.problem.scales)
 
     def _length(self, remaining: int) -> int:
-        return chunk_length(remaining, every=self.every, step=self.step)
+        most = self.programs.longest(self.scale if self.steps else self.problem.scales[0])
+        return min(chunk_length(remaining, every=self.every, step=self.step), most)
 
     def _record(self, history: dict[str, np.ndarray]) -> None:
         self.histories.append(history)

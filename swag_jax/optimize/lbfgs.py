@@ -157,13 +157,17 @@ class LBFGS:
             failed=jnp.array(False),
         )
 
+    def point(self, state: LBFGSState) -> Image:
+        """Return the trial point as an image, not clipped."""
+        return to_image(_trial(state), decay=self.spectral_decay)
+
     def step(self, evaluate: Evaluate, state: LBFGSState) -> LBFGSState:
         """Evaluate the trial point, then accept it or shrink the step."""
         # The line search is spread over the steps. Inside one it would mean several evaluations, and under `jax.vmap`
         # each image would wait for the slowest and pay for both branches of every condition (5 to 9 times dearer,
         # measured).
-        trial = state.image + state.length * state.direction
-        (loss, terms), gradient = evaluated(evaluate, to_image(trial, decay=self.spectral_decay))
+        trial = _trial(state)
+        (loss, terms), gradient = evaluated(evaluate, self.point(state))
         gradient = to_image(gradient, decay=self.spectral_decay)
         finite = is_finite(loss, gradient)
         enough = state.fresh | (loss <= state.loss + SUFFICIENT_DECREASE * state.length * state.slope)
@@ -242,6 +246,10 @@ class LBFGS:
     def image(self, state: LBFGSState) -> Image:
         """Return the accepted image, clipped."""
         return jnp.clip(to_image(state.image, decay=self.spectral_decay), 0, 1)
+
+
+def _trial(state: LBFGSState) -> Image:
+    return state.image + state.length * state.direction
 
 
 def _shrunk(state: LBFGSState, loss: Scalar, finite: Flag) -> Scalar:

@@ -65,6 +65,10 @@ class Solver(Protocol[S]):
         """Return the state before the first step, for an objective with terms of these names."""
         ...
 
+    def point(self, state: S) -> Image:
+        """Return the image that the next step evaluates."""
+        ...
+
     def step(self, evaluate: Evaluate, state: S) -> S:
         """Evaluate once and move on."""
         ...
@@ -124,7 +128,7 @@ class AdamState:
     loss: Scalar  # of the image before the last step
     terms: Terms
     moments: optax.ScaleByAdamState
-    average: Image  # exponential moving average, not yet corrected for its start at zero
+    average: Image | None  # exponential moving average, not yet corrected for its start at zero; `None` if it is off
     failed: Flag
 
 
@@ -161,9 +165,13 @@ class Adam:
             loss=none,
             terms=dict.fromkeys(terms, none),
             moments=self._transform.init(image),
-            average=jnp.zeros_like(image),
+            average=jnp.zeros_like(image) if self.averaging else None,
             failed=jnp.array(False),
         )
+
+    def point(self, state: AdamState) -> Image:
+        """Return the image as it is."""
+        return state.image
 
     def step(self, evaluate: Evaluate, state: AdamState) -> AdamState:
         """Evaluate once and take Adam's step."""
@@ -171,7 +179,7 @@ class Adam:
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to whole numbers
             update, moments = self._transform.update(gradient, state.moments, state.image)
         image = jnp.clip(state.image - self.learning_rate * update, 0, 1)
-        average = self.averaging * state.average + (1 - self.averaging) * image
+        average = None if state.average is None else self.averaging * state.average + (1 - self.averaging) * image
         moved = AdamState(image, loss, terms, moments, average, jnp.array(False))
         stopped = replace(state, loss=as_failed(loss), terms=terms, failed=jnp.array(True))
         # A failed state no longer changes: it keeps a loss that is not finite and the terms of that step.
@@ -187,12 +195,12 @@ class Adam:
             state,
             image=jnp.clip(resample(state.image, height, width), 0, 1),
             moments=state.moments._replace(mu=resample(mean, height, width), nu=square),
-            average=resample(state.average, height, width),
+            average=None if state.average is None else resample(state.average, height, width),
         )
 
     def image(self, state: AdamState) -> Image:
         """Return the averaged image, or the last one if averaging is off."""
-        if not self.averaging:
+        if state.average is None:
             return state.image
         count: Any = state.moments.count
         weight = 1 - jnp.float32(self.averaging) ** count.astype(jnp.float32)
