@@ -78,7 +78,7 @@ def grid(height: int, width: int, *, side: int, halo: int, stride: int) -> Grid:
 def each(
     program: Any, shared: Sequence[Any], tiles: Sequence[Tile], arguments: Callable[[Tile], Any]
 ) -> Iterator[tuple[Tile, Any]]:
-    """Yield each tile with what a program of `devices.map_batch` makes of its arguments, one on each device at a time."""
+    """Yield each tile with what a program of `devices.map_batch` makes of it; one is on each device at a time."""
     for start in range(0, len(tiles), devices.count()):
         group = tiles[start : start + devices.count()]
         filled = devices.pad([arguments(tile) for tile in group], size=1)

@@ -30,10 +30,14 @@ OVERSHOOT = (-1.0, 2.0)
 _WHITES = {"uint8": "255", "uint16": "65535"}
 
 
-def host_image(image: ArrayLike, what: str) -> HostImage:
-    """Return a float32 host image; a `UserError` unless it has floating-point values `height width 3` in [0, 1]."""
+def host_image(image: ArrayLike, what: str, *, copy: bool = True) -> HostImage:
+    """Return a float32 host image; a `UserError` unless it has floating-point values `height width 3` in [0, 1].
+
+    Args:
+        copy: Whether an array of the caller's, who may change it, is always copied.
+    """
     name = f"the {what} image"
-    return _checked(_image_array(image, name), name)
+    return _checked(_image_array(image, name), name, copy=copy)
 
 
 def as_image(image: Any, what: str, *, values: bool = True) -> Image:
@@ -125,9 +129,9 @@ def _check_type(dtype: Any, name: str) -> None:
         raise error(f"{name} must have floating-point values in [0, 1]", got=dtype, cure=cure)
 
 
-def _checked(found: Any, name: str, *, limits: tuple[float, float] = (0, 1)) -> np.ndarray:
+def _checked(found: Any, name: str, *, limits: tuple[float, float] = (0, 1), copy: bool = True) -> np.ndarray:
     """Return float32 host values if all are finite and lie within the limits."""
-    values = np.asarray(found).astype(np.float32)
+    values = np.asarray(found).astype(np.float32, copy=copy)
     least, most = float(values.min()), float(values.max())
     if not (np.isfinite(least) and np.isfinite(most)):
         broken = np.count_nonzero(~np.isfinite(values))

@@ -27,6 +27,7 @@ from swag_jax.losses.parts import (
     ContentPart,
     Inner,
     Sums,
+    at_positions,
     entries,
     own_positions,
     together,
@@ -139,13 +140,13 @@ def find_temperatures(run: Pass, smoothings: Smoothings, extents: Mapping[str, E
 
 
 def _divergences(network, arguments, windows, inner, masks, *, smoothings) -> dict[str, Any]:
-    """Return sums of u = exp(beta x), x u and x^2 u; or the count of positions, and sums of divergences and variances."""
+    """Return sums of u = exp(beta x), x u and x^2 u; or of positions, and their divergences and variances."""
     found = {}
     for layer, smoothing, features, own in _features(network, windows, inner, smoothings):
         beta, peak, deviation = arguments[layer]
         axes = GLOBAL_AXES.get(smoothing.kind)
         if axes is not None:
-            x = jnp.where(own, (features - peak) / deviation, -jnp.inf)
+            x = jnp.where(own, (features - at_positions(peak)) / deviation, -jnp.inf)
             u = jnp.exp(beta * x)
             x = jnp.where(own, x, 0)
             found[layer] = u.sum(axes), (x * u).sum(axes), (x * x * u).sum(axes)

@@ -20,7 +20,7 @@ A position belongs to the part whose pixels hold its first one.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
@@ -172,7 +172,7 @@ def _content_sums(
     axes = GLOBAL_AXES.get(smoothing.kind)
     if axes is None:
         return Sums(peak, total, distance=((target.unit * (widen(u) - widen(wanted))) ** 2).sum())
-    wanted = target.factor * wanted
+    wanted = at_positions(target.factor) * wanted
     return Sums(peak, total, squares=(u * u).sum(axes), products=(u * wanted).sum(axes))
 
 
@@ -188,8 +188,13 @@ def unnormalized(
     scaled = widen(features) / temperature
     if peak is None:
         peak = lax.stop_gradient(jnp.where(own, scaled, -jnp.inf).max(axes))
-    u = jnp.exp(jnp.where(own, scaled - peak, -jnp.inf))
+    u = jnp.exp(jnp.where(own, scaled - at_positions(peak), -jnp.inf))
     return u, peak, u.sum(axes)
+
+
+def at_positions(values: Array) -> Array:
+    """Return one number, or one for each channel, for products with `rows columns channels`."""
+    return values[None, None] if jnp.ndim(values) else values
 
 
 def own_positions(network: Backbone, layer: str, features: AnyFeatures, inner: Inner) -> Bool[Array, "_ _"]:
@@ -223,15 +228,19 @@ def together(a: AllSums, b: AllSums) -> AllSums:
 
 def _together(a: Sums, b: Sums) -> Sums:
     peak = np.maximum(a.peak, b.peak)
-    factors = [
-        np.exp(np.subtract(x.peak, peak, where=np.isfinite(x.peak), out=np.full_like(peak, -np.inf))) for x in (a, b)
-    ]
-    merged = {}
+    factors, merged = (_shrunk(a.peak, peak), _shrunk(b.peak, peak)), {}
     for name, power in _POWERS.items():
         values = getattr(a, name), getattr(b, name)
         if values[0] is not None:
             merged[name] = sum(_power(f, power, v) * v for f, v in zip(factors, values, strict=True))
-    return Sums(peak, **merged)
+    return Sums(cast("Any", peak), **merged)
+
+
+def _shrunk(peak: Any, greatest: Any) -> Any:
+    # A part without positions has no peak, and sums of zero.
+    return np.exp(
+        np.where(np.isfinite(peak), peak, -np.inf) - np.where(np.isfinite(greatest), greatest, 0.0), dtype=np.float64
+    )
 
 
 def _power(factor: Any, power: int, values: Any) -> Any:
@@ -292,7 +301,9 @@ def _style_loss(found: Sums, targets: PartTargets, layer: str, shape: tuple[int,
     distance, target = _STYLE[objective.normalization], targets.style[layer].value
     weights = None if targets.weights is None else targets.weights[layer]
     gram = gram_of_sums(found, objective.smoothing.at(layer), shape, weights)
-    return distance(gram, target) if weights is None else jax.vmap(distance)(gram, target) @ targets.shares
+    return (
+        distance(gram, target) if weights is None else jax.vmap(distance)(gram, target) @ cast("Array", targets.shares)
+    )
 
 
 def gram_of_sums(
@@ -300,7 +311,8 @@ def gram_of_sums(
 ) -> Float[Array, "*styles channels channels"]:
     """Return the Gram matrix of smoothed features of a shape; one for each region, given the sums of their masks."""
     f = _factor(found, smoothing, shape)
-    gram = (f[:, None] * f[None] if jnp.ndim(f) else f * f) * found.gram
+    f = f[:, None] * f[None] if jnp.ndim(f) else f * f
+    gram = jnp.broadcast_to(f, found.gram.shape) * found.gram
     if weights is None:
         return gram / float(shape[0] * shape[1])
     return gram * jnp.where(weights > 0, 1 / jnp.where(weights > 0, weights, 1.0), 0.0)[:, None, None]

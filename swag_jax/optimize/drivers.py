@@ -5,9 +5,11 @@ fails has its own error and disturbs no other.
 
 """
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import jax
@@ -27,6 +29,8 @@ from swag_jax.optimize.pairs import Pair, PreparedPair, Problem, Reader
 from swag_jax.optimize.result import BatchProgress, BatchResult, Outcome, Progress, Result
 from swag_jax.optimize.settings import StylizeSettings
 from swag_jax.optimize.solvers import History, Solver, run
+from swag_jax.optimize.state_file import StateFile, run_key
+from swag_jax.optimize.tiles import TiledPrograms, check_host_memory, fitting_side
 
 LARGEST = {"cpu": 4, "gpu": 64, "tpu": 64}
 """Pairs per device beyond which a larger batch is not tried. Our choice: on a CPU a pair costs the same in every
@@ -35,6 +39,9 @@ batch, and small ones report, and stop, sooner."""
 AHEAD = 128
 """Pairs that may wait for others of their shape, and as many that may be made ready meanwhile. Our choice: at 512
 pixels they take about 2 GiB of host memory."""
+
+LEAST_SIDE = 32
+"""Of a tile; smaller ones are all border."""
 
 Callback: TypeAlias = Callable[[Progress], object]
 BatchCallback: TypeAlias = Callable[[BatchProgress], object]
@@ -101,6 +108,8 @@ def stylize(
     style_masks: Sequence[ArrayLike] = (),
     callback: Callback | None = None,
     every: int | None = None,
+    tile: int | None = None,
+    state_file: Path | str | None = None,
 ) -> Result:
     """Paint `content` in the manner of `style` by optimizing an image, coarse to fine.
 
@@ -116,6 +125,11 @@ def stylize(
         callback: Called with a `Progress` between chunks of steps; returning True stops the run.
         every: Call it at every multiple of this many steps, and at the end of each scale; default: after every 5 steps
             on the CPU, 20 elsewhere.
+        tile: Side in pixels of the tiles that larger scales are solved in, with the same result to rounding, one on
+            each device at a time, and images in host memory; 0: never in tiles; default: only if the whole does not
+            fit into the device's memory.
+        state_file: Where the run keeps its state every five minutes, and when it is stopped. If it is there already,
+            the run is resumed. It is removed at the end.
 
     Returns:
         The image at the content's aspect ratio with `settings.size` as its longer side, and the run's record.
@@ -132,7 +146,9 @@ def stylize(
         >>> result.image.shape
         (32, 48, 3)
     """
-    settings, programs = settings or StylizeSettings(), Programs(mapping=None)
+    settings = settings or StylizeSettings()
+    if tile:
+        check_range(tile, what="tile", low=LEAST_SIDE)
 
     def tell(run: Run, steps: int, seconds: float) -> bool:
         return callback is not None and callback(_progress(run, rate=steps / seconds)) is True
@@ -141,13 +157,38 @@ def stylize(
     pair = Pair(
         content, styles, settings, key, init=init, content_masks=tuple(content_masks), style_masks=tuple(style_masks)
     )
-    prepared = Reader().prepare(pair, check=lambda problem: check_memory(programs, problem, every=every))
-    engine = Run(programs, [prepared], tell, every=every)
+    programs, prepared = _prepared(pair, tile, every)
+    file = None if state_file is None else StateFile(Path(state_file), run_key(pair, prepared))
+    engine = Run(programs, [prepared], tell, every=every, file=file)
     engine.seconds["compile"] = programs.seconds
     (found,) = engine.solve()
     if isinstance(found, UserError):
         raise found
-    return found
+    if file is not None and found.status == "done":
+        file.remove()
+    return dataclasses.replace(found, tile=programs.side if isinstance(programs, TiledPrograms) else 0)
+
+
+def _prepared(pair: Pair, tile: int | None, every: int | None) -> tuple[Programs, PreparedPair]:
+    """Make a single image ready, and what computes it: whole if it fits and no tiles are asked for."""
+    whole, reader = Programs(mapping=None), Reader(lazy=bool(tile))
+    side = tile
+
+    def check(problem: Problem) -> None:
+        nonlocal side
+        try:
+            if not side:
+                check_memory(whole, problem, every=every)
+        except OutOfMemoryError:
+            side = fitting_side(whole, problem, every=every) if tile is None else None
+            if side is None:
+                raise
+        if side:
+            check_host_memory(problem)
+            reader.lazy = True
+
+    prepared = reader.prepare(pair, check=check)
+    return TiledPrograms(side) if side else whole, prepared
 
 
 def _progress(run: Run, *, rate: float) -> Progress:

@@ -30,6 +30,7 @@ from swag_jax.optimize.pairs import REMEMBERED, PreparedPair, Problem
 from swag_jax.optimize.pyramid import Scale
 from swag_jax.optimize.result import NonFiniteLossError, Result
 from swag_jax.optimize.solvers import Evaluate, History, Solver, State, run
+from swag_jax.optimize.state_file import StateFile
 from swag_jax.params import Source
 
 STEPS_BETWEEN_CALLBACKS = {"cpu": 5, "gpu": 20, "tpu": 20}
@@ -130,7 +131,7 @@ class Programs:
             targets = _targets.of(key).eval_shape(
                 network, image, images, objective=objective, blend=blend, regions=regions
             )
-            state = _initialized.of(key).eval_shape(image, solver=solver, terms=objective.terms)
+            state = self.shapes(problem, scale)
             options = {"objective": objective, "solver": solver, "steps": steps}
             if self.mapping is None:
                 return compiled(_chunk.of(key), network, targets, state, **options)
@@ -141,6 +142,17 @@ class Programs:
 
         key = (problem.loaded.structure, objective, solver, image.shape, problem.regions, steps, size)
         return self._get(self._of_size(problem), key, make)
+
+    def shapes(self, problem: Problem, scale: Scale) -> Any:
+        """Return the shapes of a state at a scale."""
+        image = jax.ShapeDtypeStruct((scale.height, scale.width, 3), jnp.float32)
+        return _initialized.of(_recent_key(problem)).eval_shape(
+            image, solver=problem.solver, terms=problem.objective.terms
+        )
+
+    def placed(self, state: Any, scale: Scale) -> Any:
+        """Return the host arrays of a single image's state where its steps are taken."""
+        return jax.tree.map(jnp.asarray, state)
 
     def start(self, problem: Problem, images: Any) -> Any:
         """Return the solver's states before the first step."""
@@ -266,17 +278,24 @@ def chunk_length(remaining: int, *, every: int | None = None, step: int = 0) -> 
 
 def check_memory(programs: Programs, problem: Problem, *, every: int | None) -> None:
     """Raise an `OutOfMemoryError` before any long work if the finest scale of a single image will not fit."""
-    finest, most = problem.scales[-1], memory.ANALYZED_SIZE
-    if finest.size > most:
-        # One of the scales is analyzed if there is one of about that size, since it will be compiled anyway; else a
-        # square.
-        near = [scale for scale in problem.scales if 0.75 * most <= scale.size <= most]
-        analyzed = near[-1] if near else Scale(most, most, most, finest.steps)
-        program = programs.chunk(problem, analyzed, steps=chunk_length(analyzed.steps, every=every), size=1)
-        memory.check_fits(program, finest, analyzed=analyzed, fixed=_weight_bytes(problem))
+    finest = problem.scales[-1]
+    if finest.size > memory.ANALYZED_SIZE:
+        program, analyzed = analyzed_chunk(programs, problem, every=every)
+        memory.check_fits(program, finest, analyzed=analyzed, fixed=weight_bytes(problem))
 
 
-def _weight_bytes(problem: Problem) -> int:
+def analyzed_chunk(programs: Programs, problem: Problem, *, every: int | None) -> tuple[Program, Scale]:
+    """Return a small program that tells what a large one takes, and its scale."""
+    # One of the scales is analyzed if there is one of about that size, since it will be compiled anyway; else a square.
+    most = memory.ANALYZED_SIZE
+    near = [scale for scale in problem.scales if 0.75 * most <= scale.size <= most]
+    analyzed = near[-1] if near else Scale(most, most, most, problem.scales[-1].steps)
+    steps = chunk_length(analyzed.steps, every=every)
+    return programs.chunk(problem, analyzed, steps=steps, size=1), analyzed
+
+
+def weight_bytes(problem: Problem) -> int:
+    """Return how much memory the network's weights take."""
     return sum(array.nbytes for array in jax.tree.leaves(problem.loaded.network))
 
 
@@ -294,14 +313,16 @@ class Run:
     steps: list[int] = field(default_factory=list)  # done at each scale that was begun
     seconds: dict[str, float] = field(default_factory=lambda: {"compile": 0.0, "optimize": 0.0})  # of all pairs
     stopped: bool = False  # by `tell`, before the last step
+    file: StateFile | None = None  # of a single image's state
     _state: Any = field(init=False, default=None)
 
     def solve(self) -> list[Result | UserError]:
         """Work through the scales; return what became of each pair, or raise an `OutOfMemoryError`."""
-        for scale in self.problem.scales:
-            if not self._over:
+        self._resume()
+        for place, scale in enumerate(self.problem.scales):
+            if not self._over and self.steps[place : place + 1] != [scale.steps]:
                 with memory.explained(scale.size):
-                    self._solve_scale(scale)
+                    self._solve_scale(place)
         with memory.explained(self.scale.size):
             images = self.images()
         return [self.failures.get(place) or self._result(place, image) for place, image in enumerate(images)]
@@ -330,18 +351,35 @@ class Run:
     def _over(self) -> bool:
         return self.stopped or len(self.failures) == len(self.pairs)
 
-    def _solve_scale(self, scale: Scale) -> None:
-        place, began = len(self.steps), time.perf_counter()
-        programs, problem, size = self.programs, self.problem, self.size
+    def _resume(self) -> None:
+        """Take up the state of an earlier process, if there is one."""
+        programs, problem = self.programs, self.problem
+        found = self.file and self.file.read(
+            lambda record: programs.shapes(problem, problem.scales[len(record["steps"]) - 1])
+        )
+        if found:
+            state, self.histories, record = found
+            self.steps, self.seconds = record["steps"], record["seconds"]
+            self._state = programs.placed(state, self.scale)
+
+    def _keep(self) -> None:
+        if self.file is not None and (self.file.due() or self.stopped):
+            self.file.write(self._state, self.histories, {"steps": self.steps, "seconds": self.seconds})
+
+    def _solve_scale(self, place: int) -> None:
+        began = time.perf_counter()
+        programs, problem, size, scale = self.programs, self.problem, self.size, self.problem.scales[place]
         program = programs.chunk(problem, scale, steps=self._length(scale.steps), size=size)
         sharing = 1 if programs.mapping is None else memory.sharing()
-        memory.check_fits(program, scale, fixed=_weight_bytes(problem), sharing=sharing)
+        memory.check_fits(program, scale, fixed=weight_bytes(problem), sharing=sharing)
         targets = programs.put([programs.targets(pair, place) for pair in self.pairs], size=size)
-        if self._state is None:
+        if place < len(self.steps):
+            pass  # resumed
+        elif self._state is None:
             self._state = programs.start(problem, programs.put([pair.start for pair in self.pairs], size=size))
         else:
             self._state = programs.carry(problem, self._state, scale)
-        self.steps.append(0)
+        self.steps += [0] * (place == len(self.steps))
         self.seconds["compile"] += time.perf_counter() - began
         while self.steps[-1] < scale.steps and not self._over:
             self._take_chunk(scale, targets)
@@ -360,6 +398,7 @@ class Run:
         if not self._over:
             # After the last step there is nothing to stop.
             self.stopped = self.tell(self, length, took) and self.step < sum(s.steps for s in self.problem.scales)
+            self._keep()
 
     def _length(self, remaining: int) -> int:
         most = self.programs.longest(self.scale if self.steps else self.problem.scales[0])

@@ -66,6 +66,16 @@ def check_fits(program: Program, scale: Scale, *, fixed: int, analyzed: Scale | 
         raise OutOfMemoryError(f"{rule} and {_gib(free)} free: {_cure(fitting)}.")
 
 
+def check_host(needed: float, scale: Scale) -> None:
+    """Raise an error if the host has no room for the image, gradient and state of a run in tiles."""
+    free = HEADROOM * psutil.virtual_memory().available
+    if needed > free:
+        rule = f"image and state must fit into the host's memory, got {_gib(needed)} needed at size {scale.size}"
+        size = int(scale.size * math.sqrt(free / needed)) // 16 * 16
+        cure = f"pass --size {size} or less, or --solver adam, which keeps three images instead of L-BFGS's dozens"
+        raise OutOfMemoryError(f"{rule} and {_gib(free)} free: {cure}.")
+
+
 def largest_batch(one: int, many: int, *, size: int, free: float) -> int:
     """Return the largest batch whose needs, measured for two sizes of it, fit; at least 1.
 

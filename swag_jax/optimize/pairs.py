@@ -94,8 +94,8 @@ class PreparedPair:
     problem: Problem
     settings: StylizeSettings
     shape: tuple[int, int]  # of the result; those of the finest scale, unless shapes are snapped
-    contents: tuple[AnyHostImage, ...]  # at each scale
-    styles: tuple[tuple[AnyHostImage, ...], ...]  # at each scale
+    contents: Sequence[AnyHostImage]  # at each scale
+    styles: Sequence[tuple[AnyHostImage, ...]]  # at each scale
     regions: tuple[tuple[AnyHostMask, ...], ...]  # where each style goes, at each scale
     style_masks: tuple[tuple[AnyHostMask, ...], ...]  # what counts of each style, at each scale
     start: AnyHostImage  # of the first scale
@@ -105,9 +105,15 @@ class PreparedPair:
 
 
 class Reader:
-    """Makes pairs ready, in any thread. Images and networks that several pairs share are read once."""
+    """Makes pairs ready, in any thread. Images and networks that several pairs share are read once.
 
-    def __init__(self, *, max_shapes: int | None = None):
+    Args:
+        lazy: Whether arrays are not copied, and images are resized when they are needed, and not kept: for one pair of
+            images so large that memory counts.
+    """
+
+    def __init__(self, *, max_shapes: int | None = None, lazy: bool = False):
+        self.lazy = lazy
         self.max_shapes = max_shapes  # see `snapped`; `None`: any number
         self._images: Latest[AnyHostImage] = Latest(capacity=REMEMBERED)
         self._networks: Latest[Any] = Latest(capacity=REMEMBERED)
@@ -150,9 +156,10 @@ class Reader:
             problem=problem,
             settings=settings,
             shape=fitted(content.shape[0], content.shape[1], settings.size),
-            contents=tuple(self._resized(content, content_key, shape) for shape in problem.shapes),
-            styles=tuple(
-                tuple(self._resized(x, (style_key, i), shapes[i][at]) for i, x in enumerate(styles)) for at in at_scales
+            contents=self._each(lambda shape: self._resized(content, content_key, shape), problem.shapes),
+            styles=self._each(
+                lambda at: tuple(self._resized(x, (style_key, i), shapes[i][at]) for i, x in enumerate(styles)),
+                at_scales,
             ),
             regions=tuple(tuple(resize(mask, *shape) for mask in regions) for shape in problem.shapes),
             style_masks=tuple(tuple(resize(x, *shapes[i][at]) for i, x in enumerate(style_masks)) for at in at_scales),
@@ -178,7 +185,7 @@ class Reader:
     def _image(self, image: ImageSource, what: str) -> AnyHostImage:
         """Return an image, read once."""
         if not callable(image):
-            return host_image(image, what)
+            return host_image(image, what, copy=not self.lazy)
         return self._images.get((what, image), lambda: host_image(called(image, what), what))
 
     def _masks(self, masks: Sequence[MaskSource], what: str) -> list[AnyHostMask]:
@@ -190,8 +197,26 @@ class Reader:
                 )
         return found
 
+    def _each(self, make: Callable[[Any], Any], keys: Sequence[Any]) -> Sequence[Any]:
+        return _Made(make, keys) if self.lazy else tuple(map(make, keys))
+
     def _resized(self, image: AnyHostImage, key: Hashable, shape: tuple[int, int]) -> AnyHostImage:
+        if self.lazy:
+            return image if image.shape[:2] == shape else resize(image, *shape)
         return self._images.get((key, shape), lambda: resize(image, *shape))
+
+
+class _Made(Sequence[Any]):
+    """Values that are made whenever they are asked for."""
+
+    def __init__(self, make: Callable[[Any], Any], keys: Sequence[Any]):
+        self._make, self._keys = make, keys
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._make(self._keys[place])
 
 
 def _check_numbers(pair: Pair, styles: int) -> None:
@@ -239,7 +264,8 @@ def _start(
     pair: Pair, content: AnyHostImage, style: AnyHostImage, init: AnyHostImage | None, shape: tuple[int, int]
 ) -> AnyHostImage:
     if init is not None or pair.settings.init == "content":
-        return resize(content if init is None else init, *shape)
+        start = content if init is None else init
+        return start if start.shape[:2] == shape else resize(start, *shape)
     key = jax.random.key(pair.settings.seed) if pair.key is None else pair.key
     if pair.settings.init == "noise":
         return np.asarray(jax.random.uniform(key, (*shape, 3), jnp.float32))

@@ -46,6 +46,7 @@ class Result:
         sizes: Height and width of each scale, coarse to fine.
         steps: Taken at each scale.
         status: `done`, or `stopped` by the callback.
+        tile: Side in pixels of the tiles that large scales were solved in; 0: every scale was solved whole.
         source: Where the network's weights came from.
         seconds: By phase: `load` (network and images), `compile` and `optimize`.
     """
@@ -58,6 +59,7 @@ class Result:
     settings: StylizeSettings
     source: Source
     seconds: dict[str, float]
+    tile: int = 0
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ Scales that are no larger than a tile are solved whole.
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,7 +37,8 @@ from swag_jax.losses.parts import (
     style_sums,
     together,
 )
-from swag_jax.optimize.engine import Programs, blend_of
+from swag_jax.optimize import memory
+from swag_jax.optimize.engine import Programs, analyzed_chunk, blend_of, weight_bytes
 from swag_jax.optimize.pairs import PreparedPair, Problem
 from swag_jax.optimize.pyramid import Scale
 from swag_jax.optimize.solvers import Solver
@@ -232,6 +234,10 @@ class TiledPrograms(Programs):
         """Leave what tiles are compared with in host memory."""
         return trees[0] if isinstance(trees[0], TiledTargets) else super().put(trees, size=size)
 
+    def placed(self, state: Any, scale: Scale) -> Any:
+        """Return the arrays of a state where its steps are taken."""
+        return _on_host(state) if self.is_tiled(scale) else super().placed(state, scale)
+
     def start(self, problem: Problem, images: Any) -> Any:
         """Return the solver's state before the first step."""
         return super().start(problem, _on_host(images) if self.is_tiled(problem.scales[0]) else images)
@@ -299,6 +305,31 @@ class TiledPrograms(Programs):
             layer: Target(x if apart else jnp.tensordot(weights, x, axes=1), temperatures[layer])
             for layer, x in stacked.items()
         }
+
+
+SIDES = (2048, 1024, 512, 256)
+"""Sides that are tried if none is asked for. Our choice."""
+
+
+def fitting_side(programs: Programs, problem: Problem, *, every: int | None) -> int | None:
+    """Return the largest of `SIDES` whose windows fit into the device's memory; `None` if none does."""
+    program, analyzed = analyzed_chunk(programs, problem, every=every)
+    fixed, halo = weight_bytes(problem), reach(problem.loaded.network, problem.objective.layers)
+    growing = max(memory.needed_bytes(program) - fixed, 0) / analyzed.pixels
+    free = memory.HEADROOM * memory.free_bytes() / memory.sharing()
+    fitting = (
+        side for side in SIDES if side < problem.scales[-1].size and fixed + growing * (side + 2 * halo) ** 2 <= free
+    )
+    return next(fitting, None)
+
+
+def check_host_memory(problem: Problem) -> None:
+    """Raise an `OutOfMemoryError` if the host has no room for the state of an image that is solved in tiles."""
+    finest = problem.scales[-1]
+    image = jax.ShapeDtypeStruct((finest.height, finest.width, 3), jnp.float32)
+    state = jax.eval_shape(functools.partial(problem.solver.init, terms=problem.objective.terms), image)
+    arrays = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state)) / math.prod(image.shape) + 2
+    memory.check_host(arrays * math.prod(image.shape) * 4, finest)
 
 
 def find_grams(
