@@ -21,7 +21,8 @@ class Stylize(MaskedPairFlags, Quiet):
     """One image by optimization.
 
     Paint the CONTENT image in the manner of one or more STYLE images. Ctrl-C and SIGTERM stop early and keep the image
-    so far, with exit codes 130 and 143.
+    so far, with exit codes 130 and 143. A run of more than five minutes keeps its state in OUT.state, from which the
+    same command resumes it, also after a kill.
     """
 
     usage: ClassVar[str] = "swag-jax stylize CONTENT STYLE [STYLE ...] -o OUT [flags]"
@@ -30,6 +31,11 @@ class Stylize(MaskedPairFlags, Quiet):
     styles: tuple[Path, ...] = word("STYLE", "A painting; several are mixed")
     output: Path = flag("The result: .png, .jpg, .jpeg, .webp, .tif or .tiff", short="-o", metavar="OUT")
     every: int | None = flag("Also write the image after every N steps, as OUT-00N", None)
+    tile: int | None = flag(
+        "Side in pixels of the tiles that larger images are solved in, with the same result; 0: never; by default, "
+        "only if the whole does not fit into memory",
+        None,
+    )
     report: Path | None = flag("Write settings, weights, losses, seconds and versions here", None, metavar="FILE.json")
 
     def run(self) -> ExitCode:
@@ -46,6 +52,7 @@ class Stylize(MaskedPairFlags, Quiet):
             with display:
                 result = self.make(callback)
         line = f"wrote {self.output} in {clock(sum(result.seconds.values()))}"
+        line += f", in tiles of {result.tile} px" if result.tile else ""
         if result.status == "stopped":
             height, width = result.image.shape[:2]
             line += f", stopped at step {sum(result.steps)} of {result.settings.steps} ({width}x{height})"
@@ -76,6 +83,8 @@ class Stylize(MaskedPairFlags, Quiet):
             style_masks=style_masks,
             callback=tell,
             every=self.every,
+            tile=self.tile,
+            state_file=_state_file(self.output),
         )
         write_result(self.output, result.image, alpha)
         if self.report is not None:
@@ -94,10 +103,19 @@ def _check(command: Stylize, settings: StylizeSettings, init: Path | None) -> No
         raise error("--every must be at least 1", got=every)
     snapshots = [_snapshot(output, step) for step in range(every, settings.steps, every)] if every else []
     check_outputs(
-        [("-o", output), ("--report", command.report), *labeled("--every", snapshots)],
+        [
+            ("-o", output),
+            ("--report", command.report),
+            ("the state of -o", _state_file(output)),
+            *labeled("--every", snapshots),
+        ],
         [("CONTENT", command.content), *labeled("STYLE", command.styles), ("--init", init), *command.mask_files()],
         weights=[settings.weights],
     )
+
+
+def _state_file(output: Path) -> Path:
+    return output.with_name(f"{output.name}.state")
 
 
 def _snapshot(output: Path, step: int) -> Path:
@@ -115,6 +133,7 @@ def _report(command: Stylize, result: Result) -> dict[str, Any]:
         "output": str(command.output),
         "status": result.status,
         "settings": asdict(result.settings),
+        "tile": result.tile,
         "layers": list(result.settings.full_objective.layers),
         "weights": {**asdict(result.source), "description": result.source.describe(), "advice": result.source.advice()},
         "scales": [{"height": h, "width": w, "steps": n} for (h, w), n in zip(result.sizes, result.steps, strict=True)],

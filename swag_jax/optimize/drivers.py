@@ -128,8 +128,8 @@ def stylize(
         tile: Side in pixels of the tiles that larger scales are solved in, with the same result to rounding, one on
             each device at a time, and images in host memory; 0: never in tiles; default: only if the whole does not
             fit into the device's memory.
-        state_file: Where the run keeps its state every five minutes, and when it is stopped. If it is there already,
-            the run is resumed. It is removed at the end.
+        state_file: Where the run keeps its state every five minutes, and when it is stopped after more than that. If
+            the file is there already, the run is resumed. It is removed at the end.
 
     Returns:
         The image at the content's aspect ratio with `settings.size` as its longer side, and the run's record.

@@ -363,7 +363,9 @@ class Run:
             self._state = programs.placed(state, self.scale)
 
     def _keep(self) -> None:
-        if self.file is not None and (self.file.due() or self.stopped):
+        # A short run that is stopped leaves no file.
+        is_long = self.file is not None and sum(self.seconds.values()) >= self.file.seconds
+        if self.file is not None and (self.file.due() or (self.stopped and is_long)):
             self.file.write(self._state, self.histories, {"steps": self.steps, "seconds": self.seconds})
 
     def _solve_scale(self, place: int) -> None:

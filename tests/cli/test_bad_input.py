@@ -195,7 +195,7 @@ def test_overflowing_weights_name_step_and_term(refused, checkpoint):
 @pytest.mark.parametrize("flags", [(), ("--smallest-size", 30000)])
 def test_out_of_memory_is_refused_before_any_work(refused, monkeypatch, flags):
     monkeypatch.setattr("swag_jax.optimize.pairs.resize", None)
-    problem = refused("--size", 30000, *flags)
+    problem = refused("--size", 30000, "--tile", 0, *flags)
     found = re.search(r"a run must fit into memory, got (\d+)\.\d GiB needed at size 30000 and .* GiB free", problem)
     assert int(found[1]) > 500
     assert re.search(r"pass --size \d+ or less, or --precision bfloat16\.$", problem)
@@ -204,11 +204,13 @@ def test_out_of_memory_is_refused_before_any_work(refused, monkeypatch, flags):
 def test_the_size_named_fits(refused, stylize, monkeypatch):
     monkeypatch.setattr(memory, "free_bytes", lambda: 60 * 2**20)
     monkeypatch.setattr(memory, "ANALYZED_SIZE", 64)
-    found = re.search(r"needed at size 400 and 0\.1 GiB free: pass --size (\d+) or less", refused("--size", 400))
+    found = re.search(
+        r"needed at size 400 and 0\.1 GiB free: pass --size (\d+) or less", refused("--size", 400, "--tile", 0)
+    )
     size = int(found[1])
     assert 64 <= size < 400
-    assert stylize("--size", size, "--steps", 2).code == 0
-    assert "must fit into memory" in refused("--size", round(1.2 * size))
+    assert stylize("--size", size, "--steps", 2, "--tile", 0).code == 0
+    assert "must fit into memory" in refused("--size", round(1.2 * size), "--tile", 0)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import jax
@@ -242,6 +245,44 @@ def test_a_stop_is_one_line_where_nothing_else_is_printed(stylize, interrupting,
     printed = stylize("--steps", 40, "--every", 2, "--quiet")
     assert (printed.code, printed.err, printed.out) == (code, f"{line}\n", "")
     assert (tmp_path / "out.png").exists() == (presses == 1)
+
+
+def test_tiles_give_the_image_of_the_whole(stylize, tmp_path):
+    whole, tiled = (
+        stylize("--tile", 0),
+        stylize("--tile", 32, "--report", tmp_path / "r.json", output=tmp_path / "t.png"),
+    )
+    assert whole.code == tiled.code == 0
+    assert ", in tiles of 32 px" in tiled.err.splitlines()[-1]
+    assert " tiles " not in whole.err
+    assert json.loads((tmp_path / "r.json").read_text())["tile"] == 32
+    np.testing.assert_allclose(read_image(tmp_path / "t.png"), read_image(tmp_path / "out.png"), atol=1.5 / 255)
+    assert "tile must be at least 32, got 8" in stylize("--tile", 8).problem
+
+
+def test_a_killed_process_is_resumed(process, images, tmp_path):
+    words = ("stylize", images / "content.png", images / "style.png", "-o", tmp_path / "out.png", "--tile", 32)
+    small = ("--size", 48, "--steps", 60, "--solver", "adam", "--every", 1)
+    small += ("--style-layers", "relu1_1,relu1_2", "--content-layers", "relu1_2")
+    often = "from swag_jax.optimize.state_file import StateFile; StateFile.due = lambda _: True; "
+    code = often + "import sys; from swag_jax.cli import main; sys.exit(main(sys.argv[1:]))"
+    running = subprocess.Popen([sys.executable, "-c", code, *map(str, (*words, *small))])
+    state = tmp_path / "out.png.state"
+    while not state.exists():
+        assert running.poll() is None
+        time.sleep(0.01)
+    running.kill()
+    assert running.wait() == -signal.SIGKILL
+    assert not (tmp_path / "out.png").exists()
+    before = {path.name for path in tmp_path.glob("out-*.png")}
+    for path in tmp_path.glob("out-*.png"):
+        path.unlink()
+    resumed = process(*words, *small)
+    assert resumed.code == 0, resumed.err
+    assert not state.exists()
+    after = {path.name for path in tmp_path.glob("out-*.png")}
+    assert "out-00001.png" in before - after  # steps that are done are not taken again
+    assert "out-00059.png" in after
 
 
 def test_a_process_stops_on_sigint(process, images, tmp_path):

@@ -1,6 +1,7 @@
 """Images in tiles: loss, gradient and result are those of the whole, on any number of devices, after any kill."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from swag_jax.losses import Objective
 from swag_jax.optimize import OutOfMemoryError, Pair, StylizeSettings, memory, stylize
 from swag_jax.optimize.engine import Programs, objective_with_gradient
 from swag_jax.optimize.pairs import Reader
+from swag_jax.optimize.state_file import StateFile
 from swag_jax.optimize.tiles import TiledPrograms, reach
 from swag_jax.smoothing import Smoothing
 
@@ -183,7 +185,8 @@ def test_a_killed_run_ends_with_the_same_bits(tile, step, tmp_path, monkeypatch)
     assert not file.exists()
 
 
-def test_the_state_of_another_run_is_refused_and_kept(tmp_path):
+def test_the_state_of_another_run_is_refused_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("swag_jax.optimize.drivers.StateFile", functools.partial(StateFile, seconds=0))
     file = tmp_path / "run.state"
     stop = {"callback": lambda _: True, "every": 1, "state_file": file}
     assert stylize(CONTENT, STYLE, settings=SETTINGS, **stop).status == "stopped"
@@ -194,3 +197,9 @@ def test_the_state_of_another_run_is_refused_and_kept(tmp_path):
     file.write_bytes(before[: len(before) // 2])
     with pytest.raises(ValueError, match=r"run.state must hold the state of a run, got damage"):
         stylize(CONTENT, STYLE, settings=SETTINGS, state_file=file)
+
+
+def test_a_short_run_that_is_stopped_leaves_no_state(tmp_path):
+    file = tmp_path / "run.state"
+    assert stylize(CONTENT, STYLE, settings=SETTINGS, callback=lambda _: True, every=1, state_file=file).steps == (1,)
+    assert not file.exists()
