@@ -93,6 +93,19 @@ class Compute:
         return kernels.max_pool(x, size=size, stride=stride, padding=edges, kernels=self.kernels)
 
 
+@jax.custom_jvp
+def relu(x: Activations) -> Activations:
+    """Return max(x, 0); its gradient reads the result, so that x itself need not be kept, nor written to memory."""
+    return jnp.maximum(x, 0)
+
+
+@relu.defjvp
+def _tangent_of_relu(primals, tangents):
+    (x,), (of_x,) = primals, tangents
+    y = relu(x)
+    return y, jnp.where(y != 0, of_x, 0)
+
+
 def kaiming_normal(rngs: nnx.Rngs, shape: tuple[int, int, int, int]) -> Kernel:
     """Draw a kernel from N(0, 2 / fan_out): torchvision's rule for VGG and ResNet convolutions."""
     fan_out = shape[0] * shape[1] * shape[3]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from swag_jax._types import Activations
-from swag_jax.backbones._layers import Conv, Convolution, half_padding
+from swag_jax.backbones._layers import Conv, Convolution, half_padding, relu
 from swag_jax.backbones._network import Backbone
 
 # Output channels, kernel size and stride: torchvision/models/alexnet.py.
@@ -64,7 +64,7 @@ class AlexNet(Backbone):
         if name.startswith("conv"):
             layer: Convolution = getattr(self, name)
             return layer(x, self.compute, padding=_FIRST_PADDING if name == "conv1" else None)
-        return jax.nn.relu(x) if name.startswith("relu") else self.compute.max_pool(x, size=3, stride=2)
+        return relu(x) if name.startswith("relu") else self.compute.max_pool(x, size=3, stride=2)
 
     def minimum_size(self, layers: Iterable[str]) -> int:
         """Return the smallest image side, in pixels, that gives the deepest of `layers` a whole position."""

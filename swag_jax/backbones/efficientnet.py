@@ -19,7 +19,7 @@ from flax import nnx
 
 from swag_jax._checks import check_name
 from swag_jax._types import Activations, Padding
-from swag_jax.backbones._layers import ConvNorm, kaiming_normal, normal
+from swag_jax.backbones._layers import ConvNorm, kaiming_normal, normal, relu
 from swag_jax.backbones._network import Backbone
 
 Activation: TypeAlias = Literal["relu6", "relu"]
@@ -111,7 +111,7 @@ class EfficientNetLite0(Backbone):
         if layer.place == "closes":
             y = carried + y if layer.adds else y
             return y, y
-        y = jax.nn.relu6(y) if self.activation == "relu6" else jax.nn.relu(y)
+        y = jax.nn.relu6(y) if self.activation == "relu6" else relu(y)
         return (carried if layer.place == "inside" else y), y
 
     def _read(self, x: tuple[Activations, Activations]) -> Activations:

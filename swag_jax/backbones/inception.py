@@ -12,14 +12,13 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from swag_jax._checks import check_name
 from swag_jax._types import Activations
 from swag_jax.backbones import kernels
-from swag_jax.backbones._layers import Compute, ConvNorm, Convolution, Draw, kaiming_normal, normal
+from swag_jax.backbones._layers import Compute, ConvNorm, Convolution, Draw, kaiming_normal, normal, relu
 from swag_jax.backbones._network import Backbone, cut
 
 Initialization: TypeAlias = Literal["torchvision", "kaiming"]
@@ -68,7 +67,7 @@ class Branched(nnx.Module):
                     y = pooled
                     continue
                 if name not in known:
-                    known[name] = jax.nn.relu(getattr(self, name)(y, compute))
+                    known[name] = relu(getattr(self, name)(y, compute))
                 y = known[name]
             branches.append(y)
         return jnp.concatenate(branches, -1)
@@ -100,7 +99,7 @@ class _Inception(Backbone):
         layer: Convolution | Branched = getattr(self, name)
         if isinstance(layer, Branched):
             return layer(x, self._pooled(name, x), self.compute)
-        return jax.nn.relu(layer(x, self.compute))
+        return relu(layer(x, self.compute))
 
     @abc.abstractmethod
     def _pool(self, name: str, x: Activations) -> Activations:

@@ -10,12 +10,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-import jax
 from flax import nnx
 
 from swag_jax._checks import check_name, error
 from swag_jax._types import Activations
-from swag_jax.backbones._layers import Compute, Conv, ConvNorm
+from swag_jax.backbones._layers import Compute, Conv, ConvNorm, relu
 from swag_jax.backbones._network import Backbone
 
 BlockName: TypeAlias = Literal["bottleneck", "basic"]
@@ -172,13 +171,13 @@ class Block(nnx.Module):
     def __call__(self, x: Activations, compute: Compute) -> Activations:
         """Apply the block."""
         *first, last = (getattr(self, name) for name in self.names)
-        y = jax.nn.relu(x) if self.architecture.pre_relu else x
+        y = relu(x) if self.architecture.pre_relu else x
         for layer in first:
-            y = jax.nn.relu(layer(y, compute))
+            y = relu(layer(y, compute))
         y = last(y, compute)
         if self.architecture.residual:
             y = (self.shortcut(x, compute) if self.projects else x) + y
-        return y if self.architecture.pre_relu else jax.nn.relu(y)
+        return y if self.architecture.pre_relu else relu(y)
 
 
 class ResNet(Backbone):
@@ -201,7 +200,7 @@ class ResNet(Backbone):
     def _apply(self, name: str, x: Activations) -> Activations:
         if name == "conv1":
             y = self.conv1(x, self.compute)
-            return y if self.architecture.pre_relu else jax.nn.relu(y)
+            return y if self.architecture.pre_relu else relu(y)
         if name == "pool1" and self.architecture.stem == "7x7":
             return self.compute.max_pool(x, size=3, stride=2, padding=1)
         if name.startswith("pool"):
@@ -209,4 +208,4 @@ class ResNet(Backbone):
         return getattr(self, name)(x, self.compute)
 
     def _read(self, x: Activations) -> Activations:
-        return jax.nn.relu(x) if self.architecture.pre_relu else x
+        return relu(x) if self.architecture.pre_relu else x

@@ -6,14 +6,13 @@ Five blocks of 3x3 convolutions, each followed by a ReLU, each block closed by a
 
 from typing import Any, ClassVar, Literal, TypeAlias
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from swag_jax._checks import check_name
 from swag_jax._types import Activations, Border
 from swag_jax.backbones import kernels
-from swag_jax.backbones._layers import Conv, Convolution
+from swag_jax.backbones._layers import Conv, Convolution, relu
 from swag_jax.backbones._network import Backbone
 
 Pooling: TypeAlias = Literal["max", "average"]
@@ -76,7 +75,7 @@ class VGG(Backbone):
     def _apply(self, name: str, x: Activations) -> Activations:
         if name.startswith("conv"):
             return self._convolve(name, x)
-        return jax.nn.relu(x) if name.startswith("relu") else self._pool(x)
+        return relu(x) if name.startswith("relu") else self._pool(x)
 
     def _convolve(self, name: str, x: Activations) -> Activations:
         layer: Convolution = getattr(self, name)
