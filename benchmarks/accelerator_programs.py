@@ -33,9 +33,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import swag_jax as swag
 from swag_jax import backbones
+from swag_jax._tiles import grid
 from swag_jax.backbones import Precision
 from swag_jax.features import extract
+from swag_jax.losses.parts import ContentPart, PartTargets
 from swag_jax.optimize.engine import take_steps
+from swag_jax.optimize.tiles import gradient_of_part, reach, sums_of_part
 
 RESULTS = Path(__file__).parent / "results" / "accelerator_programs.json"
 
@@ -141,12 +144,20 @@ def loop_instructions(text: str) -> list[Instruction]:
     return sorted(largest, key=lambda each: each.moved, reverse=True)
 
 
+def entry_instructions(text: str) -> list[Instruction]:
+    """Return the instructions of a program without a loop, largest first."""
+    lines = [line.strip() for line in text[text.index("\nENTRY ") :].splitlines()[2:]]
+    found = _instructions([line for line in lines if line.startswith(("%", "ROOT"))], inputs=True)
+    return sorted(found, key=lambda each: each.moved, reverse=True)
+
+
 def moved(instructions: list[Instruction]) -> int:
     """Return the bytes that all of them read and write."""
     return sum(each.moved for each in instructions)
 
 
-def _instructions(lines: list[str]) -> list[Instruction]:
+def _instructions(lines: list[str], *, inputs: bool = False) -> list[Instruction]:
+    # In a loop, what is read of its parameter comes through `get-tuple-element`, which is counted.
     made = dict[str, tuple[str, str, str]]()
     for line in lines:
         if match := re.match(r"(?:ROOT )?%?([\w.\-]+) = (\([^=]*?\)|\S+) ([\w\-]+)\(", line):
@@ -156,7 +167,9 @@ def _instructions(lines: list[str]) -> list[Instruction]:
         if operation in FREE:
             continue
         operands = re.findall(r"%([\w.\-]+)", line.split(f"{operation}(", 1)[1].split("), ")[0])
-        read = sum(shape_bytes(made[each][0]) for each in operands if each in made and made[each][1] != "parameter")
+        read = sum(
+            shape_bytes(made[each][0]) for each in operands if each in made and (inputs or made[each][1] != "parameter")
+        )
         target = re.search(r'custom_call_target="([^"]*)"', line)
         fused = f"fusion:{re.sub(r'[.0-9]+$', '', name)}" if operation == "fusion" else operation
         origin = re.search(r'op_name="([^"]*)"', line)
@@ -231,6 +244,52 @@ def program(case: Case, device: Device) -> tuple[Any, dict[str, float]]:
     return compiled, {"bound": bound, "operations": case.pairs * cost.get("flops", float("nan"))}
 
 
+SIDE, GIGAPIXEL = 2048, 2**15
+"""Side of a tile and of an image of 2^30 pixels."""
+
+
+def tiled_reading(backbone: str, device: Device) -> dict[str, Any]:
+    """Compile both passes over the tiles of a gigapixel, and return what a step costs one device at least.
+
+    Gradients and the solver's state are in host memory; the device holds weights, one window, and what its passes take.
+    """
+    objective = next(p for p in swag.presets.PRESETS.values() if p.backbone == backbone).objective.for_backbone(
+        backbone
+    )
+    options: dict[str, Any] = {"pooling": "average"} if backbone.startswith("vgg") else {}
+    compute = backbones.Compute(precision="bfloat16", kernels="xla")
+    network = backbones.create(backbone, until=objective.layers[-1], compute=compute, **options).frozen()
+    cuts = grid(GIGAPIXEL, GIGAPIXEL, side=SIDE, halo=reach(network, objective.layers), stride=max(network.strides))
+    window, inner = jax.ShapeDtypeStruct((*cuts.window, 3), jnp.float32), jax.ShapeDtypeStruct((2, 2), jnp.int32)
+    targets = jax.eval_shape(functools.partial(_part_targets, objective=objective), network, window)
+    sums = jax.eval_shape(functools.partial(sums_of_part, objective=objective), network, targets, (window,), inner, {})
+    peaks = {name: found.peak for name, found in sums.items() if name != "variation"}
+    place = NamedSharding(Mesh(np.array(_devices(device)).reshape(-1)[:1], ("devices",)), PartitionSpec())
+    found: dict[str, Any] = {"backbone": backbone, "tiles": len(cuts.tiles), "window": cuts.window}
+    passes = {
+        "sums": (sums_of_part, (network, targets, (window,), inner, {})),
+        "gradient": (gradient_of_part, (network, (targets, peaks, sums), (window, window), inner, {})),
+    }
+    for name, (function, arguments) in passes.items():
+        there = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), arguments)
+        compiled = jax.jit(functools.partial(function, objective=objective)).lower(*there).compile()
+        memory, size = compiled.memory_analysis(), moved(entry_instructions(compiled.as_text()))
+        cost: Mapping[str, float] = (
+            jax.jit(functools.partial(function, objective=objective)).lower(*arguments).cost_analysis() or {}
+        )
+        seconds = len(cuts.tiles) * max(size / device.bandwidth, cost.get("flops", float("nan")) / device.peak)
+        held = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
+        found[name] = {"least_seconds": round(seconds, 1), "gigabytes": round(held / 1e9, 1)}
+    return found
+
+
+def _part_targets(network: Any, image: Any, *, objective: Any) -> PartTargets:
+    none = jnp.zeros(())
+    content = {layer: ContentPart(none, none, none, none, none, none) for layer in objective.content_layers}
+    style = swag.make_targets(network, image, [image], objective=objective).style
+    return PartTargets(content, style)
+
+
 def _devices(device: Device) -> Any:
     if device.platform == "cuda":
         found = topologies.get_topology_desc(platform="cuda", target_config=H200, topology=device.topology)
@@ -298,10 +357,17 @@ def main() -> None:
         for each in instructions[: arguments.show]:
             print(f"  {each.moved / 1e6:7.0f} MB  {each.kind:38s} {each.shape:60s} {each.origin}")
     print(table(found))
+    tiled = [tiled_reading(name, device) for name in dict.fromkeys(case.backbone for case in chosen)]
+    print(f"a step of {GIGAPIXEL} x {GIGAPIXEL} pixels, in tiles: {json.dumps(tiled, indent=1)}")
     if arguments.backbone is None:
         known: dict[str, Any] = {"note": "compiled only; nothing ran"}
         known |= json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        known[arguments.device] = {"jax": jax.__version__, "date": time.strftime("%Y-%m-%d"), "programs": found}
+        known[arguments.device] = {
+            "jax": jax.__version__,
+            "date": time.strftime("%Y-%m-%d"),
+            "programs": found,
+            "gigapixel": tiled,
+        }
         RESULTS.write_text(json.dumps(known, indent=1) + "\n")
 
 

@@ -161,14 +161,14 @@ class TiledTargets:
         early = objective.content_weight and any(
             objective.smoothing.at(layer).kind in GLOBAL_AXES for layer in objective.content_layers
         )
-        of_part = functools.partial(_sums, objective=objective)
+        of_part = functools.partial(sums_of_part, objective=objective)
         seen = (image, self.content) if early else (image,)
         sums = functools.reduce(together, (found for _, found in passes.run(of_part, parts, *seen, masks=masks)))
         sums = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), sums)
         cotangents = jax.grad(lambda sums: loss_of_sums(sums, parts, shapes, objective=objective)[0])(sums)
         peaks = {name: found.peak for name, found in sums.items() if name != "variation"}
-        gradient, distances = np.zeros_like(image), dict[str, float]()
-        of_part = functools.partial(_gradient, objective=objective)
+        gradient, distances = _zeros(image.shape), dict[str, float]()
+        of_part = functools.partial(gradient_of_part, objective=objective)
         for tile, (own, found) in passes.run(of_part, (parts, peaks, cotangents), image, self.content, masks=masks):
             window = passes.grid.cut(gradient, tile)
             window += own
@@ -177,12 +177,19 @@ class TiledTargets:
         return loss_of_sums(sums, parts, shapes, objective=objective), gradient
 
 
-def _sums(network, targets, windows, inner, masks, *, objective: Objective) -> AllSums:
+def sums_of_part(network, targets, windows, inner, masks, *, objective: Objective) -> AllSums:
+    """Return the sums of one tile, given its window, and the content's if that must be seen. Pure."""
     image, content = windows if len(windows) == 2 else (*windows, None)
     return part_sums(network, targets, image, content, inner, masks, objective=objective)
 
 
-def _gradient(network, shared, windows, inner, masks, *, objective: Objective) -> Any:
+def gradient_of_part(network, shared, windows, inner, masks, *, objective: Objective) -> Any:
+    """Return what one tile adds to its window's gradient, and its distances from the content. Pure.
+
+    Args:
+        shared: Targets, peaks by term, and the loss's derivatives by the sums.
+        windows: Of the image and of the content.
+    """
     targets, peaks, cotangents = shared
     image, content = windows
 
@@ -204,7 +211,6 @@ class TiledPrograms(Programs):
         self.side = side
         self._networks_everywhere: dict[Any, Any] = {}
         self._advance = jax.jit(_advanced, static_argnames="solver", donate_argnames="state")
-        self._point = jax.jit(lambda state, *, solver: solver.point(state), static_argnames="solver")
 
     def is_tiled(self, scale: Scale) -> bool:
         """Tell whether a scale is solved in tiles."""
@@ -225,7 +231,8 @@ class TiledPrograms(Programs):
     ) -> tuple[Any, dict[str, np.ndarray]]:
         losses: list[dict[str, float]] = []
         for _ in range(steps):
-            found = targets.evaluate(np.asarray(self._point(state, solver=solver)), objective)
+            # Not compiled: Adam's point is the state's image itself, which a program would copy.
+            found = targets.evaluate(np.asarray(solver.point(state)), objective)
             state = self._advance(state, _on_host(found), solver=solver)
             losses.append({"total": float(state.loss), **{name: float(value) for name, value in state.terms.items()}})
         return state, {name: np.array([each[name] for each in losses], np.float32) for name in losses[0]}
@@ -364,6 +371,13 @@ def _style_sums(
 
 def _advanced(state: Any, found: Any, *, solver: Solver) -> Any:
     return solver.step(lambda _: found, state)
+
+
+def _zeros(shape: tuple[int, ...]) -> np.ndarray:
+    # JAX shares an array with the host's memory, instead of copying it, if it begins at a multiple of 64 bytes.
+    room = np.zeros(math.prod(shape) + 16, np.float32)
+    first = -room.ctypes.data // room.itemsize % 16
+    return room[first : first + math.prod(shape)].reshape(shape)
 
 
 def _on_host(tree: Any) -> Any:
