@@ -114,7 +114,9 @@ def normal(deviation: float) -> Draw:
 
 
 @partial(jax.jit, static_argnames="shape")
-def _scaled_first(numbers: Float[Array, " _"], deviation: float, *, shape: tuple[int, int, int, int]) -> Kernel:
+def _scaled_first(
+    numbers: Float[Array, " _"], deviation: Float[Array, ""] | float, *, shape: tuple[int, int, int, int]
+) -> Kernel:
     return numbers[: math.prod(shape)].reshape(shape) * deviation
 
 
