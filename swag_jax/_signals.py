@@ -10,8 +10,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 # 128 plus the signal's number, as in shells.
@@ -80,11 +81,11 @@ def interruptible() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def asked_first(say: Any) -> Iterator[list[signal.Signals]]:
+def asked_first(say: Callable[[], object]) -> Iterator[list[signal.Signals]]:
     """Let the first signal inside be a request, which calls `say()` and fills the list; the second is raised."""
     asked: list[signal.Signals] = []
 
-    def ask(number: int, frame: Any) -> None:
+    def ask(number: int, frame: FrameType | None) -> None:
         if asked:
             interrupt(number, frame)
         asked.append(signal.Signals(number))
@@ -98,7 +99,7 @@ def asked_first(say: Any) -> Iterator[list[signal.Signals]]:
         _restore(before)
 
 
-def interrupt(number: int, _frame: Any) -> None:
+def interrupt(number: int, _frame: FrameType | None) -> None:
     """Raise `Interrupted`; if that has been done, end the process."""
     if _Ending.resending:
         return _send_later(number)
@@ -117,7 +118,7 @@ def _leave(number: int) -> NoReturn:
     os._exit(EXIT_CODES[signal.Signals(number)])
 
 
-def _again(unraisable: Any) -> bool:
+def _again(unraisable: "sys.UnraisableHookArgs") -> bool:
     """Send a signal once more if it came when nothing can be raised, such as in a finalizer."""
     found = unraisable.exc_value
     if not isinstance(found, Interrupted):

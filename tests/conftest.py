@@ -23,6 +23,7 @@ jax.config.update("jax_traceback_in_locations_limit", 0)  # lowering is a tenth 
 if jax.__version_info__ < (0, 11):  # XLA's older code generator compiles twice as fast; later versions lack the flag
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+gc.set_threshold(100_000, 20, 50)  # traces are many small objects, of which little is garbage
 
 if os.environ.get("SWAG_JAX_CHECK_SHAPES") == "1":  # before any import of the package
     jaxtyping.install_import_hook("swag_jax", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
@@ -45,6 +46,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.nodeid in slow:
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish():
+    """Leave what was imported out of garbage collection: it stays to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def drop_all_programs():

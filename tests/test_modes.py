@@ -49,10 +49,16 @@ MODES = {
 }
 
 
-NETWORKS = {
-    name: swag.backbones.load(name, weights="random", layers=objective.layers)[0].frozen()
-    for name, objective in OBJECTIVES.items()
-}
+@functools.cache
+def network(name):
+    return swag.backbones.load(name, weights="random", layers=OBJECTIVES[name].layers)[0].frozen()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded():
+    """Load the networks before any mode is on."""
+    for name in OBJECTIVES:
+        network(name)
 
 
 ARRAYS = jnp.asarray(CONTENT), jnp.asarray(STYLE)
@@ -63,13 +69,13 @@ def loss(image, style=None, *, backbone="vgg19"):
     content, other = ARRAYS
     objective = OBJECTIVES[backbone]
     styles, blend = [other if style is None else style], jnp.ones(1, jnp.float32)
-    targets = swag.make_targets(NETWORKS[backbone], content, styles, objective=objective, blend=blend)
-    return swag.evaluate(NETWORKS[backbone], image, targets, objective=objective)[0]
+    targets = swag.make_targets(network(backbone), content, styles, objective=objective, blend=blend)
+    return swag.evaluate(network(backbone), image, targets, objective=objective)[0]
 
 
 def solved(content, style, *, solver=None, steps=3):
     solver = solver or swag.LBFGS(memory=2, spectral_decay=0.5)
-    return swag.solve(NETWORKS["vgg19"], content, [style], objective=OBJECTIVES["vgg19"], solver=solver, steps=steps)[0]
+    return swag.solve(network("vgg19"), content, [style], objective=OBJECTIVES["vgg19"], solver=solver, steps=steps)[0]
 
 
 def settings(**changes):
@@ -198,14 +204,18 @@ def batch():
     return np.stack([CONTENT, STYLE])
 
 
+@jax.jit
+def many_solved(contents):
+    return jax.vmap(lambda content: solved(content, ARRAYS[1]))(contents)
+
+
 @pytest.mark.parametrize("checked", [True, False])
 def test_shard_map(batch, checked):
     mesh = jax.make_mesh((2,), ("x",), axis_types=(AxisType.Auto,))
     place = PartitionSpec("x")
-    many = jax.vmap(lambda content: solved(content, ARRAYS[1]))
-    split = jax.shard_map(many, mesh=mesh, in_specs=place, out_specs=place, check_vma=checked)
+    split = jax.shard_map(many_solved, mesh=mesh, in_specs=place, out_specs=place, check_vma=checked)
     found = jax.jit(split)(jax.device_put(batch, NamedSharding(mesh, place)))
-    assert_allclose(found, jax.jit(many)(batch), rtol=1e-4, atol=1e-4)
+    assert_allclose(found, many_solved(batch), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("checked", [True, False])

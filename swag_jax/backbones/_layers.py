@@ -4,8 +4,10 @@ Activations are `batch height width channels`, kernels `height width in out`.
 """
 
 import abc
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias
 
 import jax
@@ -109,12 +111,26 @@ def _tangent_of_relu(primals, tangents):
 def kaiming_normal(rngs: nnx.Rngs, shape: tuple[int, int, int, int]) -> Kernel:
     """Draw a kernel from N(0, 2 / fan_out): torchvision's rule for VGG and ResNet convolutions."""
     fan_out = shape[0] * shape[1] * shape[3]
-    return jax.random.normal(rngs.params(), shape, jnp.float32) * (2 / fan_out) ** 0.5
+    return normal((2 / fan_out) ** 0.5)(rngs, shape)
 
 
 def normal(deviation: float) -> Draw:
     """Return what draws a kernel from N(0, deviation^2)."""
-    return lambda rngs, shape: jax.random.normal(rngs.params(), shape, jnp.float32) * deviation
+
+    def draw(rngs: nnx.Rngs, shape: tuple[int, int, int, int]) -> Kernel:
+        # A number depends on its place alone, so the first of more are those of `jax.random.normal(key, shape)`. Its
+        # program is slow to compile: this way few sizes serve all kernels.
+        many = 1 << (math.prod(shape) - 1).bit_length()
+        return _scaled_first(jax.random.normal(rngs.params(), (many,), jnp.float32), deviation, shape=shape)
+
+    return draw
+
+
+@partial(jax.jit, static_argnames="shape")
+def _scaled_first(
+    numbers: Float[Array, " _"], deviation: Float[Array, ""] | float, *, shape: tuple[int, int, int, int]
+) -> Kernel:
+    return numbers[: math.prod(shape)].reshape(shape) * deviation
 
 
 def half_padding(kernel: Kernel) -> Padding:

@@ -5,13 +5,17 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from swag_jax._checks import printable
 from swag_jax.params import Source
+
+if TYPE_CHECKING:  # at run time, only the command that is called imports what it shows
+    from swag_jax.optimize import Progress as StylizeProgress
+    from swag_jax.train import TrainProgress
 
 # Seconds between plain lines if the output goes to a file.
 SECONDS_BETWEEN_LINES = 10
@@ -76,18 +80,19 @@ class Display:
         self.show(count_line(done, total, noun, seconds_left=seconds_left), done, total)
 
 
-def steps_line(progress: Any) -> dict[str, str]:
-    """Say where a run of steps is, with its losses by family, from its `Progress` or `TrainProgress`."""
+def steps_line(progress: "StylizeProgress | TrainProgress") -> dict[str, str]:
+    """Say where a run of steps is, with its losses by family."""
     families: dict[str, float] = dict.fromkeys(_FAMILIES, 0.0)
     names = {name: name.split("/")[0] for name in progress.losses if name != "update"}
     for name, family in names.items():
         families[family] = families.get(family, 0.0) + progress.losses[name]
+    height, width, waiting = (getattr(progress, name, None) for name in ("height", "width", "waiting"))
     return {
         "step": f"{progress.step}/{progress.steps}",
-        "size": f"{progress.width}x{progress.height}" if hasattr(progress, "width") else "",
+        "size": f"{width}x{height}" if width else "",
         **{family: f"{family} {value:.4g}" for family, value in families.items() if family in names.values()},
         "rate": f"{progress.rate:.3g} steps/s",
-        "waiting": f"{progress.waiting:.0%} waiting for images" if hasattr(progress, "waiting") else "",
+        "waiting": "" if waiting is None else f"{waiting:.0%} waiting for images",
         "left": f"{clock(progress.seconds_left)} left",
     }
 

@@ -4,7 +4,6 @@ import contextlib
 import signal
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Any
 
 from swag_jax import _signals
 
@@ -23,11 +22,11 @@ class ExitCode(IntEnum):
     TERMINATED = _signals.EXIT_CODES[signal.SIGTERM]
 
 
-def stoppable(say: Callable[[str], None], otherwise: str) -> contextlib.AbstractContextManager[list[Any]]:
+def stoppable(say: Callable[[str], None], otherwise: str) -> contextlib.AbstractContextManager[list[signal.Signals]]:
     """Turn the first Ctrl-C or SIGTERM into a request to stop, which fills the list; the second ends the program."""
     return _signals.asked_first(lambda: say(f"stopping after these steps; Ctrl-C again to quit {otherwise}"))
 
 
-def stopped_code(asked: Sequence[Any]) -> ExitCode:
+def stopped_code(asked: Sequence[signal.Signals]) -> ExitCode:
     """Return the exit code of a command that kept what there was: `DONE` if no stop was asked for."""
     return ExitCode(_signals.EXIT_CODES[asked[0]]) if asked else ExitCode.DONE

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import signal
 import stat
 import threading
 import time
@@ -144,7 +145,7 @@ class Folder(Generic[AnyTask]):
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
     @contextlib.contextmanager
-    def working(self, display: Display) -> Iterator[tuple[list[Any], Callable[..., None]]]:
+    def working(self, display: Display) -> Iterator[tuple[list[signal.Signals], Callable[..., None]]]:
         """Yield a list that is empty until a stop is asked for, and what saves an image and its record in a thread.
 
         The second is a function with the arguments of `save`. If records cannot be written, it raises at one of the
@@ -207,7 +208,9 @@ class Folder(Generic[AnyTask]):
         """Return `DONE`, `FAILED`, or `None` if it has not ended."""
         return self.records.get(task.name, {}).get("status")
 
-    def end(self, tasks: Sequence[AnyTask], asked: Sequence[Any], display: Display, *, extra: str = "") -> ExitCode:
+    def end(
+        self, tasks: Sequence[AnyTask], asked: Sequence[signal.Signals], display: Display, *, extra: str = ""
+    ) -> ExitCode:
         """Print the last line of a command and return its exit code."""
         statuses = [self.status(task) for task in tasks]
         done, failed = statuses.count(DONE), statuses.count(FAILED)

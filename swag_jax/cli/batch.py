@@ -2,7 +2,8 @@
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -123,7 +124,7 @@ def _other_files(command: Batch) -> list[str]:
     return sheets + ([f"results-{i}.jsonl" for i in range(processes)] if processes > 1 else [])
 
 
-def _facts(command: Batch) -> Any:
+def _facts(command: Batch) -> Callable[[Job], dict[str, object]]:
     """Return what gives the facts that a job's image depends on apart from its content and styles."""
     # A checkpoint is hashed to be resolved: once for all jobs.
     source = functools.cache(lambda backbone, weights: params.resolve(backbone, weights=weights))
@@ -143,7 +144,9 @@ def _facts(command: Batch) -> Any:
     return facts
 
 
-def _work(jobs: Sequence[Job], folder: Folder[Job], command: Batch, display: Display) -> tuple[list[Any], int]:
+def _work(
+    jobs: Sequence[Job], folder: Folder[Job], command: Batch, display: Display
+) -> tuple[list[signal.Signals], int]:
     """Make the images of all jobs; return the signals that asked to stop, and how many programs were compiled."""
     for settings in {(job.settings.backbone, job.settings.weights): job.settings for job in jobs}.values():
         for line in settings_lines(settings):

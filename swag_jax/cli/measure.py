@@ -231,7 +231,9 @@ def _warning(triples: Sequence[Triple], sources: Mapping[str, params.Source], co
     )
 
 
-def _measure(triples: Sequence[Triple], evaluator: Evaluator, display: Display) -> tuple[list[Any], Estimates]:
+def _measure(
+    triples: Sequence[Triple], evaluator: Evaluator, display: Display
+) -> tuple[list[dict[str, Any]], Estimates]:
     """Return what the report says of each result, and the means; what is wrong with one of many is reported."""
     aggregate, pairs = Aggregate(), []
     for triple in triples:
@@ -279,7 +281,10 @@ def _cell(estimate: Estimate) -> str:
 
 
 def _report(
-    pairs: Sequence[Any], estimates: Estimates, missing: Mapping[str, str], sources: Mapping[str, params.Source]
+    pairs: Sequence[Mapping[str, Any]],
+    estimates: Estimates,
+    missing: Mapping[str, str],
+    sources: Mapping[str, params.Source],
 ) -> dict[str, Any]:
     """Return all numbers, and where they are from."""
     return {

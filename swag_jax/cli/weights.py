@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -251,7 +251,10 @@ def _convert_generator(args: Convert, name: str) -> str:
     return f"{args.output}: {name} generator, reads {reads}"
 
 
-def _each(items: Iterable[Any], work: Callable[[Any], str]) -> ExitCode:
+Item = TypeVar("Item")
+
+
+def _each(items: Iterable[Item], work: Callable[[Item], str]) -> ExitCode:
     """Do all of the work, whatever fails: a single item's failure is an error, one of many exit code 3."""
     items = list(items)
     failed = False

@@ -255,17 +255,15 @@ def _input(found: _Checkpoint, asked: str, sha256: str | None) -> tuple[str | No
     """Tell what the network reads (asked for, recorded, or told by its numbers), by what, and if colors are swapped."""
     ours = found.ours
     recorded = ours.get("normalization", found.layout.normalization)
-    if asked != "auto" and recorded not in _OPEN:
-        rule = f"the input of {found.file.source} is known to be {recorded}"
-        raise error(rule, got=f"a demand for {asked}", cure="leave the input out")
-    # Files of 0.1.0 say `imagenet` of an original too, and not what that was told by.
-    is_sure = "told_by" in ours or ours.get("normalization", "imagenet") != "imagenet"
-    if asked == "auto" and is_sure:
-        return recorded, ours.get("told_by", ""), False
-    # Now the numbers of the first convolution tell.
-    original, is_rgb = _original(found) or (None, False)
     if asked != "auto":
-        return asked, "asked for", is_rgb and asked == "caffe"
+        if recorded not in _OPEN:
+            rule = f"the input of {found.file.source} is known to be {recorded}"
+            raise error(rule, got=f"a demand for {asked}", cure="leave the input out")
+        return asked, "asked for", asked == "caffe" and _first_convolution(found)[1]
+    # Files of 0.1.0 say `imagenet` of an original too, and not what that was told by.
+    if "told_by" in ours or ours.get("normalization", "imagenet") != "imagenet":
+        return recorded, ours.get("told_by", ""), False
+    original, is_rgb = _first_convolution(found)
     if original is not None:
         swapped = ", red and blue exchanged" if is_rgb else ""
         return "caffe", f"the original {original.name}, by its first convolution{swapped}", is_rgb
@@ -274,18 +272,18 @@ def _input(found: _Checkpoint, asked: str, sha256: str | None) -> tuple[str | No
     return recorded, "", False
 
 
-def _original(found: _Checkpoint) -> tuple[originals.Original, bool] | None:
-    """Return which original VGG a checkpoint is; `None` for others, and if the first convolution is folded."""
+def _first_convolution(found: _Checkpoint) -> tuple[originals.Original | None, bool]:
+    """Tell which original VGG a checkpoint is, if any and if it is not folded, and whether it reads RGB."""
     file, layout = found.file, found.layout
     by_name = {layout.rename(key): key for key in file.shapes}
     keys = [by_name[name] for name in _FIRST if name in by_name]
     if layout.folded or [layout.shape(file.shapes[key]) for key in keys] != _FIRST_SHAPES:
-        return None
+        return None, False
     floats, unusable = usable_floats(file.source, keys, prefix=file.prefix)
     if unusable:
-        return None
+        return None, False
     kernel, bias = (layout.arrange(floats[key]) for key in keys)
-    return originals.recognize(kernel.transpose(3, 2, 0, 1), bias)
+    return originals.recognize(kernel.transpose(3, 2, 0, 1), bias) or (None, False)
 
 
 def architecture_of(source: Path, facts: Mapping[str, str]) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def resolve(backbone: str, *, weights: str = "auto") -> Source:
         return _imagenet(backbone) or _raise_not_stored(backbone)
     if weights == "embedded":
         return _embedded(backbone) or _raise_not_embedded(backbone)
-    if entry := next((entry for entry in checkpoints() if entry.name == weights and entry.kind == "embedded"), None):
+    if (entry := _known(weights)) and entry.kind == "embedded":
         return _in_package(backbone, entry)
     if weights in stored():
         return _stored(backbone, weights)
@@ -144,10 +144,14 @@ def _in_package(backbone: str, entry: Checkpoint) -> Source:
     )
 
 
+def _known(name: str) -> Checkpoint | None:
+    return next((entry for entry in checkpoints() if entry.name == name), None)
+
+
 def _stored(backbone: str, name: str) -> Source:
     path = stored_path(name)
     sha256, setup = read_metadata(path).get("source_sha256"), inspect(path, backbone)
-    entry = next((entry for entry in checkpoints() if entry.name == name), None)
+    entry = _known(name)
     kind = "imagenet" if entry and entry.kind == "imagenet" else "file"
     note = f"trained on {entry.trained_on}" if entry else _noted("from the local store", setup)
     return Source(kind, name, backbone, path, sha256, **_asked_by(setup), note=note)

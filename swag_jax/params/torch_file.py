@@ -301,12 +301,15 @@ def _meant(found: Mapping[str, dict[str, _View]], path: Path) -> dict[str, _View
     found = {key: views for key, views in found.items() if any(view.shape for view in views.values())} or found
     usual = [key for key in found if key.split(".")[-1] in _WRAPPERS] if len(found) > 1 else list(found)
     alike = [views for views in found.values() if len(usual) == 1 and views.keys() == found[usual[0]].keys()]
-    if len(alike) == 1:
-        return alike[0]
-    keys = sorted(found)
+    if len(alike) != 1:
+        raise _several(sorted(found), path)
+    return alike[0]
+
+
+def _several(keys: list[str], path: Path) -> UserError:
     named = ", ".join(keys[:6]) + (", ..." if len(keys) > 6 else "")
     access = "".join(f"[{part!r}]" for part in keys[0].split("."))
-    raise error(
+    return error(
         f"{path} must hold one state dict",
         got=f"{len(keys)} of them, under {named}",
         cure=f"save the one that is meant, such as `torch.save(torch.load(FILE){access}, 'one.pth')`",

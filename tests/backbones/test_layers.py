@@ -8,7 +8,7 @@ from flax import nnx
 
 from swag_jax._checks import UserError
 from swag_jax.backbones import Compute
-from swag_jax.backbones._layers import ConvNorm
+from swag_jax.backbones._layers import ConvNorm, normal
 
 XLA, CPU = Compute(kernels="xla"), Compute(kernels="cpu")
 
@@ -19,6 +19,12 @@ def test_rectangular_convolution_keeps_the_size(size):
     x = jax.random.normal(jax.random.key(0), (2, 8, 9, 3))
     assert jax.eval_shape(lambda x: layer(x, CPU), x).shape == (2, 8, 9, 5)
     np.testing.assert_allclose(layer(x, CPU), layer(x, XLA), rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 5, 7), (1, 1, 8, 16), (1, 1, 1, 1)])
+def test_normal_kernels_are_jaxs(shape):
+    expected = 0.3 * jax.random.normal(nnx.Rngs(4).params(), shape)
+    np.testing.assert_array_equal(normal(0.3)(nnx.Rngs(4), shape), expected)
 
 
 def test_names_are_checked(unchecked):

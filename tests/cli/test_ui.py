@@ -13,15 +13,12 @@ import time
 import urllib.request
 from pathlib import Path
 
-import gradio
-import gradio_client
 import numpy as np
 import pytest
 from words import save_page_inputs
 
 import swag_jax as swag
 from swag_jax import generators
-from swag_jax.cli import _page
 from swag_jax.cli.apply import Apply
 from swag_jax.cli.stylize import Stylize
 from swag_jax.presets import PRESETS
@@ -37,7 +34,17 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True, scope="module")
-def closed_loops():
+def imported():
+    """Import gradio here, which takes seconds: not in every process that collects these tests."""
+    global _page, gradio, gradio_client
+    import gradio
+    import gradio_client
+
+    from swag_jax.cli import _page
+
+
+@pytest.fixture(autouse=True, scope="module")
+def closed_loops(imported):
     """Close the event loops that gradio leaves open, whose warnings would come in other tests."""
     yield
     for loop in [each for each in gc.get_objects() if isinstance(each, asyncio.BaseEventLoop)]:
@@ -51,7 +58,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(folder):
+def address(imported, folder):
     results = folder / "results"
     results.mkdir()
     # With type checks around it, gradio does not see that it yields.

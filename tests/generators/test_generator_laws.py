@@ -89,16 +89,16 @@ def test_every_parameter_is_trained(kind):
     gradients = nnx.to_flat_state(slopes(create(SMALL[kind]), inputs(kind)))
     values = {".".join(map(str, path)): variable.get_value() for path, variable in gradients}
     assert values.keys() == parameter_shapes(SMALL[kind]).keys()
-    assert all(bool(jnp.isfinite(g).all()) for g in values.values())
+    assert all(np.isfinite(g).all() for g in values.values())
     # A bias in front of an instance norm has no effect, and all keys moved alike move all logits alike.
-    still = {name for name, g in values.items() if float(jnp.abs(g).max()) < 1e-9}
+    still = {name for name, g in values.items() if np.abs(g).max() < 1e-9}
     assert all(name.endswith((".conv.bias", ".key.bias")) for name in still)
 
 
 def test_bfloat16_stays_near_float32(kind):
     high, low = (run(create(SMALL[kind], precision), inputs(kind)) for precision in ("float32", "bfloat16"))
     assert low.dtype == jnp.float32
-    assert float(jnp.linalg.norm(low - high)) < 0.05 * float(jnp.linalg.norm(high))
+    assert np.linalg.norm(np.subtract(low, high)) < 0.05 * np.linalg.norm(high)
 
 
 def test_parameters_are_float32_and_follow_the_seed():
@@ -120,7 +120,7 @@ def test_initialization_is_pytorchs_or_normal(deviation, expected):
     assert abs(float(kernel.std()) - expected) < 5 * expected / (2 * kernel.size) ** 0.5
     assert abs(float(kernel.mean())) < 5 * expected / kernel.size**0.5
     if deviation is None:
-        assert float(jnp.abs(kernel).max()) <= (9 * 40) ** -0.5
+        assert np.abs(kernel).max() <= (9 * 40) ** -0.5
         assert 0.5 * expected < float(bias.std()) < 1.5 * expected
     else:
         np.testing.assert_array_equal(bias, 0)

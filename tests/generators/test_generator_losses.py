@@ -121,7 +121,7 @@ def test_moment_losses_vanish_at_the_style_and_see_no_order(loss):
     shuffled = jax.random.permutation(jax.random.key(0), target.reshape(9, 5)).reshape(1, 9, 5)
     value, gradient = jax.jit(jax.value_and_grad(loss))(shuffled, target)
     assert 0 <= float(value) < 1e-9
-    assert float(jnp.abs(gradient).max()) < 1e-4
+    assert np.abs(gradient).max() < 1e-4
     assert float(loss(OUTPUT["relu3_1"], target)) > 1e-3
 
 
@@ -133,7 +133,7 @@ def test_relative_moments_have_no_unit():
     flat = jnp.ones((2, 2, 3))
     value, gradient = jax.value_and_grad(moments.relative)(flat, flat)
     assert float(value) == 0
-    assert bool(jnp.isfinite(gradient).all())
+    assert np.isfinite(gradient).all()
 
 
 def test_the_local_target_is_attention_of_which_nothing_is_learnt():
@@ -174,7 +174,7 @@ def test_activations_are_smoothed_on_both_sides_at_a_common_temperature(kind):
     assert float(terms["style/relu3_1"]) == pytest.approx(10 * float(moments.averaged(*smoothed)), rel=1e-4)
     plain = 10 * float(moments.averaged(OUTPUT["relu2_1"], STYLE["relu2_1"]))
     assert float(terms["style/relu2_1"]) == pytest.approx(plain, rel=1e-4)
-    assert all(bool(jnp.isfinite(g).all()) for g in gradients.values())
+    assert all(np.isfinite(g).all() for g in gradients.values())
 
 
 @pytest.mark.parametrize("recipe", ["adain_port", "sanet", "adaattn_ablation"])
@@ -183,7 +183,7 @@ def test_relative_terms_smoothed_by_themselves_are_finite(recipe):
     (total, terms), gradients = measure(objective, OUTPUT, CONTENT, STYLE)
     assert float(total) == pytest.approx(sum(map(float, terms.values())), rel=1e-5)
     assert min(map(float, terms.values())) > 0
-    assert all(bool(jnp.isfinite(g).all()) for g in gradients.values())
+    assert all(np.isfinite(g).all() for g in gradients.values())
 
 
 def test_pixels_are_not_smoothed():

@@ -212,6 +212,5 @@ def test_features_from_8_bits(name, until, tmp_path):
         run(with_parameters(skeleton, read_parameters(path, name, expected, whole=False)), images)
         for path in (tmp_path / "8.safetensors", tmp_path / "32.safetensors")
     )
-    for layer, exact in high.items():
-        share = float(jnp.linalg.norm((low[layer] - exact).ravel()) / jnp.linalg.norm(exact.ravel()))
-        assert 0.001 < share < 0.02
+    for layer, exact in jax.device_get(high).items():
+        assert 0.001 < np.linalg.norm(np.asarray(low[layer]) - exact) / np.linalg.norm(exact) < 0.02
