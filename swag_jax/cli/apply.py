@@ -11,6 +11,7 @@ import numpy as np
 from swag_jax import apply, devices
 from swag_jax._checks import UserError, error
 from swag_jax._files import check_apart, check_target
+from swag_jax._programs import KEPT
 from swag_jax._types import AnyHostImage
 from swag_jax.apply import ApplySettings, Content, Outcome, Style, Stylizer
 from swag_jax.apply.drivers import style_shape
@@ -25,6 +26,7 @@ from swag_jax.cli._masks import MaskFlags
 from swag_jax.cli._outputs import check_outputs, kept_alpha, labeled, write_report, write_result
 from swag_jax.generators.checkpoint import find_generator
 from swag_jax.images import read_image, read_mask
+from swag_jax.images._decode import header_shape
 from swag_jax.images.video import check_video_output, is_video, open_video
 from swag_jax.params.safetensors_file import read_metadata
 
@@ -54,6 +56,11 @@ class Apply(MaskFlags, Quiet):
     similarity: Similarity | None = flag("How AdaAttN compares; by default as trained", None)
     precision: Precision = flag("Of the networks", "float32")
     batch_size: int | None = flag("Images at once, at most; by default it depends on the device", None)
+    programs: int = flag(
+        "Sizes of a folder's images that are compiled for, at most: others are padded, with equal results; 0 compiles "
+        "for every size",
+        KEPT,
+    )
     format: Literal["png", "jpg"] = flag("Of a folder's results", "png")
     retry_failed: bool = flag("Try again what failed before", False)
     export: Path | None = flag("Also write a jax.export artifact for images of these sizes", None)
@@ -201,7 +208,8 @@ def _run_many(command: Apply, settings: ApplySettings) -> ExitCode:
     for line in left_out_of(command.content, *command.styles):
         display.say(line)
     with folder.working(display) as (asked, save):
-        for done, (task, outcome) in enumerate(_outcomes(left, stylizer, settings, command), start=1):
+        shapes = list(filter(None, map(header_shape, {task.content for task in tasks}))) if left else []
+        for done, (task, outcome) in enumerate(_outcomes(left, stylizer, settings, command, shapes), start=1):
             save(task, outcome.image, outcome.error)
             display.count(done, len(left), "images")
             if asked:
@@ -238,9 +246,16 @@ def _facts(command: Apply, settings: ApplySettings) -> dict[str, object]:
 
 
 def _outcomes(
-    tasks: Sequence[Task], stylizer: Stylizer, settings: ApplySettings, command: Apply
+    tasks: Sequence[Task],
+    stylizer: Stylizer,
+    settings: ApplySettings,
+    command: Apply,
+    shapes: Sequence[tuple[int, int]],
 ) -> Iterator[tuple[Task, Outcome]]:
-    """Yield what becomes of every task; a style that cannot be read fails its own tasks only."""
+    """Yield what becomes of every task; a style that cannot be read fails its own tasks only.
+
+    `shapes` are those of all contents, so that a resumed run pads images as the first one did.
+    """
     masks = tuple(map(read_mask, command.content_masks))
     # Style by style, each of which is read once.
     for styles in dict.fromkeys(task.styles for task in tasks):
@@ -253,5 +268,6 @@ def _outcomes(
             yield from ((task, Outcome(index, None, problem)) for index, task in enumerate(own))
             continue
         contents = [Content(ImageFile(task.content), masks) for task in own]
-        for outcome in apply.repaint_many(stylizer, contents, images, settings=settings, batch_size=command.batch_size):
+        options = {"batch_size": command.batch_size, "programs": command.programs, "shapes": shapes}
+        for outcome in apply.repaint_many(stylizer, contents, images, settings=settings, **options):
             yield own[outcome.index], outcome
