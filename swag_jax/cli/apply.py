@@ -67,6 +67,11 @@ class Apply(MaskFlags, Quiet):
     report: Path | None = flag("Write settings, generator, seconds and versions here", None, metavar="FILE.json")
     settings: Changes = changes(ApplySettings())
 
+    @property
+    def works_ahead(self) -> bool:
+        """Whether the style is read while the next program is made ready: of many images, memory is kept instead."""
+        return not (is_video(self.content) or any(path.is_dir() for path in (self.content, *self.styles)))
+
     def run(self) -> ExitCode:
         """Check everything first, then work."""
         settings = changed(ApplySettings(), self.settings)
