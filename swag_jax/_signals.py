@@ -57,13 +57,12 @@ def end_at_once() -> None:
 
 def ended(code: int) -> None:
     """Say that the command line is done: the process ends without taking apart what the system frees anyway."""
-    if is_program():
-        _Ending.code = code
+    _Ending.code = code
 
 
 def _end() -> None:
-    # The last function of `atexit`, as the first that was registered. Python would free all objects one by one, which
-    # takes a third of a second with JAX.
+    # The last function of `atexit`, as the first that was registered, in the program only. Python would free all
+    # objects one by one, which takes a third of a second with JAX.
     if _Ending.code is None:
         return  # an error, or the help
     with contextlib.suppress(Exception):  # what cannot be written Python reports itself

@@ -6,6 +6,7 @@ nothing, and norms leave out what lies beyond. So results are equal up to roundi
 """
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from jaxtyping import Array, Bool, Int
 from swag_jax._types import Activations, Border, Kernel, Padding
 from swag_jax.apply.settings import WHOLE_PIXELS
 from swag_jax.apply.stylizer import Stylizer
+from swag_jax.attention import StyleKeys
 from swag_jax.backbones import Compute
 from swag_jax.backbones.kernels import NO_PADDING, Prepared
 
@@ -71,6 +73,26 @@ def choose(shapes: Iterable[Shape], *, most: int, unit: int) -> dict[Shape, Shap
         members.setdefault((max(a[0], b[0]), max(a[1], b[1])), []).extend(joined)
     shared = [together for together in members.values() if len(together) > 1]
     return {own: (max(h for h, _ in together), max(w for _, w in together)) for together in shared for own in together}
+
+
+def pad_kept(kept: Any) -> Any:
+    """Return what was read of a style with keys and values, if it has any, in one of few numbers.
+
+    Those that are added are not attended to. A number grows by a fifth at most, to the next power of 2^(1/4).
+    """
+
+    def padded(x: Any) -> Any:
+        if not isinstance(x, StyleKeys):
+            return x
+        count = x.keys.shape[-2]
+        more = math.ceil(2 ** (math.ceil(4 * math.log2(count) - 1e-9) / 4)) - count
+        allowed = jnp.ones(x.keys.shape[:-1], bool) if x.allowed is None else x.allowed
+        allowed = allowed | ~allowed.any(-1, keepdims=True)  # an empty region restricts nothing
+        edges = [(0, 0)] * (allowed.ndim - 1) + [(0, more)]
+        keys, values = (jnp.pad(part, [*edges, (0, 0)]) for part in (x.keys, x.values))
+        return StyleKeys(keys, values, jnp.pad(allowed, edges))
+
+    return jax.tree.map(padded, kept, is_leaf=lambda x: isinstance(x, StyleKeys))
 
 
 def _rounded(shape: Shape, step: int) -> Shape:

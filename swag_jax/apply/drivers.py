@@ -15,7 +15,7 @@ from swag_jax._checks import UserError, check_range, error
 from swag_jax._programs import KEPT, Recent
 from swag_jax._scheduler import THREADS, memory_explained, schedule
 from swag_jax._types import AnyHostImage, AnyImage, HostAlpha, Image, Key, Mask
-from swag_jax.apply.buckets import Ends, Shape, can_end, choose
+from swag_jax.apply.buckets import Ends, Shape, can_end, choose, pad_kept
 from swag_jax.apply.functional import StyleConditioning, paint, read
 from swag_jax.apply.settings import ApplySettings
 from swag_jax.apply.stylizer import Stylizer
@@ -108,6 +108,7 @@ def repaint_many(
     batch_size: int | None = None,
     programs: int = KEPT,
     shapes: Iterable[Shape] | None = None,
+    many_styles: bool = False,
 ) -> Iterator[Outcome]:
     """Paint many images in one manner, in batches of equal shape, on every device; the style is read once.
 
@@ -118,6 +119,8 @@ def repaint_many(
             are the same up to rounding. 0: every size has its program. So it has without `shapes`, and if a generator
             reads contents as styles (SANet and AdaAttN with masks or a strength below 1).
         shapes: Height and width of all images; default: those of a list of arrays.
+        many_styles: Whether calls with styles of other sizes follow: SANet and AdaAttN then fill up what they attend
+            to, so that these have few programs, too, with the same results up to rounding.
 
     Returns:
         The outcome of every image, as soon as its batch is done; not in order. An image that cannot be painted
@@ -130,7 +133,7 @@ def repaint_many(
         check_range(batch_size, what="batch size", low=1)
     whole = [style if isinstance(style, Style) else Style(style) for style in styles]
     check_range(programs, what="programs", low=0)
-    run = _Run(stylizer, whole, settings or ApplySettings(), batch_size)
+    run = _Run(stylizer, whole, settings or ApplySettings(), batch_size, many_styles=many_styles)
     if shapes is None and isinstance(contents, Sequence):
         shapes = filter(None, map(_shape, contents))
     if shapes is not None and programs:
@@ -171,11 +174,20 @@ class _Ready:
 class _Run:
     """Styles that were read, and the programs that paint in them."""
 
-    def __init__(self, stylizer: Stylizer, styles: Sequence[Style], settings: ApplySettings, batch_size: int | None):
+    def __init__(
+        self,
+        stylizer: Stylizer,
+        styles: Sequence[Style],
+        settings: ApplySettings,
+        batch_size: int | None,
+        *,
+        many_styles: bool,
+    ):
         _check_styles(stylizer, len(styles), settings)
         self.stylizer, self.settings, self.styles = stylizer, settings, list(styles)
         self.most = batch_size or LARGEST.get(jax.default_backend(), 8) * devices.count()
         self.buckets: dict[Shape, Shape] = {}
+        self.many_styles = many_styles
         self.manner = None if settings.colors == "match" else self._manner(self.styles)
 
     def outcomes(self, contents: Iterable[Content]) -> Iterator[Outcome]:
@@ -232,7 +244,8 @@ class _Run:
         for style in styles:
             image = self._style_sized(host_image(style.image, "style"))
             region = None if style.region is None else _region(style.region, *image.shape[:2])
-            kept.append(_read.of(image.shape)(self.stylizer, jnp.asarray(image), key=key, region=region))
+            found = _read.of(image.shape)(self.stylizer, jnp.asarray(image), key=key, region=region)
+            kept.append(pad_kept(found) if self.many_styles else found)
         blend = self.settings.blend or (1.0,) * max(len(styles), 1)
         strength = jnp.float32(self.settings.strength)
         return StyleConditioning(tuple(kept), jnp.asarray(blend, jnp.float32), strength)

@@ -1,10 +1,10 @@
 """`swag-jax apply`: a trained generator on an image, a folder or a video."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -213,8 +213,15 @@ def _run_many(command: Apply, settings: ApplySettings) -> ExitCode:
     for line in left_out_of(command.content, *command.styles):
         display.say(line)
     with folder.working(display) as (asked, save):
+        # Of all contents, so that a resumed run pads images as the first one did.
         shapes = list(filter(None, map(header_shape, {task.content for task in tasks}))) if left else []
-        for done, (task, outcome) in enumerate(_outcomes(left, stylizer, settings, command, shapes), start=1):
+        options = {
+            "batch_size": command.batch_size,
+            "programs": command.programs,
+            "shapes": shapes,
+            "many_styles": len({task.styles for task in tasks}) > command.programs > 0,
+        }
+        for done, (task, outcome) in enumerate(_outcomes(left, stylizer, settings, command, options), start=1):
             save(task, outcome.image, outcome.error)
             display.count(done, len(left), "images")
             if asked:
@@ -255,12 +262,9 @@ def _outcomes(
     stylizer: Stylizer,
     settings: ApplySettings,
     command: Apply,
-    shapes: Sequence[tuple[int, int]],
+    options: Mapping[str, Any],
 ) -> Iterator[tuple[Task, Outcome]]:
-    """Yield what becomes of every task; a style that cannot be read fails its own tasks only.
-
-    `shapes` are those of all contents, so that a resumed run pads images as the first one did.
-    """
+    """Yield what becomes of every task; a style that cannot be read fails its own tasks only."""
     masks = tuple(map(read_mask, command.content_masks))
     # Style by style, each of which is read once.
     for styles in dict.fromkeys(task.styles for task in tasks):
@@ -273,6 +277,5 @@ def _outcomes(
             yield from ((task, Outcome(index, None, problem)) for index, task in enumerate(own))
             continue
         contents = [Content(ImageFile(task.content), masks) for task in own]
-        options = {"batch_size": command.batch_size, "programs": command.programs, "shapes": shapes}
         for outcome in apply.repaint_many(stylizer, contents, images, settings=settings, **options):
             yield own[outcome.index], outcome

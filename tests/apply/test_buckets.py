@@ -6,8 +6,10 @@ import pytest
 from flax import nnx
 
 from swag_jax._checks import UserError
-from swag_jax.apply import ApplySettings, Content, Stylizer, drivers, repaint, repaint_many
-from swag_jax.apply.buckets import Ending, can_end, choose
+from swag_jax._programs import Recent
+from swag_jax.apply import ApplySettings, Content, Style, Stylizer, drivers, repaint, repaint_many
+from swag_jax.apply.buckets import Ending, can_end, choose, pad_kept
+from swag_jax.attention import StyleKeys
 from swag_jax.backbones import Compute
 
 SMALL = ApplySettings(style_size=16)
@@ -23,6 +25,7 @@ def contents():
 @pytest.fixture
 def compiled(monkeypatch):
     """The shapes that `paint` was traced for: each is a program."""
+    monkeypatch.setattr(drivers, "_paint_single", Recent(drivers._paint_one, static_argnames="mixed"))
     found, paint = [], drivers.paint
     monkeypatch.setattr(drivers, "paint", lambda *x, **options: found.append(x[2].shape) or paint(*x, **options))
     return found
@@ -133,6 +136,29 @@ def test_a_content_that_is_its_own_style_has_no_bucket(stylizers, images, compil
     found = list(repaint_many(stylizers["sanet"], contents()[:2], images[1:2], settings=settings, programs=1))
     assert [o.error for o in found] == [None, None]
     assert len(set(compiled)) == 2
+
+
+@pytest.mark.parametrize("kind", ["sanet", "adaattn"])
+def test_styles_of_several_sizes_take_one_program(kind, stylizers, images, compiled):
+    """What is attended to is filled up; a style's region, and the style's own statistics, stay as they are."""
+    random, content, settings = np.random.default_rng(6), images[0][:16, :16], ApplySettings(style_size=0)
+    region = np.zeros((26, 26), np.float32)
+    region[:12] = 1
+    styles = [Style(random.random((side, 26, 3)).astype(np.float32), region[:side]) for side in (24, 26)]
+    found = [next(repaint_many(stylizers[kind], [content], [s], settings=settings, many_styles=True)) for s in styles]
+    assert len(compiled) == 1
+    alone = repaint(stylizers[kind], content, styles[:1], settings=settings)
+    np.testing.assert_allclose(found[0].image, alone, rtol=0, atol=2e-5)
+
+
+def test_what_is_added_to_a_style_is_not_attended_to():
+    keys = StyleKeys(jnp.ones((1, 100, 2)), jnp.ones((1, 100, 3)), jnp.zeros((1, 100), bool))
+    found = pad_kept({"a": keys, "b": jnp.zeros(3)})
+    assert found["a"].keys.shape == (1, 108, 2)  # 2^6.75 = 107.6
+    assert found["a"].values.shape == (1, 108, 3)
+    assert found["a"].allowed.sum() == 100  # an empty region restricts nothing
+    assert found["b"].shape == (3,)
+    assert pad_kept(StyleKeys(jnp.ones((4096, 2)), jnp.ones((4096, 3)), None)).keys.shape == (4096, 2)
 
 
 def test_programs_are_a_number(stylizers):
