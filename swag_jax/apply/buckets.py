@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,8 @@ Shape: TypeAlias = tuple[int, int]
 
 Ends: TypeAlias = Int[Array, "2"]
 """Height and width of the image inside a bucket, in pixels: multiples of `Stylizer.stride`."""
+
+Module = TypeVar("Module", bound=nnx.Module)
 
 _MOST_COMPARED = 32
 """Sizes of which every pair is compared; more are rounded up first. Our choice: it takes hundredths of a second."""
@@ -81,18 +83,17 @@ def pad_kept(kept: Any) -> Any:
     Those that are added are not attended to. A number grows by a fifth at most, to the next power of 2^(1/4).
     """
 
-    def padded(x: Any) -> Any:
-        if not isinstance(x, StyleKeys):
-            return x
-        count = x.keys.shape[-2]
+    def padded(x: StyleKeys) -> StyleKeys:
+        count = len(x.keys)
         more = math.ceil(2 ** (math.ceil(4 * math.log2(count) - 1e-9) / 4)) - count
-        allowed = jnp.ones(x.keys.shape[:-1], bool) if x.allowed is None else x.allowed
-        allowed = allowed | ~allowed.any(-1, keepdims=True)  # an empty region restricts nothing
-        edges = [(0, 0)] * (allowed.ndim - 1) + [(0, more)]
-        keys, values = (jnp.pad(part, [*edges, (0, 0)]) for part in (x.keys, x.values))
-        return StyleKeys(keys, values, jnp.pad(allowed, edges))
+        allowed = jnp.ones(count, bool) if x.allowed is None else x.allowed
+        allowed = jnp.pad(allowed | ~allowed.any(), (0, more))  # an empty region restricts nothing
+        return StyleKeys(jnp.pad(x.keys, ((0, more), (0, 0))), jnp.pad(x.values, ((0, more), (0, 0))), allowed)
 
-    return jax.tree.map(padded, kept, is_leaf=lambda x: isinstance(x, StyleKeys))
+    def is_kept(x: Any) -> bool:
+        return isinstance(x, StyleKeys)
+
+    return jax.tree.map(lambda x: jax.vmap(padded)(x) if is_kept(x) else x, kept, is_leaf=is_kept)
 
 
 def _rounded(shape: Shape, step: int) -> Shape:
@@ -101,14 +102,18 @@ def _rounded(shape: Shape, step: int) -> Shape:
 
 def ending(stylizer: Stylizer, size: Shape, ends: Ends) -> Stylizer:
     """Return a stylizer for contents of a size that takes them to end earlier, at `ends`."""
-    modules = (stylizer.encoder, stylizer.generator)
-    encoder, generator = (None if module is None else nnx.merge(*nnx.split(module)) for module in modules)
-    for module in (encoder, generator):
-        for _, part in [] if module is None else nnx.iter_modules(module):
-            compute = getattr(part, "compute", None)
-            if compute is not None:
-                part.compute = Ending(compute.precision, compute.kernels, size, ends)
-    return Stylizer(encoder, generator)
+    encoder = None if stylizer.encoder is None else _ending(stylizer.encoder, size, ends)
+    return Stylizer(encoder, _ending(stylizer.generator, size, ends))
+
+
+def _ending(module: Module, size: Shape, ends: Ends) -> Module:
+    copy = nnx.merge(*nnx.split(module))
+    for _, part in nnx.iter_modules(copy):
+        compute = getattr(part, "compute", None)
+        if compute is not None:
+            own = Ending(compute.precision, compute.kernels, size, ends)
+            part.compute = own  # pyright: ignore[reportAttributeAccessIssue]
+    return copy
 
 
 def can_end(stylizer: Stylizer) -> bool:

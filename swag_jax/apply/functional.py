@@ -78,7 +78,7 @@ def paint(
         ends: Where the image ends in `content`, if it does so before (see `buckets`).
     """
     if ends is not None:
-        stylizer = ending(stylizer, content.shape[:2], ends)
+        stylizer = ending(stylizer, (content.shape[0], content.shape[1]), ends)
     generator = stylizer.generator
     batch = None if known is None else jax.tree.map(lambda x: x[None], dict(known))
     encoded = generator.encode(stylizer.encoder, content[None])

@@ -1,5 +1,8 @@
 """Images of many sizes in a handful of programs, each as in a program of its own."""
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -34,7 +37,7 @@ def compiled(monkeypatch):
 @pytest.mark.parametrize("kind", ["johnson", "adain", "sanet", "adaattn"])
 def test_many_sizes_take_a_handful_of_programs_and_each_is_as_alone(kind, stylizers, images, compiled):
     stylizer, styles = stylizers[kind], [] if kind == "johnson" else [images[1]]
-    found = {o.index: o.image for o in repaint_many(stylizer, contents(), styles, settings=SMALL, programs=2)}
+    found: Any = {o.index: o.image for o in repaint_many(stylizer, contents(), styles, settings=SMALL, programs=2)}
     assert len(compiled) <= 2
     alone = repaint(stylizer, contents()[1], styles, settings=SMALL)
     assert float(alone.std()) > 0.01
@@ -76,7 +79,7 @@ def test_masks_and_batches_of_several_sizes(stylizers, images, compiled):
     settings = ApplySettings(style_size=16, strength=0.7)
     given = [*works, *works[:6]]
     found = repaint_many(stylizers["adain"], given, images[1:2], settings=settings, batch_size=16, programs=1)
-    results = {o.index: o.image for o in found}
+    results: Any = {o.index: o.image for o in found}
     assert len(compiled) == 1
     for index in (3, 10):
         alone = repaint(stylizers["adain"], given[index], images[1:2], settings=settings)
@@ -145,20 +148,24 @@ def test_styles_of_several_sizes_take_one_program(kind, stylizers, images, compi
     region = np.zeros((26, 26), np.float32)
     region[:12] = 1
     styles = [Style(random.random((side, 26, 3)).astype(np.float32), region[:side]) for side in (24, 26)]
-    found = [next(repaint_many(stylizers[kind], [content], [s], settings=settings, many_styles=True)) for s in styles]
+    found: Any = [
+        next(repaint_many(stylizers[kind], [content], [s], settings=settings, many_styles=True)) for s in styles
+    ]
     assert len(compiled) == 1
     alone = repaint(stylizers[kind], content, styles[:1], settings=settings)
     np.testing.assert_allclose(found[0].image, alone, rtol=0, atol=2e-5)
 
 
 def test_what_is_added_to_a_style_is_not_attended_to():
-    keys = StyleKeys(jnp.ones((1, 100, 2)), jnp.ones((1, 100, 3)), jnp.zeros((1, 100), bool))
-    found = pad_kept({"a": keys, "b": jnp.zeros(3)})
+    def kept(count, allowed):
+        return jax.tree.map(lambda x: x[None], StyleKeys(jnp.ones((count, 2)), jnp.ones((count, 3)), allowed))
+
+    found = pad_kept({"a": kept(100, jnp.zeros(100, bool)), "b": jnp.zeros(3)})
     assert found["a"].keys.shape == (1, 108, 2)  # 2^6.75 = 107.6
     assert found["a"].values.shape == (1, 108, 3)
     assert found["a"].allowed.sum() == 100  # an empty region restricts nothing
     assert found["b"].shape == (3,)
-    assert pad_kept(StyleKeys(jnp.ones((4096, 2)), jnp.ones((4096, 3)), None)).keys.shape == (4096, 2)
+    assert pad_kept(kept(4096, None)).keys.shape == (1, 4096, 2)
 
 
 def test_programs_are_a_number(stylizers):
