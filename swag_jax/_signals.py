@@ -5,6 +5,7 @@ of `swag-jax` or `python -m swag_jax`: a program that uses the package keeps its
 """
 
 import _thread
+import atexit
 import contextlib
 import os
 import signal
@@ -37,6 +38,8 @@ class _Ending:
     raised: bool = False
     # The one line is printed.
     told: bool = False
+    # What the command line returned: the process can end.
+    code: int | None = None
     # Python is handling a signal that arrived at a moment when nothing can be raised.
     resending: bool = False
 
@@ -51,6 +54,22 @@ def is_program() -> bool:
 def end_at_once() -> None:
     """Let a signal end the process with its line and code: during start and stop there is nothing to save."""
     _handle_all(lambda number, _: _leave(number))
+
+
+def ended(code: int) -> None:
+    """Say that the command line is done: the process ends without taking apart what the system frees anyway."""
+    _Ending.code = code
+
+
+def _end() -> None:
+    # The last function of `atexit`, as the first that was registered, in the program only. Python would free all
+    # objects one by one, which takes a third of a second with JAX.
+    if _Ending.code is None:
+        return  # an error, or the help
+    with contextlib.suppress(Exception):  # what cannot be written Python reports itself
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_Ending.code)
 
 
 def tell(number: int) -> None:
@@ -149,3 +168,4 @@ def _restore(before: dict[signal.Signals, Any]) -> None:
 
 if is_program():  # now: the imports that follow take a second, in which Ctrl-C shall print no traceback
     end_at_once()
+    atexit.register(_end)

@@ -116,14 +116,15 @@ def instance_norm(
     unbiased: bool = True,
     epsilon: float = DEVIATION_EPSILON,
     known: ChannelMoments | None = None,
+    region: Mask | None = None,
 ) -> Features:
     r"""Return :math:`(F - \mu) / \sigma` by channel, in float32: `Norm` of the SANet and AdaAttN papers.
 
     Args:
         known: Mean and deviation to use, such as those of an image of which these features are a part; default: the
-            `moments` of the features, by the other two options.
+            `moments` of the features, by the other options.
     """
-    mean, deviation = known or moments(features, unbiased=unbiased, epsilon=epsilon)
+    mean, deviation = known or moments(features, unbiased=unbiased, epsilon=epsilon, region=region)
     return (widen(features) - mean[None, None]) / deviation[None, None]
 
 

@@ -113,6 +113,27 @@ def test_one_line_while_the_program_starts(tmp_path, start, number, code, line):
     assert (process.returncode, err) == (code, f"{line}\n")
 
 
+def test_the_program_ends_without_taking_everything_apart(tmp_path):
+    """What was registered to be done at the end is done, and what was printed is written."""
+    (tmp_path / "swag-jax").write_text(
+        """
+import atexit, sys
+from swag_jax import _signals
+class Thing:
+    def __del__(self): print("taken apart", flush=True)
+thing = Thing()
+atexit.register(print, "at exit")
+_signals.ended(3)
+print("at work")
+sys.exit(3)
+"""
+    )
+    words = [sys.executable, str(tmp_path / "swag-jax")]
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE.parent)}
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, "at work\nat exit\n", "")
+
+
 def test_other_programs_keep_their_handlers(monkeypatch):
     for words, own in ((["x/train.py"], False), (["-m"], True), (["bin/swag-jax"], True), ([""], False)):
         monkeypatch.setattr(sys, "argv", words)

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from swag_jax._checks import UserError, check_range, error
 from swag_jax._programs import KEPT, Recent
 from swag_jax._scheduler import THREADS, memory_explained, schedule
 from swag_jax._types import AnyHostImage, AnyImage, HostAlpha, Image, Key, Mask
+from swag_jax.apply.buckets import Ends, Shape, can_end, choose, pad_kept
 from swag_jax.apply.functional import StyleConditioning, paint, read
 from swag_jax.apply.settings import ApplySettings
 from swag_jax.apply.stylizer import Stylizer
@@ -105,12 +106,21 @@ def repaint_many(
     *,
     settings: ApplySettings | None = None,
     batch_size: int | None = None,
+    programs: int = KEPT,
+    shapes: Iterable[Shape] | None = None,
+    many_styles: bool = False,
 ) -> Iterator[Outcome]:
     """Paint many images in one manner, in batches of equal shape, on every device; the style is read once.
 
     Args:
         contents: The images to repaint, or functions that read them; frames of a video are no different.
         batch_size: Images of one batch at most, over all devices; default: 1 per device on a CPU, else 8.
+        programs: How many sizes of images are compiled for, at most. Of more, images are padded and results cut, which
+            are the same up to rounding. 0: every size has its program. So it has without `shapes`, and if a generator
+            reads contents as styles (SANet and AdaAttN with masks or a strength below 1).
+        shapes: Height and width of all images; default: those of a list of arrays.
+        many_styles: Whether calls with styles of other sizes follow: SANet and AdaAttN then fill up what they attend
+            to, so that these have few programs, too, with the same results up to rounding.
 
     Returns:
         The outcome of every image, as soon as its batch is done; not in order. An image that cannot be painted
@@ -122,7 +132,12 @@ def repaint_many(
     if batch_size is not None:
         check_range(batch_size, what="batch size", low=1)
     whole = [style if isinstance(style, Style) else Style(style) for style in styles]
-    run = _Run(stylizer, whole, settings or ApplySettings(), batch_size)
+    check_range(programs, what="programs", low=0)
+    run = _Run(stylizer, whole, settings or ApplySettings(), batch_size, many_styles=many_styles)
+    if shapes is None and isinstance(contents, Sequence):
+        shapes = filter(None, map(_shape, contents))
+    if shapes is not None and programs:
+        run.share_programs(shapes, most=programs)
     return run.outcomes(c if isinstance(c, Content) else Content(c) for c in contents)
 
 
@@ -134,20 +149,21 @@ def style_shape(stylizer: Stylizer, height: int, width: int, *, size: int) -> tu
 
 @dataclass(frozen=True, eq=False)
 class _Ready:
-    """A content made ready: resized, and reflected beyond its end to multiples of the stride."""
+    """A content made ready: resized, reflected beyond its end to multiples of the stride, and padded to its bucket."""
 
     original: AnyHostImage
     image: AnyHostImage
     masks: HostMasks | None
     own: AnyHostImage | None
+    ends: np.ndarray | None
 
     @property
     def shape(self) -> tuple[int, int]:  # of the result
         return self.original.shape[:2]
 
     @property
-    def arguments(self) -> tuple[AnyHostImage, HostMasks | None, AnyHostImage | None]:
-        return self.image, self.masks, self.own
+    def arguments(self) -> tuple[AnyHostImage, HostMasks | None, AnyHostImage | None, np.ndarray | None]:
+        return self.image, self.masks, self.own, self.ends
 
     @property
     def bucket(self) -> tuple[Any, ...]:
@@ -158,10 +174,20 @@ class _Ready:
 class _Run:
     """Styles that were read, and the programs that paint in them."""
 
-    def __init__(self, stylizer: Stylizer, styles: Sequence[Style], settings: ApplySettings, batch_size: int | None):
+    def __init__(
+        self,
+        stylizer: Stylizer,
+        styles: Sequence[Style],
+        settings: ApplySettings,
+        batch_size: int | None,
+        *,
+        many_styles: bool,
+    ):
         _check_styles(stylizer, len(styles), settings)
         self.stylizer, self.settings, self.styles = stylizer, settings, list(styles)
         self.most = batch_size or LARGEST.get(jax.default_backend(), 8) * devices.count()
+        self.buckets: dict[Shape, Shape] = {}
+        self.many_styles = many_styles
         self.manner = None if settings.colors == "match" else self._manner(self.styles)
 
     def outcomes(self, contents: Iterable[Content]) -> Iterator[Outcome]:
@@ -192,13 +218,21 @@ class _Run:
         masks = np.stack([resize(mask, height, width) for mask in checked], -1) if checked else None
         mixed = self.settings.strength < 1 or masks is not None
         own = self._style_sized(image) if mixed and self.stylizer.needs_own else None
-        return _Ready(small, self._extended(small), None if masks is None else self._extended(masks), own)
+        shape = self.stylizer.extended(height, width)
+        ends = np.array(shape, np.int32) if own is None and shape in self.buckets else None
 
-    def _extended(self, values: np.ndarray) -> np.ndarray:
-        # Reflected, as `Stylizer.extended` says.
-        height, width = values.shape[:2]
-        high, wide = self.stylizer.extended(height, width)
-        return np.pad(values, [(0, high - height), (0, wide - width), (0, 0)], mode="reflect")
+        def extended(values: np.ndarray) -> np.ndarray:
+            whole = _padded(values, shape, mode="reflect")
+            return whole if ends is None else _padded(whole, self.buckets[shape], mode="edge")
+
+        return _Ready(small, extended(small), None if masks is None else extended(masks), own, ends)
+
+    def share_programs(self, shapes: Iterable[Shape], *, most: int) -> None:
+        """Pad images to so many sizes at most, as far as they are painted whole."""
+        small = [fitted(height, width, self.settings.size or max(height, width)) for height, width in shapes]
+        whole = [self.stylizer.extended(*shape) for shape in small if self.settings.tile_of(*shape) is None]
+        found = choose(whole, most=most, unit=self.stylizer.stride)
+        self.buckets = found if found and can_end(self.stylizer) else {}
 
     def _style_sized(self, image: AnyHostImage) -> AnyHostImage:
         height, width = image.shape[:2]
@@ -210,7 +244,8 @@ class _Run:
         for style in styles:
             image = self._style_sized(host_image(style.image, "style"))
             region = None if style.region is None else _region(style.region, *image.shape[:2])
-            kept.append(_read.of(image.shape)(self.stylizer, jnp.asarray(image), key=key, region=region))
+            found = _read.of(image.shape)(self.stylizer, jnp.asarray(image), key=key, region=region)
+            kept.append(pad_kept(found) if self.many_styles else found)
         blend = self.settings.blend or (1.0,) * max(len(styles), 1)
         strength = jnp.float32(self.settings.strength)
         return StyleConditioning(tuple(kept), jnp.asarray(blend, jnp.float32), strength)
@@ -262,6 +297,17 @@ class _Run:
         return image
 
 
+def _shape(content: ImageSource | Content) -> Shape | None:
+    """Return height and width of a content that is an array."""
+    found = getattr(content.image if isinstance(content, Content) else content, "shape", ())
+    return (int(found[0]), int(found[1])) if len(found) == 3 and min(found) > 0 else None
+
+
+def _padded(values: np.ndarray, shape: Shape, *, mode: Literal["reflect", "edge"]) -> np.ndarray:
+    edges = [(0, long - short) for long, short in zip(shape, values.shape, strict=False)]
+    return np.pad(values, [*edges, (0, 0)], mode=mode)
+
+
 def _region(mask: HostAlpha, height: int, width: int) -> Mask:
     """Return which pixels of a style are used, at the size at which it is read."""
     region = resize(as_mask(mask, "style"), height, width) > 0.5
@@ -276,11 +322,18 @@ def own_key() -> Key:
 
 
 def _paint_one(
-    stylizer: Stylizer, manner: StyleConditioning, content: Image, masks: Any, own: AnyImage | None, *, mixed: bool
+    stylizer: Stylizer,
+    manner: StyleConditioning,
+    content: Image,
+    masks: Any,
+    own: AnyImage | None,
+    ends: Ends | None,
+    *,
+    mixed: bool,
 ) -> Image:
     masks = None if masks is None else jnp.moveaxis(masks, -1, 0)
     kept = None if own is None else read(stylizer, own, key=own_key())
-    return paint(stylizer, manner, content, masks=masks, own=kept, mixed=mixed)
+    return paint(stylizer, manner, content, masks=masks, own=kept, mixed=mixed, ends=ends)
 
 
 _read = Recent(read)

@@ -18,8 +18,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from swag_jax._pytree import pytree_dataclass
-from swag_jax._types import AnyImage, ChannelMoments, Features, Image, Key, Mask, Masks, Scalar
+from swag_jax._types import Activations, AnyImage, ChannelMoments, Features, Image, Key, Mask, Masks, Scalar
+from swag_jax.apply.buckets import Ends, ending
 from swag_jax.apply.stylizer import Stylizer
+from swag_jax.generators import Generator
+from swag_jax.generators._layers import BatchMoments
+from swag_jax.statistics import moments
 
 Moments: TypeAlias = Mapping[str, ChannelMoments]
 """Mean and deviation of a whole image at each norm."""
@@ -60,6 +64,7 @@ def paint(
     own: Any = None,
     mixed: bool = False,
     known: Moments | None = None,
+    ends: Ends | None = None,
 ) -> Image:
     """Return the painted image, which may leave [0, 1] a little.
 
@@ -70,10 +75,15 @@ def paint(
         mixed: Whether the unstyled content shows through a strength or masks below 1; otherwise they are taken to be 1,
             at no cost.
         known: Moments of the whole image, if `content` is a part of it.
+        ends: Where the image ends in `content`, if it does so before (see `buckets`).
     """
+    if ends is not None:
+        stylizer = ending(stylizer, (content.shape[0], content.shape[1]), ends)
     generator = stylizer.generator
     batch = None if known is None else jax.tree.map(lambda x: x[None], dict(known))
     encoded = generator.encode(stylizer.encoder, content[None])
+    if ends is not None:
+        batch = {name: _inner_moments(generator, x) for name, x in generator.normed(encoded, {}).items()}
     found = [generator.transfer(encoded, kept, known=batch) for kept in conditioning.kept or (None,)]
     plain = generator.unstyled(encoded, own, known=batch) if mixed else [None] * len(found[0])
     transferred = tuple(
@@ -81,6 +91,11 @@ def paint(
         for *styled, y in zip(*found, plain, strict=True)
     )
     return generator.decode(transferred, size=(content.shape[0], content.shape[1]))[0]
+
+
+def _inner_moments(generator: Generator, features: Activations) -> BatchMoments:
+    region = generator.compute.region(*features.shape[1:3])
+    return jax.vmap(lambda x: moments(x, unbiased=generator.unbiased, region=region))(features)
 
 
 def _mixed(

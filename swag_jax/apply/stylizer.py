@@ -101,7 +101,6 @@ def load_stylizer(
         layers=generator.layers,
         seed=_recorded_seed(notes, path),
         precision=precision,
-        frozen=True,
         **padding,
     )
     wanted = notes.get("encoder_sha256")

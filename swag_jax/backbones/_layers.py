@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from swag_jax._checks import check_name
-from swag_jax._types import Activations, Border, Kernel, Padding
+from swag_jax._types import Activations, Border, Kernel, Mask, Padding
 from swag_jax.backbones import kernels
 from swag_jax.backbones.kernels import KERNELS, NO_PADDING, Kernels, Prepared
 
@@ -60,6 +60,10 @@ class Compute:
     def dtype(self) -> jnp.dtype:
         """The type of activations inside the network."""
         return jnp.dtype(jnp.bfloat16 if self.precision == "bfloat16" else jnp.float32)
+
+    def region(self, rows: int, columns: int) -> Mask | None:
+        """Return which positions of a map are the image's, to be counted in norms; `None`: all."""
+        return None
 
     def prepare(self, kernel: Kernel | Prepared) -> Kernel | Prepared:
         """Return a kernel for `convolve` that will not change, with what its gradients need computed ahead."""

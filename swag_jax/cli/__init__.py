@@ -38,10 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its `ExitCode`."""
     try:
         with _signals.interruptible():
-            return _run(arguments)
+            code = _run(arguments)
     except _signals.Interrupted as ending:
         _signals.tell(ending.number)
-        return ending.code
+        code = ending.code
+    _signals.ended(code)
+    return code
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -50,7 +52,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         gc.freeze()
         gc.enable()
     kept = _cache_compilations()
-    devices.run_inline()  # before JAX is first used
+    if not getattr(command, "works_ahead", False):
+        devices.run_inline()  # before JAX is first used
     try:
         code = command.run()
     except UserError as problem:

@@ -1,16 +1,17 @@
 """`swag-jax apply`: a trained generator on an image, a folder or a video."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from swag_jax import apply, devices
 from swag_jax._checks import UserError, error
 from swag_jax._files import check_apart, check_target
+from swag_jax._programs import KEPT
 from swag_jax._types import AnyHostImage
 from swag_jax.apply import ApplySettings, Content, Outcome, Style, Stylizer
 from swag_jax.apply.drivers import style_shape
@@ -25,6 +26,7 @@ from swag_jax.cli._masks import MaskFlags
 from swag_jax.cli._outputs import check_outputs, kept_alpha, labeled, write_report, write_result
 from swag_jax.generators.checkpoint import find_generator
 from swag_jax.images import read_image, read_mask
+from swag_jax.images._decode import header_shape
 from swag_jax.images.video import check_video_output, is_video, open_video
 from swag_jax.params.safetensors_file import read_metadata
 
@@ -54,11 +56,21 @@ class Apply(MaskFlags, Quiet):
     similarity: Similarity | None = flag("How AdaAttN compares; by default as trained", None)
     precision: Precision = flag("Of the networks", "float32")
     batch_size: int | None = flag("Images at once, at most; by default it depends on the device", None)
+    programs: int = flag(
+        "Sizes of a folder's images that are compiled for, at most: others are padded, with equal results; 0 compiles "
+        "for every size",
+        KEPT,
+    )
     format: Literal["png", "jpg"] = flag("Of a folder's results", "png")
     retry_failed: bool = flag("Try again what failed before", False)
     export: Path | None = flag("Also write a jax.export artifact for images of these sizes", None)
     report: Path | None = flag("Write settings, generator, seconds and versions here", None, metavar="FILE.json")
     settings: Changes = changes(ApplySettings())
+
+    @property
+    def works_ahead(self) -> bool:
+        """Whether the style is read while the next program is made ready: of many images, memory is kept instead."""
+        return not (is_video(self.content) or any(path.is_dir() for path in (self.content, *self.styles)))
 
     def run(self) -> ExitCode:
         """Check everything first, then work."""
@@ -201,7 +213,15 @@ def _run_many(command: Apply, settings: ApplySettings) -> ExitCode:
     for line in left_out_of(command.content, *command.styles):
         display.say(line)
     with folder.working(display) as (asked, save):
-        for done, (task, outcome) in enumerate(_outcomes(left, stylizer, settings, command), start=1):
+        # Of all contents, so that a resumed run pads images as the first one did.
+        shapes = list(filter(None, map(header_shape, {task.content for task in tasks}))) if left else []
+        options = {
+            "batch_size": command.batch_size,
+            "programs": command.programs,
+            "shapes": shapes,
+            "many_styles": len({task.styles for task in tasks}) > command.programs > 0,
+        }
+        for done, (task, outcome) in enumerate(_outcomes(left, stylizer, settings, command, options), start=1):
             save(task, outcome.image, outcome.error)
             display.count(done, len(left), "images")
             if asked:
@@ -238,7 +258,11 @@ def _facts(command: Apply, settings: ApplySettings) -> dict[str, object]:
 
 
 def _outcomes(
-    tasks: Sequence[Task], stylizer: Stylizer, settings: ApplySettings, command: Apply
+    tasks: Sequence[Task],
+    stylizer: Stylizer,
+    settings: ApplySettings,
+    command: Apply,
+    options: Mapping[str, Any],
 ) -> Iterator[tuple[Task, Outcome]]:
     """Yield what becomes of every task; a style that cannot be read fails its own tasks only."""
     masks = tuple(map(read_mask, command.content_masks))
@@ -253,5 +277,5 @@ def _outcomes(
             yield from ((task, Outcome(index, None, problem)) for index, task in enumerate(own))
             continue
         contents = [Content(ImageFile(task.content), masks) for task in own]
-        for outcome in apply.repaint_many(stylizer, contents, images, settings=settings, batch_size=command.batch_size):
+        for outcome in apply.repaint_many(stylizer, contents, images, settings=settings, **options):
             yield own[outcome.index], outcome

@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 
 from swag_jax._checks import check_range, error
-from swag_jax._types import Activations, AnyImage, Images, Key
+from swag_jax._types import Activations, AnyImage, Images, Key, Mask
 from swag_jax.backbones import Backbone, Compute
 from swag_jax.features import LayerSpec
 from swag_jax.generators._layers import BatchMask, BatchMoments, Conv, KnownMoments, Size, enlarge
@@ -62,9 +62,15 @@ class NormConv(nnx.Module):
         self.scale = nnx.Param(jnp.ones(channels_out, jnp.float32))
         self.bias = nnx.Param(jnp.zeros(channels_out, jnp.float32))
 
-    def normalize(self, y: Activations, *, known: BatchMoments | None = None) -> Activations:
-        """Normalize what `conv` returns, with the biased variance as in `torch.nn.InstanceNorm2d`."""
-        normed = jax.vmap(lambda y, known: instance_norm(y, unbiased=False, known=known))(y, known)
+    def normalize(
+        self, y: Activations, *, known: BatchMoments | None = None, region: Mask | None = None
+    ) -> Activations:
+        """Normalize what `conv` returns, with the biased variance as in `torch.nn.InstanceNorm2d`.
+
+        Args:
+            region: The positions that count; default: all.
+        """
+        normed = jax.vmap(lambda y, known: instance_norm(y, unbiased=False, known=known, region=region))(y, known)
         return (normed * self.scale[...][None, None, None] + self.bias[...][None, None, None]).astype(y.dtype)
 
 
@@ -154,7 +160,8 @@ class Johnson(Generator):
 
         def apply(name: str, layer: NormConv, x: Activations) -> Activations:
             seen[name] = layer.conv(x, self.compute)
-            return layer.normalize(seen[name], known=known.get(name))
+            region = self.compute.region(*seen[name].shape[1:3])
+            return layer.normalize(seen[name], known=known.get(name), region=region)
 
         x = images
         for name in ("down1", "down2", "down3"):

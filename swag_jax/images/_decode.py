@@ -58,6 +58,9 @@ _BRANDS = {
     b"crx ": "Canon raw",
 }
 
+_ORIENTATION, _TURNED = 274, (5, 6, 7, 8)
+"""The EXIF tag Orientation, and its values for images whose sides are exchanged (Exif 2.32, 4.6.4)."""
+
 MINIMUM_SIDE = 16
 """Shortest side in pixels: VGG19 halves it four times before `conv5_1`, which leaves one position."""
 
@@ -81,6 +84,19 @@ def decode(path: str | PathLike[str], size: int | None, *, shorter: int | None =
         # Pillow warns of broken metadata and, below MAXIMUM_PIXELS, of many pixels: neither harms the pixels.
         warnings.simplefilter("ignore")
         return _decode_first_frame(path, size, shorter)
+
+
+def header_shape(path: Path) -> tuple[int, int] | None:
+    """Return height and width of an image file, upright, without decoding it; `None` if its header does not tell."""
+    try:
+        _check_file(path)
+        with warnings.catch_warnings(), Pillow.open(path, formats=FORMATS) as image:
+            warnings.simplefilter("ignore")
+            width, height = image.size
+            is_turned = image.getexif().get(_ORIENTATION) in _TURNED and image.format != "TIFF"  # turned by Pillow
+            return (width, height) if is_turned else (height, width)
+    except Exception:  # as `decode` will say when the image is read
+        return None
 
 
 @functools.cache

@@ -9,7 +9,8 @@ from PIL import Image
 from words import records, save
 
 from swag_jax import generators, params, read_image, sample, write_image
-from swag_jax.apply import ApplySettings, Content, Style, load_artifact, load_stylizer, repaint
+from swag_jax._programs import KEPT
+from swag_jax.apply import ApplySettings, Content, Style, drivers, load_artifact, load_stylizer, repaint
 from swag_jax.features import LayerSpec
 from swag_jax.generators.checkpoint import encoder_notes
 from swag_jax.generators.registry import parameter_shapes, with_parameters
@@ -134,6 +135,30 @@ def test_a_result_that_is_no_longer_what_was_written_is_made_again(command, chec
     (out / "two.png").write_bytes(written[out / "cat.png"])
     assert command(*words).code == 0
     assert {path: path.read_bytes() for path in out.glob("*.png")} == written
+
+
+def test_a_folder_of_many_sizes_takes_a_handful_of_programs(command, checkpoint, folders, monkeypatch):
+    """Each image as with a program of its own, and a resumed run pads as the first one did."""
+    compiled, paint = [], drivers.paint
+    monkeypatch.setattr(drivers, "paint", lambda *x, **more: compiled.append(x[2].shape) or paint(*x, **more))
+    wide = sample("coffee", size=40)
+    (folders / "many").mkdir()
+    for side in range(20, 30):
+        write_image(folders / f"many/{side}.png", wide[:side, : 2 * side - 20])
+    words = ("apply", checkpoint, folders / "many", folders / "styles/dots.png", "--style-size", 24)
+    assert command(*words, "-o", folders / "out").code == 0
+    assert len(compiled) == KEPT
+    assert command(*words, "-o", folders / "exact", "--programs", 0).code == 0
+    assert len(compiled) == KEPT + 10
+    written = {path.name: path.read_bytes() for path in (folders / "out").glob("*.png")}
+    assert len(written) == 10
+    for name in written:
+        found, expected = (read_image(folders / folder / name) for folder in ("out", "exact"))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1.01 / 255)
+    for name in ("21.png", "28.png"):
+        (folders / "out" / name).unlink()
+    assert command(*words, "-o", folders / "out").code == 0
+    assert {path.name: path.read_bytes() for path in (folders / "out").glob("*.png")} == written
 
 
 def test_transparent_masks_equal_painted_ones(command, checkpoint, folders):

@@ -248,6 +248,13 @@ def test_orientation(tmp_path, orientation, suffix):
     color, alpha = upright[..., :3], upright[..., 3:]
     np.testing.assert_array_equal(read_alpha(path), alpha[..., 0])
     np.testing.assert_allclose(read_image(path), color * alpha + 1 - alpha, atol=1e-6)
+    assert _decode.header_shape(path) == upright.shape[:2]
+
+
+def test_a_header_that_tells_no_shape(tmp_path):
+    """Of a file that is damaged, missing, or a folder: reading it will say so."""
+    (tmp_path / "a.png").write_bytes(b"no image")
+    assert [_decode.header_shape(path) for path in (tmp_path / "a.png", tmp_path / "b.png", tmp_path)] == [None] * 3
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
