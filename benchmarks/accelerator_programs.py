@@ -271,12 +271,11 @@ def tiled_reading(backbone: str, device: Device) -> dict[str, Any]:
         "gradient": (gradient_of_part, (network, (targets, peaks, sums), (window, window), inner, {})),
     }
     for name, (function, arguments) in passes.items():
+        program = jax.jit(functools.partial(function, objective=objective))
         there = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), arguments)
-        compiled = jax.jit(functools.partial(function, objective=objective)).lower(*there).compile()
+        compiled: Any = program.lower(*there).compile()
         memory, size = compiled.memory_analysis(), moved(entry_instructions(compiled.as_text()))
-        cost: Mapping[str, float] = (
-            jax.jit(functools.partial(function, objective=objective)).lower(*arguments).cost_analysis() or {}
-        )
+        cost: Mapping[str, float] = program.lower(*arguments).cost_analysis() or {}
         seconds = len(cuts.tiles) * max(size / device.bandwidth, cost.get("flops", float("nan")) / device.peak)
         held = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
         found[name] = {"least_seconds": round(seconds, 1), "gigabytes": round(held / 1e9, 1)}

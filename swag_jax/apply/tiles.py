@@ -7,10 +7,7 @@ from all tiles: exactly, by Chan, Golub and LeVeque's rule for parts (1979, eq. 
 """
 
 import functools
-import itertools
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -20,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from swag_jax import devices
 from swag_jax._checks import error
+from swag_jax._tiles import Grid, each, grid, inside
 from swag_jax._types import ChannelMoments, Features, HostImage, Image, Mask
 from swag_jax.apply.functional import Moments, StyleConditioning, paint
 from swag_jax.apply.stylizer import Stylizer
@@ -30,32 +28,6 @@ HostMasks: TypeAlias = Float[np.ndarray, "height width styles"]
 
 _DOUBLINGS = 6
 """Tries of `reach`, the last with strips of about 1,000 strides."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """A tile along one axis, and the window around it."""
-
-    start: int
-    stop: int
-    window: int  # its first pixel
-
-    @property
-    def inner(self) -> slice:
-        """Where in its window the tile is."""
-        return slice(self.start - self.window, self.stop - self.window)
-
-
-def spans(length: int, *, side: int, halo: int) -> tuple[tuple[Span, ...], int]:
-    """Return tiles of a side, each with a window that reaches `halo` beyond it or to the end, and the windows' length.
-
-    Example:
-        >>> spans(96, side=32, halo=16)
-        ((Span(start=0, stop=32, window=0), Span(start=32, stop=64, window=16), Span(start=64, stop=96, window=32)), 64)
-    """
-    window = min(side + 2 * halo, length)
-    starts = range(0, length, side)
-    return tuple(Span(s, min(s + side, length), min(max(s - halo, 0), length - window)) for s in starts), window
 
 
 def reach(stylizer: Stylizer, conditioning: StyleConditioning, *, own: Any = None, mixed: bool = False) -> int:
@@ -94,33 +66,6 @@ def _seen(stylizer: Stylizer, content: Any, known: Moments) -> dict[str, Any]:
     return {name: x[0] for name, x in stylizer.generator.normed(encoded, batch).items()}
 
 
-@dataclass(frozen=True)
-class Grid:
-    """The tiles of an image, along its height and its width, and the sides of every window."""
-
-    rows: tuple[Span, ...]
-    columns: tuple[Span, ...]
-    window: tuple[int, int]
-
-    @property
-    def tiles(self) -> list[tuple[Span, Span]]:
-        """Every tile."""
-        return list(itertools.product(self.rows, self.columns))
-
-    def cut(self, image: np.ndarray, tile: tuple[Span, Span]) -> np.ndarray:
-        """Return a tile's window of the whole image, `height width ...`."""
-        row, column = tile
-        return image[row.window : row.window + self.window[0], column.window : column.window + self.window[1]]
-
-
-def grid(height: int, width: int, *, side: int, halo: int, stride: int) -> Grid:
-    """Cut an image into tiles that begin at multiples of the stride; side and halo are rounded up to them."""
-    side, halo = (math.ceil(length / stride) * stride for length in (side, halo))
-    (rows, high), (columns, wide) = (spans(length, side=side, halo=halo) for length in (height, width))
-    # All windows have one size and begin at multiples of the stride, so that one program makes them all.
-    return Grid(rows, columns, (high, wide))
-
-
 def paint_tiled(
     stylizer: Stylizer,
     conditioning: StyleConditioning,
@@ -145,7 +90,7 @@ def paint_tiled(
         return cuts.cut(content, tile), None if masks is None else cuts.cut(masks, tile)
 
     program = devices.map_batch(one, shared=["stylizer", "conditioning", "own", "known"])
-    for (row, column), painted in _each(program, shared, cuts.tiles, arguments):
+    for (row, column), painted in each(program, shared, cuts.tiles, arguments):
         result[row.start : row.stop, column.start : column.stop] = painted[row.inner, column.inner]
     return result
 
@@ -158,7 +103,7 @@ def gather_moments(stylizer: Stylizer, content: HostImage, cuts: Grid) -> dict[s
         return {name: centered_squares(x, region=_region(x, window, inner)) for name, x in seen.items()}
 
     def arguments(tile):
-        return cuts.cut(content, tile), np.array([(span.inner.start, span.inner.stop) for span in tile])
+        return cuts.cut(content, tile), inside(tile)
 
     known: dict[str, ChannelMoments] = {}
     while True:
@@ -167,7 +112,7 @@ def gather_moments(stylizer: Stylizer, content: HostImage, cuts: Grid) -> dict[s
         # image.
         program = devices.map_batch(one, shared=["stylizer", "known"])
         shared = devices.replicate((stylizer, known))
-        parts = [found for _, found in _each(program, shared, cuts.tiles, arguments)]
+        parts = [found for _, found in each(program, shared, cuts.tiles, arguments)]
         if not parts[0]:
             return known
         unbiased = stylizer.generator.unbiased
@@ -192,17 +137,3 @@ def _together(parts: Sequence[tuple[Any, Any, Any]], *, unbiased: bool) -> Chann
     centered = squares.sum(0) + (weights * (means - mean[None]) ** 2).sum(0)
     deviation = np.sqrt(centered / max(total - unbiased, 1) + DEVIATION_EPSILON)
     return jnp.asarray(mean, jnp.float32), jnp.asarray(deviation, jnp.float32)
-
-
-def _each(
-    program: Any, shared: Any, tiles: Sequence[tuple[Span, Span]], arguments: Callable[..., Any]
-) -> Iterator[tuple[tuple[Span, Span], Any]]:
-    # One tile on each device at a time.
-    for start in range(0, len(tiles), devices.count()):
-        group = tiles[start : start + devices.count()]
-        filled = devices.pad([arguments(tile) for tile in group], size=1)
-        batch = jax.tree.map(lambda *x: np.stack(x), *filled)
-        found = devices.gather(program(*shared, *devices.split(batch)), length=len(group))
-
-        for i, tile in enumerate(group):
-            yield tile, jax.tree.map(lambda x, i=i: x[i], found)

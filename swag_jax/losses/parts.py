@@ -312,7 +312,8 @@ def gram_of_sums(
     """Return the Gram matrix of smoothed features of a shape; one for each region, given the sums of their masks."""
     f = _factor(found, smoothing, shape)
     f = f[:, None] * f[None] if jnp.ndim(f) else f * f
-    gram = jnp.broadcast_to(f, found.gram.shape) * found.gram
+    gram = cast("Array", found.gram)
+    gram = jnp.broadcast_to(f, gram.shape) * gram
     if weights is None:
         return gram / float(shape[0] * shape[1])
     return gram * jnp.where(weights > 0, 1 / jnp.where(weights > 0, weights, 1.0), 0.0)[:, None, None]

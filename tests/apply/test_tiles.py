@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from swag_jax._tiles import Span, grid, spans
 from swag_jax.apply import ApplySettings, Content, Style, functional, repaint, tiles
 from swag_jax.apply.functional import StyleConditioning
-from swag_jax.apply.tiles import Span, gather_moments, grid, reach, spans
+from swag_jax.apply.tiles import gather_moments, reach
 from swag_jax.statistics import moments
 
 
