@@ -44,6 +44,9 @@ Inner: TypeAlias = Int[Array, "2 2"]
 PartMasks: TypeAlias = Mapping[str, Float[Array, "styles _ _"]]
 """How much each style counts at each position of a window, by layer."""
 
+Sum: TypeAlias = Any
+"""An array; of several parts together, float64 of the host."""
+
 GLOBAL_AXES = {"softmax": (0, 1, 2), "spatial-softmax": (0, 1)}  # axes of the smoothings that sum over positions
 
 _STYLE = {"relative": style.relative, "paper": style.paper, "released": style.released}
@@ -62,12 +65,12 @@ class Sums:
         distance: Sum of (S - S_c)^2, in units of `ContentPart.unit`, unless the smoothing sums over positions.
     """
 
-    peak: Array
-    total: Array
-    gram: Array | None = None
-    squares: Array | None = None
-    products: Array | None = None
-    distance: Array | None = None
+    peak: Sum
+    total: Sum
+    gram: Sum = None
+    squares: Sum = None
+    products: Sum = None
+    distance: Sum = None
 
 
 AllSums: TypeAlias = dict[str, Any]
@@ -233,7 +236,7 @@ def _together(a: Sums, b: Sums) -> Sums:
         values = getattr(a, name), getattr(b, name)
         if values[0] is not None:
             merged[name] = sum(_power(f, power, v) * v for f, v in zip(factors, values, strict=True))
-    return Sums(cast("Any", peak), **merged)
+    return Sums(peak, **merged)
 
 
 def _shrunk(peak: Any, greatest: Any) -> Any:
@@ -312,8 +315,7 @@ def gram_of_sums(
     """Return the Gram matrix of smoothed features of a shape; one for each region, given the sums of their masks."""
     f = _factor(found, smoothing, shape)
     f = f[:, None] * f[None] if jnp.ndim(f) else f * f
-    gram = cast("Array", found.gram)
-    gram = jnp.broadcast_to(f, gram.shape) * gram
+    gram = jnp.broadcast_to(f, found.gram.shape) * found.gram
     if weights is None:
         return gram / float(shape[0] * shape[1])
     return gram * jnp.where(weights > 0, 1 / jnp.where(weights > 0, weights, 1.0), 0.0)[:, None, None]
