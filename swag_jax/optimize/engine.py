@@ -378,7 +378,7 @@ class Run:
         if place < len(self.steps):
             pass  # resumed
         elif self._state is None:
-            self._state = programs.start(problem, programs.put([pair.start for pair in self.pairs], size=size))
+            self._state = programs.start(problem, programs.put([pair.start() for pair in self.pairs], size=size))
         else:
             self._state = programs.carry(problem, self._state, scale)
         self.steps += [0] * (place == len(self.steps))

@@ -98,7 +98,7 @@ class PreparedPair:
     styles: Sequence[tuple[AnyHostImage, ...]]  # at each scale
     regions: tuple[tuple[AnyHostMask, ...], ...]  # where each style goes, at each scale
     style_masks: tuple[tuple[AnyHostMask, ...], ...]  # what counts of each style, at each scale
-    start: AnyHostImage  # of the first scale
+    start: Callable[[], AnyHostImage]  # makes the image of the first scale
     content_key: Hashable  # what tells its content image from others
     style_key: Hashable  # what tells its style images from others
     seconds: float  # that this took, including waiting for images that other pairs read
@@ -163,7 +163,7 @@ class Reader:
             ),
             regions=tuple(tuple(resize(mask, *shape) for mask in regions) for shape in problem.shapes),
             style_masks=tuple(tuple(resize(x, *shapes[i][at]) for i, x in enumerate(style_masks)) for at in at_scales),
-            start=_start(pair, content, styles[0], init, problem.shapes[0]),
+            start=self._once(lambda: _start(pair, content, styles[0], init, problem.shapes[0])),
             content_key=content_key,
             style_key=style_key,
             seconds=time.perf_counter() - began,
@@ -199,6 +199,12 @@ class Reader:
 
     def _each(self, make: Callable[[Any], Any], keys: Sequence[Any]) -> Sequence[Any]:
         return _Made(make, keys) if self.lazy else tuple(map(make, keys))
+
+    def _once(self, make: Callable[[], AnyHostImage]) -> Callable[[], AnyHostImage]:
+        if self.lazy:
+            return make
+        made = make()
+        return lambda: made
 
     def _resized(self, image: AnyHostImage, key: Hashable, shape: tuple[int, int]) -> AnyHostImage:
         if self.lazy:

@@ -90,7 +90,7 @@ def test_a_pair_with_nan_disturbs_no_other(monkeypatch):
     assert refused.images[1] is None
     assert str(refused.failed[0].error).startswith("the content image must be finite, got ")
 
-    monkeypatch.setattr("swag_jax.optimize.pairs.host_image", lambda image, what: np.float32(image))
+    monkeypatch.setattr("swag_jax.optimize.pairs.host_image", lambda image, what, copy: np.float32(image))
     monkeypatch.setattr("swag_jax.optimize.pairs.resize", lambda image, *shape: image[: shape[0], : shape[1]])
     found = stylize_batch([COFFEE, broken, ASTRONAUT], SWIRLS, settings=TINY)
     clean = stylize_batch([COFFEE, ASTRONAUT, ASTRONAUT], SWIRLS, settings=TINY)
@@ -269,7 +269,7 @@ def test_the_batch_follows_from_memory(monkeypatch):
     monkeypatch.setattr(Programs, "chunk", sized)
     monkeypatch.setattr(memory, "needed_bytes", needed.get)
     monkeypatch.setattr(memory, "free_bytes", lambda: devices.count() * 125 / memory.HEADROOM)
-    monkeypatch.setattr(engine, "_weight_bytes", lambda problem: 0)
+    monkeypatch.setattr(engine, "weight_bytes", lambda problem: 0)
     contents = [np.roll(COFFEE, shift, axis=1) for shift in range(24)]
     found = stylize_batch(contents, SWIRLS, settings=TINY, callback=lambda p: seen.append(p.done))
     assert found.failed == []
