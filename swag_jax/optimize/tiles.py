@@ -110,7 +110,8 @@ class Passes:
 
         def arguments(tile: Tile) -> tuple[Any, ...]:
             windows = tuple(self.grid.cut(image, tile) for image in images)
-            return windows, inside(tile), {layer: self._cut(layer, mask, tile) for layer, mask in (masks or {}).items()}
+            own = {layer: self._cut(layer, mask, tile) for layer, mask in (masks or {}).items()}
+            return ((windows, inside(tile), own),)
 
         key = getattr(function, "func", function), *getattr(function, "keywords", {}).items()
         if key not in self._programs:
@@ -141,8 +142,9 @@ class Passes:
 
 
 def _named(function: Callable[..., Any]) -> Callable[..., Any]:
-    # `devices.map_batch` reads the names of the arguments.
-    return lambda network, shared, windows, inner, masks: function(network, shared, windows, inner, masks)
+    # `devices.map_batch` reads the names of the arguments. What is mapped is one of them: `jax.pmap` (0.10) takes
+    # arguments for arrays if there are as many arrays in all of them together.
+    return lambda network, shared, part: function(network, shared, *part)
 
 
 @dataclass(frozen=True, eq=False)

@@ -91,6 +91,12 @@ def with_parameters(settings, change, *, only=""):
     return dataclasses.replace(pair, problem=dataclasses.replace(pair.problem, loaded=loaded))
 
 
+def test_a_network_of_one_convolution():
+    """With it, the first pass has as many arrays as arguments."""
+    objective = Objective(content_layers=("relu1_1",), style_layers=("relu1_1",))
+    assert_equal(*both(SETTINGS.replace(objective=objective)))
+
+
 def test_a_residual_network():
     settings = SETTINGS.replace(backbone="resnet50", objective=RESNET.replace(smoothing="softmax"))
     assert_equal(*both(settings), rtol=1e-4)
