@@ -163,7 +163,8 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     if options.stage:
-        jax.config.update("jax_platforms", options.device)
+        # Tiles keep their state on the CPU.
+        jax.config.update("jax_platforms", "cuda,cpu" if options.device == "cuda" else "cpu")
         found = STAGES[options.stage](options)
         (options.output / f"{options.stage}.json").write_text(json.dumps(found, indent=1) + "\n")
         return

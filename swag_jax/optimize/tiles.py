@@ -384,4 +384,9 @@ def _zeros(shape: tuple[int, ...]) -> np.ndarray:
 
 def _on_host(tree: Any) -> Any:
     """Return arrays on the CPU, whatever the default device is."""
-    return jax.device_put(tree, jax.local_devices(backend="cpu")[0])
+    try:
+        host = jax.local_devices(backend="cpu")[0]
+    except RuntimeError as problem:
+        rule = "JAX must have its CPU backend to solve in tiles, whose state is in host memory"
+        raise error(rule, cure='use JAX_PLATFORMS="cuda,cpu", or unset it') from problem
+    return jax.device_put(tree, host)
