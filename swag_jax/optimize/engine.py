@@ -7,6 +7,7 @@ would alone.
 
 import functools
 import time
+import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -366,7 +367,10 @@ class Run:
         # A short run that is stopped leaves no file.
         is_long = self.file is not None and sum(self.seconds.values()) >= self.file.seconds
         if self.file is not None and (self.file.due() or (self.stopped and is_long)):
-            self.file.write(self._state, self.histories, {"steps": self.steps, "seconds": self.seconds})
+            try:
+                self.file.write(self._state, self.histories, {"steps": self.steps, "seconds": self.seconds})
+            except UserError as problem:  # a full disk must not end a run of hours
+                warnings.warn(f"the run's state is not kept: {problem}", stacklevel=2)
 
     def _solve_scale(self, place: int) -> None:
         began = time.perf_counter()

@@ -1,5 +1,6 @@
 """The state of a run of one image in a file, from which the same run is resumed after a kill."""
 
+import contextlib
 import hashlib
 import json
 import time
@@ -42,10 +43,10 @@ class StateFile:
         arrays = {f"state/{i}": leaf for i, leaf in enumerate(jax.device_get(jax.tree.leaves(state)))}
         for name in histories[0] if histories else ():
             arrays[f"losses/{name}"] = np.concatenate([history[name] for history in histories], -1)
+        self._written = time.monotonic()  # also if it fails, so that the next try waits
         described = np.frombuffer(json.dumps({"run": self.run, **record}).encode(), np.uint8)
         with replacing(self.path) as temporary, temporary.open("wb") as file:
             np.savez(file, description=described, **arrays)
-        self._written = time.monotonic()
 
     def read(self, like: Any) -> tuple[Any, list[dict[str, np.ndarray]], dict[str, Any]] | None:
         """Return what `write` was given, as host arrays; `None` if there is no file.
@@ -76,8 +77,9 @@ class StateFile:
         return jax.tree.unflatten(structure, state), [losses] if losses else [], record
 
     def remove(self) -> None:
-        """Remove the file of a run that is done."""
-        self.path.unlink(missing_ok=True)
+        """Remove the file of a run that is done, if there is one."""
+        with contextlib.suppress(OSError):  # the image counts; what stays is a state of the same run
+            self.path.unlink()
 
 
 def run_key(pair: Pair, prepared: PreparedPair) -> str:

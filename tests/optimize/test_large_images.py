@@ -214,3 +214,11 @@ def test_a_short_run_that_is_stopped_leaves_no_state(tmp_path):
     file = tmp_path / "run.state"
     assert stylize(CONTENT, STYLE, settings=SETTINGS, callback=lambda _: True, every=1, state_file=file).steps == (1,)
     assert not file.exists()
+
+
+def test_a_state_that_cannot_be_written_does_not_end_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("swag_jax.optimize.drivers.StateFile", functools.partial(StateFile, seconds=0))
+    (tmp_path / "file").touch()  # where a folder is needed
+    with pytest.warns(UserWarning, match="the run's state is not kept: cannot write"):
+        found = stylize(CONTENT, STYLE, settings=SETTINGS, every=1, state_file=tmp_path / "file" / "run.state")
+    assert found.status == "done"
